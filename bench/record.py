@@ -1,0 +1,93 @@
+"""Where and with what a measurement was made, and the file of rows it is kept in."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pyrnn
+from pyrnn import _native
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+
+Row = dict[str, Any]
+
+
+def environment() -> Row:
+    """What a reader needs to judge a figure: the machine and its load, instruction set, versions, commit."""
+    vendor, model = processor()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "device": "cpu",
+        "vendor": vendor,
+        "processor": model,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2),
+        "isa": _native.isa(),
+        "pyrnn": pyrnn.__version__,
+        "torch": torch.__version__,
+        "torch_blas": blas(),
+        "torch_onednn": torch.backends.mkldnn.is_available(),
+        "python": platform.python_version(),
+    }
+
+
+def processor() -> tuple[str, str]:
+    """Vendor and model name of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    vendor = re.search(r"^(?:vendor_id|CPU implementer)\s*:\s*(.+)$", text, re.M)
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    return (
+        vendor[1] if vendor else "unknown",
+        model[1] if model else platform.processor() or platform.machine(),
+    )
+
+
+def blas() -> str:
+    """The library behind torch's matrix products; MKL is slow on processors that are not Intel's."""
+    found = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    return found[1] if found else "unknown"
+
+
+def commit() -> str:
+    """The checked-out commit, marked when the tree differs from it; "unknown" outside a repository."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True
+    )
+    return described.stdout.strip() if described.returncode == 0 else "unknown"
+
+
+def results_file(name: str, env: Row) -> Path:
+    """bench/results/<name>-<date>-<processor>.jsonl: runs of one day on one kind of machine share a file."""
+    slug = re.sub(r"[^a-z0-9]+", "-", env["processor"].lower()).strip("-")
+    return RESULTS / f"{name}-{env['date'][:10]}-{slug}.jsonl"
+
+
+def append(path: Path, row: Row) -> None:
+    """Add one row at once, so that an interrupted run keeps what it measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read(path: Path) -> list[Row]:
+    """All rows of a results file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def latest(rows: Iterable[Row], key: tuple[str, ...]) -> list[Row]:
+    """The newest row of each case, in the order in which the cases first came."""
+    return list({tuple(row[field] for field in key): row for row in rows}.values())

@@ -1,0 +1,131 @@
+"""Shows rows of a benchmark against torch: a table for the terminal and Markdown for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.harness import geometric_mean
+from bench.record import ROOT, Row
+
+MODE_NAMES = {"infer": "inference", "train": "training"}
+SHAPE = ("T", "B", "I", "H")
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """One line per row, then the geometric mean of the ratios of each group."""
+    table = Table("cell", "dtype", "mode", "case", title=machine(rows[0]))
+    for heading in ("pyrnn ms", "p20-p80", "torch ms", "p20-p80", "GF/s", "of peak", "ratio", "p20-p80"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        ours, theirs, ratios = row["pyrnn_s"], row["torch_s"], row["ratio_spread"]
+        table.add_row(
+            *(row["cell"], row["dtype"], row["mode"], case_name(row)),
+            *(_ms(ours["median"]), f"{_ms(ours['p20'])}-{_ms(ours['p80'])}"),
+            *(_ms(theirs["median"]), f"{_ms(theirs['p20'])}-{_ms(theirs['p80'])}"),
+            *(f"{row['gflops']:.0f}", f"{row['share_of_peak']:.0%}"),
+            *(f"{row['ratio']:.2f}", f"{ratios['p20']:.2f}-{ratios['p80']:.2f}"),
+        )
+    means = Table("cell", "dtype", "mode", "variant", title="geometric means")
+    for heading in ("rows", "ratio", "smallest"):
+        means.add_column(heading, justify="right")
+    for key, group in grouped(rows, lambda row: (row["cell"], row["dtype"], row["mode"], row["variant"])):
+        ratios = [row["ratio"] for row in group]
+        means.add_row(*key, str(len(group)), f"{geometric_mean(ratios):.2f}", f"{min(ratios):.2f}")
+    console = Console(width=None if Console().is_terminal else 150)
+    console.print(table, means)
+
+
+def machine(row: Row) -> str:
+    """One line on where a row was measured."""
+    return (
+        f"{row['vendor']} {row['processor']}, {row['threads']} threads, {row['isa']}; "
+        f"torch {row['torch']} (BLAS {row['torch_blas']}), pyrnn {row['pyrnn']} {row['commit']}, "
+        f"{row['date'][:10]}"
+    )
+
+
+def case_name(row: Row) -> str:
+    """The shape, and what is special about the case."""
+    shape = " ".join(str(row[name]) for name in SHAPE)
+    return shape if row["variant"] == "plain" else f"{shape} {row['variant']}"
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
+    """Rows by key, keys in the order in which they first come."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.items())
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}"
+
+
+# ---- Markdown ------------------------------------------------------------------------------------
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table for each dtype: cases down, cells and modes across, geometric means below each kind of case."""
+    parts = [f"{_sentence(rows)}\n"]
+    for dtype, of_dtype in grouped(rows, lambda row: row["dtype"]):
+        columns = sorted({(row["cell"], row["mode"]) for row in of_dtype}, key=_column_order)
+        headings = [f"{cell.upper()} {MODE_NAMES[mode]}" for cell, mode in columns]
+        peak = max(row["peak_gflops"] for row in of_dtype)
+        parts += [
+            f"**{dtype}** (multiply-add peak of the run: {peak:.0f} GF/s)\n",
+            _line([f"{' '.join(SHAPE)}", *headings]),
+            _line(["---", *("---:" for _ in headings)]),
+        ]
+        for variant, of_variant in grouped(of_dtype, lambda row: row["variant"]):
+            for name, of_case in grouped(of_variant, case_name):
+                found = {(row["cell"], row["mode"]): row for row in of_case}
+                parts.append(_line([name, *(_cell(found.get(column)) for column in columns)]))
+            means = [
+                [row["ratio"] for row in of_variant if (row["cell"], row["mode"]) == column]
+                for column in columns
+            ]
+            shown = [f"**{geometric_mean(ratios):.2f}x**" if ratios else "" for ratios in means]
+            parts.append(_line([f"**geometric mean, {variant}**", *shown]))
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _sentence(rows: Sequence[Row]) -> str:
+    """How to read the table."""
+    places = "; ".join(dict.fromkeys(machine(row) for row in rows))
+    return (
+        "Each entry: time of torch.nn / time of pyrnn in the same run (above 1x pyrnn is faster), its GF/s, "
+        f"and its share of the multiply-add peak. Measured on {places}."
+    )
+
+
+def _column_order(column: tuple[str, str]) -> tuple[str, int]:
+    return column[0], [*MODE_NAMES].index(column[1])
+
+
+def _line(entries: Sequence[str]) -> str:
+    return f"| {' | '.join(entries)} |"
+
+
+def _cell(row: Row | None) -> str:
+    return "" if row is None else f"{row['ratio']:.2f}x, {row['gflops']:.0f}, {row['share_of_peak']:.0%}"
+
+
+def put_in_readme(name: str, text: str, readme: Path = ROOT / "README.md") -> None:
+    """Replace what stands between `<!-- bench:NAME -->` and `<!-- /bench -->`.
+
+    Raises:
+        ValueError: the markers are not there.
+    """
+    start, end = f"<!-- bench:{name} -->", "<!-- /bench -->"
+    before, opened, rest = readme.read_text(encoding="utf-8").partition(start)
+    _, closed, after = rest.partition(end)
+    if not (opened and closed):
+        raise ValueError(f"{readme} has no block {start} ... {end} to put the table in")
+    readme.write_text(f"{before}{start}\n\n{text.strip()}\n\n{end}{after}", encoding="utf-8")

@@ -1,0 +1,92 @@
+#include "dispatch.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace pyrnn {
+namespace {
+
+struct InstructionSet {
+  const char* name;
+  bool (*supported)();
+  const KernelSet* sets[kDTypes];  // by DType
+};
+
+#define PYRNN_SETS(isa) {&pyrnn_kernels_##isa##_float32, &pyrnn_kernels_##isa##_bfloat16, &pyrnn_kernels_##isa##_float64}
+
+#ifdef PYRNN_X86
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#endif
+
+const InstructionSet kSets[] = {  // best first
+#ifdef PYRNN_X86
+    {"avx512_bf16", has_avx512_bf16, PYRNN_SETS(avx512_bf16)},
+    {"avx512", has_avx512, PYRNN_SETS(avx512)},
+    {"avx2", has_avx2, PYRNN_SETS(avx2)},
+#endif
+    {"baseline", [] { return true; }, PYRNN_SETS(baseline)},
+};
+
+const InstructionSet* find(const std::string& name) {
+  std::string known;
+  for (const auto& set : kSets) {
+    if (!set.supported()) continue;
+    if (name.empty() || name == set.name) return &set;
+    known += (known.empty() ? "" : ", ") + std::string(set.name);
+  }
+  throw std::invalid_argument("pyrnn: this processor cannot run instruction set '" + name + "'; it can run " + known);
+}
+
+std::atomic<const InstructionSet*>& current() {
+  static std::atomic<const InstructionSet*> set = [] {
+    const char* forced = std::getenv("PYRNN_CPU_ISA");
+    return find(forced ? forced : "");
+  }();
+  return set;
+}
+
+}  // namespace
+
+std::vector<std::string> isas() {
+  std::vector<std::string> names;
+  for (const auto& set : kSets)
+    if (set.supported()) names.push_back(set.name);
+  return names;
+}
+
+std::string isa() { return current().load()->name; }
+void set_isa(const std::string& name) { current() = find(name); }
+const KernelSet& kernels(int dtype) { return *current().load()->sets[dtype]; }
+
+double fma_peak(int dtype, int threads) {
+  const auto burst = kernels(dtype).fma_burst;
+  double best = 0;
+  for (int repeat = 0; repeat < 5; repeat++) {
+    int64_t operations = 0;
+    const auto start = std::chrono::steady_clock::now();
+#pragma omp parallel num_threads(threads) reduction(+ : operations) if (threads > 1)
+    operations += burst(2000000);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::max(best, double(operations) / seconds.count());
+  }
+  return best;
+}
+
+int64_t l2_bytes() {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (bytes > 0) return bytes;
+#endif
+  return 1 << 20;
+}
+
+}  // namespace pyrnn

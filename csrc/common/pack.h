@@ -1,0 +1,164 @@
+// Packing: matrices and rows into the layouts that the micro-kernel reads.
+//
+// A panel is [K elements][NV * lanes], an element being one k, or two neighbours for bfloat16 dot products.
+// S is the memory type of the source; Op::Storage what the packed numbers are.
+#pragma once
+#include "micro_kernel.h"
+#include "scratch.h"
+
+namespace pyrnn {
+namespace {
+
+template <class X, class Y>
+constexpr bool kSame = false;
+template <class X>
+constexpr bool kSame<X, X> = true;
+
+template <class Op>
+constexpr int64_t elements(int64_t k) {  // of Op, holding k numbers
+  return ceil_div(k, Op::kPerElement);
+}
+
+// Rounds to what memory of type S would hold.
+template <class S, class A>
+inline Vec<A> as_stored(Vec<A> v) {
+  if constexpr (kSame<S, A>) return v;
+  S buffer[kLanes<A>];
+  store(buffer, v);
+  return load<A>(buffer);
+}
+
+// Converts n numbers, then writes zeros up to `padded`.
+template <class Op, class S>
+inline void copy_row(typename Op::Storage* to, const S* from, int64_t n, int64_t padded) {
+  using A = typename Op::Acc;
+  int64_t i = 0;
+  if (from) {
+    for (; i + kLanes<A> <= n; i += kLanes<A>) store(to + i, load<A>(from + i));
+    if (i < n) {
+      store_n(to + i, load_n<A>(from + i, n - i), n - i);
+      i = n;
+    }
+  }
+  for (; i < padded; i++) to[i] = 0;
+}
+
+// ---- square transposition in registers: log2(lanes) rounds of interleaving ---------------------------------------
+template <class T>
+inline void transpose(Vec<T>* v) {
+  constexpr int L = kLanes<T>;
+#if defined(__GNUC__) && !defined(__clang__)
+  typename VecTypes<T>::mask low, high;
+  for (int i = 0; i < L; i++) {
+    low[i] = (i % 2) * L + i / 2;
+    high[i] = (i % 2) * L + L / 2 + i / 2;
+  }
+#pragma GCC unroll 4
+  for (int round = 1; round < L; round *= 2) {
+    Vec<T> next[L];
+#pragma GCC unroll 8
+    for (int i = 0; i < L / 2; i++) {
+      next[2 * i] = __builtin_shuffle(v[i], v[i + L / 2], low);
+      next[2 * i + 1] = __builtin_shuffle(v[i], v[i + L / 2], high);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < L; i++) v[i] = next[i];
+  }
+#else
+  for (int i = 0; i < L; i++)
+    for (int j = 0; j < i; j++) {
+      T x = v[i][j];
+      v[i][j] = v[j][i];
+      v[j][i] = x;
+    }
+#endif
+}
+
+// A panel from columns that are contiguous in k: column c starts at column(c), which may be null for zeros.
+template <class Op, int NV, class S, class Column>
+inline void pack_from_columns(typename Op::Element* panel, int64_t K, Column column) {
+  using Storage = typename Op::Storage;
+  using A = typename Op::Acc;
+  constexpr int L = kLanes<A>, E = Op::kPerElement;
+  for (int v = 0; v < NV; v++) {
+    const S* source[L];
+    for (int l = 0; l < L; l++) source[l] = (const S*)column(v * L + l);
+    int64_t k = 0;
+    if constexpr (kSame<S, Storage>) {  // A has an element's size: whole elements travel as A
+      for (; k + L * E <= K; k += L * E) {
+        Vec<A> block[L];
+        for (int l = 0; l < L; l++) block[l] = source[l] ? load<A>((const A*)(source[l] + k)) : Vec<A>{};
+        transpose<A>(block);
+        A* to = (A*)(panel + (k / E) * NV * L + v * L);
+        for (int i = 0; i < L; i++) store(to + i * NV * L, block[i]);
+      }
+    }
+    for (; k < round_up(K, E); k++)
+      for (int l = 0; l < L; l++) {
+        Storage* to = (Storage*)(panel + (k / E) * NV * L + v * L + l) + k % E;
+        if (!source[l] || k >= K)
+          *to = 0;
+        else if constexpr (kSame<S, Storage>)
+          *to = source[l][k];
+        else
+          *to = load_n<A>(source[l] + k, 1)[0];
+      }
+  }
+}
+
+// A panel from rows that are contiguous in n: row k starts at row(k), which may be null for zeros; `columns` are valid.
+template <class Op, int NV, class S, class Row>
+inline void pack_from_rows(typename Op::Element* panel, int64_t K, int64_t columns, Row row) {
+  using A = typename Op::Acc;
+  constexpr int L = kLanes<A>;
+  for (int64_t e = 0; e < elements<Op>(K); e++, panel += NV * L) {
+    if constexpr (Op::kPerElement == 1) {
+      const S* p = (const S*)row(e);
+      for (int v = 0; v < NV; v++)
+        store((A*)panel + v * L, p && v * L < columns ? load_n<A>(p + v * L, columns - v * L) : Vec<A>{});
+    } else {
+      const S* even = (const S*)row(2 * e);
+      const S* odd = 2 * e + 1 < K ? (const S*)row(2 * e + 1) : nullptr;
+      for (int v = 0; v < NV; v++) {
+        Vec<A> x{}, y{};
+        if (even && v * L < columns) x = load_n<A>(even + v * L, columns - v * L);
+        if (odd && v * L < columns) y = load_n<A>(odd + v * L, columns - v * L);
+        store((A*)panel + v * L, (Vec<A>)(((u32_vec)x >> 16) | ((u32_vec)y & 0xffff0000u)));
+      }
+    }
+  }
+}
+
+// The transposed left operand of a weight gradient: `count` (at most MR) neighbouring numbers of each of K source rows,
+// to [K elements][MR]; sums them over k on the way.
+template <class Op, int MR>
+inline void pack_transposed_tile(typename Op::Element* to, const typename Op::Storage* from, int64_t stride, int64_t K,
+                                 int count, typename Op::Acc* sums) {
+  using Storage = typename Op::Storage;
+  using A = typename Op::Acc;
+  constexpr int E = Op::kPerElement;
+  A total[MR] = {};
+  auto pack_row = [&](int64_t k, int n) {
+    Storage* row = (Storage*)(to + (k / E) * MR) + k % E;
+    for (int r = 0; r < n; r++) {
+      row[r * E] = from[r];
+      if constexpr (kSame<Storage, A>)
+        total[r] += from[r];
+      else
+        total[r] += __builtin_bit_cast(float, uint32_t(from[r]) << 16);
+    }
+    for (int r = n; r < MR; r++) row[r * E] = 0;
+  };
+  for (int64_t k = 0; k < K; k++, from += stride) {
+    if (count == MR)
+      pack_row(k, MR);  // a constant count unrolls
+    else
+      pack_row(k, count);
+  }
+  if (K % E)
+    for (int r = 0; r < MR; r++) ((Storage*)(to + (K / E) * MR))[r * E + K % E] = 0;
+  for (int r = 0; r < count; r++) sums[r] += total[r];
+}
+
+}  // namespace
+}  // namespace pyrnn

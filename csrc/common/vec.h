@@ -1,0 +1,168 @@
+// Vectors of one instruction set: loads, stores, exp, sigmoid, tanh.
+//
+// Included only by translation units that are compiled once per instruction set with
+//   PYRNN_ISA           its name
+//   PYRNN_VECTOR_BYTES  16, 32 or 64
+//   PYRNN_BF16_DOT      1 where the set has bfloat16 dot products
+// Everything has internal linkage and no standard header with inline functions is included: a shared inline function
+// compiled here for AVX-512 could be the copy that the linker keeps for the whole module (a crash on older machines).
+#pragma once
+#include <stdint.h>
+#if PYRNN_BF16_DOT
+#include <immintrin.h>
+#endif
+
+namespace pyrnn {
+namespace {
+
+using bf16 = uint16_t;  // storage only: the upper half of a float
+
+constexpr int kVectorBytes = PYRNN_VECTOR_BYTES;
+
+// Vec<T>: PYRNN_VECTOR_BYTES of T. `load` is the same type with the element's own alignment.
+template <class T>
+struct VecTypes;
+template <>
+struct VecTypes<float> {
+  typedef float type __attribute__((vector_size(kVectorBytes)));
+  typedef float load __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+  typedef int32_t mask __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct VecTypes<double> {
+  typedef double type __attribute__((vector_size(kVectorBytes)));
+  typedef double load __attribute__((vector_size(kVectorBytes), aligned(8), may_alias));
+  typedef int64_t mask __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using Vec = typename VecTypes<T>::type;
+
+template <class T>
+constexpr int kLanes = kVectorBytes / int(sizeof(T));
+
+template <class T>
+inline Vec<T> splat(T x) {
+  return x - Vec<T>{};
+}
+
+// ---- loads and stores: memory type S to arithmetic type A (float for bfloat16, else S itself) --------------------
+typedef uint16_t u16_load __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+typedef uint16_t u16_vec __attribute__((vector_size(kVectorBytes / 2)));
+typedef uint32_t u32_vec __attribute__((vector_size(kVectorBytes)));
+
+template <class A>
+inline Vec<A> load(const A* p) {
+  return *(const typename VecTypes<A>::load*)p;
+}
+inline void store(float* p, Vec<float> v) { *(VecTypes<float>::load*)p = v; }
+inline void store(double* p, Vec<double> v) { *(VecTypes<double>::load*)p = v; }
+template <class A>
+inline Vec<float> load(const bf16* p) {
+  return (Vec<float>)(__builtin_convertvector((u16_vec) * (const u16_load*)p, u32_vec) << 16);
+}
+inline void store(bf16* p, Vec<float> v) {  // round to nearest even; a NaN stays a (quiet) NaN
+  u32_vec bits = (u32_vec)v;
+  u32_vec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  u32_vec is_nan = (u32_vec)(v != v);
+  u32_vec out = (is_nan & ((bits >> 16) | 0x40u)) | (~is_nan & rounded);
+  *(u16_load*)p = __builtin_convertvector(out, u16_vec);
+}
+
+// n of the lanes; the others read as zero and are not written. Only the last block of a row takes these.
+template <class A, class S>
+inline Vec<A> load_n(const S* p, int64_t n) {
+  if (n >= kLanes<A>) return load<A>(p);
+  S buffer[kLanes<A>] = {};
+  for (int64_t i = 0; i < n; i++) buffer[i] = p[i];
+  return load<A>(buffer);
+}
+template <class V, class S>
+inline void store_n(S* p, V v, int64_t n) {
+  constexpr int lanes = sizeof(V) / sizeof(v[0]);
+  if (n >= lanes) return store(p, v);
+  S buffer[lanes];
+  store(buffer, v);
+  for (int64_t i = 0; i < n; i++) p[i] = buffer[i];
+}
+
+// ---- elementary functions, a few units in the last place --------------------------------------------------------
+template <class A>
+struct ExpConstants;
+template <>
+struct ExpConstants<float> {  // ln2 is split so that n * high is exact; round_magic = 1.5 * 2^23
+  static constexpr float low = -87.0f, high = 88.0f, round_magic = 12582912.0f;
+  static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  static constexpr int degree = 7, mantissa = 23;
+  static constexpr int32_t bias = 127;
+};
+template <>
+struct ExpConstants<double> {
+  static constexpr double low = -708.0, high = 709.0, round_magic = 6755399441055744.0;
+  static constexpr double ln2_high = 0.693145751953125, ln2_low = 1.42860682030941723212e-6;
+  static constexpr int degree = 13, mantissa = 52;
+  static constexpr int64_t bias = 1023;
+};
+
+// exp(x) = scale + scale * p with p = exp(r) - 1 and |r| <= ln2 / 2: exp and expm1 both follow without cancellation.
+// |r|^(degree+1) / (degree+1)! is below a tenth of a unit in the last place for the Taylor series used here.
+template <class V, class A>
+inline void exp_parts(V x, V& scale, V& p) {
+  using C = ExpConstants<A>;
+  x = x > C::high ? splat<A>(C::high) : x;
+  x = x < C::low ? splat<A>(C::low) : x;
+  V shifted = x * A(1.44269504088896340736) + C::round_magic;
+  V n = shifted - C::round_magic;
+  V r = x - n * C::ln2_high - n * C::ln2_low;
+  A inverse_factorial[C::degree + 1] = {1};
+  for (int i = 1; i <= C::degree; i++) inverse_factorial[i] = inverse_factorial[i - 1] / A(i);
+  p = splat<A>(inverse_factorial[C::degree]);
+  for (int i = C::degree - 1; i >= 1; i--) p = p * r + inverse_factorial[i];
+  p = p * r;
+  using I = typename VecTypes<A>::mask;
+  I exponent = (I)shifted - (I)splat<A>(C::round_magic) + C::bias;
+  scale = (V)(exponent << C::mantissa);
+}
+
+template <class V>
+using Lane = __typeof__(V{}[0] + 0);
+
+template <class V>
+inline V sigmoid(V x) {
+  V scale, p;
+  exp_parts<V, Lane<V>>(-x, scale, p);
+  return Lane<V>(1) / (Lane<V>(1) + scale + scale * p);
+}
+
+// tanh(x) = sign(x) * -e / (2 + e) with e = expm1(-2|x|): accurate in relative terms near zero too.
+template <class V>
+inline V tanh(V x) {
+  using A = Lane<V>;
+  V magnitude = x < 0 ? -x : x, scale, p;
+  exp_parts<V, A>(A(-2) * magnitude, scale, p);
+  V e = scale * p + (scale - A(1));
+  V t = -e / (A(2) + e);
+  return x < 0 ? -t : t;
+}
+
+// What the cells' gate maths calls.
+struct VectorMath {
+  template <class V>
+  static inline V sigmoid(V x) {
+    return pyrnn::sigmoid(x);
+  }
+  template <class V>
+  static inline V tanh(V x) {
+    return pyrnn::tanh(x);
+  }
+  template <class V>
+  static inline V relu(V x) {  // a NaN stays
+    return x < 0 ? V{} : x;
+  }
+  template <class V>
+  static inline V where_positive(V condition, V x) {
+    return condition <= 0 ? V{} : x;
+  }
+};
+
+}  // namespace
+}  // namespace pyrnn

@@ -1,0 +1,28 @@
+// What a cell is to the engines. A cell is a struct of constants and two functions, shared by host and device:
+//
+//   kGates                      rows of the weights are kGates * H, gate after gate in torch's order
+//   kSlots                      values a unit needs in one step; a slot is a pre-activation before `forward` and what
+//                               `backward` needs after it
+//   kInputSlot, kHiddenSlot     first of the kGates neighbouring slots that W_ih x, and W_hh h, add to
+//   kInputGate, kHiddenGate     torch's gate in each of these slots
+//   k...GradSlot, k...GradGate  the same for the gradients of the slots
+//   kSaved                      values per unit and step that training keeps (the slots, then c)
+//   kCarry                      the state beside the products' input, kept in the accumulation type
+//   kRecall                     the state that `backward` looks up again
+//   kWidth                      vectors of units in one panel of packed weights
+//
+// To add a cell: one such file, one line in kernels.cpp, its equations in pyrnn/reference.
+#pragma once
+
+#ifdef __CUDACC__
+#define PYRNN_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define PYRNN_HOST_DEVICE inline __attribute__((always_inline))
+#endif
+
+namespace pyrnn {
+
+enum class Carry { none, hidden, cell };
+enum class Recall { current_hidden, previous_hidden, cell };
+
+}  // namespace pyrnn

@@ -1,0 +1,73 @@
+// Compiled once per instruction set and storage type: PYRNN_ISA, PYRNN_DTYPE, PYRNN_STORAGE (see CMakeLists.txt).
+#include "backward.h"
+#include "cells/gru.h"
+#include "cells/lstm.h"
+#include "cells/rnn.h"
+#include "forward.h"
+#include "kernels.h"
+
+namespace pyrnn {
+namespace {
+
+#if PYRNN_BF16_DOT
+template <class S>
+struct OperandOf {
+  using type = PlainOperand<S>;
+};
+template <>
+struct OperandOf<bf16> {
+  using type = Bf16DotOperand;
+};
+#else
+template <class S>
+struct OperandOf {
+  using type = PlainOperand<S>;
+};
+template <>
+struct OperandOf<bf16> {  // converted on the way in: no bfloat16 products here
+  using type = PlainOperand<float>;
+};
+#endif
+
+template <template <class, class, class> class Engine, class Cell>
+struct Entry {
+  using E = Engine<Cell, PYRNN_STORAGE, typename OperandOf<PYRNN_STORAGE>::type>;
+  static size_t bytes(const Problem& p, const Plan& plan) { return E(p, plan, 0).layout(nullptr); }
+  static void run(const Problem& p, const Plan& plan, char* scratch, int thread) {
+    E engine(p, plan, thread);
+    engine.layout(scratch);
+    engine.run();
+  }
+};
+
+template <class Cell>
+constexpr RecurrentKernel kernel() {
+  return {Entry<Forward, Cell>::bytes, Entry<Forward, Cell>::run, Entry<Backward, Cell>::bytes,
+          Entry<Backward, Cell>::run};
+}
+
+// Independent multiply-adds in registers, to measure what the machine can do; returns how many operations that was.
+int64_t fma_burst(int64_t iterations) {
+  using Op = typename OperandOf<PYRNN_STORAGE>::type;
+  constexpr int kChains = 12;  // more than latency times issue width of any machine so far, and they fit 16 registers
+  typename Op::Element source[kLanes<typename Op::Acc>] = {};
+  const auto a = Op::broadcast(source), b = Op::load_b(source);
+  Vec<typename Op::Acc> c[kChains] = {};
+  for (int64_t i = 0; i < iterations; i++) {
+#pragma GCC unroll 12
+    for (int j = 0; j < kChains; j++) Op::multiply(c[j], a, b);
+  }
+  for (int j = 1; j < kChains; j++) c[0] += c[j];
+  volatile typename Op::Acc sink = c[0][0];
+  (void)sink;
+  return iterations * kChains * kLanes<typename Op::Acc> * Op::kPerElement * 2;
+}
+
+}  // namespace
+
+#define PYRNN_JOIN_(a, b, c) a##b##_##c
+#define PYRNN_JOIN(a, b, c) PYRNN_JOIN_(a, b, c)
+extern "C" const KernelSet PYRNN_JOIN(pyrnn_kernels_, PYRNN_ISA, PYRNN_DTYPE) = {
+    {kernel<RnnCell<false>>(), kernel<RnnCell<true>>(), kernel<GruCell>(), kernel<LstmCell>()}, fma_burst};
+
+}  // namespace pyrnn

@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""One command for every chore, needing nothing but Python: `python3 dev.py demo` works on a fresh checkout.
+
+  setup            make .venv, install torch and the tools, build in place; nothing to do when nothing changed
+  demo  [ARGS]     setup, then train the small language model and compare its speed with torch.nn
+  test  [ARGS]     setup, then pytest ARGS
+  bench [NAME ...] setup, then the benchmark bench/NAME.py (default: recurrent) with the other arguments
+  lint  [--fix]    ruff, pyright, clang-format and the rules of this house; --fix rewrites what it can
+  ctest [--plain]  the C++ tests under AddressSanitizer and UBSan; --plain leaves the sanitizers out
+  build            sdist and wheel into dist/; the wheel is installed into a new environment and tried
+
+Environment:
+  PYRNN_PYTHON=current   use the running interpreter, which must hold torch and the tools; download nothing
+  PYRNN_TORCH=REQ        the torch to install; default: a CPU build when there is no NVIDIA driver
+  PYRNN_CUDA=AUTO|ON|OFF whether to build the CUDA module; default AUTO: when a working nvcc is found
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+TORCH = "2.13.0"
+TOOLS = ("scikit-build-core>=0.11", "pybind11>=2.13", "cmake>=3.24", "ninja>=1.5")
+CURRENT = os.environ.get("PYRNN_PYTHON") == "current"
+PYTHON = Path(sys.executable) if CURRENT else VENV / "bin" / "python"
+
+CODE = {".py", ".pyi", ".h", ".cpp", ".cu", ".cuh"}
+TEXT = CODE | {".md", ".toml"}
+FOLDERS = ("pyrnn", "csrc", "tests", "bench", "examples")
+MAX_LINES = 400
+# Character classes keep this file from matching its own rules.
+FORBIDDEN = {
+    "an unfinished mark": re.compile(r"\b(T[O]DO|F[I]XME|X[X]X)\b"),
+    "a path of one machine": re.compile(r"(?<![\w.])/(home|root|Users|work)/\w"),
+    "a package host": re.compile(r"p[y]pi\.org|p[y]thonhosted|n[p]mjs\.|[d]eb\.debian"),
+    "a swallowed exception": re.compile(r"except[^\n:]*:\s*(#[^\n]*)?\n?\s*pass\b"),
+}
+
+# Run in another folder and another environment, so nothing but the installed wheel can satisfy it.
+WHEEL_TRIAL = """
+import pathlib, sys, torch, pyrnn, pyrnn.nn
+assert pathlib.Path(pyrnn.__file__).is_relative_to(sys.prefix), pyrnn.__file__
+ours, torchs = pyrnn.nn.GRU(5, 7), torch.nn.GRU(5, 7)
+ours.load_state_dict(torchs.state_dict())
+x = torch.randn(3, 2, 5)
+torch.testing.assert_close(ours(x)[0], torchs(x)[0])
+print("wheel: pyrnn", pyrnn.__version__, "works from", pyrnn.__file__)
+"""
+
+
+def die(message: str) -> NoReturn:
+    sys.exit(f"dev.py: {message}")
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> int:
+    """Show and run a command; its exit status is the result."""
+    print("+", *command, flush=True)
+    return subprocess.run([str(part) for part in command], cwd=cwd).returncode
+
+
+def must(*command: str | Path, otherwise: str, cwd: Path = ROOT) -> None:
+    if run(*command, cwd=cwd) != 0:
+        die(otherwise)
+
+
+def ask(code: str) -> str | None:
+    """What `code` prints in the project's interpreter, run outside the checkout; None when it fails."""
+    result = subprocess.run([str(PYTHON), "-c", code], cwd="/", capture_output=True, text=True)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def tool(name: str) -> str:
+    """A program that setup installed, or the machine's own."""
+    beside = PYTHON.parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    return found or die(f"{name} is missing: install it, or run without PYRNN_PYTHON=current")
+
+
+# ---- setup ---------------------------------------------------------------------------------------
+
+
+def setup() -> None:
+    """Bring the interpreter and the editable build up to date; quick when they already are."""
+    if sys.version_info < (3, 10):  # noqa: UP036  an older interpreter is told in words
+        die(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
+    if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
+        die("no C++ compiler found: install g++ or clang++, or name one in CXX")
+    stamp = ROOT / "build" / "setup-stamp"
+    installed = PYTHON.exists() and ask("import importlib.metadata as m; print(m.version('pyrnn'))")
+    if installed and stamp.exists() and stamp.read_text() == fingerprint():
+        return
+    install_tools()
+    cuda = os.environ.get("PYRNN_CUDA", "AUTO")
+    # Without build isolation the build tools stay in place: the next import rebuilds an edited C++ file.
+    offline = ("--no-deps", "--no-index") if CURRENT else ()
+    must(
+        *pip("--quiet", "--no-build-isolation", *offline, "--editable", f"{ROOT}[dev]"),
+        *("--config-settings", "editable.rebuild=true", "--config-settings", "editable.verbose=false"),
+        *("--config-settings", f"cmake.define.PYRNN_CUDA={cuda}"),
+        otherwise="the build failed, its messages stand above",
+    )
+    stamp.parent.mkdir(exist_ok=True)
+    stamp.write_text(fingerprint())
+
+
+def fingerprint() -> str:
+    """Changes whenever setup has work to do. The editable build itself follows the C++ and Python sources."""
+    told = [str(PYTHON), sys.version, *(os.environ.get(name, "") for name in ("PYRNN_CUDA", "PYRNN_TORCH"))]
+    files = [(ROOT / name).read_text() for name in ("pyproject.toml", "CMakeLists.txt", "dev.py")]
+    return hashlib.sha256("\0".join(told + files).encode()).hexdigest()
+
+
+def pip(*arguments: str | Path) -> list[str | Path]:
+    return [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+
+
+def install_tools() -> None:
+    """First torch, so that no other requirement can draw in another build of it; then the build tools."""
+    if CURRENT:
+        for module in ("torch", "scikit_build_core", "pybind11"):
+            if ask(f"import {module}; print('present')") is None:
+                die(f"PYRNN_PYTHON=current, but {sys.executable} has no {module}")
+        return
+    if not PYTHON.exists():
+        must(
+            sys.executable,
+            "-m",
+            "venv",
+            VENV,
+            otherwise="no environment was made: is python3-venv installed?",
+        )
+    has_torch = ask("import torch; print(torch.__version__)") is not None
+    if not has_torch and not any(run(*command) == 0 for command in torch_installs()):
+        die("torch could not be installed: name one that your index has, for instance PYRNN_TORCH=torch")
+    must(*pip("--quiet", *TOOLS), otherwise="the build tools could not be installed")
+
+
+def torch_installs() -> list[list[str | Path]]:
+    """The ways to install torch, best first. The +cpu pin cannot turn into gigabytes of CUDA packages."""
+    if wanted := os.environ.get("PYRNN_TORCH"):
+        return [pip(wanted)]
+    any_build = pip(f"torch=={TORCH}")
+    has_driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")
+    return [any_build] if has_driver else [pip("--retries", "0", f"torch=={TORCH}+cpu"), any_build]
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+
+def demo(arguments: list[str]) -> int:
+    setup()
+    return run(PYTHON, "-m", "pyrnn.train.demo", *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    setup()
+    return run(PYTHON, "-m", "pytest", *arguments)
+
+
+def bench(arguments: list[str]) -> int:
+    named = bool(arguments) and not arguments[0].startswith("-")
+    name, rest = (arguments[0], arguments[1:]) if named else ("recurrent", arguments)
+    if not (ROOT / "bench" / f"{name}.py").exists():
+        die(f"there is no benchmark {name!r}: bench/{name}.py does not exist")
+    setup()
+    return run(PYTHON, "-m", f"bench.{name}", *rest)
+
+
+def ctest(arguments: list[str]) -> int:
+    setup()
+    plain = "--plain" in arguments
+    folder = ROOT / "build" / ("ctest-plain" if plain else "ctest")
+    must(
+        *(tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"),
+        *("-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_PYTHON=OFF", "-DPYRNN_CUDA=OFF", "-DPYRNN_TESTS=ON"),
+        f"-DPYRNN_SANITIZE={'OFF' if plain else 'ON'}",
+        otherwise="the C++ tests could not be configured",
+    )
+    must(tool("cmake"), "--build", folder, otherwise="the C++ tests do not compile")
+    return run(tool("ctest"), "--test-dir", folder, "--output-on-failure", "--no-tests=error")
+
+
+def build(arguments: list[str]) -> int:
+    setup()
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    # The wheel is made from the sdist, which proves that the sdist is complete.
+    must(
+        PYTHON,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        dist,
+        ROOT,
+        otherwise="the packages could not be built",
+    )
+    (wheel,) = dist.glob("*.whl")
+    with tempfile.TemporaryDirectory(prefix="pyrnn-wheel-") as folder:
+        fresh = Path(folder) / "fresh"
+        must(PYTHON, "-m", "venv", fresh, otherwise="no environment could be made")
+        (site,) = fresh.glob("lib/python*/site-packages")
+        # torch is lent, not copied. Names in a path file stand after the environment's own packages.
+        (site / "lent.pth").write_text(
+            ask("import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])") or ""
+        )
+        installer = (fresh / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check")
+        must(*installer, "--no-deps", "--no-index", wheel, otherwise="the wheel does not install")
+        return run(fresh / "bin" / "python", "-c", WHEEL_TRIAL, cwd=Path(folder))
+
+
+def lint(arguments: list[str]) -> int:
+    setup()
+    fix = "--fix" in arguments
+    native = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in CODE)
+    failures = [
+        run(tool("ruff"), "check", *(["--fix"] if fix else [])),
+        run(tool("ruff"), "format", *([] if fix else ["--check", "--diff"])),
+        run(tool("pyright"), "--pythonpath", PYTHON),
+        run(tool("clang-format"), *(["-i"] if fix else ["--dry-run", "-Werror"]), *native) if native else 0,
+    ]
+    complaints = list(house_rules())
+    print(*complaints, sep="\n" if complaints else "")
+    passed = not any(failures) and not complaints
+    print("lint: clean" if passed else "lint: see the complaints above", flush=True)
+    return 0 if passed else 1
+
+
+def house_rules() -> Iterator[str]:
+    """Rules that no linter has: short files, nothing unfinished, nothing that belongs to one machine."""
+    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))] + sorted(
+        ROOT.iterdir()
+    )
+    for path in paths:
+        if path.suffix not in TEXT or not path.is_file():
+            continue
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT)
+        length = text.count("\n")
+        if path.suffix in CODE and length > MAX_LINES:
+            yield f"{name}: {length} lines, {MAX_LINES} are allowed: split it by concept"
+        for what, pattern in FORBIDDEN.items():
+            for match in pattern.finditer(text):
+                yield f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {what}: {match[0]!r}"
+
+
+def main() -> int:
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "setup": lambda _: setup() or 0,
+        **{function.__name__: function for function in (demo, test, bench, lint, ctest, build)},
+    }
+    name, *arguments = sys.argv[1:] or ["help"]
+    if name not in commands:
+        print(__doc__)
+        return 0 if name in ("help", "-h", "--help") else 2
+    return commands[name](arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

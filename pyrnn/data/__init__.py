@@ -1,0 +1,5 @@
+"""Texts that come with the package; SOURCES.md beside them names each one's origin and licence."""
+
+from pyrnn.data.corpora import shakespeare
+
+__all__ = ["shakespeare"]

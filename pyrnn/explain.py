@@ -1,0 +1,176 @@
+"""Say which kernel computes a layer's call, with what, and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from pyrnn import _native
+from pyrnn.nn._base import RecurrentLayer, autocasts
+from pyrnn.nn._sequences import Lengths, Sequences
+from pyrnn.ops import route
+from pyrnn.ops._cpu import split, workspace_shape
+from pyrnn.ops._problem import Problem
+
+
+@dataclass(frozen=True)
+class LayerExplanation:
+    """How one of the stacked layers is computed. What only kernels have is None on the reference."""
+
+    layer: int
+    sizes: str  # "I = 256, H = 512"
+    kernel: str  # "lstm, float32"
+    path: Literal["native", "reference"]
+    reason: str
+    isa: str | None  # instruction set
+    threads: int | None
+    split: str | None  # how the threads share the batch and the units
+    memory: str  # what is kept for the backward pass
+
+    def __str__(self) -> str:
+        lines = [
+            f"layer {self.layer}: {self.sizes}",
+            f"  route    {self.path}: {self.reason}",
+            f"  kernel   {self.kernel}",
+        ]
+        if self.path == "native":
+            lines += [
+                f"  machine  {self.isa}, {_count(self.threads or 1, 'thread')}",
+                f"  split    {self.split}",
+            ]
+        return "\n".join([*lines, f"  memory   {self.memory}"])
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a call of a layer is computed; `str` gives it in words."""
+
+    call: str  # the layer and the sizes of its input
+    layers: tuple[LayerExplanation, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([self.call, *map(str, self.layers)])
+
+
+def explain(
+    layer: RecurrentLayer,
+    input: Tensor | PackedSequence,
+    hx: Any = None,
+    *,
+    lengths: Lengths | None = None,
+) -> Explanation:
+    """Say how `layer(input, hx, lengths=lengths)` is computed, without computing it.
+
+    It answers for the grad mode, autocast and number of threads of the moment.
+
+    Args:
+        layer: `pyrnn.RNN`, `GRU` or `LSTM`.
+        input: As for the layer.
+        hx: As for the layer.
+        lengths: As for the layer.
+
+    Returns:
+        For each stacked layer: the route (native kernel or reference) and why, kernel, instruction set,
+        threads and how they share the work, and what is kept for the backward pass.
+
+    Raises:
+        TypeError: `layer` is not one of ours.
+        TypeError, ValueError, RuntimeError: as the call itself, for arguments that do not fit.
+
+    Example:
+        >>> import torch, pyrnn
+        >>> explanation = pyrnn.explain(pyrnn.GRU(3, 4), torch.zeros(5, 2, 3, dtype=torch.float32))
+        >>> explanation.layers[0].path
+        'native'
+    """
+    if not isinstance(layer, RecurrentLayer):
+        raise TypeError(
+            f"explain expects a pyrnn.RNN, GRU or LSTM, got {type(layer).__module__}."
+            f"{type(layer).__qualname__}; pyrnn.accelerate(model) turns torch's layers into ours"
+        )
+    sequences, states = layer._open(input, hx, lengths)
+    tensors = (sequences.rows, *states, *layer.parameters())
+    trains = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in tensors
+    )
+    problems = [_problem(layer, sequences, number) for number in range(layer.num_layers)]
+    first = problems[0]
+    kind = "packed" if first.packed else "with lengths" if lengths is not None else "padded"
+    return Explanation(
+        f"{layer}: T = {first.T}, B = {first.B}, {kind}, {sequences.rows.device}",
+        tuple(_explain(number, p, sequences.rows, trains=trains) for number, p in enumerate(problems)),
+    )
+
+
+def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Problem:
+    """The operator's problem of stacked layer number `number`, with the dtype that autocast leaves."""
+    rows, packed = sequences.rows, sequences.batch_sizes is not None
+    T = rows.shape[0] if sequences.batch_sizes is None else sequences.batch_sizes.shape[0]
+    D, P = layer._num_directions, layer._output_size
+    cast = autocasts(rows) and rows.dtype is not torch.float64
+    return Problem(
+        cell=layer._cell,
+        T=T,
+        B=sequences.batch_size,
+        I=D * P if number else layer.input_size,
+        H=layer.hidden_size,
+        P=P,
+        D=D,
+        N=rows.shape[0] if packed else T * sequences.batch_size,
+        packed=packed,
+        batch_first=sequences.batch_first and number == layer.num_layers - 1,
+        checkpoint_every=layer.checkpoint_every,
+        dtype=torch.get_autocast_dtype(rows.device.type) if cast else rows.dtype,
+    )
+
+
+def _explain(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> LayerExplanation:
+    path, reason = route(rows)
+    native = path == "native"
+    shares = split(problem) if native else None
+    projection = f", P = {problem.P}" if problem.P != problem.H else ""
+    dtype = str(problem.dtype).removeprefix("torch.")
+    kernel = problem.cell if native else f"pyrnn.reference.recurrent, {problem.cell}"
+    directions = "both directions" if problem.D == 2 else "one direction"
+    return LayerExplanation(
+        layer=number,
+        sizes=f"I = {problem.I}, H = {problem.H}{projection}",
+        kernel=f"{kernel}, {dtype}, {directions}",
+        path=path,
+        reason=reason,
+        isa=_native.isa() if native else None,
+        threads=shares.groups * shares.members if shares else None,
+        split=_in_words(shares, problem) if shares else None,
+        memory=_memory(problem, native=native, trains=trains),
+    )
+
+
+def _in_words(shares: _native.Split, problem: Problem) -> str:
+    parts = f"{_count(problem.D, 'direction')} x {_count(shares.slices, 'part')} of the batch"
+    return f"{parts}, {shares.groups} at a time, {_count(shares.members, 'thread')} on each: {shares.why}"
+
+
+def _memory(problem: Problem, *, native: bool, trains: bool) -> str:
+    if not trains:
+        return "nothing is kept: no gradient is asked for"
+    if not native:
+        return "torch's autograd keeps every step's intermediate results; checkpoint_every has no effect"
+    shape, dtype = workspace_shape(problem)
+    numbers = math.prod(shape)
+    kept = f"{_bytes(numbers * dtype.itemsize)} beside the output" if numbers else "nothing beside the output"
+    if problem.checkpoint_every:
+        return f"{kept}, checkpoint_every = {problem.checkpoint_every}: the gates are computed again"
+    return f"{kept}: every gate" if numbers else kept
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 2**20:.1f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

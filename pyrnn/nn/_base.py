@@ -1,0 +1,198 @@
+"""What RNN, GRU and LSTM share: checks, states, the stack of layers. The arithmetic is the operator's."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from pyrnn import ops
+from pyrnn.nn._sequences import Lengths, Sequences, open_sequences
+from pyrnn.nn._states import single_state, two_states
+from pyrnn.reference.recurrent import Weights
+
+#: The operator's name of the cell for each of torch's modes.
+CELLS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
+
+
+class RecurrentLayer(torch.nn.RNNBase):
+    """Abstract base of the layers: parameters, initialisation and pickling are `torch.nn.RNNBase`'s own.
+
+    Weights are read by name at each call, so that parametrizations, `torch.func.functional_call` and weights
+    assigned later take effect.
+    """
+
+    # A class attribute, so that a layer which never met the constructor (an accelerated one) has it too.
+    checkpoint_every: int = 0
+    weight_ih_l0: Tensor
+
+    def __init__(self, mode: str, *args: Any, checkpoint_every: int = 0, **kwargs: Any) -> None:
+        if not isinstance(checkpoint_every, numbers.Integral) or isinstance(checkpoint_every, bool):
+            raise TypeError(f"checkpoint_every should be of type int, got: {type(checkpoint_every).__name__}")
+        if checkpoint_every < 0:
+            raise ValueError(
+                "checkpoint_every must be 0 (keep every gate) or a positive number of steps, "
+                f"got {checkpoint_every}"
+            )
+        super().__init__(mode, *args, **kwargs)
+        self.checkpoint_every = int(checkpoint_every)
+
+    @property
+    def _cell(self) -> str:
+        """The operator's name of this layer's cell."""
+        return CELLS[self.mode]
+
+    @property
+    def _num_directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _output_size(self) -> int:
+        """P, the width of one direction's output: proj_size, or hidden_size without a projection."""
+        return self.proj_size or self.hidden_size
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: the kernels read every weight where it lies. Present because models call it."""
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments that are not the defaults, as torch writes them."""
+        text = super().extra_repr()
+        return f"{text}, checkpoint_every={self.checkpoint_every}" if self.checkpoint_every else text
+
+    def _layer_weights(self, layer: int) -> tuple[Weights, ...]:
+        """The weights of stacked layer number `layer`, one group for each direction."""
+        suffixes = (f"_l{layer}", f"_l{layer}_reverse")[: self._num_directions]
+        return tuple(self._direction_weights(suffix) for suffix in suffixes)
+
+    def _direction_weights(self, suffix: str) -> Weights:
+        return (
+            getattr(self, "weight_ih" + suffix),
+            getattr(self, "weight_hh" + suffix),
+            getattr(self, "bias_ih" + suffix) if self.bias else None,
+            getattr(self, "bias_hh" + suffix) if self.bias else None,
+            getattr(self, "weight_hr" + suffix) if self.proj_size else None,
+        )
+
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
+        """Raise if rows [T, B, I] or packed [N, I] do not fit this layer's weights."""
+        weight: Tensor = (
+            self.weight_ih_l0
+        )  # not torch's cached list of weights, which functional_call leaves stale
+        if input.dtype != weight.dtype and not autocasts(input):
+            raise ValueError(
+                f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
+                f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
+            )
+        expected_dim = 3 if batch_sizes is None else 2
+        if input.dim() != expected_dim:
+            raise RuntimeError(f"input must have {expected_dim} dimensions, got {input.dim()}")
+        if input.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, "
+                f"got {input.shape[-1]}"
+            )
+        if input.device != weight.device:
+            raise RuntimeError(
+                "Input and parameter tensors are not at the same device, found input tensor at "
+                f"{input.device} and parameter tensor at {weight.device}"
+            )
+
+    def _open(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any,
+        lengths: Lengths | None,
+    ) -> tuple[Sequences, tuple[Tensor | None, Tensor | None]]:
+        """Check a call; its sequences, and h_0 [L*D, B, P], c_0 [L*D, B, H] in their order (None: zeros)."""
+        sequences = open_sequences(type(self).__name__, input, lengths, batch_first=self.batch_first)
+        self.check_input(sequences.rows, sequences.batch_sizes)
+        states = two_states(hx) if self.mode == "LSTM" else single_state(hx)
+        if states is not None:
+            self._check_states(sequences, states)
+            h_0, *c_0 = (sequences.enter_state(state) for state in states)
+            return sequences, (h_0, c_0[0] if c_0 else None)
+        if sequences.batch_sizes is None:
+            return sequences, (None, None)
+        # Packed rows do not show the operator the batch size: a first state must.
+        shape = (self.num_layers * self._num_directions, sequences.batch_size, self._output_size)
+        return sequences, (sequences.rows.new_zeros(shape), None)
+
+    def _check_states(self, sequences: Sequences, hx: tuple[Tensor, ...]) -> None:
+        rows, names = sequences.rows, ("hidden",) if len(hx) == 1 else ("hidden[0]", "hidden[1]")
+        expected_dim = 2 if sequences.unbatched else 3
+        if any(state.dim() != expected_dim for state in hx):
+            kind = f"For {'un' * sequences.unbatched}batched {expected_dim}-D input, "
+            got = ", ".join(f"{state.dim()}-D" for state in hx)
+            if len(hx) == 1:
+                raise RuntimeError(f"{kind}hx should also be {expected_dim}-D but got {got} tensor")
+            raise RuntimeError(f"{kind}hx and cx should also be {expected_dim}-D but got ({got}) tensors")
+        for name, state, width in zip(names, hx, (self._output_size, self.hidden_size), strict=False):
+            if state.device != rows.device:
+                raise RuntimeError(
+                    "Input and hidden tensors are not at the same device, found input tensor at "
+                    f"{rows.device} and hidden tensor at {state.device}"
+                )
+            if state.dtype != rows.dtype and not autocasts(rows):
+                raise RuntimeError(
+                    "Input and hidden tensors are not the same dtype, found input tensor with "
+                    f"{rows.dtype} and hidden tensor with {state.dtype}"
+                )
+            batch = () if sequences.unbatched else (sequences.batch_size,)
+            expected = (self.num_layers * self._num_directions, *batch, width)
+            self.check_hidden_size(state, expected, f"Expected {name} size {{}}, got {{}}")  # type: ignore[arg-type]
+
+    def _run(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any,
+        lengths: Lengths | None,
+        *,
+        return_cells: bool = False,
+    ) -> tuple[Any, Tensor, Tensor, Any]:
+        """Run the whole stack; output, h_n, c_n and the last layer's cells, laid out as the input is."""
+        sequences, (h_0, c_0) = self._open(input, hx, lengths)
+        rows, cells = sequences.rows, sequences.rows
+        h_n: list[Tensor] = []
+        c_n: list[Tensor] = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout and self.training:
+                rows = torch.nn.functional.dropout(rows, self.dropout)
+            last = layer == self.num_layers - 1
+            # Time-major between layers, as inside torch: the same seed then drops the same units.
+            batch_first = sequences.batch_first and last
+            states = slice(layer * self._num_directions, (layer + 1) * self._num_directions)
+            rows, h, c, cells = ops.recurrent(
+                self._cell,
+                rows.transpose(0, 1) if batch_first else rows,
+                None if h_0 is None else h_0[states],
+                None if c_0 is None else c_0[states],
+                self._layer_weights(layer),
+                lengths=sequences.lengths,
+                batch_sizes=sequences.batch_sizes,
+                batch_first=batch_first,
+                return_cells=return_cells and last,
+                checkpoint_every=self.checkpoint_every,
+            )
+            h_n.append(h)
+            c_n.append(c)
+        return (
+            sequences.restore(rows),
+            sequences.restore_state(_stack(h_n)),
+            sequences.restore_state(_stack(c_n)) if self.mode == "LSTM" else c_n[0],
+            sequences.restore(cells) if return_cells else cells,
+        )
+
+
+def _stack(states: list[Tensor]) -> Tensor:
+    """L states [D, B, F] as one [L*D, B, F]."""
+    return states[0] if len(states) == 1 else torch.cat(states)
+
+
+def autocasts(tensor: Tensor) -> bool:
+    """Whether torch.autocast will bring this tensor and the weights to one dtype."""
+    kind = tensor.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)

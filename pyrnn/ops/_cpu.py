@@ -1,0 +1,182 @@
+"""Calls of the CPU kernels: allocates the results, hands addresses and strides over.
+
+Every argument has passed `make_problem`. The order of the fields is that of csrc/module.cpp and csrc/recurrent/problem.h.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrnn import _native
+from pyrnn.ops._problem import Problem
+
+_CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
+_DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
+_SAVED = {"rnn_tanh": 0, "rnn_relu": 0, "gru": 4, "lstm": 5}  # numbers kept for each unit and token in training
+_NOTHING = (0, 0, 0)
+
+#: Threads that share a team's units, for tests and measurements; 0 lets the chooser decide.
+forced_members = 0
+
+
+def workspace_shape(problem: Problem) -> tuple[tuple[int, ...], torch.dtype]:
+    """Shape and dtype of what a forward pass keeps for its backward pass; no function of threads or instruction set."""
+    dtype = torch.float64 if problem.dtype == torch.float64 else torch.float32
+    units = (problem.H + 15) // 16 * 16
+    if problem.checkpoint_every:
+        if problem.cell != "lstm":
+            return (0,), dtype
+        spans = (problem.T + problem.checkpoint_every - 1) // problem.checkpoint_every
+        return (problem.D, spans, problem.B, units), dtype
+    saved = _SAVED[problem.cell]
+    return ((problem.D, problem.N, saved, units) if saved else (0,)), dtype
+
+
+def split(problem: Problem) -> _native.Split:
+    """How the kernels would split this problem among threads."""
+    return _native.Split(*_native.cpu.recurrent_split(_sizes(problem), _native.num_threads(), forced_members))
+
+
+def forward(
+    problem: Problem,
+    input: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    weights: tuple[Tensor | None, ...],
+    *,
+    return_cells: bool,
+    train: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Run one layer; returns output, h_n, c_n, cells and the workspace ([0] unless `train`)."""
+    is_lstm = problem.cell == "lstm"
+    new = input.new_zeros if lengths is not None else input.new_empty  # the kernels leave padding alone
+    output = new(problem.output_shape)
+    cells = new(problem.cells_shape) if return_cells and is_lstm else input.new_empty(0)
+    h_n, c_n = input.new_empty(problem.h_shape), input.new_empty(problem.c_shape)
+    shape, dtype = workspace_shape(problem)
+    workspace = torch.empty(shape if train else (0,), dtype=dtype)
+    directions = [
+        [
+            *_addresses(weights[5 * d : 5 * d + 5]),
+            *_addresses(_at(t, d) for t in (h0, c0, h_n, c_n if is_lstm else None)),
+            *(0,) * 9,
+        ]
+        for d in range(problem.D)
+    ]
+    _native.cpu.recurrent_forward(
+        _sizes(problem),
+        (*_sequences(problem, input, output, cells), _NOTHING, _NOTHING, _NOTHING),
+        directions,
+        _address(lengths),
+        _address(batch_sizes),
+        _address(workspace),
+        _native.num_threads(),
+        forced_members,
+    )
+    return output, h_n, c_n, cells, workspace
+
+
+def backward(
+    problem: Problem,
+    g_output: Tensor | None,
+    g_h_n: Tensor | None,
+    g_c_n: Tensor | None,
+    g_cells: Tensor | None,
+    input: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    weights: tuple[Tensor | None, ...],
+    output: Tensor,
+    workspace: Tensor,
+    *,
+    needs: tuple[bool, bool, bool, bool],
+) -> tuple[Tensor, ...]:
+    """Gradients of input, h0, c0 and the ten weights; [0] for those not needed (`needs`: input, h0, c0, weights)."""
+    nothing = input.new_empty(0)
+    is_lstm = problem.cell == "lstm"
+    d_input = nothing
+    if needs[0]:  # padding stays zero, and two directions add up
+        new = input.new_zeros if lengths is not None or problem.D == 2 else input.new_empty
+        d_input = new(problem.rows(problem.I))
+    d_h0 = input.new_empty(problem.h_shape) if needs[1] and h0 is not None else nothing
+    d_c0 = input.new_empty(problem.c_shape) if needs[2] and c0 is not None else nothing
+    fresh = torch.zeros_like if problem.I == 0 or _no_tokens(lengths) else torch.empty_like
+    d_weights = [fresh(w) if needs[3] and w is not None else nothing for w in weights]
+    if _no_tokens(lengths):
+        _pass_through(d_input, d_h0, d_c0, g_h_n, g_c_n)
+        return (d_input, d_h0, d_c0, *d_weights, *(nothing,) * (10 - len(d_weights)))
+    directions = [
+        [
+            *_addresses(weights[5 * d : 5 * d + 5]),
+            *_addresses(_at(t, d) for t in (h0, c0)),
+            *(0, 0),
+            *_addresses(_at(t, d) for t in (g_h_n, g_c_n if is_lstm else None)),
+            *_addresses(d_weights[5 * d : 5 * d + 5]),
+            *_addresses(_at(t, d) for t in (d_h0, d_c0)),
+        ]
+        for d in range(problem.D)
+    ]
+    _native.cpu.recurrent_backward(
+        _sizes(problem),
+        (
+            *_sequences(problem, input, output, nothing),
+            *_sequences(problem, g_output, g_cells if is_lstm else None, d_input),
+        ),
+        directions,
+        _address(lengths),
+        _address(batch_sizes),
+        _address(workspace),
+        _native.num_threads(),
+        forced_members,
+    )
+    return (d_input, d_h0, d_c0, *d_weights, *(nothing,) * (10 - len(d_weights)))
+
+
+def _no_tokens(lengths: Tensor | None) -> bool:
+    return lengths is not None and not bool(lengths.any())
+
+
+def _pass_through(
+    d_input: Tensor, d_h0: Tensor, d_c0: Tensor, g_h_n: Tensor | None, g_c_n: Tensor | None
+) -> None:
+    """All sequences are empty: the final states are the first ones."""
+    d_input.zero_()
+    for gradient, from_state in ((d_h0, g_h_n), (d_c0, g_c_n)):
+        if gradient.numel():
+            gradient.zero_() if from_state is None else gradient.copy_(from_state)
+
+
+def _sizes(p: Problem) -> tuple[int, ...]:
+    return (_CELLS[p.cell], _DTYPES[p.dtype], p.T, p.B, p.I, p.H, p.P, p.D, p.N, p.checkpoint_every)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return tensor.data_ptr() if tensor is not None and tensor.numel() else 0
+
+
+def _addresses(tensors) -> list[int]:
+    return [_address(tensor) for tensor in tensors]
+
+
+def _at(tensor: Tensor | None, direction: int) -> Tensor | None:
+    return tensor[direction] if tensor is not None and tensor.numel() else None
+
+
+def _sequences(problem: Problem, *tensors: Tensor | None) -> list[tuple[int, int, int]]:
+    """Address and strides (time, batch) of each sequence; packed rows have the stride of a row alone."""
+    result = []
+    for tensor in tensors:
+        if tensor is None or not tensor.numel():
+            result.append(_NOTHING)
+        elif problem.packed:
+            result.append((tensor.data_ptr(), 0, tensor.stride(0)))
+        else:
+            strides = tensor.stride()[:2]
+            t, b = strides[::-1] if problem.batch_first else strides
+            result.append((tensor.data_ptr(), t, b))
+    return result

@@ -1,0 +1,147 @@
+"""The `pyrnn` operator library, and what every operator in it needs from torch.
+
+torch has no public door for some of this (which transforms are active, calling an operator below autograd),
+so the private names are fetched here, once, where a torch release that moved one fails with words.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+
+def _private(path: str) -> Any:
+    found: Any = torch
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise ImportError(
+                f"pyrnn's operators use torch.{path}, which torch {torch.__version__} does not have; "
+                "install a torch release that this version of pyrnn supports (see its requirements)"
+            )
+        found = getattr(found, name)
+    return found
+
+
+_private("autograd.forward_ad._current_level")  # read at each call: it is a module global that torch rebinds
+BelowAutograd = _private("_C._AutoDispatchBelowAutograd")
+_ExcludeKeys = _private("_C._ExcludeDispatchKeyGuard")
+_DispatchKey = _private("_C.DispatchKey")
+_DispatchKeySet = _private("_C.DispatchKeySet")
+_interpreter_stack = _private("_C._functorch.get_interpreter_stack")
+_Grad = _private("_C._functorch.TransformType.Grad")
+functorch_active = _private("_C._are_functorch_transforms_active")
+is_functorch_tensor = _private("_C._functorch.is_functorch_wrapped_tensor")
+
+Operator = Callable[..., Any]
+
+library = torch.library.Library("pyrnn", "DEF")
+
+
+def define(name: str, signature: str) -> Operator:
+    """Add operator `pyrnn::name` with `signature`, "(arguments) -> results", and return it."""
+    library.define(name + signature, tags=(torch.Tag.pt2_compliant_tag,))
+    return getattr(torch.ops.pyrnn, name).default
+
+
+def forward_mode_active() -> bool:
+    """Whether a forward-mode derivative is being taken: `dual_level`, `torch.func.jvp`, `jacfwd`."""
+    return forward_ad._current_level >= 0
+
+
+def functorch_differentiates() -> bool:
+    """Whether `torch.func.grad`, `vjp` or `jacrev` is active."""
+    return functorch_active() and any(level.key() == _Grad for level in _interpreter_stack())
+
+
+def sign(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the signature of an autograd.Function's forward: torch asks for it at every call."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
+
+
+def refuse_gradients(name: str, operator: Operator, instead: str) -> None:
+    """Make `pyrnn::name` raise where torch would compute silently wrong derivatives."""
+
+    def kernel(*args: Any) -> Any:
+        if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args):
+            raise RuntimeError(
+                f"pyrnn::{name} has no derivative of its own; call {instead}, which has every order"
+            )
+        with BelowAutograd():
+            return operator(*args)
+
+    library.impl(name, kernel, "Autograd")
+
+
+def autocast_enabled(device_type: str) -> bool:
+    """Whether torch.autocast is on for `device_type`."""
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+
+
+def autocast_disabled(device_type: str) -> AbstractContextManager[Any]:
+    """Keep torch's own operators from casting what has been cast already."""
+    if autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
+def autocast(args: tuple[Any, ...], device_type: str) -> tuple[Any, ...]:
+    """Cast floating tensors among `args` to autocast's dtype; float64 stays, as in torch."""
+    dtype = torch.get_autocast_dtype(device_type)
+
+    def cast(value: Any) -> Any:
+        eligible = (
+            isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not torch.float64
+        )
+        return value.to(dtype) if eligible else value
+
+    return tuple(cast(value) for value in args)
+
+
+def register_autocast(name: str, operator: Operator) -> None:
+    """Let `pyrnn::name` cast its arguments under torch.autocast on CPU and on CUDA."""
+
+    def register(device_type: str, key: str) -> None:
+        keys = _DispatchKeySet(getattr(_DispatchKey, key))
+
+        def kernel(*args: Any) -> Any:
+            with _ExcludeKeys(keys):
+                return operator(*autocast(args, device_type))
+
+        library.impl(name, kernel, key)
+
+    register("cpu", "AutocastCPU")
+    register("cuda", "AutocastCUDA")
+
+
+def loop_over_samples(operator: Operator) -> Callable[..., tuple[Any, Any]]:
+    """The vmap rule that calls `operator` for each sample in turn and stacks what it returns."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        if info.batch_size == 0:
+            _raise_empty_vmap(operator)
+        samples = [
+            operator(
+                *(
+                    a if d is None or not isinstance(a, Tensor) else a.select(d, n)
+                    for a, d in zip(args, in_dims, strict=True)
+                )
+            )
+            for n in range(info.batch_size)
+        ]
+        outputs = tuple(torch.stack(column) for column in zip(*samples, strict=True))
+        return outputs, (0,) * len(outputs)
+
+    return rule
+
+
+def _raise_empty_vmap(operator: Operator) -> NoReturn:
+    raise ValueError(
+        f"{operator}: torch.vmap over a dimension of size 0 is not supported here; expected at least 1"
+    )

@@ -1,0 +1,289 @@
+"""The recurrent operators below autograd: schemas, CPU kernels, fake kernels, vmap rules.
+
+`pyrnn::recurrent` is the public operator. `_recurrent_fwd` also returns the workspace that `_recurrent_bwd`
+reads; only the autograd functions call these two.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyrnn import reference
+from pyrnn.ops import _cpu
+from pyrnn.ops._library import (
+    autocast_disabled,
+    define,
+    library,
+    loop_over_samples,
+    refuse_gradients,
+    register_autocast,
+)
+from pyrnn.ops._problem import WEIGHT_NAMES, Problem, check_tensor, make_problem
+
+#: Dtypes that the CPU kernels compute in.
+NATIVE_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+_DATA = "Tensor input, Tensor? h0, Tensor? c0, Tensor? lengths, Tensor? batch_sizes"
+_WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr"
+_REVERSE = ", ".join(f"Tensor? {name}_reverse" for name in WEIGHT_NAMES)
+_TENSORS = f"{_DATA}, {_WEIGHTS}, {_REVERSE}"
+_CALL = f"str cell, {_TENSORS}, bool batch_first, bool return_cells, int checkpoint_every"
+_OUTPUTS = "Tensor output, Tensor h_n, Tensor c_n, Tensor cells"
+_GRADS = "Tensor? g_output, Tensor? g_h_n, Tensor? g_c_n, Tensor? g_cells"
+
+recurrent_op = define("recurrent", f"({_CALL}) -> ({_OUTPUTS})")
+forward_op = define("_recurrent_fwd", f"({_CALL}) -> ({_OUTPUTS}, Tensor workspace)")
+backward_op = define(
+    "_recurrent_bwd",
+    f"(str cell, {_GRADS}, {_TENSORS}, Tensor output, Tensor workspace, "
+    "bool batch_first, int checkpoint_every, bool[4] needs) -> (" + ", ".join(["Tensor"] * 13) + ")",
+)
+
+
+class Call(NamedTuple):
+    """The arguments of `pyrnn::recurrent`, with the ten weights together."""
+
+    cell: str
+    input: Tensor
+    h0: Tensor | None
+    c0: Tensor | None
+    lengths: Tensor | None
+    batch_sizes: Tensor | None
+    weights: tuple[Tensor | None, ...]  # 5*D, `WEIGHT_NAMES` of each direction
+    batch_first: bool
+    return_cells: bool
+    checkpoint_every: int
+
+    @classmethod
+    def of(cls, *args: Any) -> Call:
+        """From the flat arguments of the schema."""
+        weights = args[6:16] if args[11] is not None else args[6:11]
+        return cls(*args[:6], weights, *args[16:])
+
+    def problem(self) -> Problem:
+        """Check the call; its sizes."""
+        return make_problem(
+            *self[:6], self.weights, batch_first=self.batch_first, checkpoint_every=self.checkpoint_every
+        )
+
+    def by_reference(self) -> reference.RecurrentOutput:
+        """Check the call and compute it with the reference, differentiable any number of times."""
+        problem = self.problem()
+        with autocast_disabled(self.input.device.type):
+            return reference.recurrent(
+                *self[:4],
+                reference.group_weights(self.weights),
+                lengths=self.lengths,
+                batch_sizes=self.batch_sizes,
+                batch_first=problem.batch_first,
+                return_cells=self.return_cells,
+            )
+
+
+# --------------------------------------------------------------------------------------- CPU kernels
+
+
+def _recurrent_cpu(*args: Any) -> tuple[Tensor, ...]:
+    call = Call.of(*args)
+    if call.input.dtype not in NATIVE_DTYPES:
+        return call.by_reference()
+    return _forward(call, train=False)[:4]
+
+
+def _forward(call: Call, *, train: bool) -> tuple[Tensor, ...]:
+    problem = call.problem()
+    if problem.N == 0:
+        return _forward_without_steps(call, problem)
+    return _cpu.forward(
+        problem,
+        *_ready_data(call),
+        _ready_weights(call),
+        return_cells=call.return_cells,
+        train=train,
+    )
+
+
+def _backward(
+    cell: str,
+    g_output: Tensor | None,
+    g_h_n: Tensor | None,
+    g_c_n: Tensor | None,
+    g_cells: Tensor | None,
+    *rest: Any,
+) -> tuple[Tensor, ...]:
+    tensors, (output, workspace, batch_first, checkpoint_every, needs) = rest[:15], rest[15:]
+    call = Call.of(cell, *tensors, batch_first, g_cells is not None, checkpoint_every)
+    problem = call.problem()
+    shape, dtype = _cpu.workspace_shape(problem)
+    check_tensor("output", output, problem.output_shape, "that of the forward's output", call.input)
+    check_tensor("workspace", workspace, shape, "that of the forward's workspace", call.input, dtype)
+    grads = (g_output, g_h_n, g_c_n, g_cells)
+    shapes = (problem.output_shape, problem.h_shape, problem.c_shape, problem.cells_shape)
+    for name, grad, expected in zip(("output", "h_n", "c_n", "cells"), grads, shapes, strict=True):
+        if grad is not None:
+            check_tensor(f"the gradient of {name}", grad, expected, "that of its tensor", call.input)
+    if problem.N == 0:
+        return _backward_without_steps(call, problem, g_h_n, g_c_n, needs)
+    return _cpu.backward(
+        problem,
+        *(_ready(grad) for grad in grads),
+        *_ready_data(call),
+        _ready_weights(call),
+        _ready(output),
+        _ready(workspace),
+        needs=tuple(needs),
+    )
+
+
+def _ready_data(call: Call) -> tuple[Tensor | None, ...]:
+    """input, h0, c0, lengths, batch_sizes as the kernels read them: input in any strides but the last."""
+    input, lengths = call.input, call.lengths
+    if lengths is not None:
+        lengths = lengths.to("cpu", torch.int64)
+    by_rows = input.stride(-1) == 1 or input.shape[-1] == 1
+    return (
+        _with_memory(input) if by_rows else _ready(input),
+        _ready(call.h0),
+        _ready(call.c0),
+        _ready(lengths),
+        _ready(call.batch_sizes),
+    )
+
+
+def _ready_weights(call: Call) -> tuple[Tensor | None, ...]:
+    return tuple(_ready(weight) for weight in call.weights)
+
+
+def _ready(tensor: Tensor | None) -> Tensor | None:
+    """The tensor laid out without gaps or overlaps."""
+    return None if tensor is None else _with_memory(tensor.contiguous())
+
+
+def _with_memory(tensor: Tensor) -> Tensor:
+    if tensor.numel() and not tensor.data_ptr():
+        raise ValueError(
+            f"a tensor of shape {list(tensor.shape)} has no memory behind it: its storage was freed, or it "
+            "is fake; materialise the parameters before the call"
+        )
+    return tensor
+
+
+def _forward_without_steps(call: Call, problem: Problem) -> tuple[Tensor, ...]:
+    """No token: the final state is the first, and there is nothing to launch a kernel on."""
+    output, h_n, c_n, cells, workspace = _empty_outputs(call, problem)
+    for state, first in ((h_n, call.h0), (c_n, call.c0)):
+        state.zero_() if first is None else state.copy_(first)
+    return output, h_n, c_n, cells, workspace
+
+
+def _backward_without_steps(
+    call: Call, problem: Problem, g_h_n: Tensor | None, g_c_n: Tensor | None, needs: list[bool]
+) -> tuple[Tensor, ...]:
+    grads = [grad.zero_() for grad in _empty_gradients(call, needs)]
+    for position, grad in ((1, g_h_n), (2, g_c_n)):
+        if grad is not None and grads[position].numel():
+            grads[position].copy_(grad)
+    return tuple(grads)
+
+
+# -------------------------------------------------------------------------------------- fake kernels
+
+
+def _empty_outputs(call: Call, problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """output, h_n, c_n, cells and the workspace, as the kernels lay them out."""
+    keeps_cells = call.return_cells and problem.cell == "lstm"
+    shape, dtype = _cpu.workspace_shape(problem)
+    new = call.input.new_empty
+    return (
+        new(problem.output_shape),
+        new(problem.h_shape),
+        new(problem.c_shape),
+        new(problem.cells_shape if keeps_cells else (0,)),
+        new(shape, dtype=dtype),
+    )
+
+
+def _empty_gradients(call: Call, needs: list[bool]) -> tuple[Tensor, ...]:
+    """The thirteen results of `_recurrent_bwd`."""
+    weights = call.weights + (None,) * (10 - len(call.weights))
+    wanted = (*needs[:3], *[needs[3]] * 10)
+    return tuple(
+        call.input.new_empty(tensor.shape if tensor is not None and want else (0,))
+        for tensor, want in zip((call.input, call.h0, call.c0, *weights), wanted, strict=True)
+    )
+
+
+def _recurrent_fake(*args: Any) -> tuple[Tensor, ...]:
+    return _forward_fake(*args)[:4]
+
+
+def _forward_fake(*args: Any) -> tuple[Tensor, ...]:
+    call = Call.of(*args)
+    return _empty_outputs(call, call.problem())
+
+
+def _backward_fake(cell: str, *rest: Any) -> tuple[Tensor, ...]:
+    tensors, (_, _, batch_first, checkpoint_every, needs) = rest[4:19], rest[19:]
+    return _empty_gradients(Call.of(cell, *tensors, batch_first, False, checkpoint_every), needs)
+
+
+# ---------------------------------------------------------------------------------------------- vmap
+
+
+def _recurrent_vmap(
+    info: Any, in_dims: tuple[Any, ...], *args: Any
+) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+    """Fold the mapped dimension into the batch; with mapped weights, or packed data, one call a sample."""
+    call = Call.of(*args)
+    if call.batch_sizes is not None or any(dim is not None for dim in in_dims[6:16]):
+        return loop_over_samples(recurrent_op)(info, in_dims, *args)
+
+    V = info.batch_size
+
+    def fold(tensor: Tensor | None, in_dim: int | None, batch_dim: int) -> Tensor | None:
+        if tensor is None:
+            return None
+        at_batch = (
+            tensor.unsqueeze(batch_dim).expand(*tensor.shape[:batch_dim], V, *tensor.shape[batch_dim:])
+            if in_dim is None
+            else tensor.movedim(in_dim, batch_dim)
+        )
+        return at_batch.flatten(batch_dim, batch_dim + 1)
+
+    rows_dim = 0 if call.batch_first else 1
+    folded = (
+        fold(tensor, in_dim, batch_dim)
+        for tensor, in_dim, batch_dim in zip(call[1:5], in_dims[1:5], (rows_dim, 1, 1, 0), strict=True)
+    )
+    outputs = recurrent_op(call.cell, *folded, None, *args[6:])
+
+    def unfold(tensor: Tensor, batch_dim: int) -> tuple[Tensor, int]:
+        if tensor.dim() == 1:  # does not apply: nothing in every sample
+            return tensor.new_empty(V, 0), 0
+        return tensor.unflatten(batch_dim, (V, tensor.shape[batch_dim] // V)), batch_dim
+
+    tensors, out_dims = zip(*map(unfold, outputs, (rows_dim, 1, 1, rows_dim)), strict=True)
+    return tensors, out_dims
+
+
+# -------------------------------------------------------------------------------------- registration
+
+library.impl("recurrent", lambda *args: Call.of(*args).by_reference(), "CompositeExplicitAutograd")
+library.impl("recurrent", _recurrent_cpu, "CPU")
+library.impl("_recurrent_fwd", lambda *args: _forward(Call.of(*args), train=True), "CPU")
+library.impl("_recurrent_bwd", _backward, "CPU")
+
+torch.library.register_fake("pyrnn::recurrent", _recurrent_fake, lib=library)
+torch.library.register_fake("pyrnn::_recurrent_fwd", _forward_fake, lib=library)
+torch.library.register_fake("pyrnn::_recurrent_bwd", _backward_fake, lib=library)
+
+torch.library.register_vmap("pyrnn::recurrent", _recurrent_vmap, lib=library)
+torch.library.register_vmap("pyrnn::_recurrent_fwd", loop_over_samples(forward_op), lib=library)
+torch.library.register_vmap("pyrnn::_recurrent_bwd", loop_over_samples(backward_op), lib=library)
+
+register_autocast("recurrent", recurrent_op)
+refuse_gradients("_recurrent_fwd", forward_op, "pyrnn::recurrent")
+refuse_gradients("_recurrent_bwd", backward_op, "pyrnn::recurrent")

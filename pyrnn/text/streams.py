@@ -1,0 +1,93 @@
+"""Contiguous-stream batching: a long text cut into B streams that are read side by side, window after window.
+
+Row b of a window continues row b of the window before it, so a recurrent state can be carried from one to the
+next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+#: Target that carries no loss; the default `ignore_index` of `torch.nn.functional.cross_entropy`.
+IGNORE = -100
+
+
+class StreamBatches:
+    """Windows of input and next-symbol target over `batch_size` parallel streams.
+
+    The N - 1 pairs (symbol, next symbol) of a text are cut into B contiguous streams whose lengths differ by
+    at most one, and each pair occurs exactly once. Where the last step has no pair for a stream, its target
+    is `IGNORE`.
+
+    Args:
+        ids: [N] integers; any device, and sliced only a window at a time.
+        batch_size: streams B.
+        window: time steps T of a window; the last window may be shorter.
+
+    Raises:
+        ValueError: `ids` not one-dimensional, sizes below one, or a text too short to fill one window.
+
+    Example:
+        >>> batches = StreamBatches(torch.arange(9), batch_size=2, window=2)
+        >>> len(batches)
+        2
+        >>> inputs, targets = batches[0]
+        >>> inputs.T.tolist(), targets.T.tolist()
+        ([[0, 1], [4, 5]], [[1, 2], [5, 6]])
+    """
+
+    def __init__(self, ids: Tensor, *, batch_size: int, window: int) -> None:
+        if ids.dim() != 1 or ids.is_floating_point():
+            raise ValueError(
+                f"ids must be a vector of integers [N], got {ids.dtype} of shape {list(ids.shape)}"
+            )
+        if batch_size < 1 or window < 1:
+            raise ValueError(f"batch_size and window must be at least 1, got {batch_size} and {window}")
+        self.pairs = max(ids.shape[0] - 1, 0)
+        if self.pairs < batch_size * window:
+            raise ValueError(
+                f"the text has {ids.shape[0]} symbols, too few for one window: {batch_size} streams of "
+                f"{window} steps need {batch_size * window + 1}; "
+                "give a longer text, or a smaller batch or window"
+            )
+        self.ids = ids
+        self.batch_size = batch_size
+        self.window = window
+        whole, longer = divmod(self.pairs, batch_size)
+        stream = torch.arange(batch_size, device=ids.device)
+        self._starts = stream * whole + stream.clamp(max=longer)
+        self._lengths = whole + (stream < longer).long()
+        self._steps = whole + (longer > 0)
+
+    def __len__(self) -> int:
+        """Windows in one pass over the text."""
+        return -(-self._steps // self.window)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """(inputs, targets) of window `index`, both [T, B] int64."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"window {index} is outside [0, {len(self)})")
+        begin = index * self.window
+        end = min(begin + self.window, self._steps)
+        time = torch.arange(begin, end, device=self.ids.device).unsqueeze(1)
+        position = (self._starts + time).clamp(max=self.pairs - 1)
+        inputs, targets = self.ids[position].long(), self.ids[position + 1].long()
+        return inputs, targets.masked_fill(time >= self._lengths, IGNORE)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self[i] for i in range(len(self)))
+
+
+def split_validation(ids: Tensor, fraction: float = 0.1) -> tuple[Tensor, Tensor]:
+    """Cut `ids` [N] into a training part and the last `fraction` of it for validation.
+
+    Raises:
+        ValueError: a fraction outside (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the validation fraction must lie between 0 and 1, got {fraction}")
+    cut = len(ids) - round(len(ids) * fraction)
+    return ids[:cut], ids[cut:]

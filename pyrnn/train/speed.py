@@ -1,0 +1,119 @@
+"""Speed of one recurrent layer and of a whole training step, on this package's layers and on torch.nn's.
+
+The two take turns in one process, because the speed of a shared machine drifts: only ratios within a run mean
+much.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pyrnn.models import LanguageModel, LanguageModelConfig, recurrent_class
+from pyrnn.models.language_model import Backend
+from pyrnn.text import StreamBatches
+from pyrnn.train.config import TrainConfig
+from pyrnn.train.truncated_bptt import TruncatedBPTT
+
+BACKENDS: tuple[Backend, ...] = ("pyrnn", "torch")
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """Median symbols a second of both backends for one piece of work, and the loss where it trains."""
+
+    work: str
+    symbols_per_second: dict[str, float]
+    loss: dict[str, float] | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How many times torch.nn's speed this package's has."""
+        return self.symbols_per_second["pyrnn"] / self.symbols_per_second["torch"]
+
+
+def compare_layers(config: LanguageModelConfig, *, steps: int, batch: int, rounds: int) -> SpeedRow:
+    """Forward and backward of the model's recurrent layers alone, on random input [T, B, E]."""
+    theirs = _layers(config, "torch")
+    ours = _layers(config, "pyrnn")
+    ours.load_state_dict(theirs.state_dict())
+    input = torch.randn(steps, batch, config.embedding_size, requires_grad=True)
+    gradient = torch.randn(steps, batch, config.hidden_size)
+    work = {
+        backend: _forward_backward(layer, input, gradient)
+        for backend, layer in (("pyrnn", ours), ("torch", theirs))
+    }
+    seconds = _alternate(work, rounds)
+    speeds = {backend: steps * batch / statistics.median(seconds[backend]) for backend in BACKENDS}
+    return SpeedRow(f"{config.num_layers}-layer {config.cell.upper()}, forward + backward", speeds)
+
+
+def compare_training(
+    config: LanguageModelConfig, train: TrainConfig, ids: Tensor, *, rounds: int
+) -> SpeedRow:
+    """Whole training steps on the text `ids` [N], both models from the same weights on the same windows.
+
+    The losses are means over the last quarter of the rounds; dropout masks differ between the backends.
+    """
+    batches = StreamBatches(ids, batch_size=train.batch_size, window=train.window)
+    theirs = LanguageModel(config, recurrent=recurrent_class(config.cell, "torch"))
+    ours = LanguageModel(config, recurrent=recurrent_class(config.cell, "pyrnn"))
+    ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+    trainers = {"pyrnn": TruncatedBPTT(ours, batches, train), "torch": TruncatedBPTT(theirs, batches, train)}
+    losses: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
+
+    def step_of(backend: str) -> Callable[[], None]:
+        return lambda: losses[backend].append(trainers[backend].step().loss)
+
+    seconds = _alternate({backend: step_of(backend) for backend in BACKENDS}, rounds)
+    window = train.batch_size * train.window
+    last = {backend: statistics.fmean(losses[backend][-max(rounds // 4, 1) :]) for backend in BACKENDS}
+    speeds = {backend: window / statistics.median(seconds[backend]) for backend in BACKENDS}
+    return SpeedRow("whole training step", speeds, last)
+
+
+def describe_machine() -> str:
+    """Processor, threads and torch version, for the line beside a measurement."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [row for row in info.read_text().splitlines() if row.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    processor = names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
+    return f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def _layers(config: LanguageModelConfig, backend: Backend) -> nn.Module:
+    return recurrent_class(config.cell, backend)(config.embedding_size, config.hidden_size, config.num_layers)
+
+
+def _forward_backward(layer: nn.Module, input: Tensor, gradient: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        layer.zero_grad()
+        input.grad = None
+        layer(input)[0].backward(gradient)
+
+    return run
+
+
+def _alternate(
+    work: dict[str, Callable[[], None]], rounds: int, *, warm_up: int = 2
+) -> dict[str, list[float]]:
+    """Seconds of each call of `rounds` alternations, the warm-up left out."""
+    seconds: dict[str, list[float]] = {backend: [] for backend in work}
+    for index in range(warm_up + rounds):
+        for backend, run in work.items():
+            started = time.perf_counter()
+            run()
+            if index >= warm_up:
+                seconds[backend].append(time.perf_counter() - started)
+    return seconds

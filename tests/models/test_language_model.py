@@ -1,0 +1,93 @@
+from typing import Any
+
+import pytest
+import torch
+
+from pyrnn.models import LanguageModel, LanguageModelConfig, detach_state, recurrent_class
+
+CELLS = ("rnn", "gru", "lstm")
+
+
+def _model(backend: Any = "pyrnn", **changes: Any) -> LanguageModel:
+    sizes: dict[str, Any] = {"vocabulary_size": 11, "embedding_size": 6, "hidden_size": 8, "dropout": 0.0}
+    config = LanguageModelConfig(**{**sizes, **changes})
+    return LanguageModel(config, recurrent=recurrent_class(config.cell, backend))
+
+
+def _ids(T: int, B: int) -> torch.Tensor:
+    return torch.randint(0, 11, (T, B), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("backend", ["pyrnn", "torch"])
+def test_carried_state_equals_one_long_pass(cell: str, backend: str) -> None:
+    model = _model(backend, cell=cell)
+    ids = _ids(13, 3)
+    whole, whole_state = model(ids)
+    pieces, state = [], None
+    for window in ids.split(5):
+        logits, state = model(window, state)
+        pieces.append(logits)
+    assert state is not None
+    torch.testing.assert_close(torch.cat(pieces), whole)
+    torch.testing.assert_close(state, whole_state)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_backends_agree_on_the_same_weights(cell: str) -> None:
+    ours, theirs = _model(cell=cell), _model("torch", cell=cell)
+    ours.load_state_dict(theirs.state_dict())
+    ids = _ids(7, 4)
+    torch.testing.assert_close(ours(ids)[0], theirs(ids)[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_detached_state_stops_the_gradient_and_keeps_the_values(cell: str) -> None:
+    _, state = _model(cell=cell)(_ids(3, 2))
+    detached = detach_state(state)
+    torch.testing.assert_close(detached, state)
+    parts = detached if isinstance(detached, tuple) else (detached,)
+    assert not any(part.requires_grad for part in parts)
+
+
+def test_tied_weights_are_one_parameter() -> None:
+    model = _model(embedding_size=8, tied=True)
+    untied = _model(embedding_size=8)
+    assert model.projection.weight is model.embedding.weight
+    count = [sum(p.numel() for p in m.parameters()) for m in (untied, model)]
+    assert count[0] - count[1] == 11 * 8
+
+
+def test_a_fresh_model_predicts_nearly_uniformly() -> None:
+    for tied in (False, True):
+        model = _model(embedding_size=8, tied=tied)
+        logits, _ = model(_ids(20, 4))
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), _ids(20, 4).flatten())
+        assert abs(loss.item() - torch.tensor(11.0).log().item()) < 0.3
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model = _model(dropout=0.5)
+    ids = _ids(5, 2)
+    assert not torch.equal(model(ids)[0], model(ids)[0])
+    model.eval()
+    assert torch.equal(model(ids)[0], model(ids)[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
+        ({"cell": "qrnn"}, "cell must be one of rnn, gru, lstm, got 'qrnn'"),
+        ({"tied": True}, "tied weights need embedding_size equal to hidden_size, got 6 and 8"),
+    ],
+)
+def test_bad_configurations_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _model(**changes)
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="'pyrnn' or 'torch', got 'jax'"):
+        recurrent_class("lstm", "jax")  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""What `explain` says is what the operator does."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import pyrnn
+from pyrnn import _native
+from pyrnn.ops import _cpu
+
+X = torch.randn(8, 4, 3)
+EXPLAIN = sys.modules["pyrnn.explain"]  # the module: pyrnn.explain is the function
+
+
+def test_each_layer_is_named() -> None:
+    layer = pyrnn.LSTM(3, 20, 2, bidirectional=True, proj_size=5)
+    explanation = pyrnn.explain(layer, X)
+    assert [entry.sizes for entry in explanation.layers] == ["I = 3, H = 20, P = 5", "I = 10, H = 20, P = 5"]
+    assert {entry.path for entry in explanation.layers} == {"native"}
+    assert {entry.isa for entry in explanation.layers} == {_native.isa()}
+    assert {entry.kernel for entry in explanation.layers} == {"lstm, float32, both directions"}
+    assert explanation.call.startswith(f"{layer}: T = 8, B = 4, padded")
+
+
+def test_the_split_is_the_one_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems: list[Any] = []
+    forward = _cpu.forward
+
+    def recorded(problem: Any, *args: Any, **options: Any) -> Any:
+        problems.append(problem)
+        return forward(problem, *args, **options)
+
+    monkeypatch.setattr(_cpu, "forward", recorded)
+    explained: list[Any] = []
+    split = _cpu.split
+    monkeypatch.setattr(EXPLAIN, "split", lambda problem: (explained.append(problem), split(problem))[1])
+    packed = pack_padded_sequence(X, torch.tensor([8, 5, 5, 1]))
+    for layer, input in (
+        (pyrnn.GRU(3, 4, 2, bidirectional=True), X),
+        (pyrnn.GRU(3, 4, 2, batch_first=True), X),
+        (pyrnn.LSTM(3, 4, 2, proj_size=2, checkpoint_every=3), X[:, 0]),
+        (pyrnn.RNN(3, 4, nonlinearity="relu"), packed),
+    ):
+        layer(input)
+        pyrnn.explain(layer, input)
+    assert len(problems) == 7
+    assert explained == problems
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        (entry,) = pyrnn.explain(pyrnn.GRU(64, 256), torch.zeros(16, 64, 64)).layers
+    finally:
+        torch.set_num_threads(before)
+    assert entry.threads == threads
+
+
+def test_other_instruction_set() -> None:
+    before = _native.isa()
+    _native.set_isa("baseline")
+    try:
+        assert pyrnn.explain(pyrnn.GRU(3, 4), X).layers[0].isa == "baseline"
+    finally:
+        _native.set_isa(before)
+
+
+def test_the_reference_is_named_with_its_reason() -> None:
+    explanation = pyrnn.explain(pyrnn.GRU(3, 4).half(), X.half())
+    (entry,) = explanation.layers
+    assert entry.path == "reference"
+    assert "not in torch.float16" in entry.reason
+    assert entry.kernel == "pyrnn.reference.recurrent, gru, float16, one direction"
+    assert (entry.isa, entry.threads, entry.split) == (None, None, None)
+    assert "instruction" not in str(explanation)
+
+
+def test_autocast_is_seen() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert pyrnn.explain(pyrnn.GRU(3, 4), X).layers[0].kernel == "gru, bfloat16, one direction"
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert pyrnn.explain(pyrnn.GRU(3, 4), X).layers[0].path == "reference"
+
+
+def test_memory() -> None:
+    layer = pyrnn.LSTM(3, 16)
+
+    def memory() -> str:
+        return pyrnn.explain(layer, X).layers[0].memory
+
+    assert memory() == "10.0 KiB beside the output: every gate"  # 8 * 4 tokens, 5 * 16 numbers of 4 bytes
+    layer.checkpoint_every = 4
+    assert memory() == "0.5 KiB beside the output, checkpoint_every = 4: the gates are computed again"
+    with torch.no_grad():
+        assert memory() == "nothing is kept: no gradient is asked for"
+    layer.requires_grad_(False)
+    assert memory() == "nothing is kept: no gradient is asked for"
+    assert pyrnn.explain(pyrnn.RNN(3, 16), X).layers[0].memory == "nothing beside the output"
+
+
+def test_lengths_and_packed_sequences() -> None:
+    layer = pyrnn.GRU(3, 4)
+    assert "T = 8, B = 4, with lengths" in pyrnn.explain(layer, X, lengths=[8, 5, 5, 1]).call
+    packed = pack_padded_sequence(X, torch.tensor([8, 5, 5, 1]))
+    assert "T = 8, B = 4, packed" in pyrnn.explain(layer, packed).call
+
+
+def test_it_reads_like_a_page() -> None:
+    lines = str(pyrnn.explain(pyrnn.GRU(3, 4, 2), X)).splitlines()
+    assert lines[0].startswith("GRU(3, 4, num_layers=2): T = 8, B = 4")
+    assert [line.split()[0] for line in lines[1:]] == [
+        "layer",
+        "route",
+        "kernel",
+        "machine",
+        "split",
+        "memory",
+    ] * 2
+
+
+def test_misuse() -> None:
+    with pytest.raises(TypeError, match=r"got torch.nn.modules.rnn.GRU; pyrnn.accelerate"):
+        pyrnn.explain(nn.GRU(3, 4), X)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="Expected 3, got 5"):
+        pyrnn.explain(pyrnn.GRU(3, 4), torch.zeros(8, 4, 5))

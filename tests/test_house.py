@@ -1,0 +1,148 @@
+"""What must hold of the package as built: its version, kernel objects, OpenMP runtime, and wheel."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import pyrnn
+from pyrnn import _native
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Runs forward and backward on several threads, checks against the reference, prints the instruction set.
+LAYERS_AGREE = """
+import pyrnn, torch
+from pyrnn import _native, reference
+torch.manual_seed(0)
+for name, gates in (("rnn_tanh", 1), ("gru", 3), ("lstm", 4)):
+    weights = ((torch.randn(gates * 17, 5) / 4, torch.randn(gates * 17, 17) / 4, None, None, None),)
+    x = torch.randn(6, 4, 5, requires_grad=True)
+    results = []
+    for operator in (pyrnn.ops.recurrent, reference.recurrent):
+        y = operator(name, x, None, None, weights).output
+        results += [y, *torch.autograd.grad(y.sum(), x)]
+    torch.testing.assert_close(results[:2], results[2:], rtol=1e-4, atol=1e-5)
+print(_native.isa())
+"""
+
+
+def python(code: str, *, under: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a new interpreter that finds this checkout."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [*under, sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def printed(result: subprocess.CompletedProcess[str]) -> str:
+    """The last line of a run that succeeded."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout.split("\n")[-2]
+
+
+# ---- version -------------------------------------------------------------------------------------
+
+
+def test_one_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## (\d\S*)", changelog, re.M)
+    assert released[0] == pyrnn.__version__
+
+
+def test_installed_version_is_this_version() -> None:
+    try:
+        installed = importlib.metadata.version("pyrnn")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("pyrnn is not installed in this interpreter: run `python3 dev.py setup`")
+    assert installed == pyrnn.__version__ == _native.cpu.__version__
+
+
+# ---- instruction sets ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+def test_environment_forces_instruction_set(isa: str) -> None:
+    assert printed(python(LAYERS_AGREE, PYRNN_CPU_ISA=isa)) == isa
+
+
+def test_unknown_instruction_set_is_an_error_in_words() -> None:
+    result = python("import pyrnn; from pyrnn import _native; _native.isa()", PYRNN_CPU_ISA="mmx")
+    assert result.returncode == 1
+    assert "cannot run instruction set 'mmx'" in result.stderr
+    assert "baseline" in result.stderr
+
+
+def test_baseline_runs_on_an_old_processor() -> None:
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None:
+        pytest.skip("qemu-x86_64 is not installed: an old processor cannot be emulated")
+    # Nehalem is from 2008, without AVX: one wider instruction on the way ends in SIGILL.
+    result = python(LAYERS_AGREE, under=(emulator, "-cpu", "Nehalem"), OMP_NUM_THREADS="2")
+    assert printed(result) == "baseline"
+
+
+# ---- objects -------------------------------------------------------------------------------------
+
+
+def kernel_objects() -> list[Path]:
+    """Per-instruction-set objects of the newest ordinary build (not that of the C++ tests)."""
+    builds = [folder for folder in (ROOT / "build").glob("*") if not folder.name.startswith("ctest")]
+    found = [sorted(folder.glob("CMakeFiles/pyrnn_kernels_*.dir/**/*.o")) for folder in builds]
+    return max(filter(None, found), key=lambda objects: objects[0].stat().st_mtime, default=[])
+
+
+def test_kernel_objects_share_no_functions() -> None:
+    """A weak symbol is merged across objects, and a baseline processor may then be given AVX-512 code."""
+    objects, nm = kernel_objects(), shutil.which("nm")
+    if not objects or nm is None:
+        pytest.skip("no nm, or no build folder with kernel objects: pyrnn was not built in this checkout")
+    listing = subprocess.run(
+        [nm, "--defined-only", "--print-file-name", *objects], capture_output=True, text=True, check=True
+    ).stdout
+    symbols = re.findall(r"^(\S+):\S+ (\w) (\S+)$", listing, re.M)
+    exporting = {Path(path) for path, kind, _ in symbols if kind in "TDRB"}
+    assert exporting == set(objects), "an object exports nothing"
+    assert not [symbol for symbol in symbols if symbol[1] in "WwVvu"]
+    public = [name for _, kind, name in symbols if kind.isupper()]
+    assert len(public) == len(set(public)), "two objects define one name"
+
+
+def test_one_openmp_runtime_is_loaded() -> None:
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system has no /proc/self/maps to read loaded libraries from")
+    code = LAYERS_AGREE + "print(sorted({line.split()[-1] for line in open('/proc/self/maps')}))"
+    runtimes = re.findall(r"[^'/]*(?:libgomp|libomp|libiomp)[^'/]*", printed(python(code)))
+    assert len(runtimes) == 1, runtimes
+
+
+# ---- wheel ---------------------------------------------------------------------------------------
+
+
+def test_wheel_holds_the_package_and_nothing_else() -> None:
+    wheels = sorted((ROOT / "dist").glob("pyrnn-*.whl"))
+    sources = [p for p in (ROOT / "pyrnn").rglob("*") if p.is_file() and p.suffix not in (".pyc", ".so")]
+    if not wheels:
+        pytest.skip("no wheel in dist/: run `python3 dev.py build`")
+    if wheels[-1].stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        pytest.skip("the wheel in dist/ is older than the sources: run `python3 dev.py build`")
+    with zipfile.ZipFile(wheels[-1]) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        info = {name.split(".dist-info/")[1] for name in wheel.namelist() if ".dist-info/" in name}
+    modules = {name for name in names if name.endswith(".so")}
+    assert names - modules == {source.relative_to(ROOT).as_posix() for source in sources}
+    assert [re.sub(r"\..*", "", name) for name in modules] == ["pyrnn/_cpu"]
+    assert {"METADATA", "licenses/LICENSE"} <= info
