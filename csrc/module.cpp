@@ -1,5 +1,6 @@
-// The Python module pyrnn._cpu. Tensors arrive as addresses, sizes and strides: no libtorch, so one build serves all
-// versions of torch. pyrnn/ops/_cpu.py is the only caller of the recurrent functions and keeps the order of the fields.
+// The Python module pyrnn._cpu. Tensors arrive as addresses, sizes and strides: no libtorch, so one build
+// serves all versions of torch. pyrnn/ops/_cpu.py is the only caller of the recurrent functions and keeps the
+// order of the fields.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -12,8 +13,9 @@ namespace py = pybind11;
 
 namespace {
 
-using Sizes = std::array<int64_t, 10>;                    // cell, dtype, T, B, I, H, P, D, N, checkpoint_every
-using Sequences = std::array<std::array<int64_t, 3>, 6>;  // x, y, cells, g_y, g_cells, d_x: address, stride t, stride b
+using Sizes = std::array<int64_t, 10>;  // cell, dtype, T, B, I, H, P, D, N, checkpoint_every
+using Sequences =
+    std::array<std::array<int64_t, 3>, 6>;  // x, y, cells, g_y, g_cells, d_x: address, stride t, stride b
 using Directions = std::vector<std::array<int64_t, 18>>;  // the fields of pyrnn::Direction
 
 template <class T>
@@ -25,12 +27,14 @@ pyrnn::Problem problem(const Sizes& n, const Sequences& s, const Directions& dir
                        int64_t workspace) {
   pyrnn::Problem p{};
   p.cell = int(n[0]), p.dtype = int(n[1]);
-  p.T = n[2], p.B = n[3], p.I = n[4], p.H = n[5], p.P = n[6], p.D = n[7], p.N = n[8], p.checkpoint_every = n[9];
+  p.T = n[2], p.B = n[3], p.I = n[4], p.H = n[5], p.P = n[6], p.D = n[7], p.N = n[8],
+  p.checkpoint_every = n[9];
   p.lengths = address<const int64_t>(lengths);
   p.workspace = address<void>(workspace);
   pyrnn::Sequence* sequences[] = {&p.x, &p.y, &p.cells, &p.g_y, &p.g_cells, &p.d_x};
   for (int i = 0; i < 6; i++) *sequences[i] = {address<void>(s[i][0]), s[i][1], s[i][2]};
-  if (p.D < 1 || p.D > 2 || int64_t(directions.size()) != p.D) throw py::value_error("pyrnn: one or two directions");
+  if (p.D < 1 || p.D > 2 || int64_t(directions.size()) != p.D)
+    throw py::value_error("pyrnn: one or two directions");
   for (int64_t d = 0; d < p.D; d++) {
     static_assert(sizeof(pyrnn::Direction) == sizeof(directions[0]));
     void** fields = reinterpret_cast<void**>(&p.direction[d]);
@@ -54,13 +58,16 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("isas", &pyrnn::isas, "Instruction sets that this processor can run, best first.");
   m.def("isa", &pyrnn::isa, "The instruction set in use.");
   m.def("set_isa", &pyrnn::set_isa, py::arg("name"));
-  m.def("fma_peak", &pyrnn::fma_peak, py::arg("dtype"), py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
-        "Operations a second of multiply-adds in registers, measured now. dtype: 0 float32, 1 bfloat16, 2 float64.");
+  m.def("fma_peak", &pyrnn::fma_peak, py::arg("dtype"), py::arg("threads"),
+        py::call_guard<py::gil_scoped_release>(),
+        "Operations a second of multiply-adds in registers, measured now. dtype: 0 float32, 1 bfloat16, 2 "
+        "float64.");
   m.def("recurrent_forward", &run<pyrnn::forward>);
   m.def("recurrent_backward", &run<pyrnn::backward>);
   m.def("recurrent_split", [](const Sizes& n, int threads, int members) {
     pyrnn::Problem p{};
-    p.cell = int(n[0]), p.dtype = int(n[1]), p.T = n[2], p.B = n[3], p.I = n[4], p.H = n[5], p.P = n[6], p.D = n[7];
+    p.cell = int(n[0]), p.dtype = int(n[1]), p.T = n[2], p.B = n[3], p.I = n[4], p.H = n[5], p.P = n[6],
+    p.D = n[7];
     const pyrnn::Split s = pyrnn::choose_split(p, threads, members);
     return py::make_tuple(s.groups, s.members, s.slices, s.why);
   });

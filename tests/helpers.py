@@ -177,9 +177,16 @@ def torch_recurrent(
     return RecurrentOutput(output, h_n, c_n, nothing)
 
 
-def gradients(layer: Layer, output: RecurrentOutput, seed: int = 1) -> tuple[Tensor | None, ...]:
-    """Gradients for the layer's leaves of output, h_n and c_n, weighted alike in every dtype."""
-    generator = torch.Generator().manual_seed(seed)
+def gradients(
+    layer: Layer, output: RecurrentOutput, *, sequences: Tensor | None = None
+) -> tuple[Tensor | None, ...]:
+    """Gradients for the layer's leaves of output, h_n and c_n, weighted alike in every dtype.
+
+    `sequences` [B], for input [T, B, I], leaves out those where it is False.
+    """
+    generator = torch.Generator().manual_seed(1)
     results = [t for t in output[:3] if t.requires_grad]
     cotangents = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in results]
+    if sequences is not None:
+        cotangents = [cotangent * sequences[:, None] for cotangent in cotangents]
     return torch.autograd.grad(results, layer.leaves, cotangents, allow_unused=True)

@@ -16,7 +16,8 @@ struct InstructionSet {
   const KernelSet* sets[kDTypes];  // by DType
 };
 
-#define PYRNN_SETS(isa) {&pyrnn_kernels_##isa##_float32, &pyrnn_kernels_##isa##_bfloat16, &pyrnn_kernels_##isa##_float64}
+#define PYRNN_SETS(isa) \
+  {&pyrnn_kernels_##isa##_float32, &pyrnn_kernels_##isa##_bfloat16, &pyrnn_kernels_##isa##_float64}
 
 #ifdef PYRNN_X86
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
@@ -27,7 +28,8 @@ bool has_avx512() {
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
-const InstructionSet kSets[] = {  // best first
+const InstructionSet kSets[] = {
+    // best first
 #ifdef PYRNN_X86
     {"avx512_bf16", has_avx512_bf16, PYRNN_SETS(avx512_bf16)},
     {"avx512", has_avx512, PYRNN_SETS(avx512)},
@@ -43,7 +45,8 @@ const InstructionSet* find(const std::string& name) {
     if (name.empty() || name == set.name) return &set;
     known += (known.empty() ? "" : ", ") + std::string(set.name);
   }
-  throw std::invalid_argument("pyrnn: this processor cannot run instruction set '" + name + "'; it can run " + known);
+  throw std::invalid_argument("pyrnn: this processor cannot run instruction set '" + name + "'; it can run " +
+                              known);
 }
 
 std::atomic<const InstructionSet*>& current() {

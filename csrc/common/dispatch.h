@@ -1,4 +1,5 @@
-// Which instruction set's kernels run: the best that the processor has, or what PYRNN_CPU_ISA or set_isa asks for.
+// Which instruction set's kernels run: the best that the processor has, or what PYRNN_CPU_ISA or set_isa asks
+// for.
 #pragma once
 #include <string>
 #include <vector>
@@ -7,12 +8,12 @@
 
 namespace pyrnn {
 
-std::vector<std::string> isas();         // those that this processor can run, best first
-std::string isa();                       // the one in use
-void set_isa(const std::string& name);   // throws std::invalid_argument
+std::vector<std::string> isas();        // those that this processor can run, best first
+std::string isa();                      // the one in use
+void set_isa(const std::string& name);  // throws std::invalid_argument
 
-const KernelSet& kernels(int dtype);     // of the set in use
+const KernelSet& kernels(int dtype);      // of the set in use
 double fma_peak(int dtype, int threads);  // operations a second, measured now
-int64_t l2_bytes();                      // of one core's second-level cache, or a guess
+int64_t l2_bytes();                       // of one core's second-level cache, or a guess
 
 }  // namespace pyrnn

@@ -1,21 +1,25 @@
-// The innermost product: a tile of C [MR rows][NV vectors] += A [MR][K] * B [K][NV vectors], held in registers.
+// The innermost product: a tile of C [MR rows][NV vectors] += A [MR][K] * B [K][NV vectors], held in
+// registers.
 //
-// A is read in place, one element at a time, with any row and k strides: the recurrent state is row-major, the gates of
-// a weight gradient are k-major, and neither needs a packing pass. B is a packed panel, [K][NV * lanes], 64-byte aligned.
-// Bfloat16 dot products take pairs of k as one element: A [MR][K/2] pairs, B [K/2][NV * lanes] pairs.
+// A is read in place, one element at a time, with any row and k strides: the recurrent state is row-major,
+// the gates of a weight gradient are k-major, and neither needs a packing pass. B is a packed panel, [K][NV *
+// lanes], 64-byte aligned. Bfloat16 dot products take pairs of k as one element: A [MR][K/2] pairs, B
+// [K/2][NV * lanes] pairs.
 //
-// Each element of C is a sum over k in order, whatever tile it falls in: results do not depend on how rows are split.
+// Each element of C is a sum over k in order, whatever tile it falls in: results do not depend on how rows
+// are split.
 #pragma once
 #include "vec.h"
 
 namespace pyrnn {
 namespace {
 
-// ---- operands: the element type of A and B, and how one multiplies into the accumulators of type Acc ------------
+// ---- operands: the element type of A and B, and how one multiplies into the accumulators of type Acc
+// ------------
 template <class T>
 struct PlainOperand {
-  using Element = T;     // one k
-  using Storage = T;     // what a packed buffer is made of
+  using Element = T;  // one k
+  using Storage = T;  // what a packed buffer is made of
   using Acc = T;
   static constexpr int kPerElement = 1;
   typedef typename VecTypes<T>::load BVec;
@@ -54,13 +58,14 @@ constexpr int max_rows(int nv) {
 
 template <class Op>
 struct TileArgs {
-  int64_t K;                         // elements of Op, not numbers
-  const typename Op::Element* a;     // element (row, k) at a[row * a_row + k * a_k]
+  int64_t K;                      // elements of Op, not numbers
+  const typename Op::Element* a;  // element (row, k) at a[row * a_row + k * a_k]
   int64_t a_row, a_k;
-  const typename Op::Element* b;     // packed panel [K][NV * lanes]
-  const typename Op::Acc* init;      // [MR][NV * lanes] with row stride init_row (0: one row for all); null: zeros
+  const typename Op::Element* b;  // packed panel [K][NV * lanes]
+  const typename Op::Acc*
+      init;  // [MR][NV * lanes] with row stride init_row (0: one row for all); null: zeros
   int64_t init_row;
-  typename Op::Acc* c;               // [MR][NV * lanes] with row stride c_row; may be init
+  typename Op::Acc* c;  // [MR][NV * lanes] with row stride c_row; may be init
   int64_t c_row;
 };
 

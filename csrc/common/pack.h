@@ -43,7 +43,8 @@ inline void copy_row(typename Op::Storage* to, const S* from, int64_t n, int64_t
   for (; i < padded; i++) to[i] = 0;
 }
 
-// ---- square transposition in registers: log2(lanes) rounds of interleaving ---------------------------------------
+// ---- square transposition in registers: log2(lanes) rounds of interleaving
+// ---------------------------------------
 template <class T>
 inline void transpose(Vec<T>* v) {
   constexpr int L = kLanes<T>;
@@ -53,15 +54,15 @@ inline void transpose(Vec<T>* v) {
     low[i] = (i % 2) * L + i / 2;
     high[i] = (i % 2) * L + L / 2 + i / 2;
   }
-#pragma GCC unroll 4
+#  pragma GCC unroll 4
   for (int round = 1; round < L; round *= 2) {
     Vec<T> next[L];
-#pragma GCC unroll 8
+#  pragma GCC unroll 8
     for (int i = 0; i < L / 2; i++) {
       next[2 * i] = __builtin_shuffle(v[i], v[i + L / 2], low);
       next[2 * i + 1] = __builtin_shuffle(v[i], v[i + L / 2], high);
     }
-#pragma GCC unroll 16
+#  pragma GCC unroll 16
     for (int i = 0; i < L; i++) v[i] = next[i];
   }
 #else
@@ -106,7 +107,8 @@ inline void pack_from_columns(typename Op::Element* panel, int64_t K, Column col
   }
 }
 
-// A panel from rows that are contiguous in n: row k starts at row(k), which may be null for zeros; `columns` are valid.
+// A panel from rows that are contiguous in n: row k starts at row(k), which may be null for zeros; `columns`
+// are valid.
 template <class Op, int NV, class S, class Row>
 inline void pack_from_rows(typename Op::Element* panel, int64_t K, int64_t columns, Row row) {
   using A = typename Op::Acc;
@@ -129,11 +131,11 @@ inline void pack_from_rows(typename Op::Element* panel, int64_t K, int64_t colum
   }
 }
 
-// The transposed left operand of a weight gradient: `count` (at most MR) neighbouring numbers of each of K source rows,
-// to [K elements][MR]; sums them over k on the way.
+// The transposed left operand of a weight gradient: `count` (at most MR) neighbouring numbers of each of K
+// source rows, to [K elements][MR]; sums them over k on the way.
 template <class Op, int MR>
-inline void pack_transposed_tile(typename Op::Element* to, const typename Op::Storage* from, int64_t stride, int64_t K,
-                                 int count, typename Op::Acc* sums) {
+inline void pack_transposed_tile(typename Op::Element* to, const typename Op::Storage* from, int64_t stride,
+                                 int64_t K, int count, typename Op::Acc* sums) {
   using Storage = typename Op::Storage;
   using A = typename Op::Acc;
   constexpr int E = Op::kPerElement;

@@ -1,4 +1,5 @@
-// Carves one block of memory into aligned arrays. Run once with a null base to learn the size, once to hand out.
+// Carves one block of memory into aligned arrays. Run once with a null base to learn the size, once to hand
+// out.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +20,8 @@ struct Scratch {
   T* take(int64_t count) {  // null for nothing
     if (count == 0) return nullptr;
     char* p = base ? base + used : nullptr;
-    // A cache line apart and off the power of two: equal offsets in neighbouring arrays would share cache sets.
+    // A cache line apart and off the power of two: equal offsets in neighbouring arrays would share cache
+    // sets.
     used += round_up(int64_t(count * sizeof(T)), 64) + 64;
     return (T*)p;
   }

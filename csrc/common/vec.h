@@ -4,12 +4,13 @@
 //   PYRNN_ISA           its name
 //   PYRNN_VECTOR_BYTES  16, 32 or 64
 //   PYRNN_BF16_DOT      1 where the set has bfloat16 dot products
-// Everything has internal linkage and no standard header with inline functions is included: a shared inline function
-// compiled here for AVX-512 could be the copy that the linker keeps for the whole module (a crash on older machines).
+// Everything has internal linkage and no standard header with inline functions is included: a shared inline
+// function compiled here for AVX-512 could be the copy that the linker keeps for the whole module (a crash on
+// older machines).
 #pragma once
 #include <stdint.h>
 #if PYRNN_BF16_DOT
-#include <immintrin.h>
+#  include <immintrin.h>
 #endif
 
 namespace pyrnn {
@@ -45,7 +46,8 @@ inline Vec<T> splat(T x) {
   return x - Vec<T>{};
 }
 
-// ---- loads and stores: memory type S to arithmetic type A (float for bfloat16, else S itself) --------------------
+// ---- loads and stores: memory type S to arithmetic type A (float for bfloat16, else S itself)
+// --------------------
 typedef uint16_t u16_load __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
 typedef uint16_t u16_vec __attribute__((vector_size(kVectorBytes / 2)));
 typedef uint32_t u32_vec __attribute__((vector_size(kVectorBytes)));
@@ -85,7 +87,8 @@ inline void store_n(S* p, V v, int64_t n) {
   for (int64_t i = 0; i < n; i++) p[i] = buffer[i];
 }
 
-// ---- elementary functions, a few units in the last place --------------------------------------------------------
+// ---- elementary functions, a few units in the last place
+// --------------------------------------------------------
 template <class A>
 struct ExpConstants;
 template <>
@@ -103,8 +106,9 @@ struct ExpConstants<double> {
   static constexpr int64_t bias = 1023;
 };
 
-// exp(x) = scale + scale * p with p = exp(r) - 1 and |r| <= ln2 / 2: exp and expm1 both follow without cancellation.
-// |r|^(degree+1) / (degree+1)! is below a tenth of a unit in the last place for the Taylor series used here.
+// exp(x) = scale + scale * p with p = exp(r) - 1 and |r| <= ln2 / 2: exp and expm1 both follow without
+// cancellation. |r|^(degree+1) / (degree+1)! is below a tenth of a unit in the last place for the Taylor
+// series used here.
 template <class V, class A>
 inline void exp_parts(V x, V& scale, V& p) {
   using C = ExpConstants<A>;

@@ -1,14 +1,16 @@
 // Back-propagation through time.
 //
-//   d_gates[t] = the cell's derivatives of (d_h[t], d_c[t])      d_h[t-1] = d_gates[t] W_hh + what the cell passes on
+//   d_gates[t] = the cell's derivatives of (d_h[t], d_c[t])      d_h[t-1] = d_gates[t] W_hh + what the cell
+//   passes on
 //
-// The sequence is walked backwards in chunks of steps. Within a chunk only the recurrence above runs, split among
-// threads like the forward pass; then all threads together turn the chunk's d_gates into
+// The sequence is walked backwards in chunks of steps. Within a chunk only the recurrence above runs, split
+// among threads like the forward pass; then all threads together turn the chunk's d_gates into
 //
-//   d_x = d_gates W_ih        d_W = d_gates^T [x, h_prev]        d_b = column sums of d_gates        (weight_gradient.h)
+//   d_x = d_gates W_ih        d_W = d_gates^T [x, h_prev]        d_b = column sums of d_gates
+//   (weight_gradient.h)
 //
-// as large products while d_gates is still in cache. No sum depends on timing: each element of every result has one
-// owner and one order, so a fixed thread count gives the same bits.
+// as large products while d_gates is still in cache. No sum depends on timing: each element of every result
+// has one owner and one order, so a fixed thread count gives the same bits.
 #pragma once
 #include "recompute.h"
 #include "weight_gradient.h"
@@ -34,7 +36,10 @@ class Backward {
 
  public:
   Backward(const Problem& problem, const Plan& the_plan, int the_thread)
-      : p(problem), plan(the_plan), thread(the_thread), member(the_thread % plan.members),
+      : p(problem),
+        plan(the_plan),
+        thread(the_thread),
+        member(the_thread % plan.members),
         group(the_thread / plan.members) {}
 
   size_t layout(char* base) { return m.layout(base, p, plan, thread); }
@@ -134,8 +139,8 @@ class Backward {
         for_row_tiles<kVectors>(rows, [&](int64_t r, int count) {
           run_tile<Op, kVectors>(
               count, {elements<Op>(p.P), (const Element*)(m.chunk[d].d_projected + (row + r) * m.h_stride),
-                      m.h_stride / Op::kPerElement, 1, m.product[d].hr + i * elements<Op>(p.P) * kColumns, nullptr, 0,
-                      state.d_m + r * m.unit_stride + i * kColumns, m.unit_stride});
+                      m.h_stride / Op::kPerElement, 1, m.product[d].hr + i * elements<Op>(p.P) * kColumns,
+                      nullptr, 0, state.d_m + r * m.unit_stride + i * kColumns, m.unit_stride});
         });
     }
     for (int64_t r = 0; r < rows; r++) gate_maths(team, state, steps, t, r, row + r, own);
@@ -174,7 +179,8 @@ class Backward {
     const S* c0 = nullptr;
     const S* state_row = nullptr;
     if constexpr (Cell::kRecall == Recall::current_hidden) state_row = row_of<const S>(p, p.y, t, b) + d * P;
-    if constexpr (Cell::kRecall == Recall::previous_hidden) state_row = previous_hidden<S>(p, d, t, b, length);
+    if constexpr (Cell::kRecall == Recall::previous_hidden)
+      state_row = previous_hidden<S>(p, d, t, b, length);
     if constexpr (Cell::kRecall == Recall::cell) {
       int64_t before = d == 0 ? t - 1 : t + 1;
       if (before < 0 || before >= length) {
@@ -205,7 +211,8 @@ class Backward {
         d_carry = load<A>(state.d_carry + r * m.unit_stride + u);
         if (real && g_cells) d_carry += load_n<A>(g_cells + u, p.H - u);
       }
-      Vec<A> d_h = m.projected ? load<A>(state.d_m + r * m.unit_stride + u) : load<A>(state.d_h + r * m.h_stride + u);
+      Vec<A> d_h =
+          m.projected ? load<A>(state.d_m + r * m.unit_stride + u) : load<A>(state.d_h + r * m.h_stride + u);
       if (real && g_y) d_h += load_n<A>(g_y + u, p.H - u);
       Cell::template backward<VectorMath>(slot, previous, current, d_h, d_carry, d_slot, d_hidden);
       for (int s = 0; s < Cell::kSlots; s++) store(d_gates + s * m.unit_stride + u, d_slot[s]);

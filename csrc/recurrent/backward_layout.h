@@ -1,4 +1,5 @@
-// Scratch memory of the backward pass: what the walk through time, the recomputation and the large products share.
+// Scratch memory of the backward pass: what the walk through time, the recomputation and the large products
+// share.
 #pragma once
 #include "engine_common.h"
 
@@ -14,30 +15,32 @@ struct BackwardLayout {
   static constexpr int L = kLanes<A>;
   static constexpr int kVectors = 2, kColumns = kVectors * L;  // a panel of the backward products
   static_assert(kColumns % Forward::kUnits == 0);
-  static constexpr int64_t kChunkTokens = 512;                 // K of the large products: their C is read once per chunk
-  static constexpr int64_t kBlock = 64;                        // rows of a left operand kept in L2 beside the panels
+  static constexpr int64_t kChunkTokens = 512;  // K of the large products: their C is read once per chunk
+  static constexpr int64_t kBlock = 64;         // rows of a left operand kept in L2 beside the panels
 
-  struct State {     // of one team
-    A* d_h;          // [rows][h_stride] gradient of the state that the products read
-    A* d_carry;      // [rows][unit_stride]
-    A* d_m;          // [rows][unit_stride] gradient of h before the projection
-    A* carry;        // [rows][unit_stride] c, recomputed
+  struct State {  // of one team
+    A* d_h;       // [rows][h_stride] gradient of the state that the products read
+    A* d_carry;   // [rows][unit_stride]
+    A* d_m;       // [rows][unit_stride] gradient of h before the projection
+    A* carry;     // [rows][unit_stride] c, recomputed
   };
 
-  struct Chunk {            // of one direction; rows are its tokens in the order team, time, row
-    Storage* d_gates;       // [chunk_rows][gate_stride], slots of unit_stride
-    Storage* d_projected;   // [chunk_rows][h_stride]
-    A* saved;               // [chunk_rows][kSaved][Hp], when recomputing
-    Storage *x, *h;         // [chunk_rows][x_stride], [chunk_rows][h_stride]: inputs of the products, when recomputing
-    int64_t *t, *b;         // [chunk_rows] the token of each row
-    Element *x_panels, *h_panels, *m_panels;  // the tokens' x, h_prev, m as right operands [panels][rows][kColumns]
+  struct Chunk {           // of one direction; rows are its tokens in the order team, time, row
+    Storage* d_gates;      // [chunk_rows][gate_stride], slots of unit_stride
+    Storage* d_projected;  // [chunk_rows][h_stride]
+    A* saved;              // [chunk_rows][kSaved][Hp], when recomputing
+    Storage *x,
+        *h;  // [chunk_rows][x_stride], [chunk_rows][h_stride]: inputs of the products, when recomputing
+    int64_t *t, *b;  // [chunk_rows] the token of each row
+    Element *x_panels, *h_panels,
+        *m_panels;  // the tokens' x, h_prev, m as right operands [panels][rows][kColumns]
   };
 
-  struct Product {          // one direction's packed weights and sums
-    Element* hh;            // [h_panels][kGates * unit_stride][kColumns]
-    Element* ih;            // [x_panels][kGates * unit_stride][kColumns]
-    Element* hr;            // [unit_panels][P][kColumns]
-    A* d_bias;              // [kSlots][unit_stride]
+  struct Product {                // one direction's packed weights and sums
+    Element* hh;                  // [h_panels][kGates * unit_stride][kColumns]
+    Element* ih;                  // [x_panels][kGates * unit_stride][kColumns]
+    Element* hr;                  // [unit_panels][P][kColumns]
+    A* d_bias;                    // [kSlots][unit_stride]
     A *d_w_ih, *d_w_hh, *d_w_hr;  // sums where the storage type is not A; else the caller's own arrays
   };
 
@@ -47,9 +50,9 @@ struct BackwardLayout {
   Forward forward[2];
   Product product[2];
   Chunk chunk[2];
-  State* states;       // [teams]
-  Element* left;       // [kBlock rows][chunk_rows], private
-  int64_t* step_row;   // [chunk_steps + 1], private: first chunk row of each step of the team at hand
+  State* states;      // [teams]
+  Element* left;      // [kBlock rows][chunk_rows], private
+  int64_t* step_row;  // [chunk_steps + 1], private: first chunk row of each step of the team at hand
 
   size_t layout(char* base, const Problem& p, const Plan& plan, int thread) {
     Scratch s{base};
@@ -96,7 +99,8 @@ struct BackwardLayout {
       c.b = s.take<int64_t>(chunk_rows);
       c.x_panels = s.take<Element>(weights ? x_panels * elements<Op>(chunk_rows) * kColumns : 0);
       c.h_panels = s.take<Element>(weights ? h_panels * elements<Op>(chunk_rows) * kColumns : 0);
-      c.m_panels = s.take<Element>(weights && projected ? unit_panels * elements<Op>(chunk_rows) * kColumns : 0);
+      c.m_panels =
+          s.take<Element>(weights && projected ? unit_panels * elements<Op>(chunk_rows) * kColumns : 0);
     }
     for (int i = 0; i < plan.threads; i++) {
       Element* left_i = s.take<Element>(weights ? elements<Op>(chunk_rows) * kBlock : 0);
@@ -116,8 +120,12 @@ struct BackwardLayout {
     return s.used;
   }
 
-  const Element* ih_panel(int d, int64_t i) const { return product[d].ih + i * elements<Op>(gate_K) * kColumns; }
-  const Element* hh_panel(int d, int64_t i) const { return product[d].hh + i * elements<Op>(gate_K) * kColumns; }
+  const Element* ih_panel(int d, int64_t i) const {
+    return product[d].ih + i * elements<Op>(gate_K) * kColumns;
+  }
+  const Element* hh_panel(int d, int64_t i) const {
+    return product[d].hh + i * elements<Op>(gate_K) * kColumns;
+  }
 
   // Weights [kGates * H, n], rows reordered to the gradients' slots, as right operands of d_gates.
   void pack_weights(const Problem& p, int d, int threads, int thread) {
@@ -126,16 +134,19 @@ struct BackwardLayout {
       Range mine = share(count, threads, thread);
       for (int64_t i = mine.begin; i < mine.end; i++)
         pack_from_rows<Op, kVectors, S>(
-            panels + i * elements<Op>(gate_K) * kColumns, gate_K, n - i * kColumns, [&](int64_t k) -> const S* {
+            panels + i * elements<Op>(gate_K) * kColumns, gate_K, n - i * kColumns,
+            [&](int64_t k) -> const S* {
               int64_t unit = k % unit_stride;
-              return unit < p.H ? (const S*)weight + (gates[k / unit_stride] * p.H + unit) * n + i * kColumns : nullptr;
+              return unit < p.H ? (const S*)weight + (gates[k / unit_stride] * p.H + unit) * n + i * kColumns
+                                : nullptr;
             });
     };
     pack(product[d].hh, h_panels, w.w_hh, Cell::kHiddenGradGate, p.P);
     if (p.d_x.data) pack(product[d].ih, x_panels, w.w_ih, Cell::kInputGradGate, p.I);
     Range mine = share(projected ? unit_panels : 0, threads, thread);
     for (int64_t i = mine.begin; i < mine.end; i++)
-      pack_from_rows<Op, kVectors, S>(product[d].hr + i * elements<Op>(p.P) * kColumns, p.P, p.H - i * kColumns,
+      pack_from_rows<Op, kVectors, S>(product[d].hr + i * elements<Op>(p.P) * kColumns, p.P,
+                                      p.H - i * kColumns,
                                       [&](int64_t k) { return (const S*)w.w_hr + k * p.H + i * kColumns; });
     if (recompute) {
       mine = share(Forward::panels(p), threads, thread);

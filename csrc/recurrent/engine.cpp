@@ -9,7 +9,7 @@
 
 #include "../common/dispatch.h"
 #ifdef _OPENMP
-#include <omp.h>
+#  include <omp.h>
 #endif
 
 namespace pyrnn {
@@ -54,7 +54,8 @@ struct PlanStorage {
         counts[t] = n;
       }
       for (int64_t d = 0; d < p.D; d++)
-        teams[d * split.slices + i] = {int(d), int64_t(rows.size()), first, counts, rows.empty() ? 0 : last[rows[0]]};
+        teams[d * split.slices + i] = {int(d), int64_t(rows.size()), first, counts,
+                                       rows.empty() ? 0 : last[rows[0]]};
     }
     const int threads = split.groups * split.members;
     flags.resize(2 * threads, Flag{0});
@@ -85,7 +86,8 @@ void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
 }
 
-void check(const Problem& p) {  // a tensor without storage that slipped past the Python checks has a null pointer
+void check(
+    const Problem& p) {  // a tensor without storage that slipped past the Python checks has a null pointer
   require(p.cell >= 0 && p.cell < kCellKinds && p.dtype >= 0 && p.dtype < kDTypes, "unknown cell or dtype");
   require(p.T > 0 && p.B > 0 && p.H > 0 && p.P > 0 && (p.D == 1 || p.D == 2), "empty problem");
   require(p.y.data && (p.x.data || p.I == 0), "tensor without storage");
@@ -106,12 +108,13 @@ void run(const Problem& p, const RecurrentKernel& kernel, bool is_forward, const
   if (plan.threads == 1) return work(p, plan, memory, 0);  // never a parallel region for one: safe after fork
 #ifdef _OPENMP
   bool short_of_threads = false;
-#pragma omp parallel num_threads(plan.threads)
+#  pragma omp parallel num_threads(plan.threads)
   {
     if (omp_get_num_threads() == plan.threads)
       work(p, plan, memory, omp_get_thread_num());
     else if (omp_get_thread_num() == 0)
-      short_of_threads = true;  // inside somebody's parallel region, or at a thread limit: barriers would hang
+      short_of_threads =
+          true;  // inside somebody's parallel region, or at a thread limit: barriers would hang
   }
   if (!short_of_threads) return;
 #endif
@@ -125,7 +128,8 @@ void start(Problem& p, const int64_t* batch_sizes, bool is_forward, int threads,
     lengths.assign(p.B, 0);
     int64_t rows = 0;
     for (int64_t t = 0; t < p.T; t++) {
-      require(batch_sizes[t] > 0 && batch_sizes[t] <= (t ? batch_sizes[t - 1] : p.B), "batch sizes must not increase");
+      require(batch_sizes[t] > 0 && batch_sizes[t] <= (t ? batch_sizes[t - 1] : p.B),
+              "batch sizes must not increase");
       offset.push_back(rows);
       rows += batch_sizes[t];
       for (int64_t b = 0; b < batch_sizes[t]; b++) lengths[b] = t + 1;

@@ -1,4 +1,5 @@
-// One call of a recurrent layer: splits the work, provides scratch memory, runs the chosen kernels on the threads.
+// One call of a recurrent layer: splits the work, provides scratch memory, runs the chosen kernels on the
+// threads.
 #pragma once
 #include <string>
 
@@ -8,9 +9,9 @@ namespace pyrnn {
 
 // How a problem is split among threads.
 struct Split {
-  int groups;       // teams walked at the same time
-  int members;      // threads that share a team's units
-  int slices;       // teams a direction: parts of the batch
+  int groups;   // teams walked at the same time
+  int members;  // threads that share a team's units
+  int slices;   // teams a direction: parts of the batch
   std::string why;
 };
 

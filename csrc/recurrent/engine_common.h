@@ -9,7 +9,8 @@
 namespace pyrnn {
 namespace {
 
-// ---- where a token's row lies ------------------------------------------------------------------------------------
+// ---- where a token's row lies
+// ------------------------------------------------------------------------------------
 template <class S>
 inline S* row_of(const Problem& p, const Sequence& s, int64_t t, int64_t b) {
   return (S*)s.data + (p.step_offset ? (p.step_offset[t] + b) * s.b : t * s.t + b * s.b);
@@ -27,7 +28,8 @@ inline const S* previous_hidden(const Problem& p, int d, int64_t t, int64_t b, i
   return h0 ? h0 + b * p.P : nullptr;
 }
 
-// ---- tiles of rows: as even as they go, none above the register limit ---------------------------------------------
+// ---- tiles of rows: as even as they go, none above the register limit
+// ---------------------------------------------
 template <int NV, class F>
 inline void for_row_tiles(int64_t rows, F f) {
   int64_t tiles = ceil_div(rows, max_rows(NV));
@@ -37,8 +39,9 @@ inline void for_row_tiles(int64_t rows, F f) {
   }
 }
 
-// ---- the forward products' weights ---------------------------------------------------------------------------------
-// Panel p holds kUnits units: kGates * kWidth vectors, gate after gate. Gates in scratch: [kSlots][kWidth][lanes].
+// ---- the forward products' weights
+// --------------------------------------------------------------------------------- Panel p holds kUnits
+// units: kGates * kWidth vectors, gate after gate. Gates in scratch: [kSlots][kWidth][lanes].
 template <class Cell, class S, class Op>
 struct ForwardWeights {
   using A = typename Op::Acc;
@@ -69,8 +72,10 @@ struct ForwardWeights {
         return unit < p.H ? (const S*)weight + (gates[c / kUnits] * p.H + unit) * k : nullptr;
       };
     };
-    pack_from_columns<Op, NV, S>(ih + panel * elements<Op>(p.I) * NV * L, p.I, column(w.w_ih, Cell::kInputGate, p.I));
-    pack_from_columns<Op, NV, S>(hh + panel * elements<Op>(p.P) * NV * L, p.P, column(w.w_hh, Cell::kHiddenGate, p.P));
+    pack_from_columns<Op, NV, S>(ih + panel * elements<Op>(p.I) * NV * L, p.I,
+                                 column(w.w_ih, Cell::kInputGate, p.I));
+    pack_from_columns<Op, NV, S>(hh + panel * elements<Op>(p.P) * NV * L, p.P,
+                                 column(w.w_hh, Cell::kHiddenGate, p.P));
     A* row = bias + panel * kColumns;
     for (int i = 0; i < kColumns; i++) row[i] = 0;
     add_bias(p, row, (const S*)w.b_ih, Cell::kInputGate, Cell::kInputSlot, panel);

@@ -1,10 +1,12 @@
 // The forward pass over a whole sequence.
 //
-//   gates[t] = b + x[t] W_ih^T + h[t-1] W_hh^T        then the cell's gate maths, then optionally h = m W_hr^T
+//   gates[t] = b + x[t] W_ih^T + h[t-1] W_hh^T        then the cell's gate maths, then optionally h = m
+//   W_hr^T
 //
-// A team of threads walks some rows of the batch through time; its members own panels of units each. The input product
-// runs ahead for a chunk of steps, because it then reads W_ih once for many rows; the gates wait in scratch that stays in
-// cache, and the recurrent product adds to them there. The gate maths follows each tile of the product at once.
+// A team of threads walks some rows of the batch through time; its members own panels of units each. The
+// input product runs ahead for a chunk of steps, because it then reads W_ih once for many rows; the gates
+// wait in scratch that stays in cache, and the recurrent product adds to them there. The gate maths follows
+// each tile of the product at once.
 //
 // 2 N G H (I + P) operations; the packed weights are read once per chunk (W_ih) and once per step (W_hh).
 #pragma once
@@ -19,14 +21,16 @@ class Forward {
   using Element = typename Op::Element;
   using Storage = typename Op::Storage;
   using Weights = ForwardWeights<Cell, S, Op>;
-  static constexpr int L = kLanes<A>, NV = Weights::NV, kUnits = Weights::kUnits, kColumns = Weights::kColumns;
+  static constexpr int L = kLanes<A>, NV = Weights::NV, kUnits = Weights::kUnits,
+                       kColumns = Weights::kColumns;
   static constexpr int kProjectVectors = 2, kProjectColumns = kProjectVectors * L;
-  static constexpr int64_t kChunkBytes = 384 << 10;  // of gates scratch a thread: leaves room for weights in L2
+  static constexpr int64_t kChunkBytes = 384
+                                         << 10;  // of gates scratch a thread: leaves room for weights in L2
 
-  struct State {       // of one team
-    Storage* h[2];     // [rows][h_stride] products' input: this step's and the next
-    A* carry;          // [rows][carry_stride]
-    Storage* m;        // [rows][m_stride] h before the projection
+  struct State {    // of one team
+    Storage* h[2];  // [rows][h_stride] products' input: this step's and the next
+    A* carry;       // [rows][carry_stride]
+    Storage* m;     // [rows][m_stride] h before the projection
   };
 
   const Problem& p;
@@ -37,13 +41,16 @@ class Forward {
   Weights weights[2];
   Element* projection[2];  // [project_panels][H][kProjectColumns]
   int64_t project_panels;
-  Storage* x;              // [chunk_rows][x_stride], private
-  A* gates;                // [chunk_rows][gates_stride], private
-  State* states;           // [teams]
+  Storage* x;     // [chunk_rows][x_stride], private
+  A* gates;       // [chunk_rows][gates_stride], private
+  State* states;  // [teams]
 
  public:
   Forward(const Problem& problem, const Plan& the_plan, int the_thread)
-      : p(problem), plan(the_plan), thread(the_thread), member(the_thread % plan.members),
+      : p(problem),
+        plan(the_plan),
+        thread(the_thread),
+        member(the_thread % plan.members),
         group(the_thread / plan.members) {}
 
   size_t layout(char* base) {
@@ -119,7 +126,9 @@ class Forward {
     finish(team, state, own);
   }
 
-  static int64_t time(const Team& team, int64_t step) { return team.direction == 0 ? step : team.steps - 1 - step; }
+  static int64_t time(const Team& team, int64_t step) {
+    return team.direction == 0 ? step : team.steps - 1 - step;
+  }
 
   void start(const Team& team, State& state, Range own) {
     const Direction& w = p.direction[team.direction];
@@ -226,9 +235,9 @@ class Forward {
     for (int64_t i = own.begin; i < own.end; i++)
       for_row_tiles<kProjectVectors>(team.active[t], [&](int64_t r, int count) {
         alignas(64) A c[max_rows(kProjectVectors) * kProjectColumns];
-        run_tile<Op, kProjectVectors>(count, {elements<Op>(p.H), (const Element*)(state.m + r * m_stride), m_stride / E, 1,
-                                              projection[d] + i * elements<Op>(p.H) * kProjectColumns, nullptr, 0, c,
-                                              kProjectColumns});
+        run_tile<Op, kProjectVectors>(
+            count, {elements<Op>(p.H), (const Element*)(state.m + r * m_stride), m_stride / E, 1,
+                    projection[d] + i * elements<Op>(p.H) * kProjectColumns, nullptr, 0, c, kProjectColumns});
         for (int j = 0; j < count; j++) {
           S* y = row_of<S>(p, p.y, t, team.batch[r + j]) + d * p.P;
           Storage* h_next = state.h[now ^ 1] + (r + j) * h_stride;

@@ -1,10 +1,11 @@
-// Compiled once per instruction set and storage type: PYRNN_ISA, PYRNN_DTYPE, PYRNN_STORAGE (see CMakeLists.txt).
+// Compiled once per instruction set and storage type: PYRNN_ISA, PYRNN_DTYPE, PYRNN_STORAGE (see
+// CMakeLists.txt).
+#include "kernels.h"
 #include "backward.h"
 #include "cells/gru.h"
 #include "cells/lstm.h"
 #include "cells/rnn.h"
 #include "forward.h"
-#include "kernels.h"
 
 namespace pyrnn {
 namespace {
@@ -46,21 +47,28 @@ constexpr RecurrentKernel kernel() {
           Entry<Backward, Cell>::run};
 }
 
-// Independent multiply-adds in registers, to measure what the machine can do; returns how many operations that was.
+// Independent multiply-adds in registers, to measure what the machine can do; returns how many operations
+// that was.
 int64_t fma_burst(int64_t iterations) {
   using Op = typename OperandOf<PYRNN_STORAGE>::type;
-  constexpr int kChains = 12;  // more than latency times issue width of any machine so far, and they fit 16 registers
-  typename Op::Element source[kLanes<typename Op::Acc>] = {};
+  using A = typename Op::Acc;
+  constexpr int kChains =
+      12;  // more than latency times issue width of any machine so far, and they fit 16 registers
+  // Operands and starts that the compiler cannot see through, and different ones: equal chains would be
+  // merged.
+  typename Op::Element source[kLanes<A>];
+  for (auto& x : source) __builtin_memset(&x, int(iterations) & 1, sizeof(x));
   const auto a = Op::broadcast(source), b = Op::load_b(source);
-  Vec<typename Op::Acc> c[kChains] = {};
+  Vec<A> c[kChains];
+  for (int j = 0; j < kChains; j++) c[j] = splat<A>(A(j) * A(iterations));
   for (int64_t i = 0; i < iterations; i++) {
 #pragma GCC unroll 12
     for (int j = 0; j < kChains; j++) Op::multiply(c[j], a, b);
   }
   for (int j = 1; j < kChains; j++) c[0] += c[j];
-  volatile typename Op::Acc sink = c[0][0];
+  volatile A sink = c[0][0];
   (void)sink;
-  return iterations * kChains * kLanes<typename Op::Acc> * Op::kPerElement * 2;
+  return iterations * kChains * kLanes<A> * Op::kPerElement * 2;
 }
 
 }  // namespace

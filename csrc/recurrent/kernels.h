@@ -9,9 +9,9 @@ struct KernelSet {
   int64_t (*fma_burst)(int64_t iterations);
 };
 
-#define PYRNN_DECLARE(isa)                                \
-  extern "C" const KernelSet pyrnn_kernels_##isa##_float32;   \
-  extern "C" const KernelSet pyrnn_kernels_##isa##_bfloat16;  \
+#define PYRNN_DECLARE(isa)                                   \
+  extern "C" const KernelSet pyrnn_kernels_##isa##_float32;  \
+  extern "C" const KernelSet pyrnn_kernels_##isa##_bfloat16; \
   extern "C" const KernelSet pyrnn_kernels_##isa##_float64;
 PYRNN_DECLARE(baseline)
 PYRNN_DECLARE(avx2)

@@ -1,4 +1,5 @@
-// What one call computes, and how its work is split: plain structs, no std types, read by every instruction set's code.
+// What one call computes, and how its work is split: plain structs, no std types, read by every instruction
+// set's code.
 //
 // Dimension key: T time, B batch, I input, H hidden, P output (H without projection), D directions, N tokens.
 #pragma once
@@ -10,24 +11,24 @@ namespace pyrnn {
 enum CellKind { kRnnTanh, kRnnRelu, kGru, kLstm, kCellKinds };
 enum DType { kFloat32, kBfloat16, kFloat64, kDTypes };
 
-// A sequence tensor [T, B, F] of any strides (in elements, last dimension contiguous), or packed rows [N, F] when the
-// problem has step offsets; then `b` is the stride of a row.
+// A sequence tensor [T, B, F] of any strides (in elements, last dimension contiguous), or packed rows [N, F]
+// when the problem has step offsets; then `b` is the stride of a row.
 struct Sequence {
   void* data;
   int64_t t, b;
 };
 
-struct Direction {       // weights and states of one direction; S is the storage type
-  const void* w_ih;      // S [G*H, I]
-  const void* w_hh;      // S [G*H, P]
-  const void* b_ih;      // S [G*H] or null
-  const void* b_hh;      // S [G*H] or null
-  const void* w_hr;      // S [P, H] or null: no projection
-  const void* h0;        // S [B, P] or null: zeros
-  const void* c0;        // S [B, H] or null: zeros
-  void* h_n;             // S [B, P]
-  void* c_n;             // S [B, H], LSTM only
-  const void* g_h_n;     // gradients of h_n and c_n, or null
+struct Direction {    // weights and states of one direction; S is the storage type
+  const void* w_ih;   // S [G*H, I]
+  const void* w_hh;   // S [G*H, P]
+  const void* b_ih;   // S [G*H] or null
+  const void* b_hh;   // S [G*H] or null
+  const void* w_hr;   // S [P, H] or null: no projection
+  const void* h0;     // S [B, P] or null: zeros
+  const void* c0;     // S [B, H] or null: zeros
+  void* h_n;          // S [B, P]
+  void* c_n;          // S [B, H], LSTM only
+  const void* g_h_n;  // gradients of h_n and c_n, or null
   const void* g_c_n;
   void *d_w_ih, *d_w_hh, *d_b_ih, *d_b_hh, *d_w_hr;  // gradients to write; null: not wanted
   void *d_h0, *d_c0;
@@ -41,7 +42,7 @@ struct Problem {
   int64_t checkpoint_every;    // 0: the workspace keeps all gates; k: only c, before each k-th step
   void* workspace;             // A (float or double), or null in inference:
                                //   [D, N, kSaved, Hp] or [D, ceil(T/k), B, Hp], Hp = H rounded up to 16
-  Sequence x, y, cells;        // input [.., I], output [.., D*P], all cell states [.., D*H] (data may be null)
+  Sequence x, y, cells;  // input [.., I], output [.., D*P], all cell states [.., D*H] (data may be null)
   Sequence g_y, g_cells, d_x;  // gradients of y and cells in (data may be null), of x out (null: not wanted)
   Direction direction[2];
 };
@@ -62,14 +63,14 @@ struct Flag {  // one thread's progress, on a cache line of its own
 };
 
 struct Plan {
-  int threads;             // = groups * members
-  int members;             // threads that share a team's units, one barrier a step; 1: none
-  int groups;              // teams walked at the same time; group g takes teams g, g + groups, ...
+  int threads;  // = groups * members
+  int members;  // threads that share a team's units, one barrier a step; 1: none
+  int groups;   // teams walked at the same time; group g takes teams g, g + groups, ...
   int teams;
-  const Team* team;        // [teams]
-  const int64_t* last;     // [B] length of each sequence
-  Flag* all;               // [threads] barrier of all threads
-  Flag* group;             // [threads] barriers of the groups
+  const Team* team;     // [teams]
+  const int64_t* last;  // [B] length of each sequence
+  Flag* all;            // [threads] barrier of all threads
+  Flag* group;          // [threads] barriers of the groups
 };
 
 // One cell, storage type and instruction set.

@@ -1,7 +1,7 @@
 // Recomputation of the gates of one chunk of steps, for training that does not keep them.
 //
-// Every h is known from the output, so the products of all steps of the chunk are independent of each other: one large
-// product, then the gate maths in order of time with c from the checkpoint before the chunk.
+// Every h is known from the output, so the products of all steps of the chunk are independent of each other:
+// one large product, then the gate maths in order of time with c from the checkpoint before the chunk.
 #pragma once
 #include "backward_layout.h"
 
@@ -14,7 +14,8 @@ struct Recompute {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
   using Weights = typename Layout::Forward;
-  static constexpr int L = kLanes<A>, NV = Weights::NV, kUnits = Weights::kUnits, kColumns = Weights::kColumns;
+  static constexpr int L = kLanes<A>, NV = Weights::NV, kUnits = Weights::kUnits,
+                       kColumns = Weights::kColumns;
 
   const Problem& p;
   const Layout& m;
@@ -58,10 +59,10 @@ struct Recompute {
         for (int r = 0; r < count; r++)
           for (int u = 0; u < kColumns; u += L) store(gates + r * kColumns + u, load<A>(bias + u));
         A *input = gates + Cell::kInputSlot * kUnits, *hidden = gates + Cell::kHiddenSlot * kUnits;
-        run_tile<Op, NV>(count, {elements<Op>(p.I), (const Element*)(c.x + row * m.x_stride), m.x_stride / E, 1,
-                                 w.ih_panel(p, i), input, kColumns, input, kColumns});
-        run_tile<Op, NV>(count, {elements<Op>(p.P), (const Element*)(c.h + row * m.h_stride), m.h_stride / E, 1,
-                                 w.hh_panel(p, i), hidden, kColumns, hidden, kColumns});
+        run_tile<Op, NV>(count, {elements<Op>(p.I), (const Element*)(c.x + row * m.x_stride), m.x_stride / E,
+                                 1, w.ih_panel(p, i), input, kColumns, input, kColumns});
+        run_tile<Op, NV>(count, {elements<Op>(p.P), (const Element*)(c.h + row * m.h_stride), m.h_stride / E,
+                                 1, w.hh_panel(p, i), hidden, kColumns, hidden, kColumns});
         for (int r = 0; r < count; r++) {
           int q = d == 0 ? r : count - 1 - r;
           gate_maths(row + q, i * kUnits, gates + q * kColumns, carry);

@@ -1,8 +1,8 @@
 // The chooser: how many threads share a team's units, and into how many slices the batch falls.
 //
-// More members: each reads a smaller part of the weights, which then may stay in its own cache, at the price of a barrier
-// a step. More slices: no barrier, but every slice reads all weights for fewer rows. The constants were fitted to
-// `dev.py bench recurrent` runs with forced splits; only their ratios matter.
+// More members: each reads a smaller part of the weights, which then may stay in its own cache, at the price
+// of a barrier a step. More slices: no barrier, but every slice reads all weights for fewer rows. The
+// constants were fitted to `dev.py bench recurrent` runs with forced splits; only their ratios matter.
 #include <algorithm>
 
 #include "../common/dispatch.h"
@@ -23,7 +23,8 @@ int element_bytes(int dtype) { return dtype == kFloat64 ? 8 : dtype == kFloat32 
 // Cycles for one step of all teams.
 double step_cycles(const Problem& p, int groups, int members, int slices) {
   const double rows = double((p.B + slices - 1) / slices), G = gates(p.cell);
-  const double units = std::max<double>(16, double(p.H + members - 1) / members);  // of one member, whole panels
+  const double units =
+      std::max<double>(16, double(p.H + members - 1) / members);  // of one member, whole panels
   const double weights = G * units * double(p.P) * element_bytes(p.dtype);
   const double bandwidth = weights < 0.75 * double(l2_bytes()) ? kL2BytesPerCycle : kSharedBytesPerCycle;
   const double product = rows * G * units * double(p.P) / kLanesPerCycle * element_bytes(p.dtype) / 4;

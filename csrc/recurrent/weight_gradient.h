@@ -1,10 +1,10 @@
 // The large products of the backward pass, over the tokens of one chunk, by all threads together.
 //
-//   d_W_ih [G*H, I] += d_gates^T x     d_W_hh [G*H, P] += d_gates^T h_prev     d_b += column sums     d_x = d_gates W_ih
-//   d_W_hr [P, H] += d_projected^T m
+//   d_W_ih [G*H, I] += d_gates^T x     d_W_hh [G*H, P] += d_gates^T h_prev     d_b += column sums     d_x =
+//   d_gates W_ih d_W_hr [P, H] += d_projected^T m
 //
-// The right operands are packed once for all threads; each thread owns rows of the results and packs its left operand in
-// blocks that stay in L2.
+// The right operands are packed once for all threads; each thread owns rows of the results and packs its left
+// operand in blocks that stay in L2.
 #pragma once
 #include "backward_layout.h"
 
@@ -108,8 +108,9 @@ struct Gradients {
         for (int64_t k = 0; k < K; k += kBlockK)
           for_row_tiles<kVectors>(count, [&](int64_t r, int n) {
             A* to = sums + r * kColumns;
-            run_tile<Op, kVectors>(n, {smaller(kBlockK, K - k), a + (begin + r) * a_row + k, a_row, 1,
-                                       m.ih_panel(d, i) + k * kColumns, k ? to : nullptr, kColumns, to, kColumns});
+            run_tile<Op, kVectors>(
+                n, {smaller(kBlockK, K - k), a + (begin + r) * a_row + k, a_row, 1,
+                    m.ih_panel(d, i) + k * kColumns, k ? to : nullptr, kColumns, to, kColumns});
           });
         for (int64_t r = 0; r < count; r++) {
           S* to = row_of<S>(p, p.d_x, c.t[begin + r], c.b[begin + r]) + i * kColumns;
@@ -131,8 +132,9 @@ struct Gradients {
   template <class C = Cell>
   void projection_input(int d, int64_t k, int64_t unit, A* to) const {
     const auto& c = m.chunk[d];
-    const A* saved = m.recompute ? c.saved + k * Cell::kSaved * m.Hp
-                                 : (const A*)p.workspace + (d * p.N + token_of(p, c.t[k], c.b[k])) * Cell::kSaved * m.Hp;
+    const A* saved =
+        m.recompute ? c.saved + k * Cell::kSaved * m.Hp
+                    : (const A*)p.workspace + (d * p.N + token_of(p, c.t[k], c.b[k])) * Cell::kSaved * m.Hp;
     for (int u = 0; u < kColumns; u += L, unit += L) {
       Vec<A> value{};
       if (unit < p.H) {
@@ -151,17 +153,25 @@ struct Gradients {
                                    int(smaller(MR, count - u)), sums + u);
   }
 
-  // C [count rows from `row`][n] (+)= left^T panels. Full tiles are written in place, others through a buffer.
-  void multiply(const Element* panels, int64_t K, int64_t row, int64_t count, int64_t n, A* C, S* final, bool first,
-                bool last) const {
+  // C [count rows from `row`][n] (+)= left^T panels. Full tiles are written in place, others through a
+  // buffer.
+  void multiply(const Element* panels, int64_t K, int64_t row, int64_t count, int64_t n, A* C, S* final,
+                bool first, bool last) const {
     const int64_t stride = elements<Op>(m.chunk_rows) * kColumns;
     for (int64_t i = 0; i < ceil_div(n, kColumns); i++)
       for (int64_t u = 0; u < count; u += MR) {
         const int valid = int(smaller(MR, count - u));
         const int64_t columns = n - i * kColumns;
         A* c = C + (row + u) * n + i * kColumns;
-        TileArgs<Op> tile = {elements<Op>(K), m.left + u * elements<Op>(K), 1, MR, panels + i * stride,
-                             first ? nullptr : c, n, c, n};
+        TileArgs<Op> tile = {elements<Op>(K),
+                             m.left + u * elements<Op>(K),
+                             1,
+                             MR,
+                             panels + i * stride,
+                             first ? nullptr : c,
+                             n,
+                             c,
+                             n};
         if (columns >= kColumns) {
           run_tile<Op, kVectors>(valid, tile);
           continue;

@@ -104,7 +104,7 @@ class Backward(Function):
         found: list[Tensor | None] = [None] * 19
         if wrt and asked:
             first_order = _first_order(ctx.cell, saved, ctx.options, wrt, asked)
-            _, pullback = torch.func.vjp(first_order, *(saved[n] for n in wrt))
+            pullback = torch.func.vjp(first_order, *(saved[n] for n in wrt))[1]
             for n, grad in zip(wrt, pullback(tuple(grad_outputs[n] for n in asked)), strict=True):
                 found[n] = grad
         return (None, *found, None, None, None, None, None)
@@ -133,7 +133,7 @@ def _first_order(
             computed = Call.of(cell, *arguments, *options).by_reference()
             return tuple(computed[n] for n in given)
 
-        _, pullback = torch.func.vjp(outputs, *(tensors[position] for position in positions))
+        pullback = torch.func.vjp(outputs, *(tensors[position] for position in positions))[1]
         return pullback(tuple(grads[n] for n in given))
 
     return gradients

@@ -61,7 +61,7 @@ class Call(NamedTuple):
     def of(cls, *args: Any) -> Call:
         """From the flat arguments of the schema."""
         weights = args[6:16] if args[11] is not None else args[6:11]
-        return cls(*args[:6], weights, *args[16:])
+        return cls._make((*args[:6], weights, *args[16:]))
 
     def problem(self) -> Problem:
         """Check the call; its sizes."""
@@ -129,23 +129,27 @@ def _backward(
         return _backward_without_steps(call, problem, g_h_n, g_c_n, needs)
     return _cpu.backward(
         problem,
-        *(_ready(grad) for grad in grads),
+        _ready(g_output),
+        _ready(g_h_n),
+        _ready(g_c_n),
+        _ready(g_cells),
         *_ready_data(call),
         _ready_weights(call),
-        _ready(output),
-        _ready(workspace),
+        _with_memory(output.contiguous()),
+        _with_memory(workspace.contiguous()),
         needs=tuple(needs),
     )
 
 
-def _ready_data(call: Call) -> tuple[Tensor | None, ...]:
+def _ready_data(call: Call) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """input, h0, c0, lengths, batch_sizes as the kernels read them: input in any strides but the last."""
     input, lengths = call.input, call.lengths
     if lengths is not None:
         lengths = lengths.to("cpu", torch.int64)
-    by_rows = input.stride(-1) == 1 or input.shape[-1] == 1
+    if input.stride(-1) != 1 and input.shape[-1] != 1:
+        input = input.contiguous()
     return (
-        _with_memory(input) if by_rows else _ready(input),
+        _with_memory(input),
         _ready(call.h0),
         _ready(call.c0),
         _ready(lengths),

@@ -45,6 +45,7 @@ def step(cell: str, x: Tensor, h: Tensor, c: Tensor | None, weights: Weights) ->
         r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
         n = torch.tanh(x_n + r * h_n)
         return (1 - z) * n + z * h, None
+    assert c is not None, "a step of an LSTM needs its cell state"
     i, f, g, o = (gx + gh).chunk(4, -1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     h = torch.sigmoid(o) * torch.tanh(c)

@@ -28,7 +28,13 @@ def check_against_torch(layer: Layer, dtype: torch.dtype, **options: Any) -> Non
         exact.run(reference.recurrent, **torch_options),
     )
     assert_as_accurate(*results, names=RESULTS)
-    grads = [gradients(each, out) for each, out in zip((ours, theirs, exact), results, strict=True)]
+    sequences = None
+    if layer.cell == "rnn_relu":  # rounding across 0 changes the derivative by much, for whoever it befalls
+        signs = [out.output > 0 for out in results]
+        sequences = ((signs[0] == signs[2]) & (signs[1] == signs[2])).all(2).all(0)
+        assert sequences.any()
+    layers = (ours, theirs, exact)
+    grads = [gradients(each, out, sequences=sequences) for each, out in zip(layers, results, strict=True)]
     assert_as_accurate(*grads, names=GRADIENTS)
 
 

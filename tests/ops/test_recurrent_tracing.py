@@ -38,7 +38,9 @@ def test_opcheck(cell: str, D: int, P: int | None, requires_grad: bool) -> None:
 def test_opcheck_of_the_private_operators(cell: str, checkpoint_every: int) -> None:
     layer = make_layer(cell, D=2, dtype=torch.float32)
     args = operator_args(layer, LENGTHS, checkpoint_every)
-    opcheck(torch.ops.pyrnn._recurrent_fwd.default, args)
+    # No comparison of values with a traced call: nobody writes the padding of the workspace.
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    opcheck(torch.ops.pyrnn._recurrent_fwd.default, args, test_utils=checks)
     out = torch.ops.pyrnn._recurrent_fwd(*args)
     grads = (torch.ones_like(out[0]), out[1], None, None)
     needs = [True, False, True, True]
@@ -134,7 +136,7 @@ def test_export_round_trip(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
 def test_traced_module_computes_on_new_values() -> None:
     module, x = TinyLayer(), make_layer("gru", dtype=torch.float32).input
-    traced = torch.jit.trace(module, (x, LENGTHS))
+    traced: Any = torch.jit.trace(module, (x, LENGTHS))
     new_x, new_lengths = make_layer("gru", T=6, dtype=torch.float32, seed=5).input, torch.tensor([6, 1, 3])
     torch.testing.assert_close(traced(new_x, new_lengths), module(new_x, new_lengths))
     with torch.no_grad():

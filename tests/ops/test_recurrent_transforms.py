@@ -115,23 +115,18 @@ def test_backward_through_vmap_is_the_kernels(kernel_calls: KernelCalls) -> None
 def test_per_sample_gradients_are_the_kernels(kernel_calls: KernelCalls, cell: str) -> None:
     layer = make_layer(cell, D=2)
 
-    def loss(weights: Any, x: Tensor, length: Tensor) -> Tensor:
+    def loss(parameters: list[Tensor], x: Tensor, length: Tensor) -> Tensor:
+        weights: Any = ((*parameters[:4], None), (*parameters[4:], None))
         out = recurrent(cell, x.unsqueeze(1), None, None, weights, lengths=length.unsqueeze(0))
         return out.output.square().sum() + out.h_n.sum()
 
-    weights = tuple((*group[:4], None) for group in layer.weights)
-
-    def of_dict(parameters: dict[str, Tensor], x: Tensor, length: Tensor) -> Tensor:
-        groups = [[parameters[f"{d}{n}"] for n in range(4)] for d in range(2)]
-        return loss(tuple((*group, None) for group in groups), x, length)
-
-    parameters = {f"{d}{n}": weights[d][n] for d in range(2) for n in range(4)}
-    ours = vmap(grad(of_dict), in_dims=(None, 1, 0))(parameters, layer.input, LENGTHS)
+    parameters: list[Tensor] = [weight for group in layer.weights for weight in group[:4]]
+    ours = vmap(grad(loss), in_dims=(None, 1, 0))(parameters, layer.input, LENGTHS)
     assert kernel_calls.counts == (3, 3)
     for n in range(3):
-        leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
-        exact = torch.autograd.grad(of_dict(leaves, layer.input[:, n], LENGTHS[n]), list(leaves.values()))
-        torch.testing.assert_close([ours[name][n] for name in leaves], list(exact))
+        leaves = [weight.clone().requires_grad_() for weight in parameters]
+        exact = torch.autograd.grad(loss(leaves, layer.input[:, n], LENGTHS[n]), leaves)
+        torch.testing.assert_close([each[n] for each in ours], list(exact))
 
 
 def test_func_grad_is_the_kernels(kernel_calls: KernelCalls) -> None:

@@ -1,7 +1,9 @@
-// What a cell is to the engines. A cell is a struct of constants and two functions, shared by host and device:
+// What a cell is to the engines. A cell is a struct of constants and two functions, shared by host and
+// device:
 //
 //   kGates                      rows of the weights are kGates * H, gate after gate in torch's order
-//   kSlots                      values a unit needs in one step; a slot is a pre-activation before `forward` and what
+//   kSlots                      values a unit needs in one step; a slot is a pre-activation before `forward`
+//   and what
 //                               `backward` needs after it
 //   kInputSlot, kHiddenSlot     first of the kGates neighbouring slots that W_ih x, and W_hh h, add to
 //   kInputGate, kHiddenGate     torch's gate in each of these slots
@@ -15,9 +17,9 @@
 #pragma once
 
 #ifdef __CUDACC__
-#define PYRNN_HOST_DEVICE __host__ __device__ __forceinline__
+#  define PYRNN_HOST_DEVICE __host__ __device__ __forceinline__
 #else
-#define PYRNN_HOST_DEVICE inline __attribute__((always_inline))
+#  define PYRNN_HOST_DEVICE inline __attribute__((always_inline))
 #endif
 
 namespace pyrnn {

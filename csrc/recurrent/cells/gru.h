@@ -1,4 +1,5 @@
-// Gated recurrent unit (Cho et al. 2014), the form of cuDNN and torch: the reset gate acts after the recurrent product.
+// Gated recurrent unit (Cho et al. 2014), the form of cuDNN and torch: the reset gate acts after the
+// recurrent product.
 //
 //   r, z = sigmoid(.)    n = tanh(W_in x + b_in + r * (W_hn h + b_hn))    h = n + z * (h_prev - n)
 #pragma once
@@ -9,8 +10,8 @@ namespace {
 
 struct GruCell {
   static constexpr int kGates = 3;
-  // Slots: 0 n (input part), 1 r, 2 z, 3 n (hidden part). The input product fills 0 to 2, the hidden one 1 to 3,
-  // so that each adds to three neighbours. Gradients: 0 n (hidden part), 1 r, 2 z, 3 n (input part).
+  // Slots: 0 n (input part), 1 r, 2 z, 3 n (hidden part). The input product fills 0 to 2, the hidden one 1 to
+  // 3, so that each adds to three neighbours. Gradients: 0 n (hidden part), 1 r, 2 z, 3 n (input part).
   static constexpr int kSlots = 4;
   static constexpr int kInputSlot = 0, kHiddenSlot = 1;
   static constexpr int kInputGate[3] = {2, 0, 1}, kHiddenGate[3] = {0, 1, 2};

@@ -1,4 +1,5 @@
-// Long short-term memory (Hochreiter and Schmidhuber 1997, with forget gate: Gers et al. 2000), torch's gate order.
+// Long short-term memory (Hochreiter and Schmidhuber 1997, with forget gate: Gers et al. 2000), torch's gate
+// order.
 //
 //   i, f, o = sigmoid(.)    g = tanh(.)    c = f * c_prev + i * g    h = o * tanh(c)
 //
