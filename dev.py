@@ -228,7 +228,9 @@ def lint(arguments: list[str]) -> int:
         run(tool("ruff"), "check", *(["--fix"] if fix else [])),
         run(tool("ruff"), "format", *([] if fix else ["--check", "--diff"])),
         run(tool("pyright"), "--pythonpath", PYTHON),
-        run(tool("clang-format"), *(["-i"] if fix else ["--dry-run", "-Werror"]), *native) if native else 0,
+        run(tool("clang-format"), *(["-i"] if fix else ["--dry-run", "-Werror", "--ferror-limit=3"]), *native)
+        if native
+        else 0,
     ]
     complaints = list(house_rules())
     print(*complaints, sep="\n" if complaints else "")

@@ -12,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
 
 from bench.record import Row
 from bench.report import MODE_NAMES, SHAPE, case_name, machine
@@ -53,8 +54,7 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
         axis.tick_params(axis="y", length=0)
     axes[0][0].invert_yaxis()  # shared: the first case stands on top everywhere
     points = [
-        plt.Line2D([], [], color=COLOURS[cell], marker="o", linestyle="", label=cell.upper())
-        for cell in cells
+        Line2D([], [], color=COLOURS[cell], marker="o", linestyle="", label=cell.upper()) for cell in cells
     ]
     figure.legend(handles=points, loc="outside upper right", ncols=len(cells), frameon=False, fontsize=9)
     figure.supxlabel("time of torch.nn / time of pyrnn (right of 1x: pyrnn is faster)", fontsize=9)

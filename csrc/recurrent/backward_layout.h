@@ -1,7 +1,7 @@
 // Scratch memory of the backward pass: what the walk through time, the recomputation and the large products
 // share.
 #pragma once
-#include "engine_common.h"
+#include "forward_weights.h"
 
 namespace pyrnn {
 namespace {

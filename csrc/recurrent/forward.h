@@ -10,7 +10,7 @@
 //
 // 2 N G H (I + P) operations; the packed weights are read once per chunk (W_ih) and once per step (W_hh).
 #pragma once
-#include "engine_common.h"
+#include "forward_weights.h"
 
 namespace pyrnn {
 namespace {
@@ -155,14 +155,13 @@ class Forward {
       for (int64_t r = 0; r < team.active[t]; r++, row++)
         copy_row<Op>(x + row * x_stride, row_of<const S>(p, p.x, t, team.batch[r]), p.I, round_up(p.I, 2));
     }
-    constexpr int E = Op::kPerElement;
     for (int64_t i = own.begin; i < own.end; i++) {
       const A* bias = w.bias + i * kColumns;
       A* panel = gates + (i - own.begin) * kColumns;
       for_row_tiles<NV>(rows, [&](int64_t r, int count) {
-        run_tile<Op, NV>(count, {elements<Op>(p.I), (const Element*)(x + r * x_stride), x_stride / E, 1,
-                                 w.ih_panel(p, i), bias + Cell::kInputSlot * kUnits, 0,
-                                 panel + r * gates_stride + Cell::kInputSlot * kUnits, gates_stride});
+        w.input_product(p, p.direction[team.direction], i, count, x + r * x_stride, x_stride,
+                        bias + Cell::kInputSlot * kUnits, 0,
+                        panel + r * gates_stride + Cell::kInputSlot * kUnits, gates_stride);
         if constexpr (Cell::kSlots > Cell::kGates)  // the slot that the input product does not fill
           for (int j = 0; j < count; j++)
             for (int u = Cell::kGates * kUnits; u < kColumns; u += L)
@@ -173,14 +172,13 @@ class Forward {
 
   void step(const Team& team, State& state, Range own, int64_t t, int now, A* step_gates) {
     const Weights& w = weights[team.direction];
-    constexpr int E = Op::kPerElement;
     const Storage* h = state.h[now];
     for (int64_t i = own.begin; i < own.end; i++) {
       A* panel = step_gates + (i - own.begin) * kColumns;
       for_row_tiles<NV>(team.active[t], [&](int64_t r, int count) {
         A* c = panel + r * gates_stride + Cell::kHiddenSlot * kUnits;
-        run_tile<Op, NV>(count, {elements<Op>(p.P), (const Element*)(h + r * h_stride), h_stride / E, 1,
-                                 w.hh_panel(p, i), c, gates_stride, c, gates_stride});
+        w.hidden_product(p, p.direction[team.direction], i, count, h + r * h_stride, h_stride, c,
+                         gates_stride);
         for (int j = 0; j < count; j++)
           gate_maths(team, state, t, now, r + j, i * kUnits, panel + (r + j) * gates_stride);
       });

@@ -46,7 +46,6 @@ struct Recompute {
     const int d = team.direction;
     const auto& c = m.chunk[d];
     const Weights& w = m.forward[d];
-    constexpr int E = Op::kPerElement;
     const Range own = share(Weights::panels(p), members, member);
     const int64_t rows = last_row() - first_row(), tiles = ceil_div(rows, max_rows(NV));
     for (int64_t i = own.begin; i < own.end; i++)
@@ -59,10 +58,9 @@ struct Recompute {
         for (int r = 0; r < count; r++)
           for (int u = 0; u < kColumns; u += L) store(gates + r * kColumns + u, load<A>(bias + u));
         A *input = gates + Cell::kInputSlot * kUnits, *hidden = gates + Cell::kHiddenSlot * kUnits;
-        run_tile<Op, NV>(count, {elements<Op>(p.I), (const Element*)(c.x + row * m.x_stride), m.x_stride / E,
-                                 1, w.ih_panel(p, i), input, kColumns, input, kColumns});
-        run_tile<Op, NV>(count, {elements<Op>(p.P), (const Element*)(c.h + row * m.h_stride), m.h_stride / E,
-                                 1, w.hh_panel(p, i), hidden, kColumns, hidden, kColumns});
+        w.input_product(p, p.direction[d], i, count, c.x + row * m.x_stride, m.x_stride, input, kColumns,
+                        input, kColumns);
+        w.hidden_product(p, p.direction[d], i, count, c.h + row * m.h_stride, m.h_stride, hidden, kColumns);
         for (int r = 0; r < count; r++) {
           int q = d == 0 ? r : count - 1 - r;
           gate_maths(row + q, i * kUnits, gates + q * kColumns, carry);
