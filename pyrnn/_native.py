@@ -11,8 +11,8 @@ try:
     from pyrnn import _cpu as cpu
 except ImportError as error:
     raise ImportError(
-        "pyrnn's compiled module is missing: install the package (`pip install .`), or run Python from outside the "
-        f"source folder if it is installed ({error})"
+        "pyrnn's compiled module is missing: install the package (`pip install .`), or run Python outside "
+        f"the source folder if it is installed ({error})"
     ) from error
 
 isa = cpu.isa  #: name of the instruction set in use

@@ -120,6 +120,19 @@ def test_kernel_objects_share_no_functions() -> None:
     assert len(public) == len(set(public)), "two objects define one name"
 
 
+def test_peak_is_measured_with_multiply_adds() -> None:
+    """A compiler that sees through the loop times additions, or nothing, and every share of peak is wrong."""
+    objects = [path for path in kernel_objects() if "_avx" in path.as_posix()]
+    objdump = shutil.which("objdump")
+    if not objects or objdump is None:
+        pytest.skip("no objdump, or no build folder with x86 kernel objects")
+    for path in objects:
+        listing = subprocess.run([objdump, "-d", path], capture_output=True, text=True, check=True).stdout
+        burst = re.search(r"<\S*fma_burst\S*>:\n(.*?)\n\n", listing, re.S)
+        assert burst is not None, path
+        assert len(re.findall(r"vfmadd|vdpbf16ps", burst[1])) >= 12, path
+
+
 def test_one_openmp_runtime_is_loaded() -> None:
     maps = Path("/proc/self/maps")
     if not maps.exists():

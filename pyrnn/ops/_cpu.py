@@ -1,9 +1,12 @@
 """Calls of the CPU kernels: allocates the results, hands addresses and strides over.
 
-Every argument has passed `make_problem`. The order of the fields is that of csrc/module.cpp and csrc/recurrent/problem.h.
+Every argument has passed `make_problem`. The order of the fields is that of csrc/module.cpp and of
+csrc/recurrent/problem.h.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -13,7 +16,12 @@ from pyrnn.ops._problem import Problem
 
 _CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
 _DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
-_SAVED = {"rnn_tanh": 0, "rnn_relu": 0, "gru": 4, "lstm": 5}  # numbers kept for each unit and token in training
+_SAVED = {
+    "rnn_tanh": 0,
+    "rnn_relu": 0,
+    "gru": 4,
+    "lstm": 5,
+}  # numbers kept for each unit and token in training
 _NOTHING = (0, 0, 0)
 
 #: Threads that share a team's units, for tests and measurements; 0 lets the chooser decide.
@@ -21,7 +29,7 @@ forced_members = 0
 
 
 def workspace_shape(problem: Problem) -> tuple[tuple[int, ...], torch.dtype]:
-    """Shape and dtype of what a forward pass keeps for its backward pass; no function of threads or instruction set."""
+    """Shape and dtype of what a forward pass keeps for its backward pass, on any machine."""
     dtype = torch.float64 if problem.dtype == torch.float64 else torch.float32
     units = (problem.H + 15) // 16 * 16
     if problem.checkpoint_every:
@@ -96,20 +104,24 @@ def backward(
     *,
     needs: tuple[bool, bool, bool, bool],
 ) -> tuple[Tensor, ...]:
-    """Gradients of input, h0, c0 and the ten weights; [0] for those not needed (`needs`: input, h0, c0, weights)."""
-    nothing = input.new_empty(0)
+    """Gradients of input, h0, c0 and the ten weights, [0] for those that `needs` leaves out."""
+
+    def nothing() -> Tensor:  # a new one each time: results of an operator must not alias
+        return input.new_empty(0)
+
     is_lstm = problem.cell == "lstm"
-    d_input = nothing
+    d_input = nothing()
     if needs[0]:  # padding stays zero, and two directions add up
         new = input.new_zeros if lengths is not None or problem.D == 2 else input.new_empty
         d_input = new(problem.rows(problem.I))
-    d_h0 = input.new_empty(problem.h_shape) if needs[1] and h0 is not None else nothing
-    d_c0 = input.new_empty(problem.c_shape) if needs[2] and c0 is not None else nothing
+    d_h0 = input.new_empty(problem.h_shape) if needs[1] and h0 is not None else nothing()
+    d_c0 = input.new_empty(problem.c_shape) if needs[2] and c0 is not None else nothing()
     fresh = torch.zeros_like if problem.I == 0 or _no_tokens(lengths) else torch.empty_like
-    d_weights = [fresh(w) if needs[3] and w is not None else nothing for w in weights]
+    d_weights = [fresh(w) if needs[3] and w is not None else nothing() for w in weights]
+    d_weights += [nothing() for _ in range(10 - len(d_weights))]
     if _no_tokens(lengths):
         _pass_through(d_input, d_h0, d_c0, g_h_n, g_c_n)
-        return (d_input, d_h0, d_c0, *d_weights, *(nothing,) * (10 - len(d_weights)))
+        return (d_input, d_h0, d_c0, *d_weights)
     directions = [
         [
             *_addresses(weights[5 * d : 5 * d + 5]),
@@ -124,7 +136,7 @@ def backward(
     _native.cpu.recurrent_backward(
         _sizes(problem),
         (
-            *_sequences(problem, input, output, nothing),
+            *_sequences(problem, input, output, None),
             *_sequences(problem, g_output, g_cells if is_lstm else None, d_input),
         ),
         directions,
@@ -134,7 +146,7 @@ def backward(
         _native.num_threads(),
         forced_members,
     )
-    return (d_input, d_h0, d_c0, *d_weights, *(nothing,) * (10 - len(d_weights)))
+    return (d_input, d_h0, d_c0, *d_weights)
 
 
 def _no_tokens(lengths: Tensor | None) -> bool:
@@ -159,7 +171,7 @@ def _address(tensor: Tensor | None) -> int:
     return tensor.data_ptr() if tensor is not None and tensor.numel() else 0
 
 
-def _addresses(tensors) -> list[int]:
+def _addresses(tensors: Iterable[Tensor | None]) -> list[int]:
     return [_address(tensor) for tensor in tensors]
 
 

@@ -54,7 +54,8 @@ def test_disagreement_is_refused(wrong: float) -> None:
 
 
 def test_fma_peak_is_a_rate_that_processors_have() -> None:
-    assert 1e8 < fma_peak(torch.float32, 1) < 1e13
+    # Two 512-bit multiply-adds a cycle at 6 GHz are 384 GF/s. A loop that the compiler folded claims more.
+    assert 1e8 < fma_peak(torch.float32, 1) < 3.84e11
 
 
 def test_geometric_mean() -> None:
