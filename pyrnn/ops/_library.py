@@ -38,6 +38,10 @@ _Grad = _private("_C._functorch.TransformType.Grad")
 functorch_active = _private("_C._are_functorch_transforms_active")
 is_functorch_tensor = _private("_C._functorch.is_functorch_wrapped_tensor")
 
+_dispatch_modes = _private("_C._len_torch_dispatch_stack")
+_function_modes = _private("_C._len_torch_function_stack")
+_tracing_state = _private("_C._get_tracing_state")
+
 Operator = Callable[..., Any]
 
 library = torch.library.Library("pyrnn", "DEF")
@@ -57,6 +61,33 @@ def forward_mode_active() -> bool:
 def functorch_differentiates() -> bool:
     """Whether `torch.func.grad`, `vjp` or `jacrev` is active."""
     return functorch_active() and any(level.key() == _Grad for level in _interpreter_stack())
+
+
+_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+
+
+def unobserved(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether a call on these tensors is inference that nothing watches: it may pass the dispatcher by.
+
+    Only then: under a trace, a mode or a transform the raw addresses of the shortcut would be frozen or lost.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or functorch_active()
+        or forward_mode_active()
+        or _dispatch_modes()
+        or _function_modes()
+        or _tracing_state() is not None
+        or torch.is_autocast_enabled("cpu")
+    ):
+        return False
+    grad = torch.is_grad_enabled()
+    for t in tensors:
+        if t is None:
+            continue
+        if type(t) not in _PLAIN_TYPES or not t.is_cpu or t.is_neg() or (grad and t.requires_grad):
+            return False
+    return True
 
 
 def sign(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,7 +86,8 @@ class Call(NamedTuple):
 # --------------------------------------------------------------------------------------- CPU kernels
 
 
-def _recurrent_cpu(*args: Any) -> tuple[Tensor, ...]:
+def recurrent_cpu(*args: Any) -> tuple[Tensor, ...]:
+    """The CPU's kernel of `pyrnn::recurrent`, on the flat arguments of its schema."""
     call = Call.of(*args)
     if call.input.dtype not in NATIVE_DTYPES:
         return call.by_reference()
@@ -276,7 +277,7 @@ def _recurrent_vmap(
 # -------------------------------------------------------------------------------------- registration
 
 library.impl("recurrent", lambda *args: Call.of(*args).by_reference(), "CompositeExplicitAutograd")
-library.impl("recurrent", _recurrent_cpu, "CPU")
+library.impl("recurrent", recurrent_cpu, "CPU")
 library.impl("_recurrent_fwd", lambda *args: _forward(Call.of(*args), train=True), "CPU")
 library.impl("_recurrent_bwd", _backward, "CPU")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyrnn.ops import _library
 from pyrnn.ops._recurrent_autograd import Forward
-from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES, Call, recurrent_op
+from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES, Call, recurrent_cpu, recurrent_op
 from pyrnn.reference import RecurrentOutput
 from pyrnn.reference.recurrent import Weights
 
@@ -87,6 +87,8 @@ def recurrent(
     """
     data = (cell, input, h0, c0, lengths, batch_sizes)
     args = (*data, *_flat_weights(weights), batch_first, return_cells, checkpoint_every)
+    if _library.unobserved(args[1:16]):
+        return RecurrentOutput(*recurrent_cpu(*args))
     # The operator cannot be differentiated by torch.func, which knows no operator's backward: it is given the
     # autograd.Function itself, whose backward it can transform in turn.
     if not torch.compiler.is_compiling() and _library.functorch_differentiates():

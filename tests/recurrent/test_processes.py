@@ -1,0 +1,108 @@
+"""The kernels' threads beside forks, other threads and limits of the OpenMP runtime."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+import pyrnn
+from pyrnn import _native, reference
+from pyrnn.ops import recurrent
+from tests.helpers import CELLS, Layer, gradients, make_layer
+from tests.recurrent.cases import split
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 60  # far more than any of this takes: running out of it is a hang
+
+#: A small network whose answer is known in advance, on the threads that torch is told to use.
+CHECK_IN_LIMITS = """
+import torch
+from pyrnn import _native
+from pyrnn.ops import _cpu
+from tests.recurrent.test_processes import check
+torch.set_num_threads(2)
+assert _native.num_threads() == 2
+for _cpu.forced_members in (0, 1, 2):
+    check("gru"), check("lstm")
+print("right")
+"""
+
+
+def check(cell: str, *, seed: int = 0) -> None:
+    """Forward and backward of one layer against the reference."""
+    layer = make_layer(cell, T=6, B=8, I=9, H=35, D=2, seed=seed, requires_grad=True)
+    out, exact = layer.run(recurrent), layer.run(reference.recurrent)
+    torch.testing.assert_close(out, exact, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(gradients(layer, out), gradients(layer, exact), rtol=1e-10, atol=1e-11)
+
+
+def _in_child() -> None:
+    """Where a parallel region would wait for threads that do not exist."""
+    torch.manual_seed(0)
+    assert _native.num_threads() == 1
+    for cell in CELLS:
+        check(cell)
+    layer = pyrnn.LSTM(9, 35, num_layers=2, bidirectional=True)
+    layer(torch.randn(6, 8, 9))[0].sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_forked_child_trains(members: int) -> None:
+    with split(2, members):
+        check("lstm")  # wakes the threads that the child will not have
+        child = multiprocessing.get_context("fork").Process(target=_in_child)
+        child.start()
+        child.join(SECONDS)
+        hangs = child.is_alive()
+        child.kill()
+        child.join()
+        assert not hangs, "the child hangs"
+        assert child.exitcode == 0
+        assert _native.num_threads() == 2, "the parent keeps its threads"
+        check("lstm")
+
+
+@pytest.mark.parametrize("members", [0, 2])
+def test_python_threads_run_layers_at_the_same_time(members: int) -> None:
+    def work(seed: int) -> None:
+        for n in range(6):
+            check(CELLS[(seed + n) % len(CELLS)], seed=seed)
+
+    with split(2, members), ThreadPoolExecutor(4) as pool:
+        for result in [pool.submit(work, seed) for seed in range(4)]:
+            result.result(timeout=SECONDS)
+
+
+@pytest.mark.parametrize("limit", [{"OMP_THREAD_LIMIT": "1"}, {"OMP_DYNAMIC": "true"}], ids=str)
+def test_fewer_threads_than_asked_for(limit: dict[str, str]) -> None:
+    """The barriers count on every thread: with fewer, the kernels must start again on one."""
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    result = subprocess.run(
+        [sys.executable, "-c", CHECK_IN_LIMITS],
+        env={**os.environ, "PYTHONPATH": paths, **limit},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "right\n"
+
+
+def test_more_threads_than_work() -> None:
+    layer: Layer = make_layer("gru", T=3, B=1, I=2, H=3, requires_grad=True)
+    exact = layer.run(reference.recurrent)
+    for members in (0, 1, 2, 4):
+        with split(4, members):
+            out = layer.run(recurrent)
+            torch.testing.assert_close(out, exact, rtol=1e-11, atol=1e-12)
+            torch.testing.assert_close(gradients(layer, out), gradients(layer, exact), rtol=1e-10, atol=1e-11)
