@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import pyrnn.nn
 from bench import picture, record, report
 from bench.harness import Contender, check_agreement, duel, fma_peak
+from bench.quiet import Watch
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -175,6 +176,7 @@ def measure(case: Case, *, seconds: float, repeats: int) -> record.Row:
     for runner in (ours, theirs):
         runner.contender().timed()
     agreement = check_agreement(ours.compared(), theirs.compared(), str(case))
+    watch = Watch()
     result = duel(ours.contender(), theirs.contender(), seconds=seconds, max_rounds=repeats)
     peak = fma_peak(DTYPES[case.dtype], torch.get_num_threads())
     rate = case.operations() / result.ours.median
@@ -193,6 +195,7 @@ def measure(case: Case, *, seconds: float, repeats: int) -> record.Row:
         "peak_gflops": peak / 1e9,
         "share_of_peak": rate / peak,
         "difference": agreement,
+        "others": watch.others(),
     }
 
 
@@ -245,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
     path.with_suffix(".md").write_text(f"# {path.stem}\n\n{table}", encoding="utf-8")
     picture.draw(path.with_suffix(".png"), recorded)
     if options.readme:
-        report.put_in_readme("recurrent", table)
+        report.publish("recurrent", recorded)
 
 
 if __name__ == "__main__":

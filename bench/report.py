@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.harness import geometric_mean
+from bench.quiet import TOLERATED
 from bench.record import ROOT, Row
 
 MODE_NAMES = {"infer": "inference", "train": "training"}
@@ -19,7 +20,17 @@ SHAPE = ("T", "B", "I", "H")
 def print_table(rows: Sequence[Row]) -> None:
     """One line per row, then the geometric mean of the ratios of each group."""
     table = Table("cell", "dtype", "mode", "case", title=machine(rows[0]))
-    for heading in ("pyrnn ms", "p20-p80", "torch ms", "p20-p80", "GF/s", "of peak", "ratio", "p20-p80"):
+    for heading in (
+        "pyrnn ms",
+        "p20-p80",
+        "torch ms",
+        "p20-p80",
+        "GF/s",
+        "of peak",
+        "ratio",
+        "p20-p80",
+        "others",
+    ):
         table.add_column(heading, justify="right")
     for row in rows:
         ours, theirs, ratios = row["pyrnn_s"], row["torch_s"], row["ratio_spread"]
@@ -28,7 +39,7 @@ def print_table(rows: Sequence[Row]) -> None:
             *(_ms(ours["median"]), f"{_ms(ours['p20'])}-{_ms(ours['p80'])}"),
             *(_ms(theirs["median"]), f"{_ms(theirs['p20'])}-{_ms(theirs['p80'])}"),
             *(f"{row['gflops']:.0f}", f"{row['share_of_peak']:.0%}"),
-            *(f"{row['ratio']:.2f}", f"{ratios['p20']:.2f}-{ratios['p80']:.2f}"),
+            *(f"{row['ratio']:.2f}", f"{ratios['p20']:.2f}-{ratios['p80']:.2f}", _share(row["others"])),
         )
     means = Table("cell", "dtype", "mode", "variant", title="geometric means")
     for heading in ("rows", "ratio", "smallest"):
@@ -61,6 +72,15 @@ def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, l
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return list(groups.items())
+
+
+def _share(others: float | None) -> str:
+    return "?" if others is None else f"{others:.0%}"
+
+
+def disturbed(rows: Iterable[Row]) -> list[Row]:
+    """Rows measured while other processes took a noticeable part of the cores: not fit to be published."""
+    return [row for row in rows if row["others"] is not None and row["others"] > TOLERATED]
 
 
 def _ms(seconds: float) -> str:
@@ -101,7 +121,16 @@ def _sentence(rows: Sequence[Row]) -> str:
     places = "; ".join(dict.fromkeys(machine(row) for row in rows))
     return (
         "Each entry: time of torch.nn / time of pyrnn in the same run (above 1x pyrnn is faster), its GF/s, "
-        f"and its share of the multiply-add peak. Measured on {places}."
+        f"and its share of the multiply-add peak. Measured on {places}.{_warning(rows)}"
+    )
+
+
+def _warning(rows: Sequence[Row]) -> str:
+    busy = len(disturbed(rows))
+    return (
+        f" **{busy} of {len(rows)} rows were measured on a busy machine: not to be relied on.**"
+        if busy
+        else ""
     )
 
 
@@ -117,7 +146,22 @@ def _cell(row: Row | None) -> str:
     return "" if row is None else f"{row['ratio']:.2f}x, {row['gflops']:.0f}, {row['share_of_peak']:.0%}"
 
 
-def put_in_readme(name: str, text: str, readme: Path = ROOT / "README.md") -> None:
+def publish(name: str, rows: Sequence[Row], readme: Path = ROOT / "README.md") -> None:
+    """Put the table of `rows` into the README's block for benchmark `name`.
+
+    Raises:
+        ValueError: some rows were measured on a busy machine, or the README has no such block.
+    """
+    if busy := disturbed(rows):
+        names = ", ".join(f"{row['cell']} {row['dtype']} {row['mode']} {case_name(row)}" for row in busy[:5])
+        raise ValueError(
+            f"{len(busy)} of {len(rows)} rows were measured while other processes used more than "
+            f"{TOLERATED:.0%} of the cores ({names}); measure them again on a quiet machine"
+        )
+    put_in_readme(name, markdown(rows), readme)
+
+
+def put_in_readme(name: str, text: str, readme: Path) -> None:
     """Replace what stands between `<!-- bench:NAME -->` and `<!-- /bench -->`.
 
     Raises:

@@ -86,7 +86,7 @@ def recurrent(
         (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
     """
     data = (cell, input, h0, c0, lengths, batch_sizes)
-    args = (*data, *_flat_weights(weights), batch_first, return_cells, checkpoint_every)
+    args: tuple[Any, ...] = (*data, *_flat_weights(weights), batch_first, return_cells, checkpoint_every)
     if _library.unobserved(args[1:16]):
         return RecurrentOutput(*recurrent_cpu(*args))
     # The operator cannot be differentiated by torch.func, which knows no operator's backward: it is given the
