@@ -66,7 +66,10 @@ def die(message: str) -> NoReturn:
 def run(*command: str | Path, cwd: Path = ROOT) -> int:
     """Show and run a command; its exit status is the result."""
     print("+", *command, flush=True)
-    return subprocess.run([str(part) for part in command], cwd=cwd).returncode
+    status = subprocess.run([str(part) for part in command], cwd=cwd).returncode
+    if status < 0:
+        print(f"dev.py: {command[0]} was ended by signal {-status}", flush=True)
+    return status if status >= 0 else 128 - status
 
 
 def must(*command: str | Path, otherwise: str, cwd: Path = ROOT) -> None:

@@ -69,29 +69,41 @@ struct TileArgs {
   int64_t c_row;
 };
 
+// Longer sums are added up from sums of this many elements: rounding grows with the length of a chain, and
+// libraries that split it differently set the bar. Costs one or two percent.
+constexpr int64_t kSumLength = 32;
+
 // Not inlined into the gate maths: constants hoisted there have spilled accumulators inside the k loop.
 template <class Op, int MR, int NV>
 __attribute__((noinline)) void tile(const TileArgs<Op>& t) {
   using A = typename Op::Acc;
   constexpr int L = kLanes<A>;
-  Vec<A> acc[MR][NV];
-  for (int r = 0; r < MR; r++)
-    for (int v = 0; v < NV; v++) acc[r][v] = t.init ? load<A>(t.init + r * t.init_row + v * L) : Vec<A>{};
   const typename Op::Element *a = t.a, *b = t.b;
   const int64_t row = t.a_row, step = t.a_k;
-  for (int64_t k = 0; k < t.K; k++, a += step, b += NV * L) {
-    decltype(Op::load_b(b)) bv[NV];
+  const A* init = t.init;
+  int64_t init_row = t.init_row, k = 0;
+  do {
+    const int64_t end = t.K - k > kSumLength ? k + kSumLength : t.K;
+    Vec<A> acc[MR][NV] = {};
+    for (; k < end; k++, a += step, b += NV * L) {
+      decltype(Op::load_b(b)) bv[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; v++) bv[v] = Op::load_b(b + v * L);
+      for (int v = 0; v < NV; v++) bv[v] = Op::load_b(b + v * L);
 #pragma GCC unroll 8
-    for (int r = 0; r < MR; r++) {
-      auto x = Op::broadcast(a + r * row);
+      for (int r = 0; r < MR; r++) {
+        auto x = Op::broadcast(a + r * row);
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; v++) Op::multiply(acc[r][v], x, bv[v]);
+        for (int v = 0; v < NV; v++) Op::multiply(acc[r][v], x, bv[v]);
+      }
     }
-  }
-  for (int r = 0; r < MR; r++)
-    for (int v = 0; v < NV; v++) store(t.c + r * t.c_row + v * L, acc[r][v]);
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; v++)
+        store(t.c + r * t.c_row + v * L, init ? load<A>(init + r * init_row + v * L) + acc[r][v] : acc[r][v]);
+    init = t.c;
+    init_row = t.c_row;
+  } while (k < t.K);
 }
 
 // `rows` (1 to max_rows(NV)) chosen at run time.

@@ -33,7 +33,7 @@ class LanguageModelConfig:
         embedding_size: width of the symbol vectors.
         hidden_size: H.
         num_layers: L.
-        dropout: probability of zeroing an element after the embedding, between layers, before the projection.
+        dropout: probability of zeroing an element between layers and before the projection.
         tied: use the embedding matrix as the projection's weight; needs `embedding_size == hidden_size`.
             Source: Press and Wolf, "Using the output embedding to improve language models", 2017.
 
@@ -43,7 +43,7 @@ class LanguageModelConfig:
 
     vocabulary_size: int
     cell: Cell = "lstm"
-    embedding_size: int = 128
+    embedding_size: int = 64
     hidden_size: int = 256
     num_layers: int = 2
     dropout: float = 0.2
@@ -124,5 +124,5 @@ class LanguageModel(nn.Module):
         Returns:
             logits [T, B, V] and the state after the last step.
         """
-        output, new_state = self.recurrent(self.dropout(self.embedding(input)), state)
+        output, new_state = self.recurrent(self.embedding(input), state)
         return self.projection(self.dropout(output)), new_state

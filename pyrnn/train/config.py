@@ -28,14 +28,14 @@ class TrainConfig:
         ValueError: a count below one, or a rate out of its range.
     """
 
-    epochs: int = 11
+    epochs: int = 8
     batch_size: int = 32
     window: int = 64
     learning_rate: float = 0.004
     decay: Decay = "cosine"
     warmup_steps: int = 100
     betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     clip_norm: float = 1.0
     validation_streams: int = 8
     validation_window: int = 256
