@@ -29,8 +29,8 @@ class TrainConfig:
     """
 
     epochs: int = 8
-    batch_size: int = 32
-    window: int = 64
+    batch_size: int = 16
+    window: int = 128
     learning_rate: float = 0.004
     decay: Decay = "cosine"
     warmup_steps: int = 100

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     train_config = TrainConfig()
     if options.quick:
         text = text[:QUICK_CHARACTERS]
-        train_config = replace(train_config, epochs=1, batch_size=16, warmup_steps=10)
+        train_config = replace(train_config, epochs=1, window=64, warmup_steps=10)
     if options.epochs is not None:
         train_config = replace(train_config, epochs=options.epochs)
 

@@ -102,8 +102,9 @@ class JsonLinesReporter:
         print(json.dumps(row), file=self._stream, flush=True)
 
 
-def reporter_for(stream: TextIO = sys.stdout) -> TerminalReporter | JsonLinesReporter:
-    """A bar where `stream` is a terminal, else JSON lines."""
+def reporter_for(stream: TextIO | None = None) -> TerminalReporter | JsonLinesReporter:
+    """A bar where `stream`, by default the standard output, is a terminal, else JSON lines."""
+    stream = stream or sys.stdout
     return TerminalReporter(Console(file=stream)) if stream.isatty() else JsonLinesReporter(stream)
 
 
