@@ -28,7 +28,7 @@ class TrainConfig:
         ValueError: a count below one, or a rate out of its range.
     """
 
-    epochs: int = 8
+    epochs: int = 6
     batch_size: int = 16
     window: int = 128
     learning_rate: float = 0.004
