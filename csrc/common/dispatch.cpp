@@ -29,7 +29,7 @@ bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf
 #endif
 
 const InstructionSet kSets[] = {
-    // best first
+// best first
 #ifdef PYRNN_X86
     {"avx512_bf16", has_avx512_bf16, PYRNN_SETS(avx512_bf16)},
     {"avx512", has_avx512, PYRNN_SETS(avx512)},

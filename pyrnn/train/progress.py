@@ -104,8 +104,8 @@ class JsonLinesReporter:
 
 def reporter_for(stream: TextIO | None = None) -> TerminalReporter | JsonLinesReporter:
     """A bar where `stream`, by default the standard output, is a terminal, else JSON lines."""
-    stream = stream or sys.stdout
-    return TerminalReporter(Console(file=stream)) if stream.isatty() else JsonLinesReporter(stream)
+    target: TextIO = sys.stdout if stream is None else stream
+    return TerminalReporter(Console(file=target)) if target.isatty() else JsonLinesReporter(target)
 
 
 def _smooth(average: float | None, value: float) -> float:
