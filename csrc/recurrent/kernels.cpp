@@ -58,10 +58,17 @@ int64_t fma_burst(int64_t iterations) {
   // merged.
   typename Op::Element source[kLanes<A>];
   for (auto& x : source) __builtin_memset(&x, int(iterations) & 1, sizeof(x));
-  const auto a = Op::broadcast(source), b = Op::load_b(source);
+  auto a = Op::broadcast(source);
+  const auto b = Op::load_b(source);
   Vec<A> c[kChains];
   for (int j = 0; j < kChains; j++) c[j] = splat<A>(A(j) * A(iterations));
   for (int64_t i = 0; i < iterations; i++) {
+    // `a` changes as far as the compiler knows: else it would multiply once and only add in the loop.
+#if defined(__x86_64__)
+    asm volatile("" : "+v"(a));
+#elif defined(__aarch64__)
+    asm volatile("" : "+w"(a));
+#endif
 #pragma GCC unroll 12
     for (int j = 0; j < kChains; j++) Op::multiply(c[j], a, b);
   }
