@@ -26,7 +26,8 @@ struct VecTypes;
 template <>
 struct VecTypes<float> {
   typedef float type __attribute__((vector_size(kVectorBytes)));
-  typedef float load __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+  // aligned(2): rows of bfloat16 pairs travel as floats too
+  typedef float load __attribute__((vector_size(kVectorBytes), aligned(2), may_alias));
   typedef int32_t mask __attribute__((vector_size(kVectorBytes)));
 };
 template <>
