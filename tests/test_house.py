@@ -110,7 +110,11 @@ def test_kernel_objects_share_no_functions() -> None:
     if not objects or nm is None:
         pytest.skip("no nm, or no build folder with kernel objects: pyrnn was not built in this checkout")
     listing = subprocess.run(
-        [nm, "--defined-only", "--print-file-name", *objects], capture_output=True, text=True, check=True
+        [nm, "--defined-only", "--print-file-name", *objects],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     ).stdout
     symbols = re.findall(r"^(\S+):\S+ (\w) (\S+)$", listing, re.M)
     exporting = {Path(path) for path, kind, _ in symbols if kind in "TDRB"}
@@ -127,7 +131,9 @@ def test_peak_is_measured_with_multiply_adds() -> None:
     if not objects or objdump is None:
         pytest.skip("no objdump, or no build folder with x86 kernel objects")
     for path in objects:
-        listing = subprocess.run([objdump, "-d", path], capture_output=True, text=True, check=True).stdout
+        listing = subprocess.run(
+            [objdump, "-d", path], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
         burst = re.search(r"<\S*fma_burst\S*>:\n(.*?)\n\n", listing, re.S)
         assert burst is not None, path
         assert len(re.findall(r"vfmadd|vdpbf16ps", burst[1])) >= 12, path
