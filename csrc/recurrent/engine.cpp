@@ -99,7 +99,7 @@ void check(
   }
 }
 
-void run(const Problem& p, const RecurrentKernel& kernel, bool is_forward, const Split& split, int threads) {
+void run(const Problem& p, const RecurrentKernel& kernel, bool is_forward, const Split& split) {
   PlanStorage storage(p, split);
   const Plan& plan = storage.plan;
   const auto bytes = is_forward ? kernel.forward_bytes : kernel.backward_bytes;
@@ -118,8 +118,7 @@ void run(const Problem& p, const RecurrentKernel& kernel, bool is_forward, const
   }
   if (!short_of_threads) return;
 #endif
-  (void)threads;
-  run(p, kernel, is_forward, choose_split(p, 1, 0), 1);
+  run(p, kernel, is_forward, choose_split(p, 1, 0));
 }
 
 void start(Problem& p, const int64_t* batch_sizes, bool is_forward, int threads, int members) {
@@ -140,7 +139,7 @@ void start(Problem& p, const int64_t* batch_sizes, bool is_forward, int threads,
   }
   check(p);
   const RecurrentKernel& kernel = kernels(p.dtype).recurrent[p.cell];
-  run(p, kernel, is_forward, choose_split(p, std::max(threads, 1), members), threads);
+  run(p, kernel, is_forward, choose_split(p, std::max(threads, 1), members));
 }
 
 }  // namespace
