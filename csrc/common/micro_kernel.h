@@ -70,7 +70,7 @@ struct TileArgs {
 };
 
 // Longer sums are added up from sums of this many elements: rounding grows with the length of a chain, and
-// libraries that split it differently set the bar. Costs one or two percent.
+// libraries that split it differently set the bar.
 constexpr int64_t kSumLength = 32;
 
 // Not inlined into the gate maths: constants hoisted there have spilled accumulators inside the k loop.

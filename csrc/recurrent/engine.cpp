@@ -15,7 +15,7 @@
 namespace pyrnn {
 namespace {
 
-// Scratch memory of the calling thread, kept from call to call: fresh pages cost a quarter of a small call.
+// Scratch memory of the calling thread, kept from call to call: fresh pages are slow.
 char* scratch(size_t bytes) {
   struct Free {
     void operator()(char* p) const { ::operator delete(p, std::align_val_t(64)); }
