@@ -1,5 +1,4 @@
-// A barrier among a few threads of one parallel region: a flag per thread, no atomic read-modify-write, about
-// 35 ns.
+// A barrier among a few threads of one parallel region: a flag per thread, no atomic read-modify-write.
 //
 // Spins briefly, then gives the processor away: where something else runs on a core, a long spin costs
 // milliseconds.

@@ -1,8 +1,9 @@
 // The chooser: how many threads share a team's units, and into how many slices the batch falls.
 //
 // More members: each reads a smaller part of the weights, which then may stay in its own cache, at the price
-// of a barrier a step. More slices: no barrier, but every slice reads all weights for fewer rows. The
-// constants were fitted to `dev.py bench recurrent` runs with forced splits; only their ratios matter.
+// of a barrier a step. More slices: no barrier, but every slice reads all weights for fewer rows.
+// The constants are estimates for a core with AVX-512, checked by hand with forced splits
+// (`pyrnn.ops._cpu.forced_members`); only their ratios matter.
 #include <algorithm>
 
 #include "../common/dispatch.h"
