@@ -64,11 +64,12 @@ PYBIND11_MODULE(_cpu, m) {
         "float64.");
   m.def("recurrent_forward", &run<pyrnn::forward>);
   m.def("recurrent_backward", &run<pyrnn::backward>);
-  m.def("recurrent_split", [](const Sizes& n, int threads, int members) {
+  m.def("recurrent_split", [](const Sizes& n, bool backward, int threads, int members) {
     pyrnn::Problem p{};
     p.cell = int(n[0]), p.dtype = int(n[1]), p.T = n[2], p.B = n[3], p.I = n[4], p.H = n[5], p.P = n[6],
     p.D = n[7];
-    const pyrnn::Split s = pyrnn::choose_split(p, threads, members);
+    const pyrnn::Split s =
+        pyrnn::choose_split(p, backward ? pyrnn::Pass::backward : pyrnn::Pass::forward, threads, members);
     return py::make_tuple(s.groups, s.members, s.slices, s.why);
   });
 }

@@ -27,4 +27,6 @@ class _Run(Protocol):
 recurrent_forward: _Run
 recurrent_backward: _Run
 
-def recurrent_split(sizes: Sequence[int], threads: int, members: int) -> tuple[int, int, int, str]: ...
+def recurrent_split(
+    sizes: Sequence[int], backward: bool, threads: int, members: int
+) -> tuple[int, int, int, str]: ...

@@ -132,7 +132,8 @@ def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Proble
 def _explain(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> LayerExplanation:
     path, reason = route(rows)
     native = path == "native"
-    shares = split(problem) if native else None
+    forward = split(problem, backward=False) if native else None
+    backward = split(problem, backward=True) if native and trains else None
     projection = f", P = {problem.P}" if problem.P != problem.H else ""
     dtype = str(problem.dtype).removeprefix("torch.")
     kernel = problem.cell if native else f"pyrnn.reference.recurrent, {problem.cell}"
@@ -144,15 +145,21 @@ def _explain(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> La
         path=path,
         reason=reason,
         isa=_native.isa() if native else None,
-        threads=shares.groups * shares.members if shares else None,
-        split=_in_words(shares, problem) if shares else None,
+        threads=forward.groups * forward.members if forward else None,
+        split=_in_words(problem, forward, backward) if forward else None,
         memory=_memory(problem, native=native, trains=trains),
     )
 
 
-def _in_words(shares: _native.Split, problem: Problem) -> str:
-    parts = f"{_count(problem.D, 'direction')} x {_count(shares.slices, 'part')} of the batch"
-    return f"{parts}, {shares.groups} at a time, {_count(shares.members, 'thread')} on each: {shares.why}"
+def _in_words(problem: Problem, forward: _native.Split, backward: _native.Split | None) -> str:
+    if backward is None or backward == forward:
+        return _shares(problem, forward)
+    return f"forward {_shares(problem, forward)}; backward {_shares(problem, backward)}"
+
+
+def _shares(problem: Problem, split: _native.Split) -> str:
+    parts = f"{_count(problem.D, 'direction')} x {_count(split.slices, 'part')} of the batch"
+    return f"{parts}, {split.groups} at a time, {_count(split.members, 'thread')} on each: {split.why}"
 
 
 def _memory(problem: Problem, *, native: bool, trains: bool) -> str:

@@ -39,7 +39,9 @@ def test_the_split_is_the_one_of_the_call(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(_cpu, "forward", recorded)
     explained: list[Any] = []
     split = _cpu.split
-    monkeypatch.setattr(EXPLAIN, "split", lambda problem: (explained.append(problem), split(problem))[1])
+    monkeypatch.setattr(
+        EXPLAIN, "split", lambda problem, **options: (explained.append(problem), split(problem, **options))[1]
+    )
     packed = pack_padded_sequence(X, torch.tensor([8, 5, 5, 1]))
     for layer, input in (
         (pyrnn.GRU(3, 4, 2, bidirectional=True), X),
@@ -50,7 +52,7 @@ def test_the_split_is_the_one_of_the_call(monkeypatch: pytest.MonkeyPatch) -> No
         layer(input)
         pyrnn.explain(layer, input)
     assert len(problems) == 7
-    assert explained == problems
+    assert explained == [problem for problem in problems for _ in ("forward", "backward")]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -62,6 +64,22 @@ def test_threads(threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert entry.threads == threads
+
+
+def test_passes_that_split_differently_are_both_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = pyrnn.GRU(3, 4), torch.zeros(8, 4, 3)
+    split = _native.Split(2, 1, 2, "one reason")
+    monkeypatch.setattr(
+        EXPLAIN,
+        "split",
+        lambda _, *, backward: _native.Split(1, 2, 1, "another") if backward else split,
+    )
+    told = pyrnn.explain(layer, x).layers[0].split
+    assert told is not None
+    assert told.startswith("forward 1 direction x 2 parts of the batch")
+    assert "one reason; backward 1 direction x 1 part" in told
+    with torch.no_grad():
+        assert "backward" not in str(pyrnn.explain(layer, x).layers[0].split)
 
 
 def test_other_instruction_set() -> None:

@@ -99,11 +99,11 @@ void check(
   }
 }
 
-void run(const Problem& p, const RecurrentKernel& kernel, bool is_forward, const Split& split) {
+void run(const Problem& p, const RecurrentKernel& kernel, Pass pass, const Split& split) {
   PlanStorage storage(p, split);
   const Plan& plan = storage.plan;
-  const auto bytes = is_forward ? kernel.forward_bytes : kernel.backward_bytes;
-  const auto work = is_forward ? kernel.forward : kernel.backward;
+  const auto bytes = pass == Pass::forward ? kernel.forward_bytes : kernel.backward_bytes;
+  const auto work = pass == Pass::forward ? kernel.forward : kernel.backward;
   char* memory = scratch(bytes(p, plan));
   if (plan.threads == 1) return work(p, plan, memory, 0);  // never a parallel region for one: safe after fork
 #ifdef _OPENMP
@@ -118,10 +118,10 @@ void run(const Problem& p, const RecurrentKernel& kernel, bool is_forward, const
   }
   if (!short_of_threads) return;
 #endif
-  run(p, kernel, is_forward, choose_split(p, 1, 0));
+  run(p, kernel, pass, choose_split(p, pass, 1, 0));
 }
 
-void start(Problem& p, const int64_t* batch_sizes, bool is_forward, int threads, int members) {
+void start(Problem& p, const int64_t* batch_sizes, Pass pass, int threads, int members) {
   std::vector<int64_t> offset, lengths;
   if (batch_sizes) {
     lengths.assign(p.B, 0);
@@ -139,16 +139,16 @@ void start(Problem& p, const int64_t* batch_sizes, bool is_forward, int threads,
   }
   check(p);
   const RecurrentKernel& kernel = kernels(p.dtype).recurrent[p.cell];
-  run(p, kernel, is_forward, choose_split(p, std::max(threads, 1), members));
+  run(p, kernel, pass, choose_split(p, pass, std::max(threads, 1), members));
 }
 
 }  // namespace
 
 void forward(Problem& p, const int64_t* batch_sizes, int threads, int members) {
-  start(p, batch_sizes, true, threads, members);
+  start(p, batch_sizes, Pass::forward, threads, members);
 }
 void backward(Problem& p, const int64_t* batch_sizes, int threads, int members) {
-  start(p, batch_sizes, false, threads, members);
+  start(p, batch_sizes, Pass::backward, threads, members);
 }
 
 }  // namespace pyrnn

@@ -15,8 +15,10 @@ struct Split {
   std::string why;
 };
 
+enum class Pass { forward, backward };
+
 // The cheapest split by the cost model, or the one with `members` threads a team if that is not 0.
-Split choose_split(const Problem& p, int threads, int members);
+Split choose_split(const Problem& p, Pass pass, int threads, int members);
 
 // `batch_sizes` [T] for packed input, else null: fills in p.step_offset and p.lengths.
 void forward(Problem& p, const int64_t* batch_sizes, int threads, int members);

@@ -41,9 +41,11 @@ def workspace_shape(problem: Problem) -> tuple[tuple[int, ...], torch.dtype]:
     return ((problem.D, problem.N, saved, units) if saved else (0,)), dtype
 
 
-def split(problem: Problem) -> _native.Split:
-    """How the kernels would split this problem among threads."""
-    return _native.Split(*_native.cpu.recurrent_split(_sizes(problem), _native.num_threads(), forced_members))
+def split(problem: Problem, *, backward: bool) -> _native.Split:
+    """How the kernels of one pass would split this problem among threads."""
+    return _native.Split(
+        *_native.cpu.recurrent_split(_sizes(problem), backward, _native.num_threads(), forced_members)
+    )
 
 
 def forward(
