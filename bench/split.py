@@ -24,7 +24,7 @@ OPERATIONS = 2e9  # of one forward pass, about: fixes T
 def measure(
     cell: str, dtype: torch.dtype, sizes: tuple[int, int], rounds: int
 ) -> dict[str, dict[int, float]]:
-    """Median seconds of each pass for each number of threads on a team, in alternation; 0 is the chooser's."""
+    """Median seconds of each pass by threads on a team, in alternation; 0 is the chooser's number."""
     B, H = sizes
     T = int(min(64, max(8, OPERATIONS / (4 * GATES[cell] * B * H * H))))
     layer = getattr(pyrnn.nn, cell.upper())(H, H, dtype=dtype)
