@@ -4,7 +4,7 @@
   setup            make .venv, install torch and the tools, build in place; nothing to do when nothing changed
   demo  [ARGS]     setup, then train the small language model and compare its speed with torch.nn
   test  [ARGS]     setup, then pytest ARGS
-  bench [NAME ...] setup, then the benchmark bench/NAME.py (default: recurrent) with the other arguments
+  bench [NAME ...] setup, then the benchmark pyrnn/bench/NAME.py (default: recurrent) with the other arguments
   lint  [--fix]    ruff, pyright, clang-format and the rules of this house; --fix rewrites what it can
   ctest [--plain]  the C++ tests under AddressSanitizer and UBSan; --plain leaves the sanitizers out
   build            sdist and wheel into dist/; the wheel is installed into a new environment and tried
@@ -37,7 +37,7 @@ PYTHON = Path(sys.executable) if CURRENT else VENV / "bin" / "python"
 
 CODE = {".py", ".pyi", ".h", ".cpp", ".cu", ".cuh"}
 TEXT = CODE | {".md", ".toml"}
-FOLDERS = ("pyrnn", "csrc", "tests", "bench", "examples")
+FOLDERS = ("pyrnn", "csrc", "tests", "examples")
 MAX_LINES = 400
 # Character classes keep this file from matching its own rules.
 FORBIDDEN = {
@@ -163,7 +163,7 @@ def torch_installs() -> list[list[str | Path]]:
 
 def demo(arguments: list[str]) -> int:
     setup()
-    return run(PYTHON, "-m", "pyrnn.train.demo", *arguments)
+    return run(PYTHON, "-m", "pyrnn.demo", *arguments)
 
 
 def test(arguments: list[str]) -> int:
@@ -174,10 +174,11 @@ def test(arguments: list[str]) -> int:
 def bench(arguments: list[str]) -> int:
     named = bool(arguments) and not arguments[0].startswith("-")
     name, rest = (arguments[0], arguments[1:]) if named else ("recurrent", arguments)
-    if not (ROOT / "bench" / f"{name}.py").exists():
-        die(f"there is no benchmark {name!r}: bench/{name}.py does not exist")
+    module = name.replace("-", "_")
+    if not (ROOT / "pyrnn" / "bench" / f"{module}.py").exists():
+        die(f"there is no benchmark {name!r}: pyrnn/bench/{module}.py does not exist")
     setup()
-    return run(PYTHON, "-m", f"bench.{name}", *rest)
+    return run(PYTHON, "-m", f"pyrnn.bench.{module}", *rest)
 
 
 def ctest(arguments: list[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from importlib import resources
+from pathlib import Path
 
 
 def shakespeare() -> str:
@@ -14,5 +14,9 @@ def shakespeare() -> str:
         >>> shakespeare()[:6]
         'Hamlet'
     """
-    packed = resources.files("pyrnn.data").joinpath("shakespeare.txt.gz").read_bytes()
-    return gzip.decompress(packed).decode("utf-8")
+    return gzip.decompress(shakespeare_path().read_bytes()).decode("utf-8")
+
+
+def shakespeare_path() -> Path:
+    """The file of `shakespeare`: UTF-8, gzip."""
+    return Path(__file__).with_name("shakespeare.txt.gz")

@@ -7,7 +7,6 @@ from pyrnn.models.language_model import (
     detach_state,
     recurrent_class,
 )
-from pyrnn.models.sampling import sample, sample_text
 
 __all__ = [
     "LanguageModel",
@@ -15,6 +14,4 @@ __all__ = [
     "RecurrentState",
     "detach_state",
     "recurrent_class",
-    "sample",
-    "sample_text",
 ]

@@ -27,9 +27,12 @@ class RecurrentLayer(torch.nn.RNNBase):
 
     # A class attribute, so that a layer which never met the constructor (an accelerated one) has it too.
     checkpoint_every: int = 0
+    locked_dropout: bool = False
     weight_ih_l0: Tensor
 
-    def __init__(self, mode: str, *args: Any, checkpoint_every: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, mode: str, *args: Any, checkpoint_every: int = 0, locked_dropout: bool = False, **kwargs: Any
+    ) -> None:
         if not isinstance(checkpoint_every, numbers.Integral) or isinstance(checkpoint_every, bool):
             raise TypeError(f"checkpoint_every should be of type int, got: {type(checkpoint_every).__name__}")
         if checkpoint_every < 0:
@@ -37,8 +40,11 @@ class RecurrentLayer(torch.nn.RNNBase):
                 "checkpoint_every must be 0 (keep every gate) or a positive number of steps, "
                 f"got {checkpoint_every}"
             )
+        if not isinstance(locked_dropout, bool):
+            raise TypeError(f"locked_dropout should be of type bool, got: {type(locked_dropout).__name__}")
         super().__init__(mode, *args, **kwargs)
         self.checkpoint_every = int(checkpoint_every)
+        self.locked_dropout = locked_dropout
 
     @property
     def _cell(self) -> str:
@@ -60,8 +66,9 @@ class RecurrentLayer(torch.nn.RNNBase):
 
     def extra_repr(self) -> str:
         """The constructor's arguments that are not the defaults, as torch writes them."""
-        text = super().extra_repr()
-        return f"{text}, checkpoint_every={self.checkpoint_every}" if self.checkpoint_every else text
+        own = [f"checkpoint_every={self.checkpoint_every}"] if self.checkpoint_every else []
+        own += ["locked_dropout=True"] if self.locked_dropout else []
+        return ", ".join([super().extra_repr(), *own])
 
     def _layer_weights(self, layer: int) -> tuple[Weights, ...]:
         """The weights of stacked layer number `layer`, one group for each direction."""
@@ -145,6 +152,12 @@ class RecurrentLayer(torch.nn.RNNBase):
             expected = (self.num_layers * self._num_directions, *batch, width)
             self.check_hidden_size(state, expected, f"Expected {name} size {{}}, got {{}}")  # type: ignore[arg-type]
 
+    def _drop(self, rows: Tensor, sequences: Sequences) -> Tensor:
+        """Dropout between two layers."""
+        if self.locked_dropout:
+            return drop_locked(rows, self.dropout, sequences.batch_sizes)
+        return torch.nn.functional.dropout(rows, self.dropout)
+
     def _run(
         self,
         input: Tensor | PackedSequence,
@@ -160,7 +173,7 @@ class RecurrentLayer(torch.nn.RNNBase):
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
-                rows = torch.nn.functional.dropout(rows, self.dropout)
+                rows = self._drop(rows, sequences)
             last = layer == self.num_layers - 1
             # Time-major between layers, as inside torch: the same seed then drops the same units.
             batch_first = sequences.batch_first and last
@@ -185,6 +198,19 @@ class RecurrentLayer(torch.nn.RNNBase):
             sequences.restore_state(_stack(c_n)) if self.mode == "LSTM" else c_n[0],
             sequences.restore(cells) if return_cells else cells,
         )
+
+
+def drop_locked(input: Tensor, p: float, batch_sizes: Tensor | None = None) -> Tensor:
+    """Dropout with one mask for all steps of a sequence: rows [T, B, F], or packed [N, F] with `batch_sizes`.
+
+    Source: Gal and Ghahramani, A Theoretically Grounded Application of Dropout in Recurrent Neural Networks
+    (2016).
+    """
+    if batch_sizes is None:
+        return input * torch.nn.functional.dropout(torch.ones_like(input[0]), p)
+    sizes = batch_sizes.tolist()
+    mask = torch.nn.functional.dropout(torch.ones_like(input[: sizes[0]]), p)
+    return input * torch.cat([mask[:size] for size in sizes])
 
 
 def _stack(states: list[Tensor]) -> Tensor:

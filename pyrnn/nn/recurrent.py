@@ -35,6 +35,8 @@ class RNN(RecurrentLayer):
         dtype: Of the parameters. float32, float64 and bfloat16 have CPU kernels; `pyrnn.explain` tells.
         checkpoint_every: 0 keeps every gate for the backward pass; k > 0 keeps the state of every k-th step
             and computes the gates again: less memory, one more forward pass. May be changed at any time.
+        locked_dropout: Dropout keeps one mask for all steps of a sequence instead of drawing one a step (Gal
+            and Ghahramani, 2016). May be changed at any time.
         proj_size: Not an option of this layer: named only to refuse it as torch does.
 
     Raises:
@@ -65,6 +67,7 @@ class RNN(RecurrentLayer):
         dtype: torch.dtype | None = None,
         *,
         checkpoint_every: int = 0,
+        locked_dropout: bool = False,
         proj_size: int | None = None,
     ) -> None:
         _refuse_projection(proj_size)
@@ -74,6 +77,7 @@ class RNN(RecurrentLayer):
         super().__init__(
             _MODES[nonlinearity], input_size, hidden_size, num_layers, bias, batch_first, dropout,
             bidirectional, device=device, dtype=dtype, checkpoint_every=checkpoint_every,
+            locked_dropout=locked_dropout,
         )  # fmt: skip
 
     def forward(
@@ -106,6 +110,8 @@ class GRU(RecurrentLayer):
         dtype: Of the parameters. float32, float64 and bfloat16 have CPU kernels; `pyrnn.explain` tells.
         checkpoint_every: 0 keeps every gate for the backward pass; k > 0 keeps the state of every k-th step
             and computes the gates again: less memory, one more forward pass. May be changed at any time.
+        locked_dropout: Dropout keeps one mask for all steps of a sequence instead of drawing one a step (Gal
+            and Ghahramani, 2016). May be changed at any time.
         proj_size: Not an option of this layer: named only to refuse it as torch does.
 
     Raises:
@@ -136,12 +142,13 @@ class GRU(RecurrentLayer):
         dtype: torch.dtype | None = None,
         *,
         checkpoint_every: int = 0,
+        locked_dropout: bool = False,
         proj_size: int | None = None,
     ) -> None:
         _refuse_projection(proj_size)
         super().__init__(
             "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-            device=device, dtype=dtype, checkpoint_every=checkpoint_every,
+            device=device, dtype=dtype, checkpoint_every=checkpoint_every, locked_dropout=locked_dropout,
         )  # fmt: skip
 
     def forward(
@@ -191,6 +198,8 @@ class LSTM(RecurrentLayer):
         dtype: Of the parameters. float32, float64 and bfloat16 have CPU kernels; `pyrnn.explain` tells.
         checkpoint_every: 0 keeps every gate for the backward pass; k > 0 keeps the state of every k-th step
             and computes the gates again: less memory, one more forward pass. May be changed at any time.
+        locked_dropout: Dropout keeps one mask for all steps of a sequence instead of drawing one a step (Gal
+            and Ghahramani, 2016). May be changed at any time.
 
     Raises:
         ValueError: a size or dropout is out of range.
@@ -221,10 +230,11 @@ class LSTM(RecurrentLayer):
         dtype: torch.dtype | None = None,
         *,
         checkpoint_every: int = 0,
+        locked_dropout: bool = False,
     ) -> None:
         super().__init__(
             "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
-            device=device, dtype=dtype, checkpoint_every=checkpoint_every,
+            device=device, dtype=dtype, checkpoint_every=checkpoint_every, locked_dropout=locked_dropout,
         )  # fmt: skip
 
     def forward(

@@ -1,6 +1,25 @@
-"""From text to batches: vocabularies, and contiguous streams for truncated back-propagation through time."""
+"""From text to batches: files, tokenizers, and streams for truncated back-propagation through time."""
 
+from pyrnn.text.files import read_text
 from pyrnn.text.streams import IGNORE, StreamBatches, split_validation
+from pyrnn.text.subword import SubwordTokenizer
+from pyrnn.text.token_file import encode_file, open_tokens, write_tokens
+from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, train_tokenizer
 from pyrnn.text.vocabulary import Vocabulary
 
-__all__ = ["IGNORE", "StreamBatches", "Vocabulary", "split_validation"]
+__all__ = [
+    "read_text",
+    "Vocabulary",
+    "LEVELS",
+    "Level",
+    "Tokenizer",
+    "VocabularyTokenizer",
+    "SubwordTokenizer",
+    "train_tokenizer",
+    "encode_file",
+    "open_tokens",
+    "write_tokens",
+    "IGNORE",
+    "StreamBatches",
+    "split_validation",
+]

@@ -6,6 +6,7 @@ next.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -23,9 +24,15 @@ class StreamBatches:
     is `IGNORE`.
 
     Args:
-        ids: [N] integers; any device, and sliced only a window at a time.
+        ids: [N] integers; any device. Only a window's symbols are read at a time, so they may be
+            memory-mapped (`open_tokens`).
         batch_size: streams B.
         window: time steps T of a window; the last window may be shorter.
+
+    Attributes:
+        pairs: N - 1, in a shard too.
+        batch_size: streams here: B, in a shard its part of them.
+        window: as given.
 
     Raises:
         ValueError: `ids` not one-dimensional, sizes below one, or a text too short to fill one window.
@@ -56,6 +63,7 @@ class StreamBatches:
         self.ids = ids
         self.batch_size = batch_size
         self.window = window
+        self._all_streams = batch_size
         whole, longer = divmod(self.pairs, batch_size)
         stream = torch.arange(batch_size, device=ids.device)
         self._starts = stream * whole + stream.clamp(max=longer)
@@ -68,10 +76,7 @@ class StreamBatches:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """(inputs, targets) of window `index`, both [T, B] int64."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"window {index} is outside [0, {len(self)})")
-        begin = index * self.window
-        end = min(begin + self.window, self._steps)
+        begin, end = self._span(index)
         time = torch.arange(begin, end, device=self.ids.device).unsqueeze(1)
         position = (self._starts + time).clamp(max=self.pairs - 1)
         inputs, targets = self.ids[position].long(), self.ids[position + 1].long()
@@ -79,6 +84,56 @@ class StreamBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self[i] for i in range(len(self)))
+
+    def _span(self, index: int) -> tuple[int, int]:
+        """The steps [begin, end) of window `index`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"window {index} is outside [0, {len(self)})")
+        begin = index * self.window
+        return begin, min(begin + self.window, self._steps)
+
+    def window_symbols(self, index: int) -> int:
+        """Targets of window `index` over all streams, those of other shards included, that are not `IGNORE`.
+
+        Known without reading the text: the number by which the sums of all shards make one mean.
+
+        Raises:
+            IndexError: no such window.
+
+        Example:
+            >>> StreamBatches(torch.arange(10), batch_size=2, window=4).window_symbols(1)
+            1
+        """
+        begin, end = self._span(index)
+        whole, longer = divmod(self.pairs, self._all_streams)
+        return (min(end, whole) - begin) * self._all_streams + (longer if end > whole else 0)
+
+    def shard(self, rank: int, world: int) -> StreamBatches:
+        """The part of the same windows that process `rank` of `world` reads.
+
+        Its streams are the columns [rank * B / world, (rank + 1) * B / world): the shards side by side are
+        these batches.
+
+        Raises:
+            ValueError: `rank` outside [0, world), or the streams do not divide evenly.
+
+        Example:
+            >>> batches = StreamBatches(torch.arange(9), batch_size=2, window=2)
+            >>> batches.shard(1, 2)[0][0].T.tolist()
+            [[4, 5]]
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must lie in [0, world), got rank {rank} of {world}")
+        if self.batch_size % world:
+            raise ValueError(
+                f"{self.batch_size} streams cannot be shared evenly by {world} processes: "
+                f"choose a batch size that is a multiple of {world}"
+            )
+        part = copy.copy(self)
+        part.batch_size = self.batch_size // world
+        columns = slice(rank * part.batch_size, (rank + 1) * part.batch_size)
+        part._starts, part._lengths = self._starts[columns], self._lengths[columns]
+        return part
 
 
 def split_validation(ids: Tensor, fraction: float = 0.1) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from operator import index
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+class _IdsWithUnknown(dict[str, int]):
+    """Ids of symbols; every other symbol has the id of the unknown one."""
+
+    def __init__(self, ids: Mapping[str, int], unk_id: int) -> None:
+        super().__init__(ids)
+        self._unk_id = unk_id
+
+    def __missing__(self, symbol: str) -> int:
+        return self._unk_id
 
 
 class Vocabulary:
@@ -15,20 +29,27 @@ class Vocabulary:
 
     Args:
         symbols: distinct, in the order of their ids.
+        unk: the one that stands for all symbols outside the vocabulary.
+        eos: the one that ends a line or sentence.
+
+    Attributes:
+        symbols: as given.
+        unk_id, eos_id: the ids of `unk` and `eos`, or None.
 
     Raises:
-        ValueError: no symbols, a symbol twice, or an empty one.
+        ValueError: no symbols, a symbol twice, an empty one, one that UTF-8 cannot hold (half a surrogate
+            pair), or `unk` or `eos` not among them, or the same.
         TypeError: a symbol that is not a string.
 
     Example:
-        >>> vocabulary = Vocabulary.from_text("to be or not to be")
-        >>> len(vocabulary)
-        7
-        >>> vocabulary.decode(vocabulary.encode("root"))
-        'root'
+        >>> vocabulary = Vocabulary(["<unk>", "to", "be"], unk="<unk>")
+        >>> vocabulary.encode(["to", "see"]).tolist()
+        [1, 0]
+        >>> vocabulary.symbols_of([1, 2])
+        ['to', 'be']
     """
 
-    def __init__(self, symbols: Iterable[str]) -> None:
+    def __init__(self, symbols: Iterable[str], *, unk: str | None = None, eos: str | None = None) -> None:
         self.symbols = tuple(symbols)
         for symbol in self.symbols:
             if not isinstance(symbol, str):
@@ -37,10 +58,78 @@ class Vocabulary:
             raise ValueError("a vocabulary needs at least one symbol, got none")
         if "" in self.symbols:
             raise ValueError("a symbol must not be the empty string")
-        self._ids = {symbol: i for i, symbol in enumerate(self.symbols)}
-        if len(self._ids) != len(self.symbols):
-            twice = next(s for i, s in enumerate(self.symbols) if self._ids[s] != i)
+        try:
+            "\0".join(self.symbols).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a symbol must be valid Unicode, got {error.object[error.start]!r}") from None
+        ids = {symbol: i for i, symbol in enumerate(self.symbols)}
+        if len(ids) != len(self.symbols):
+            twice = next(s for i, s in enumerate(self.symbols) if ids[s] != i)
             raise ValueError(f"symbols must be distinct, got {twice!r} more than once")
+        for name, special in (("unk", unk), ("eos", eos)):
+            if special is not None and special not in ids:
+                raise ValueError(f"{name} must be one of the symbols, got {special!r}")
+        if unk is not None and unk == eos:
+            raise ValueError(f"unk and eos must differ, got {unk!r} for both")
+        self.unk = unk
+        self.eos = eos
+        self.unk_id = None if unk is None else ids[unk]
+        self.eos_id = None if eos is None else ids[eos]
+        self._ids = ids if self.unk_id is None else _IdsWithUnknown(ids, self.unk_id)
+
+    @classmethod
+    def build(
+        cls,
+        symbols: Iterable[str],
+        *,
+        max_size: int | None = None,
+        min_count: int = 1,
+        unk: str | None = None,
+        eos: str | None = None,
+    ) -> Vocabulary:
+        """The most frequent of `symbols`: `from_counts` of how often each occurs.
+
+        Example:
+            >>> Vocabulary.build("to be or not to be".split(), max_size=3, unk="<unk>").symbols
+            ('<unk>', 'be', 'to')
+        """
+        return cls.from_counts(Counter(symbols), max_size=max_size, min_count=min_count, unk=unk, eos=eos)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Mapping[str, int],
+        *,
+        max_size: int | None = None,
+        min_count: int = 1,
+        unk: str | None = None,
+        eos: str | None = None,
+    ) -> Vocabulary:
+        """The most frequent symbols: `unk` and `eos` first, then by falling count, equal ones by code point.
+
+        Args:
+            counts: how often each symbol occurs.
+            max_size: symbols to keep, `unk` and `eos` included; None keeps all.
+            min_count: symbols that occur less often are left out.
+            unk: as of the class; in the vocabulary whether it occurs or not.
+            eos: likewise.
+
+        Raises:
+            ValueError: `min_count` below one, a `max_size` with no room beside `unk` and `eos`, or no symbol
+                is left.
+        """
+        specials = [special for special in (unk, eos) if special is not None]
+        if min_count < 1:
+            raise ValueError(f"min_count must be at least 1, got {min_count}")
+        if max_size is not None and max_size <= len(specials):
+            raise ValueError(
+                f"max_size must be at least {len(specials) + 1}"
+                + (f" ({' and '.join(map(repr, specials))} take a place each)" if specials else "")
+                + f", got {max_size}"
+            )
+        kept = [s for s, count in counts.items() if count >= min_count and s not in specials]
+        kept.sort(key=lambda symbol: (-counts[symbol], symbol))
+        return cls([*specials, *kept][:max_size], unk=unk, eos=eos)
 
     @classmethod
     def from_text(cls, text: str) -> Vocabulary:
@@ -48,6 +137,10 @@ class Vocabulary:
 
         Raises:
             ValueError: the text is empty, or repeats a single character, which leaves nothing to predict.
+
+        Example:
+            >>> len(Vocabulary.from_text("to be or not to be"))
+            7
         """
         characters = sorted(set(text))
         if not characters:
@@ -66,23 +159,27 @@ class Vocabulary:
         return symbol in self._ids
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.symbols == other.symbols
+        return isinstance(other, Vocabulary) and self._content == other._content
 
     def __hash__(self) -> int:
-        return hash(self.symbols)
+        return hash(self._content)
+
+    @property
+    def _content(self) -> tuple[object, ...]:
+        return self.symbols, self.unk, self.eos
 
     def __repr__(self) -> str:
         return f"Vocabulary({len(self)} symbols)"
 
     def encode(self, symbols: Sequence[str]) -> Tensor:
-        """Ids [N] int64 of N symbols.
+        """Ids [N] int64 of N symbols; those outside the vocabulary become `unk` where there is one.
 
         Raises:
-            ValueError: some symbols are not in the vocabulary; the message names them.
+            ValueError: there is no `unk`, and some symbols are not in the vocabulary; the message names them.
         """
         ids = self._ids
         try:
-            return torch.tensor([ids[symbol] for symbol in symbols], dtype=torch.int64)
+            return torch.from_numpy(np.fromiter(map(ids.__getitem__, symbols), np.int64, len(symbols)))
         except KeyError:
             unknown = sorted({symbol for symbol in symbols if symbol not in ids})
             shown = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
@@ -91,14 +188,32 @@ class Vocabulary:
                 "vocabulary from a text that has them"
             ) from None
 
-    def decode(self, ids: Tensor | Iterable[int]) -> str:
-        """The symbols of `ids` [N], joined.
+    def symbols_of(self, ids: Tensor | Iterable[int]) -> list[str]:
+        """The symbols of `ids` [N].
 
         Raises:
             ValueError: an id outside [0, len(self)).
+            TypeError: an id that is not an integer.
         """
-        numbers = [int(i) for i in ids]
+        numbers = [index(i) for i in (ids.tolist() if isinstance(ids, Tensor) else ids)]
         for i in numbers:
             if not 0 <= i < len(self.symbols):
                 raise ValueError(f"ids must lie in [0, {len(self.symbols)}), got {i}")
-        return "".join(self.symbols[i] for i in numbers)
+        return [self.symbols[i] for i in numbers]
+
+    def one_hot(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Rows of the unit matrix: [..., V] with a one at each id, on the device of `ids` [...].
+
+        Raises:
+            ValueError: `ids` are not integers, or outside [0, V).
+
+        Example:
+            >>> Vocabulary("abc").one_hot(torch.tensor([2, 0])).tolist()
+            [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+        """
+        if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise ValueError(f"ids must be integers, got {ids.dtype}")
+        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= len(self)):
+            raise ValueError(f"ids must lie in [0, {len(self)}), got {int(ids.min())} to {int(ids.max())}")
+        rows = torch.zeros(*ids.shape, len(self), dtype=dtype, device=ids.device)
+        return rows.scatter_(-1, ids.long().unsqueeze(-1), 1)

@@ -1,27 +1,41 @@
-"""A finished run on disk: config.json, vocab.json, model.safetensors, metrics.jsonl.
+"""The folder of one training run.
 
-Each file is written beside its place and then moved into it, so a reader never sees half a file. Nothing is
-pickled.
+config.json          the job: text, sizes, recipe
+vocab.json           the tokenizer
+model.safetensors    the weights of the best epoch
+metrics.jsonl        a row every few steps, and one at each epoch's end
+trainer.safetensors  all that resuming needs
+tokens.bin           the text as ids; validation.bin where that is another text
+
+Each file is written beside its place and then moved into it. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from torch import Tensor
 
-from pyrnn.models import LanguageModel, LanguageModelConfig, recurrent_class
+from pyrnn._files import write_text
+from pyrnn.data import shakespeare_path
+from pyrnn.models import LanguageModel
 from pyrnn.models.language_model import Backend
-from pyrnn.text import Vocabulary
-from pyrnn.train.config import TrainConfig
-from pyrnn.train.language_model import EpochMetrics
+from pyrnn.models.pretrained import CONFIG, read_config
+from pyrnn.text import Tokenizer, open_tokens, split_validation
+from pyrnn.train.job import LanguageModelJob
+
+VOCABULARY, METRICS, CHECKPOINT = "vocab.json", "metrics.jsonl", "trainer.safetensors"
+TOKENS, VALIDATION_TOKENS = "tokens.bin", "validation.bin"
+
+#: The name of the text that comes with the package.
+BUILT_IN = "shakespeare"
+
+#: One row of metrics.jsonl.
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,81 +43,91 @@ class Run:
     """A trained model with all that is needed to use it and to judge it."""
 
     model: LanguageModel
-    vocabulary: Vocabulary
-    train_config: TrainConfig
-    history: list[EpochMetrics]
+    tokenizer: Tokenizer
+    job: LanguageModelJob
+    metrics: list[Row]
+
+    @property
+    def epochs(self) -> list[Row]:
+        """The rows that an epoch ended with."""
+        return [row for row in self.metrics if "epoch" in row]
 
 
-def save_run(folder: str | Path, run: Run) -> None:
-    """Write `run` into `folder`, made where it is missing; files of an earlier run there are replaced.
+def text_path(text: str | Path) -> Path:
+    """The file of a text that a user names: a path, or `BUILT_IN`."""
+    return shakespeare_path() if text == BUILT_IN else Path(text)
+
+
+def job_tables(job: LanguageModelJob) -> dict[str, Any]:
+    """The tables of config.json beside the model's own."""
+    return {"text": asdict(job.text), "train": asdict(job.train)}
+
+
+def read_job(folder: str | Path) -> LanguageModelJob:
+    """The job of a run.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        FileNotFoundError: there is no such folder, or no run in it.
+        ValueError: config.json is damaged or describes something else.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {"model": asdict(run.model.config), "train": asdict(run.train_config)}
-    _write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    _write_text(folder / "vocab.json", json.dumps(run.vocabulary.symbols, ensure_ascii=False) + "\n")
-    _write_text(folder / "metrics.jsonl", "".join(json.dumps(asdict(m)) + "\n" for m in run.history))
-    with _replacing(folder / "model.safetensors") as path:
-        save_model(run.model, str(path))
+    config = read_config(Path(folder), LanguageModel.model_type)
+    tables = {name: config[name] for name in ("text", "model", "train") if name in config}
+    return LanguageModelJob.from_mapping(tables, where=str(Path(folder) / CONFIG))
 
 
 def load_run(folder: str | Path, *, backend: Backend = "pyrnn") -> Run:
-    """Read what `save_run` wrote; the model comes in evaluation mode, on the CPU.
+    """Read a run; the model comes in evaluation mode, on the CPU.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
-        ValueError: a file is damaged, or the weights do not fit the configuration.
+        ValueError: a file is damaged, or the weights do not fit the sizes.
     """
     folder = Path(folder)
-    config = _read_json(folder / "config.json")
-    symbols = _read_json(folder / "vocab.json")
-    try:
-        model_config = LanguageModelConfig(**config["model"])
-        train_config = TrainConfig(**{**config["train"], "betas": tuple(config["train"]["betas"])})
-        vocabulary = Vocabulary(symbols)
-        history = [EpochMetrics(**json.loads(row)) for row in _lines(folder / "metrics.jsonl")]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} does not hold a run of this version: {error}") from error
-    if len(vocabulary) != model_config.vocabulary_size:
+    job = read_job(folder)
+    tokenizer = Tokenizer.load(folder / VOCABULARY)
+    if len(tokenizer) != job.model.vocabulary_size:
         raise ValueError(
-            f"{folder}: vocab.json has {len(vocabulary)} symbols, "
-            f"config.json says {model_config.vocabulary_size}"
+            f"{folder}: {VOCABULARY} has {len(tokenizer)} symbols, {CONFIG} says {job.model.vocabulary_size}"
         )
-    model = LanguageModel(model_config, recurrent=recurrent_class(model_config.cell, backend))
-    try:
-        load_model(model, folder / "model.safetensors")
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder / 'model.safetensors'} does not fit config.json: {error}") from error
-    return Run(model.eval(), vocabulary, train_config, history)
+    model = LanguageModel.from_pretrained(folder, backend=backend)
+    return Run(model, tokenizer, job, read_metrics(folder / METRICS))
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; on success its file takes the place of `path` in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def run_ids(folder: str | Path) -> tuple[Tensor, Tensor]:
+    """The training and the validation text of a run as ids, memory-mapped.
+
+    Raises:
+        FileNotFoundError: the run is not there, or its token files were removed.
+        ValueError: one of its files is damaged.
+    """
+    folder, job = Path(folder), read_job(folder)
+    V = job.model.vocabulary_size
+    ids = open_tokens(folder / TOKENS, V)
+    if job.text.validation_text is None:
+        return split_validation(ids, job.text.validation_fraction)
+    return ids, open_tokens(folder / VALIDATION_TOKENS, V)
 
 
-def _write_text(path: Path, text: str) -> None:
-    with _replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows, one JSON object a line."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _lines(path: Path) -> Sequence[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+def read_metrics(path: Path) -> list[Row]:
+    """The rows of metrics.jsonl; none where there is no such file yet.
 
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    Raises:
+        ValueError: a line is not a JSON object with a step.
+    """
+    if not path.exists():
+        return []
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise ValueError(f"{path}, line {number} is not a row of metrics: {line[:80]!r}")
+        rows.append(row)
+    return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.harness import Contender, Spread, check_agreement, difference, duel, fma_peak, geometric_mean
+from pyrnn.bench.harness import Contender, Spread, check_agreement, difference, duel, fma_peak, geometric_mean
 
 
 def test_duel_alternates_and_prepares_every_round() -> None:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench.quiet import Watch
+from pyrnn.bench.quiet import Watch
 
 
 def used_by_others(seconds: float) -> float:
@@ -35,7 +35,7 @@ def test_another_process_is_seen() -> None:
 
 def test_own_work_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = iter([10.0, 13.0])
-    monkeypatch.setattr("bench.quiet._everyone", lambda: next(clocks))
+    monkeypatch.setattr("pyrnn.bench.quiet._everyone", lambda: next(clocks))
     owns = iter([1.0, 4.0])
-    monkeypatch.setattr("bench.quiet._own", lambda: next(owns))
+    monkeypatch.setattr("pyrnn.bench.quiet._own", lambda: next(owns))
     assert Watch().others() == 0.0

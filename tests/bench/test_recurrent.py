@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.harness import check_agreement
-from bench.recurrent import Case, arguments, cases, measure, runners
+from pyrnn.bench.harness import check_agreement
+from pyrnn.bench.recurrent import Case, arguments, cases, measure, runners
 
 SMALL = Case("gru", "float32", "train", "plain", T=5, B=3, I=4, H=6)
 

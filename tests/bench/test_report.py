@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import picture, record, report
+from pyrnn.bench import picture, record, report
 
 
 def row(**changes: object) -> record.Row:

@@ -10,8 +10,7 @@ CELLS = ("rnn", "gru", "lstm")
 
 def _model(backend: Any = "pyrnn", **changes: Any) -> LanguageModel:
     sizes: dict[str, Any] = {"vocabulary_size": 11, "embedding_size": 6, "hidden_size": 8, "dropout": 0.0}
-    config = LanguageModelConfig(**{**sizes, **changes})
-    return LanguageModel(config, recurrent=recurrent_class(config.cell, backend))
+    return LanguageModel(LanguageModelConfig(**{**sizes, **changes}), backend=backend)
 
 
 def _ids(T: int, B: int) -> torch.Tensor:
@@ -53,6 +52,7 @@ def test_a_detached_state_stops_the_gradient_and_keeps_the_values(cell: str) -> 
 def test_tied_weights_are_one_parameter() -> None:
     model = _model(embedding_size=8, tied=True)
     untied = _model(embedding_size=8)
+    assert model.embedding is not None
     assert model.projection.weight is model.embedding.weight
     count = [sum(p.numel() for p in m.parameters()) for m in (untied, model)]
     assert count[0] - count[1] == 11 * 8
@@ -64,6 +64,47 @@ def test_a_fresh_model_predicts_nearly_uniformly() -> None:
         logits, _ = model(_ids(20, 4))
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), _ids(20, 4).flatten())
         assert abs(loss.item() - torch.tensor(11.0).log().item()) < 0.3
+
+
+def test_tied_weights_of_another_width_have_a_projection_before_them() -> None:
+    model = _model(embedding_size=6, tied=True)
+    assert model.embedding is not None
+    assert model.projection.weight is model.embedding.weight
+    assert model.bottleneck is not None
+    assert model(_ids(3, 2))[0].shape == (3, 2, 11)
+
+
+def test_one_hot_input_is_an_embedding_with_unit_vectors() -> None:
+    torch.manual_seed(0)
+    one_hot, embedded = _model(input="one-hot"), _model(embedding_size=11)
+    assert one_hot.embedding is None
+    assert embedded.embedding is not None
+    embedded.load_state_dict({**one_hot.state_dict(), "embedding.weight": torch.eye(11)})
+    torch.testing.assert_close(one_hot(_ids(5, 3))[0], embedded(_ids(5, 3))[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_lengths_leave_each_sequence_as_it_is_alone(cell: str) -> None:
+    model = _model(cell=cell)
+    ids, lengths = _ids(7, 3), torch.tensor([7, 2, 5])
+    logits, state = model(ids, lengths=lengths)
+    for b, length in enumerate(lengths.tolist()):
+        alone, alone_state = model(ids[:length, b : b + 1])
+        torch.testing.assert_close(logits[:length, b], alone[:, 0])
+        h, alone_h = (s[0] if isinstance(s, tuple) else s for s in (state, alone_state))
+        torch.testing.assert_close(h[:, b], alone_h[:, 0])
+
+
+def test_locked_dropout_keeps_its_mask_over_time() -> None:
+    torch.manual_seed(0)
+    model = _model(dropout=0.5, input_dropout=0.5, locked_dropout=True, num_layers=1).train()
+    seen: list[torch.Tensor] = []
+    model.recurrent.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model(torch.full((6, 4), 3))
+    assert torch.equal(seen[0], seen[0][:1].expand_as(seen[0]))  # one symbol, one mask: one vector
+    assert (seen[0] == 0).any()
+    with pytest.raises(ValueError, match="torch's layers have no locked dropout"):
+        _model("torch", locked_dropout=True)
 
 
 def test_dropout_acts_in_training_only() -> None:
@@ -80,7 +121,8 @@ def test_dropout_acts_in_training_only() -> None:
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
         ({"cell": "qrnn"}, "cell must be one of rnn, gru, lstm, got 'qrnn'"),
-        ({"tied": True}, "tied weights need embedding_size equal to hidden_size, got 6 and 8"),
+        ({"tied": True, "input": "one-hot"}, "tied weights need an embedding to tie to"),
+        ({"input": "bytes"}, "input must be 'embedding' or 'one-hot', got 'bytes'"),
     ],
 )
 def test_bad_configurations_are_refused(changes: dict[str, Any], words: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import hypothesis.strategies as st
@@ -146,3 +148,33 @@ def test_more_steps_than_65535() -> None:
         first, h = ours(x[:40_000])
         second, h = ours(x[40_000:], h)
     assert_same((output, h_n), (torch.cat([first, second]), h))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_locked_dropout_draws_one_mask_a_sequence(packed: bool) -> None:
+    # An identity-like second layer would hide nothing: with zero weights and relu its input is its output.
+    torch.manual_seed(0)
+    layer = pyrnn.RNN(3, 3, 2, nonlinearity="relu", dropout=0.5, locked_dropout=True)
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            parameter.copy_(torch.eye(3) if name.startswith("weight_ih") else torch.zeros_like(parameter))
+    x = torch.ones(6, 50, 3)
+    lengths = torch.randint(1, 7, (50,)).sort(descending=True).values
+    rows = layer(pack_padded_sequence(x, lengths))[0] if packed else layer(x)[0]
+    output = pad_packed_sequence(rows)[0] if packed else rows
+    seen = output[0]  # every sequence's first step shows its mask
+    assert set(seen.unique().tolist()) == {0.0, 2.0}
+    steps = torch.arange(output.shape[0]).unsqueeze(1)
+    there = steps < lengths if packed else steps < 6
+    assert torch.equal(output, seen * there.unsqueeze(-1).expand_as(output))
+    layer.eval()
+    assert (layer(x)[0] == 1).all()
+
+
+def test_locked_dropout_shows_and_is_kept() -> None:
+    layer = pyrnn.GRU(3, 4, 2, dropout=0.5, locked_dropout=True)
+    assert repr(layer) == "GRU(3, 4, num_layers=2, dropout=0.5, locked_dropout=True)"
+    assert pickle.loads(pickle.dumps(layer)).locked_dropout
+    assert copy.deepcopy(layer).locked_dropout
+    with pytest.raises(TypeError, match="locked_dropout should be of type bool, got: int"):
+        pyrnn.LSTM(3, 4, locked_dropout=1)  # type: ignore[arg-type]

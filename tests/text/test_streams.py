@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyrnn.text import IGNORE, StreamBatches, split_validation
+from pyrnn.text import IGNORE, StreamBatches, open_tokens, split_validation, write_tokens
 
 
 def _pairs_by_stream(batches: StreamBatches) -> list[list[tuple[int, int]]]:
@@ -87,3 +89,93 @@ def test_validation_is_the_end_of_the_text(n: int, held_out: int) -> None:
 def test_a_fraction_outside_its_range_is_refused(fraction: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         split_validation(torch.arange(10), fraction)
+
+
+# ---- windows counted and shared ------------------------------------------------------------------
+
+
+@given(batch=st.integers(1, 7), window=st.integers(1, 9), extra=st.integers(0, 60))
+def test_window_symbols_counts_the_targets_that_are_not_ignored(batch: int, window: int, extra: int) -> None:
+    batches = StreamBatches(torch.arange(batch * window + 1 + extra), batch_size=batch, window=window)
+    counts = [batches.window_symbols(i) for i in range(len(batches))]
+    assert counts == [int((targets != IGNORE).sum()) for _, targets in batches]
+    assert sum(counts) == batches.pairs
+
+
+@given(world=st.integers(1, 4), columns=st.integers(1, 3), window=st.integers(1, 7), extra=st.integers(0, 40))
+def test_shards_side_by_side_are_the_whole(world: int, columns: int, window: int, extra: int) -> None:
+    batch = world * columns
+    whole = StreamBatches(torch.arange(batch * window + 1 + extra), batch_size=batch, window=window)
+    shards = [whole.shard(rank, world) for rank in range(world)]
+    for shard in shards:
+        assert (shard.batch_size, len(shard), shard.pairs) == (columns, len(whole), whole.pairs)
+    for i in range(len(whole)):
+        parts = [shard[i] for shard in shards]
+        assert torch.equal(torch.cat([inputs for inputs, _ in parts], 1), whole[i][0])
+        assert torch.equal(torch.cat([targets for _, targets in parts], 1), whole[i][1])
+        assert {shard.window_symbols(i) for shard in shards} == {whole.window_symbols(i)}
+
+
+def test_a_shard_leaves_the_whole_as_it_was() -> None:
+    whole = StreamBatches(torch.arange(25), batch_size=4, window=3)
+    before = [(inputs.clone(), targets.clone()) for inputs, targets in whole]
+    whole.shard(1, 2)
+    assert whole.batch_size == 4
+    assert all(
+        torch.equal(a, b) for x, y in zip(whole, before, strict=True) for a, b in zip(x, y, strict=True)
+    )
+
+
+def test_a_shard_of_a_shard_is_a_part_of_it() -> None:
+    whole = StreamBatches(torch.arange(25), batch_size=4, window=3)
+    nested = whole.shard(1, 2).shard(0, 2)
+    assert torch.equal(nested[0][0], whole[0][0][:, 2:3])
+    assert nested.window_symbols(0) == whole.window_symbols(0)
+
+
+def test_streams_that_do_not_divide_are_refused() -> None:
+    whole = StreamBatches(torch.arange(25), batch_size=4, window=3)
+    with pytest.raises(ValueError, match=r"4 streams cannot be shared evenly by 3 .* multiple of 3"):
+        whole.shard(0, 3)
+
+
+@pytest.mark.parametrize(("rank", "world"), [(-1, 2), (2, 2), (0, 0)])
+def test_a_rank_outside_the_world_is_refused(rank: int, world: int) -> None:
+    with pytest.raises(ValueError, match="rank must lie in"):
+        StreamBatches(torch.arange(25), batch_size=4, window=3).shard(rank, world)
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_symbols_of_a_window_outside_the_text_are_refused(index: int) -> None:
+    with pytest.raises(IndexError, match=r"outside \[0, 3\)"):
+        StreamBatches(torch.arange(25), batch_size=2, window=4).window_symbols(index)
+
+
+def _resident_bytes() -> int:
+    """Memory of this process that stands for pages of files."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssFile:")[1].split()[0]) * 1024
+
+
+def test_a_window_reads_only_its_own_pages(tmp_path: Path) -> None:
+    count = 16 << 20
+    path = tmp_path / "tokens.bin"
+    with path.open("wb") as file:
+        file.truncate(4 * count)  # a hole: the disk holds nothing of it
+    ids = torch.from_file(str(path), shared=False, size=count, dtype=torch.int32)
+    batches = StreamBatches(ids, batch_size=8, window=32)
+    batches[0]
+    before = _resident_bytes()
+    inputs, _ = batches[len(batches) // 2]
+    assert inputs.shape == (32, 8)
+    # The kernel maps some neighbours of each page that is read.
+    assert _resident_bytes() - before < 4 * count // 4
+
+
+def test_memory_mapped_ids_give_the_same_windows(tmp_path: Path) -> None:
+    ids = torch.randint(50, (1000,))
+    write_tokens(tmp_path / "tokens.bin", [ids])
+    mapped = StreamBatches(open_tokens(tmp_path / "tokens.bin", 50), batch_size=3, window=7)
+    for (x, y), (a, b) in zip(StreamBatches(ids, batch_size=3, window=7), mapped, strict=True):
+        assert torch.equal(x, a)
+        assert torch.equal(y, b)

@@ -1,10 +1,16 @@
+from random import Random
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from pyrnn.data import shakespeare
 from pyrnn.text import Vocabulary
+
+SYMBOLS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "<unk>", "\n"]), min_size=1)
 
 
 @given(st.text(min_size=2).filter(lambda text: len(set(text)) > 1))
@@ -13,7 +19,7 @@ def test_decoding_undoes_encoding(text: str) -> None:
     ids = vocabulary.encode(text)
     assert ids.dtype == torch.int64
     assert set(ids.tolist()) == set(range(len(vocabulary)))
-    assert vocabulary.decode(ids) == text
+    assert "".join(vocabulary.symbols_of(ids)) == text
 
 
 def test_ids_follow_code_points_whatever_the_order_of_the_text() -> None:
@@ -24,7 +30,7 @@ def test_ids_follow_code_points_whatever_the_order_of_the_text() -> None:
 def test_symbols_may_be_longer_than_a_character() -> None:
     vocabulary = Vocabulary(["to", " ", "be"])
     assert vocabulary.encode(["be", " ", "to"]).tolist() == [2, 1, 0]
-    assert vocabulary.decode([0, 1, 2]) == "to be"
+    assert vocabulary.symbols_of([0, 1, 2]) == ["to", " ", "be"]
 
 
 def test_shakespeare_is_whole() -> None:
@@ -55,18 +61,135 @@ def test_unknown_characters_are_named() -> None:
 @pytest.mark.parametrize("ids", [[-1], [0, 2]])
 def test_ids_outside_the_vocabulary_are_refused(ids: list[int]) -> None:
     with pytest.raises(ValueError, match=r"must lie in \[0, 2\)"):
-        Vocabulary("ab").decode(ids)
+        Vocabulary("ab").symbols_of(ids)
 
 
 @pytest.mark.parametrize(
     ("symbols", "words"),
-    [([], "at least one"), (["a", "b", "a"], "'a' more than once"), (["a", ""], "empty string")],
+    [
+        ([], "at least one"),
+        (["a", "b", "a"], "'a' more than once"),
+        (["a", ""], "empty string"),
+        (["a", "b\ud800"], r"valid Unicode, got '\\ud800'"),
+    ],
 )
 def test_bad_symbols_are_refused(symbols: list[str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Vocabulary(symbols)
 
 
+def test_ids_that_are_not_integers_are_refused() -> None:
+    with pytest.raises(TypeError, match="float"):
+        Vocabulary("ab").symbols_of(torch.tensor([0.0, 1.0]))
+
+
 def test_symbols_must_be_strings() -> None:
     with pytest.raises(TypeError, match="symbols must be strings, got int: 3"):
         Vocabulary(["a", 3])  # type: ignore[list-item]
+
+
+# ---- unknown symbols and line ends ---------------------------------------------------------------
+
+
+def test_unknown_symbols_become_unk() -> None:
+    vocabulary = Vocabulary(["a", "<unk>", "b"], unk="<unk>")
+    assert (vocabulary.unk_id, vocabulary.eos_id) == (1, None)
+    assert vocabulary.encode("axbé").tolist() == [0, 1, 2, 1]
+    assert "x" not in vocabulary, "looking a symbol up must not add it"
+
+
+def test_eos_is_a_symbol_like_others() -> None:
+    vocabulary = Vocabulary("a\n", eos="\n")
+    assert vocabulary.eos_id == 1
+    assert vocabulary.encode("a\na").tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("specials", [{"unk": "<unk>"}, {"eos": "x"}])
+def test_specials_must_be_among_the_symbols(specials: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="must be one of the symbols"):
+        Vocabulary("ab", **specials)
+
+
+def test_specials_must_differ() -> None:
+    with pytest.raises(ValueError, match="must differ, got 'a' for both"):
+        Vocabulary("ab", unk="a", eos="a")
+
+
+def test_equality_is_by_content() -> None:
+    plain, special = Vocabulary("ab"), Vocabulary("ab", eos="b")
+    assert plain == Vocabulary(["a", "b"])
+    assert hash(plain) == hash(Vocabulary(["a", "b"]))
+    assert plain != special
+    assert plain != Vocabulary("ba")
+    assert plain != "ab"
+
+
+# ---- the most frequent symbols -------------------------------------------------------------------
+
+
+@given(symbols=SYMBOLS, extra=st.integers(1, 6), min_count=st.integers(1, 3), specials=st.booleans())
+def test_the_most_frequent_symbols_are_kept(
+    symbols: list[str], extra: int, min_count: int, specials: bool
+) -> None:
+    names = ["<unk>", "\n"] if specials else []
+    counts = {s: symbols.count(s) for s in symbols if s not in names and symbols.count(s) >= min_count}
+    if not counts and not names:
+        return
+    unk, eos = ("<unk>", "\n") if specials else (None, None)
+    built = Vocabulary.build(symbols, max_size=len(names) + extra, min_count=min_count, unk=unk, eos=eos)
+    kept = built.symbols[len(names) :]
+    assert list(built.symbols[: len(names)]) == names
+    assert len(kept) == min(extra, len(counts))
+    ranks = [(-counts[symbol], symbol) for symbol in kept]
+    assert ranks == sorted(ranks)
+    assert all((-counts[s], s) > ranks[-1] for s in counts if s not in kept)
+
+
+@given(SYMBOLS, st.randoms())
+def test_the_order_of_the_text_does_not_matter(symbols: list[str], random: Random) -> None:
+    shuffled = symbols.copy()
+    random.shuffle(shuffled)
+    assert Vocabulary.build(symbols) == Vocabulary.build(shuffled)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"min_count": 0}, "min_count must be at least 1, got 0"),
+        ({"max_size": 0}, "max_size must be at least 1, got 0"),
+        ({"max_size": 2, "unk": "?", "eos": "."}, r"at least 3 \('\?' and '\.' take a place each\), got 2"),
+        ({"min_count": 3}, "at least one symbol"),
+    ],
+)
+def test_bad_limits_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Vocabulary.build("aabb", **settings)
+
+
+# ---- one-hot -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 2), (2, 0, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_one_hot_equals_torch(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    ids = torch.randint(4, shape)
+    rows = Vocabulary("abcd").one_hot(ids, dtype)
+    assert rows.dtype == dtype
+    assert torch.equal(rows, torch.nn.functional.one_hot(ids, 4).to(dtype))
+
+
+def test_one_hot_takes_narrow_ids() -> None:
+    rows = Vocabulary("ab").one_hot(torch.tensor([1, 0], dtype=torch.int32))
+    assert rows.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("ids", [torch.tensor([-1]), torch.tensor([0, 2])])
+def test_one_hot_refuses_ids_outside(ids: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"must lie in \[0, 2\)"):
+        Vocabulary("ab").one_hot(ids)
+
+
+@pytest.mark.parametrize("ids", [torch.tensor([1.0]), torch.tensor([True])])
+def test_one_hot_refuses_what_is_no_id(ids: Tensor) -> None:
+    with pytest.raises(ValueError, match="must be integers"):
+        Vocabulary("ab").one_hot(ids)

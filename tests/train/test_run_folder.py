@@ -1,96 +1,143 @@
+"""Run folders: what is written can be read, what is damaged is named."""
+
+from __future__ import annotations
+
 import json
+import os
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from pyrnn.models import LanguageModel, LanguageModelConfig, sample_text
-from pyrnn.text import Vocabulary
-from pyrnn.train import EpochMetrics, Run, TrainConfig, load_run, save_run
+from pyrnn._files import replacing, write_text
+from pyrnn.models import LanguageModel
+from pyrnn.search import SamplingConfig, generate_text
+from pyrnn.train import LanguageModelJob, Run, evaluate_file, load_run, train_language_model
 
-FILES = {"config.json", "vocab.json", "model.safetensors", "metrics.jsonl"}
-
-
-def _run(**changes: Any) -> Run:
-    torch.manual_seed(0)
-    vocabulary = Vocabulary.from_text('naïve "text"\n')
-    sizes: dict[str, Any] = {"embedding_size": 8, "hidden_size": 8, **changes}
-    model = LanguageModel(LanguageModelConfig(len(vocabulary), **sizes))
-    history = [EpochMetrics(1, 2.5, 2.25, 100, 0.5), EpochMetrics(2, 2.0, 1.75, 100, 0.5)]
-    return Run(model, vocabulary, TrainConfig(epochs=2, betas=(0.8, 0.95)), history)
-
-
-@pytest.mark.parametrize("changes", [{}, {"tied": True}, {"cell": "gru", "num_layers": 1}])
-def test_a_run_survives_the_round_trip(tmp_path: Path, changes: dict[str, Any]) -> None:
-    run = _run(**changes)
-    save_run(tmp_path / "new" / "run", run)
-    loaded = load_run(tmp_path / "new" / "run")
-    assert {path.name for path in (tmp_path / "new" / "run").iterdir()} == FILES
-    assert (loaded.vocabulary, loaded.train_config, loaded.history) == (
-        run.vocabulary,
-        run.train_config,
-        run.history,
-    )
-    assert loaded.model.config == run.model.config
-    assert sample_text(loaded.model, loaded.vocabulary, "na", 40) == sample_text(
-        run.model, run.vocabulary, "na", 40
-    )
+FILES = {
+    "config.json",
+    "vocab.json",
+    "model.safetensors",
+    "metrics.jsonl",
+    "trainer.safetensors",
+    "tokens.bin",
+}
+TEXT = 'naïve "text", and so on\n' * 40
+SMALL = {"max_steps": 3, "batch_size": 2, "window": 8, "embedding_size": 8, "hidden_size": 8, "log_every": 1}
 
 
-def test_tied_weights_are_still_one_parameter_after_loading(tmp_path: Path) -> None:
-    save_run(tmp_path, _run(tied=True))
-    model = load_run(tmp_path).model
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    write_text(folder / "text.txt", TEXT)
+    job = LanguageModelJob().updated({"text": str(folder / "text.txt"), "tied": True, **SMALL})
+    return train_language_model(job, folder / "new" / "run")
+
+
+@pytest.fixture
+def folder(trained: Run, tmp_path: Path) -> Path:
+    """A copy of the trained run that a test may damage."""
+    return Path(shutil.copytree(Path(trained.job.text.text).parent / "new" / "run", tmp_path / "run"))
+
+
+def test_a_run_survives_the_round_trip(trained: Run, folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == FILES
+    loaded = load_run(folder)
+    assert (loaded.tokenizer, loaded.job, loaded.metrics) == (trained.tokenizer, trained.job, trained.metrics)
+    config = SamplingConfig(max_symbols=40)
+    texts = [generate_text(run.model, run.tokenizer, ["na"], config) for run in (trained, loaded)]
+    assert texts[0] == texts[1]
+    assert [row["step"] for row in loaded.metrics] == [1, 2, 3, 3]
+
+
+def test_tied_weights_are_still_one_parameter_after_loading(folder: Path) -> None:
+    model = load_run(folder).model
+    assert model.embedding is not None
     assert model.projection.weight is model.embedding.weight
 
 
-def test_a_run_can_be_read_onto_torch_layers(tmp_path: Path) -> None:
-    save_run(tmp_path, _run())
-    assert isinstance(load_run(tmp_path, backend="torch").model.recurrent, torch.nn.LSTM)
+def test_a_run_can_be_read_onto_torch_layers_and_as_a_bare_model(folder: Path) -> None:
+    assert isinstance(load_run(folder, backend="torch").model.recurrent, torch.nn.LSTM)
+    model = LanguageModel.from_pretrained(folder)
+    x = torch.zeros(3, 2, dtype=torch.int64)
+    torch.testing.assert_close(model(x)[0], load_run(folder).model(x)[0], rtol=0, atol=0)
 
 
-def test_a_failed_write_leaves_the_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_run(tmp_path, _run())
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-    def fail(_: object, path: str) -> None:
-        Path(path).write_bytes(b"half a file")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("pyrnn.train.run_folder.save_model", fail)
-    with pytest.raises(OSError, match="no space left"):
-        save_run(tmp_path, _run())
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    save_run(tmp_path, _run())
-    (tmp_path / name).unlink()
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors"])
+def test_a_missing_file_is_named(name: str, folder: Path) -> None:
+    (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
-        load_run(tmp_path)
+        load_run(folder)
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_a_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
-    save_run(tmp_path, _run())
-    path = tmp_path / name
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors", "metrics.jsonl"])
+def test_a_truncated_file_is_refused(name: str, folder: Path) -> None:
+    path = folder / name
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ValueError, match=str(tmp_path)):
-        load_run(tmp_path)
+    with pytest.raises(ValueError, match=str(path)):
+        load_run(folder)
 
 
-def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path) -> None:
-    save_run(tmp_path, _run())
-    (tmp_path / "vocab.json").write_text('["a", "b"]')
-    with pytest.raises(ValueError, match=r"vocab\.json has 2 symbols, config.json says 10"):
-        load_run(tmp_path)
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors", "metrics.jsonl"])
+def test_rubbish_is_refused(name: str, folder: Path) -> None:
+    for content in (b"", os.urandom(500), b"[" * 100_000, b"null", b'{"a": 1}\n'):
+        (folder / name).write_bytes(content)
+        if not (name == "metrics.jsonl" and not content):  # no rows yet are no damage
+            with pytest.raises(ValueError, match=name):
+                load_run(folder)
 
 
-def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
-    save_run(tmp_path, _run())
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["model"]["hidden_size"] = 16
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"does not fit config\.json"):
-        load_run(tmp_path)
+@pytest.mark.parametrize(
+    ("table", "name", "value", "words"),
+    [
+        ("model", "hidden_size", 16, r"does not fit config\.json"),
+        ("model", "hidden_size", 10**6, r"does not fit config\.json"),
+        ("model", "hidden_size", 10**12, "sizes that no model can have"),
+        ("model", "num_layers", 10**9, "num_layers must be at most"),
+        ("model", "vocabulary_size", 99, "config.json says 99"),
+        ("model", "cell", "gru", r"does not fit config\.json"),
+        ("model", "dropout", None, "dropout must be float, got None"),
+        ("train", "epochs", 0, "epochs must be at least 1"),
+        ("text", "level", 3, "level must be one of"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(
+    table: str, name: str, value: object, words: str, folder: Path
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[table][name] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=words):
+        load_run(folder)
+
+
+def test_another_kind_of_model_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "bert", "model": {}}')
+    with pytest.raises(ValueError, match="describes a 'bert', expected 'pyrnn-language-model'"):
+        load_run(folder)
+
+
+def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "before")
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half a fi")
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space left"):
+        fail()
+    assert path.read_text() == "before"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_text_file_is_evaluated_whole(trained: Run, tmp_path: Path) -> None:
+    write_text(tmp_path / "short.txt", "naïve")
+    assert evaluate_file(trained, tmp_path / "short.txt").symbols == 4
+    write_text(tmp_path / "long.txt", TEXT * 3)
+    assert evaluate_file(trained, tmp_path / "long.txt").symbols == 3 * len(TEXT) - 1
+    write_text(tmp_path / "other.txt", "z" * 50)
+    with pytest.raises(ValueError, match="not in the vocabulary: 'z'"):
+        evaluate_file(trained, tmp_path / "other.txt")

@@ -7,12 +7,10 @@ much.
 from __future__ import annotations
 
 import copy
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +18,7 @@ from torch import Tensor, nn
 from pyrnn.models import LanguageModel, LanguageModelConfig, recurrent_class
 from pyrnn.models.language_model import Backend
 from pyrnn.text import StreamBatches
-from pyrnn.train.config import TrainConfig
-from pyrnn.train.truncated_bptt import TruncatedBPTT
+from pyrnn.train import TrainConfig, TruncatedBPTT
 
 BACKENDS: tuple[Backend, ...] = ("pyrnn", "torch")
 
@@ -64,8 +61,7 @@ def compare_training(
     The losses are means over the last quarter of the rounds; dropout masks differ between the backends.
     """
     batches = StreamBatches(ids, batch_size=train.batch_size, window=train.window)
-    theirs = LanguageModel(config, recurrent=recurrent_class(config.cell, "torch"))
-    ours = LanguageModel(config, recurrent=recurrent_class(config.cell, "pyrnn"))
+    theirs, ours = LanguageModel(config, backend="torch"), LanguageModel(config)
     ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
     trainers = {"pyrnn": TruncatedBPTT(ours, batches, train), "torch": TruncatedBPTT(theirs, batches, train)}
     losses: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
@@ -78,18 +74,6 @@ def compare_training(
     last = {backend: statistics.fmean(losses[backend][-max(rounds // 4, 1) :]) for backend in BACKENDS}
     speeds = {backend: window / statistics.median(seconds[backend]) for backend in BACKENDS}
     return SpeedRow("whole training step", speeds, last)
-
-
-def describe_machine() -> str:
-    """Processor, threads and torch version, for the line beside a measurement."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [row for row in info.read_text().splitlines() if row.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    processor = names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
-    return f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def _layers(config: LanguageModelConfig, backend: Backend) -> nn.Module:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,13 @@ import torch
 
 import pyrnn
 from pyrnn import _native
+from pyrnn.machine import processor
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results"
+
+#: Whether the package runs from a source checkout: only there are results kept.
+IN_CHECKOUT = (ROOT / "pyproject.toml").exists() and RESULTS.parent.is_dir()
 
 Row = dict[str, Any]
 
@@ -40,20 +44,8 @@ def environment() -> Row:
         "torch": torch.__version__,
         "torch_blas": blas(),
         "torch_onednn": torch.backends.mkldnn.is_available(),
-        "python": platform.python_version(),
+        "python": sys.version.split()[0],
     }
-
-
-def processor() -> tuple[str, str]:
-    """Vendor and model name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    vendor = re.search(r"^(?:vendor_id|CPU implementer)\s*:\s*(.+)$", text, re.M)
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return (
-        vendor[1] if vendor else "unknown",
-        model[1] if model else platform.processor() or platform.machine(),
-    )
 
 
 def blas() -> str:
@@ -64,6 +56,8 @@ def blas() -> str:
 
 def commit() -> str:
     """The checked-out commit, marked when the tree differs from it; "unknown" outside a repository."""
+    if not IN_CHECKOUT:
+        return "unknown"
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True
     )

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness import geometric_mean
-from bench.quiet import TOLERATED
-from bench.record import ROOT, Row
+from pyrnn.bench.harness import geometric_mean
+from pyrnn.bench.quiet import TOLERATED
+from pyrnn.bench.record import ROOT, Row
 
 MODE_NAMES = {"infer": "inference", "train": "training"}
 SHAPE = ("T", "B", "I", "H")

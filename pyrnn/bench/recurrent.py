@@ -1,6 +1,6 @@
 """pyrnn.nn against torch.nn: RNN, GRU and LSTM, inference and training, over the shapes of real models.
 
-Run `python3 dev.py bench recurrent --help`. Operations are counted as 2*T*B*G*H*(I + H) a layer and direction
+Operations are counted as 2*T*B*G*H*(I + H) a layer and direction
 for the forward pass and three times that with the backward pass; with lengths, real tokens replace T*B.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import pyrnn.nn
-from bench import picture, record, report
-from bench.harness import Contender, check_agreement, duel, fma_peak
-from bench.quiet import Watch
+from pyrnn.bench import record, report
+from pyrnn.bench.harness import Contender, check_agreement, duel, fma_peak
+from pyrnn.bench.quiet import Watch
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -211,7 +211,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="dev.py bench recurrent", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench recurrent", description=__doc__)
     choose: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
     parser.add_argument("--cell", choices=GATES, default=[*GATES], **choose)
     parser.add_argument("--dtype", choices=DTYPES, default=["float32", "bfloat16"], **choose)
@@ -234,15 +234,18 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     env = record.environment()
     path = record.results_file("recurrent", env)
+    keep = record.IN_CHECKOUT and not options.no_record
     rows = []
     for case in track(list(cases(options)), description="recurrent"):
         row = {**measure(case, seconds=options.seconds, repeats=options.repeats), **env}
         rows.append(row)
-        if not options.no_record:
+        if keep:
             record.append(path, row)
     report.print_table(rows)
-    if options.no_record:
+    if not keep:
         return
+    from pyrnn.bench import picture  # needs matplotlib, which measuring does not
+
     recorded = record.latest(record.read(path), KEY)
     table = report.markdown(recorded)
     path.with_suffix(".md").write_text(f"# {path.stem}\n\n{table}", encoding="utf-8")

@@ -14,8 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
-from bench.record import Row
-from bench.report import MODE_NAMES, SHAPE, case_name, machine
+from pyrnn.bench.record import Row
+from pyrnn.bench.report import MODE_NAMES, SHAPE, case_name, machine
 
 COLOURS = {"rnn": "#4c72b0", "gru": "#dd8452", "lstm": "#55a868"}
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 import pyrnn.nn
-from bench.recurrent import DTYPES, GATES
 from pyrnn import _native
+from pyrnn.bench.recurrent import DTYPES, GATES
 from pyrnn.ops import _cpu
 
 SIZES = tuple((B, H) for H in (128, 256, 512, 1024) for B in (1, 4, 8, 16, 24, 32, 64))
@@ -60,7 +60,7 @@ def rows(cells: list[str], dtype: str, rounds: int) -> Iterator[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Print the table; nothing is recorded."""
-    parser = argparse.ArgumentParser(prog="dev.py bench split", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bench split", description=__doc__)
     parser.add_argument("--cell", nargs="+", choices=tuple(GATES), default=["lstm", "gru"])
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
     parser.add_argument("--rounds", type=int, default=9, help="of each split (default 9)")

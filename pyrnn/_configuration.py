@@ -1,0 +1,76 @@
+"""Configuration dataclasses from the mappings that JSON, TOML and the command line give: strictly checked."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, TypeVar
+
+Config = TypeVar("Config")
+
+
+def from_mapping(kind: type[Config], mapping: Any, *, where: str) -> Config:
+    """An instance of the dataclass `kind` with the fields that `mapping` names; others keep their defaults.
+
+    A field that is itself a dataclass is read from a nested mapping. An integer is accepted for a float, a
+    list for a tuple; nothing else is converted.
+
+    Args:
+        kind: a dataclass; its `__post_init__` checks ranges.
+        mapping: names to values.
+        where: what the mapping is, for messages: a file, a table of it.
+
+    Raises:
+        ValueError: not a mapping, a name that `kind` lacks, a missing one, or a value that does not fit; the
+            message starts with `where`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Size:
+        ...     width: int = 1
+        >>> from_mapping(Size, {"width": "2"}, where="here")
+        Traceback (most recent call last):
+        ValueError: here: width must be int, got '2'
+    """
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"{where}: expected a table of settings, got {type(mapping).__name__}")
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(str(name) for name in mapping if name not in known):
+        raise ValueError(f"{where}: unknown settings {', '.join(unknown)}; known are {', '.join(known)}")
+    required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [name for name in required if name not in mapping]:
+        raise ValueError(f"{where}: the settings {', '.join(missing)} are missing")
+    hints = typing.get_type_hints(kind)
+    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in mapping.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`: a plain type, Literal, a union, a tuple, or a dataclass."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return from_mapping(hint, value, where=where)
+    kind, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if kind is Literal:
+        if value not in arguments or isinstance(value, bool):
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}, got {value!r}")
+        return value
+    if kind in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return _value(inner, value, where)
+    if kind is tuple:
+        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
+            raise ValueError(f"{where} must be {len(arguments)} values, got {value!r}")
+        return tuple(_value(a, v, where) for a, v in zip(arguments, value, strict=True))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,173 @@
+"""One language model on this package's layers and on torch.nn's: speed, memory, loss of a whole training.
+
+Both start from the same weights and read the same windows of the Shakespeare text. Speed is measured in
+alternation, memory in a process of its own for each, and with --train the whole recipe runs on one after the
+other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrnn.bench import record
+from pyrnn.bench.quiet import Watch
+from pyrnn.bench.speed import BACKENDS, compare_layers, compare_training
+from pyrnn.data import shakespeare
+from pyrnn.models import LanguageModel
+from pyrnn.models.language_model import Backend
+from pyrnn.text import StreamBatches, split_validation, train_tokenizer
+from pyrnn.train import LanguageModelJob, TruncatedBPTT, fit
+
+CELLS = ("lstm", "gru", "rnn")
+
+#: Hidden sizes that give the word models about the same number of parameters, 10,000 symbols included.
+WORD_HIDDEN = {"rnn": 572, "gru": 308, "lstm": 256}
+
+#: The settings of each task beside the defaults.
+TASKS: dict[str, dict[str, Any]] = {
+    "character": {},
+    "word": {
+        "level": "word",
+        "max_vocabulary": 10_000,
+        "embedding_size": 256,
+        "tied": True,
+        "dropout": 0.5,
+        "input_dropout": 0.3,
+        "locked_dropout": False,
+        "batch_size": 16,
+        "window": 64,
+        "learning_rate": 0.002,
+        "epochs": 16,
+        "patience": 3,
+    },
+}
+
+MEMORY_STEPS = 10
+
+
+def job_of(task: str, cell: str, seed: int) -> tuple[LanguageModelJob, Tensor]:
+    """The job, and the whole text as ids [N]."""
+    settings = {**TASKS[task], "cell": cell, "seed": seed}
+    if task == "word":
+        settings["hidden_size"] = WORD_HIDDEN[cell]
+    job = LanguageModelJob().updated(settings)
+    text = shakespeare()
+    tokenizer = train_tokenizer(lambda: [text], level=job.text.level, max_size=job.text.max_vocabulary)
+    return job.sized(len(tokenizer)), tokenizer.encode(text)
+
+
+def measure_speed(job: LanguageModelJob, ids: Tensor, rounds: int) -> dict[str, Any]:
+    """Symbols a second of the layers alone and of whole training steps."""
+    train_ids, _ = split_validation(ids)
+    torch.manual_seed(job.train.seed)
+    watch = Watch()
+    rows = [
+        compare_layers(job.model, steps=job.train.window, batch=job.train.batch_size, rounds=rounds),
+        compare_training(job.model, job.train, train_ids, rounds=rounds),
+    ]
+    return {
+        "rounds": rounds,
+        "speed": {row.work: {k: round(v) for k, v in row.symbols_per_second.items()} for row in rows},
+        "ratio": {row.work: round(row.ratio, 3) for row in rows},
+        "others": watch.others(),
+        "includes": "layers: forward and backward of the recurrent layers on random input; step: a whole "
+        "optimizer step with embedding, softmax, loss, clipping and AdamW",
+    }
+
+
+def measure_memory(task: str, cell: str, backend: Backend, threads: int) -> float:
+    """MiB by which training steps raise the peak of a fresh process that has the text and the model."""
+    options = ["--task", task, "--cell", cell, "--threads", str(threads), "--memory-of", backend]
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrnn.bench.language_model", *options],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout)
+
+
+def _memory_here(task: str, cell: str, backend: Backend) -> float:
+    job, ids = job_of(task, cell, seed=1)
+    batches = StreamBatches(ids, batch_size=job.train.batch_size, window=job.train.window)
+    trainer = TruncatedBPTT(LanguageModel(job.model, backend=backend), batches, job.train)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(MEMORY_STEPS):
+        trainer.step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def train(job: LanguageModelJob, ids: Tensor, backend: Backend) -> dict[str, float]:
+    """The whole recipe: lowest validation loss, its epoch, and seconds of training."""
+    train_ids, validation_ids = split_validation(ids, job.text.validation_fraction)
+    torch.manual_seed(job.train.seed)
+    model = LanguageModel(job.model, backend=backend)
+    started = time.perf_counter()
+    history = fit(model, train_ids, validation_ids, job.train)
+    best = min(history, key=lambda metrics: metrics.validation_loss)
+    return {
+        "validation_loss": best.validation_loss,
+        "epoch": best.epoch,
+        "epochs": len(history),
+        "seconds": sum(metrics.seconds for metrics in history),
+        "seconds_with_validation": time.perf_counter() - started,
+    }
+
+
+def measure(task: str, cell: str, options: argparse.Namespace) -> record.Row:
+    """One row of the benchmark."""
+    job, ids = job_of(task, cell, options.seed)
+    row: record.Row = {
+        "benchmark": "language_model",
+        "task": task,
+        "cell": cell,
+        "seed": options.seed,
+        "parameters": sum(p.numel() for p in LanguageModel(job.model).parameters()),
+        **measure_speed(job, ids, options.rounds),
+        "memory_mib": {b: round(measure_memory(task, cell, b, options.threads), 1) for b in BACKENDS},
+        "job": asdict(job),
+    }
+    if options.train:
+        row["training"] = {backend: train(job, ids, backend) for backend in options.train}
+    return row
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and print one JSON object a row; record them unless told otherwise."""
+    parser = argparse.ArgumentParser(prog="bench language-model", description=__doc__)
+    parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=[*TASKS])
+    parser.add_argument("--cell", nargs="+", choices=CELLS, default=[*CELLS])
+    parser.add_argument("--rounds", type=int, default=50, help="training steps of each side (default 50)")
+    parser.add_argument(
+        "--train", nargs="*", choices=BACKENDS, default=[], help="train the whole recipe on these too"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="for both sides")
+    parser.add_argument("--no-record", action="store_true", help="print only; leave bench/results alone")
+    parser.add_argument("--memory-of", choices=BACKENDS, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print(_memory_here(options.task[0], options.cell[0], options.memory_of))
+        return
+    environment = record.environment()
+    for task in options.task:
+        for cell in options.cell:
+            row = {**measure(task, cell, options), **environment}
+            print(json.dumps(row), flush=True)
+            if record.IN_CHECKOUT and not options.no_record:
+                record.append(record.results_file("language_model", environment), row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""pyrnn bench: the package against torch on this machine."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="Measure against torch.nn on this machine.", no_args_is_help=True)
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("recurrent", context_settings=_PASS_ON, add_help_option=False)
+def recurrent(context: typer.Context) -> None:
+    """Time RNN, GRU and LSTM; --help lists the options."""
+    from pyrnn.bench import recurrent as case
+
+    case.main(context.args)
+
+
+@app.command("language-model", context_settings=_PASS_ON, add_help_option=False)
+def language_model(context: typer.Context) -> None:
+    """Train the same model on both; --help lists the options."""
+    from pyrnn.bench import language_model as case
+
+    case.main(context.args)

@@ -1,0 +1,67 @@
+"""pyrnn plot: pictures of training runs and of gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from pyrnn.train import read_metrics
+from pyrnn.train.run_folder import METRICS
+
+app = typer.Typer(help="Draw pictures (needs matplotlib).", no_args_is_help=True)
+
+Target = Annotated[Path, typer.Option("--to", help="Picture to write: .png, .svg or .pdf.")]
+
+
+@app.command()
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of training runs.")],
+    to: Target = Path("curves.png"),
+) -> None:
+    """Draw training and validation loss against steps.
+
+    \b
+      pyrnn plot curves runs/lstm runs/gru --to curves.png
+    """
+    from pyrnn.plot import plot_curves  # matplotlib is wanted by this command alone
+
+    rows = {}
+    for run in runs:
+        if not (run / METRICS).exists():
+            raise FileNotFoundError(f"{run} holds no training run: {METRICS} is missing")
+        rows[run.name] = read_metrics(run / METRICS)
+    plot_curves(rows, to)
+    print(to)
+
+
+@app.command()
+def gradients(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of training runs; without any, fresh RNN, GRU and LSTM.", show_default=False
+        ),
+    ] = [],  # noqa: B006
+    lags: Annotated[int, typer.Option(help="Steps back from the loss.", min=2)] = 100,
+    text: Annotated[
+        Optional[str],
+        typer.Option(help='A file, or "shakespeare"; by default the end of each run\'s own text.'),
+    ] = None,
+    to: Target = Path("gradients.png"),
+) -> None:
+    """Show how gradients vanish or explode: their norm against the time lag, as a picture and as numbers.
+
+    \b
+      pyrnn plot gradients --to gradients.png
+      pyrnn plot gradients runs/rnn runs/lstm --lags 200
+    """
+    from pyrnn.diagnostics.runs import gradient_flows
+    from pyrnn.plot import plot_gradients
+
+    flows = gradient_flows(runs, text, lags=lags)
+    for name, flow in flows.items():
+        print(f"{name}: {flow.verdict}, x{flow.rate:.4f} a step")
+    plot_gradients(flows, to)
+    print(to)

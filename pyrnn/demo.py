@@ -1,0 +1,95 @@
+"""Train a two-layer character model on Shakespeare, let it write, and compare its speed with torch.nn's.
+
+Run as `python -m pyrnn.demo`; `--help` lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pyrnn.bench.speed import SpeedRow, compare_layers, compare_training
+from pyrnn.data import shakespeare
+from pyrnn.machine import describe_machine
+from pyrnn.search import SamplingConfig, generate_text
+from pyrnn.train import LanguageModelJob, Run, reporter_for, train_language_model
+
+PROMPT = "HAMLET:\n"
+QUICK_CHARACTERS = 30_000
+QUICK = {"epochs": 1, "window": 64, "warmup_steps": 10}
+
+
+def speed_rows(run: Run, text: str, *, rounds: int) -> list[SpeedRow]:
+    """Both backends at the shapes of `run`, alternating."""
+    model, train = run.job.model, run.job.train
+    ids = run.tokenizer.encode(text)
+    return [
+        compare_layers(model, steps=train.window, batch=train.batch_size, rounds=rounds),
+        compare_training(model, train, ids, rounds=rounds),
+    ]
+
+
+def speed_table(rows: Sequence[SpeedRow]) -> Table:
+    """The rows as they are printed."""
+    table = Table("characters a second", "pyrnn", "torch.nn", "ratio", title=describe_machine())
+    for row in rows:
+        ours, theirs = (f"{row.symbols_per_second[backend]:,.0f}" for backend in ("pyrnn", "torch"))
+        table.add_row(row.work, ours, theirs, f"{row.ratio:.2f}x")
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parse(argv)
+    with tempfile.TemporaryDirectory(prefix="pyrnn-demo-") as scratch:
+        text = shakespeare()
+        settings: dict[str, Any] = {"cell": options.cell, "hidden_size": options.hidden, "seed": options.seed}
+        if options.quick:
+            text = text[:QUICK_CHARACTERS]
+            path = Path(scratch) / "text.txt"
+            path.write_text(text, encoding="utf-8")
+            settings |= {"text": str(path), **QUICK}
+        if options.epochs is not None:
+            settings["epochs"] = options.epochs
+        _show(LanguageModelJob().updated(settings), options.run or Path(scratch) / "run", text, options)
+    return 0
+
+
+def _show(job: LanguageModelJob, folder: Path, text: str, options: argparse.Namespace) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"Training on {len(text):,} characters: {describe_machine()}")
+    with reporter_for(sys.stdout) as reporter:
+        run = train_language_model(job, folder, reporter=reporter)
+    seconds = sum(row["seconds"] for row in run.epochs)
+    loss = min(row["validation_loss"] for row in run.epochs)
+    console.print(f"\nvalidation loss {loss:.4f} nats a character after {seconds:.0f} s of training")
+    config = SamplingConfig(temperature=0.8, max_symbols=500)
+    (passage,) = generate_text(run.model, run.tokenizer, [PROMPT], config, seed=options.seed)
+    console.print(f"\n{PROMPT}{passage}\n", markup=False)
+    console.print(speed_table(speed_rows(run, text, rounds=3 if options.quick else 30)))
+    if options.run is not None:
+        console.print(f"the run is in {options.run}: pyrnn generate {options.run} --prompt 'MACBETH:'")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m pyrnn.demo", description=__doc__)
+    parser.add_argument(
+        "--cell", choices=("rnn", "gru", "lstm"), default="lstm", help="recurrent cell (%(default)s)"
+    )
+    parser.add_argument("--hidden", type=int, default=256, help="units of a layer (%(default)s)")
+    parser.add_argument("--epochs", type=int, help="passes over the text")
+    parser.add_argument("--seed", type=int, default=1, help="of weights, dropout and sampling (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a short text and one epoch: about ten seconds")
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="keep the run there")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Gradient flow of trained runs, or of fresh cells, on a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyrnn.diagnostics.gradient_flow import GradientFlow, compare_cells, fresh_cells, gradient_flow
+from pyrnn.models import LanguageModelConfig
+from pyrnn.text import Tokenizer, read_text, train_tokenizer
+from pyrnn.train import load_run
+from pyrnn.train.run_folder import BUILT_IN, run_ids, text_path
+
+
+def gradient_flows(
+    runs: Sequence[str | Path], text: str | Path | None = None, *, lags: int = 100, sequences: int = 16
+) -> dict[str, GradientFlow]:
+    """How far back each run's model learns: its gradient's norm against the time lag, on a text.
+
+    Args:
+        runs: folders of training runs; without any, fresh one-layer RNN, GRU and LSTM models stand in.
+        text: a file, or "shakespeare" for the one that comes with the package; None takes each run's own
+            validation text, and for fresh models the one of the package.
+        lags: K, steps back from the loss.
+        sequences: B, from places spread evenly over the text.
+
+    Returns:
+        A flow for each run, by its folder's name (the path where two share one).
+
+    Raises:
+        FileNotFoundError: a run or the text is not there.
+        ValueError: as `load_run` and `read_text`, or the text is too short.
+    """
+    if not runs:
+        path = text_path(text or BUILT_IN)
+        tokenizer = train_tokenizer(lambda: read_text(path), level="character")
+        models = fresh_cells(LanguageModelConfig(len(tokenizer), num_layers=1))
+        input, targets = _sequences(_first_ids(path, tokenizer), lags, sequences)
+        return compare_cells(models, input, targets=targets, lags=range(lags))
+    names = [Path(run).name for run in runs]
+    flows = {}
+    for run, name in zip(runs, names, strict=True):
+        loaded = load_run(run)
+        ids = run_ids(run)[1] if text is None else _first_ids(text_path(text), loaded.tokenizer)
+        input, targets = _sequences(ids, lags, sequences)
+        flows[str(run) if names.count(name) > 1 else name] = gradient_flow(
+            loaded.model, input, targets=targets, lags=range(lags)
+        )
+    return flows
+
+
+def _first_ids(path: Path, tokenizer: Tokenizer) -> Tensor:
+    """Of the text's first chunk: enough for any picture."""
+    return torch.cat([tokenizer.encode(chunk) for chunk in islice(read_text(path), 1)])
+
+
+def _sequences(ids: Tensor, lags: int, sequences: int) -> tuple[Tensor, Tensor]:
+    """Input [T, B] and the symbol after each last one [B]."""
+    steps = lags + 1
+    if len(ids) < steps + sequences:
+        raise ValueError(
+            f"the text has {len(ids)} symbols, too few for {sequences} sequences of {steps}; "
+            "give a longer text or fewer lags"
+        )
+    starts = torch.linspace(0, len(ids) - steps - 1, sequences).long()
+    windows = ids[starts + torch.arange(steps + 1).unsqueeze(1)].long()
+    return windows[:-1], windows[-1]

@@ -1,0 +1,26 @@
+"""The machine: its processor in words, for the line beside a measurement."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+
+def processor() -> tuple[str, str]:
+    """Vendor and model name of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    vendor = re.search(r"^(?:vendor_id|CPU implementer)\s*:\s*(.+)$", text, re.M)
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    return (
+        vendor[1] if vendor else "unknown",
+        model[1] if model else platform.processor() or platform.machine(),
+    )
+
+
+def describe_machine() -> str:
+    """Processor, threads and torch version."""
+    return f"{processor()[1]}, {torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -1,0 +1,259 @@
+"""Symbols drawn from a language model, one a step, for a batch of prompts at once.
+
+Dimension key: T time, B batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from pyrnn.models import LanguageModel, RecurrentState
+from pyrnn.search._model import check_ids, check_texts, evaluating, window_steps
+from pyrnn.search.filtering import SamplingConfig, filter_logits
+from pyrnn.text import Tokenizer
+
+#: What `generate` yields for a row that has ended.
+FINISHED = -1
+
+
+def generate(
+    model: LanguageModel,
+    prompts: Sequence[Tensor],
+    config: SamplingConfig,
+    *,
+    banned_ids: Iterable[int] = (),
+    eos_id: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """Continue every prompt, symbol after symbol, each drawn given all before it.
+
+    The prompts are read together, padded, and every further step is one call of the model for all rows. At
+    temperature 0 a row does not depend on its neighbours, but for rounding. The same prompts and state of the
+    generator give the same symbols.
+
+    Args:
+        model: runs in evaluation mode and is left in the mode in which it came.
+        prompts: B vectors [N_b] of integers, at least one each: what is read before the first draw.
+        config: how to draw, and when to end.
+        banned_ids: ids that are never drawn.
+        eos_id: the symbol that ends a row if `config.stop_at_eos`.
+        generator: source of the draws, on any device; by default torch's global one of the CPU. One uniform
+            number is taken for each row and step.
+
+    Returns:
+        An iterator over [B] int64 on the model's device: the next symbol of each row. A row that has drawn
+        the symbol that ends it gives `FINISHED` (-1) from then on. The iterator ends after
+        `config.max_symbols`, or when every row has ended.
+
+    Raises:
+        ValueError: no prompts, one that is empty or no vector of integers, ids outside [0, V), `stop_at_eos`
+            without `eos_id`; while iterating, as `filter_logits`.
+
+    Example:
+        >>> from pyrnn.models import LanguageModelConfig
+        >>> model = LanguageModel(LanguageModelConfig(5))
+        >>> prompts = [torch.tensor([1, 2, 3]), torch.tensor([4])]
+        >>> symbols = torch.stack(list(generate(model, prompts, SamplingConfig(max_symbols=7))))
+        >>> symbols.shape
+        torch.Size([7, 2])
+    """
+    V, device = model.config.vocabulary_size, next(model.parameters()).device
+    if len(prompts) == 0:
+        raise ValueError("there must be at least one prompt, got none")
+    for prompt in prompts:
+        if prompt.dim() != 1 or prompt.shape[0] == 0:
+            raise ValueError(
+                f"a prompt must be a vector of at least one symbol, got shape {list(prompt.shape)}"
+            )
+        check_ids(prompt, V, what="prompts")
+    if config.stop_at_eos and eos_id is None:
+        raise ValueError(
+            "stop_at_eos needs an end-of-sentence symbol: give eos_id, or set stop_at_eos to false"
+        )
+    if eos_id is not None:
+        check_ids(torch.tensor([eos_id]), V, what="eos_id")
+    banned = torch.tensor(sorted(set(banned_ids)), dtype=torch.int64)
+    check_ids(banned, V, what="banned ids")
+    input = pad_sequence([prompt.to(device, torch.int64) for prompt in prompts])
+    counts = [prompt.shape[0] for prompt in prompts]
+    lengths = torch.tensor(counts, device=device) if len(set(counts)) > 1 else None
+    stop = eos_id if config.stop_at_eos else None
+    return _symbols(model, input, lengths, config, banned if len(banned) else None, stop, generator)
+
+
+def generate_text(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    config: SamplingConfig,
+    *,
+    seed: int = 0,
+) -> list[str]:
+    """Continue every prompt; the symbol for unknown ones is never drawn.
+
+    Args:
+        model: runs in evaluation mode and is left in the mode in which it came.
+        tokenizer: the one that the model was trained with.
+        prompts: at least one. One without symbols starts after the end of a sentence, where the tokenizer
+            marks that.
+        config: how to draw, and when to end.
+        seed: of the draws: the same one gives the same texts, on any device but for rounding.
+
+    Returns:
+        What follows each prompt, without it, and without the end-of-sentence symbol at which it stopped.
+
+    Raises:
+        ValueError: no prompts, one that the tokenizer cannot encode, an empty one or `stop_at_eos` where the
+            tokenizer has no end-of-sentence symbol, or a tokenizer of another size than the model.
+        TypeError: one string instead of a list of prompts.
+
+    Example:
+        >>> from pyrnn.models import LanguageModelConfig
+        >>> from pyrnn.text import train_tokenizer
+        >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
+        >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
+        >>> texts = generate_text(model, tokenizer, ["to", "not"], SamplingConfig(max_symbols=10))
+        >>> [len(text) for text in texts]
+        [10, 10]
+    """
+    check_texts(model, tokenizer, prompts)
+    ids = [tokenizer.encode(prompt) for prompt in prompts]
+    steps = [symbols.tolist() for symbols in _generate_encoded(model, tokenizer, ids, config, seed)]
+    columns: Iterable[Iterable[int]] = zip(*steps, strict=True) if steps else [()] * len(ids)
+    return [
+        "".join(_continuation(tokenizer, prompt, _until_end(column, tokenizer, config)))
+        for prompt, column in zip(ids, columns, strict=True)
+    ]
+
+
+def stream_text(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int = 0
+) -> Iterator[str]:
+    """The text that `generate_text` gives for one prompt, in pieces as they are drawn.
+
+    No piece is empty or ends inside a character. Arguments and errors are those of `generate_text`; the
+    errors come at once, not with the first piece.
+
+    Example:
+        >>> from pyrnn.models import LanguageModelConfig
+        >>> from pyrnn.text import train_tokenizer
+        >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
+        >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
+        >>> len(list(stream_text(model, tokenizer, "to", SamplingConfig(max_symbols=10))))
+        10
+    """
+    check_texts(model, tokenizer, [prompt])
+    ids = tokenizer.encode(prompt)
+    steps = _generate_encoded(model, tokenizer, [ids], config, seed)
+    drawn = _until_end((int(symbols) for symbols in steps), tokenizer, config)
+    return _continuation(tokenizer, ids, drawn)
+
+
+def _generate_encoded(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Tensor], config: SamplingConfig, seed: int
+) -> Iterator[Tensor]:
+    """`generate` with what the tokenizer and a seed tell."""
+    eos_id, unk_id = tokenizer.eos_id, tokenizer.unk_id
+    if eos_id is None and any(len(prompt) == 0 for prompt in prompts):
+        raise ValueError(
+            "a prompt is empty, and the tokenizer has no end-of-sentence symbol to start from; give a prompt"
+        )
+    return generate(
+        model,
+        [prompt if len(prompt) else torch.tensor([eos_id]) for prompt in prompts],
+        config,
+        banned_ids=() if unk_id is None else (unk_id,),
+        eos_id=eos_id,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def _until_end(ids: Iterable[int], tokenizer: Tokenizer, config: SamplingConfig) -> Iterator[int]:
+    """The drawn ids of a row but for the EOS at which it stopped, and what came after."""
+    for id in ids:
+        if config.stop_at_eos and id == tokenizer.eos_id:
+            return
+        yield id
+
+
+def _continuation(tokenizer: Tokenizer, prompt: Tensor, drawn: Iterable[int]) -> Iterator[str]:
+    """The text of `drawn` after `prompt` [N], whose end decides, say, whether a space comes between."""
+    hidden = len(tokenizer.decode(prompt))
+    for piece in tokenizer.decode_stream(chain(prompt.tolist(), drawn)):
+        shown, hidden = piece[hidden:], max(0, hidden - len(piece))
+        if shown:
+            yield shown
+
+
+def _symbols(
+    model: LanguageModel,
+    input: Tensor,
+    lengths: Tensor | None,
+    config: SamplingConfig,
+    banned: Tensor | None,
+    stop: int | None,
+    generator: torch.Generator | None,
+) -> Iterator[Tensor]:
+    """What `generate` returns, for the padded prompts [T, B] and, where they differ, their lengths [B]."""
+    state: RecurrentState | None = None
+    finished = torch.zeros(input.shape[1], dtype=torch.bool, device=input.device)
+    for _ in range(config.max_symbols):
+        with evaluating(model):
+            logits, state = _read(model, input, state, lengths)
+            symbols = _draw(filter_logits(logits, config, banned=banned), config, generator)
+        yield symbols.masked_fill(finished, FINISHED)
+        if stop is not None:
+            finished |= symbols == stop
+            if finished.all():
+                return
+        input, lengths = symbols.unsqueeze(0), None
+
+
+def _read(
+    model: LanguageModel, ids: Tensor, state: RecurrentState | None, lengths: Tensor | None
+) -> tuple[Tensor, RecurrentState]:
+    """Logits [B, V] after each sequence's last symbol, and the state there, for `ids` [T, B].
+
+    Long prompts are read window by window, for the logits of all their steps are not wanted.
+    """
+    T, B = ids.shape
+    steps = window_steps(B, model.config.vocabulary_size)
+    row = torch.arange(B, device=ids.device)
+    last: Tensor | None = None
+    for begin in range(0, T, steps):
+        window = ids[begin : begin + steps]
+        if lengths is None:
+            logits, state = model(window, state)
+            last = logits[-1]
+            continue
+        left = (lengths - begin).clamp(0, window.shape[0])
+        logits, state = model(window, state, lengths=left)
+        newest = logits[(left - 1).clamp(min=0), row]
+        last = newest if last is None else torch.where(left.unsqueeze(1) > 0, newest, last)
+    assert last is not None
+    assert state is not None
+    return last, state
+
+
+def _draw(logits: Tensor, config: SamplingConfig, generator: torch.Generator | None) -> Tensor:
+    """A symbol [B] of each row of filtered logits [B, V].
+
+    Inverse of the distribution function: one uniform number a row instead of the V that torch.multinomial
+    takes, which for a large vocabulary costs more than the model; and it may come from any device.
+    """
+    if config.temperature == 0:
+        return logits.argmax(-1)
+    probability = logits.softmax(-1)
+    cumulative = probability.cumsum(-1, dtype=torch.float64)
+    source = torch.device("cpu") if generator is None else generator.device
+    uniform = torch.rand(logits.shape[0], 1, dtype=torch.float64, generator=generator, device=source)
+    target = uniform.to(logits.device) * cumulative[:, -1:]
+    drawn = torch.searchsorted(cumulative, target, right=True).clamp_(max=logits.shape[1] - 1)
+    # A parallel sum may differ in its last bit between neighbours, and a target fall in between.
+    possible = probability.gather(1, drawn) > 0
+    return torch.where(possible, drawn, logits.argmax(-1, keepdim=True)).squeeze(1)

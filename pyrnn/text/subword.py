@@ -1,0 +1,216 @@
+"""Subword tokenizers: byte-level pair encoding, learned from a text by the `tokenizers` library."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from importlib import import_module
+from operator import index
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrnn.text._words import EOS, cut_safely, last_match
+from pyrnn.text.tokenizer import Tokenizer, check_keys
+
+_DEFAULT_SIZE = 8192
+
+#: A place to cut, written from right to left: after a newline, or before a space that no other white space
+#: precedes. Merges stay inside the library's pieces of a line, and one always begins at such a space.
+_CUT = re.compile(r"(?=\n)| (?=\S)")
+
+
+class SubwordTokenizer(Tokenizer):
+    r"""Frequent sequences of bytes, so that any text can be encoded and is decoded without loss.
+
+    Id i < 256 is the i-th symbol of the byte alphabet, the next ones are the merges in the order in which
+    they were learned, and the last is the end of a line: the lines of a text are encoded on their own, and
+    `eos` stands for each newline. No text stands for `eos` otherwise, "<eos>" is five characters.
+
+    Args:
+        merges: pairs of symbols that become one, written in the byte alphabet of GPT-2 (a printable byte is
+            itself, a space is "Ġ").
+
+    Raises:
+        ValueError: a part of a merge is neither a byte nor the outcome of an earlier merge, or a merge is
+            there twice.
+        ImportError: the `tokenizers` library is missing.
+
+    Source: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units", section 3.2;
+    on bytes as in Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.
+
+    Example:
+        >>> tokenizer = SubwordTokenizer([("b", "e"), ("Ġ", "be")])
+        >>> [tokenizer.symbol(id) for id in tokenizer.encode("to be\n").tolist()]
+        ['t', 'o', ' be', '<eos>']
+    """
+
+    level = "subword"
+    unk_id = None
+
+    def __init__(self, merges: Iterable[tuple[str, str]]) -> None:
+        self.merges = tuple(merges)
+        alphabet = _alphabet()
+        symbols = {symbol: i for i, symbol in enumerate(alphabet)}
+        for left, right in self.merges:
+            if missing := [part for part in (left, right) if part not in symbols]:
+                raise ValueError(f"the merge of {left!r} and {right!r} comes before there is {missing[0]!r}")
+            # Two pairs may make one symbol, as a + bc and ab + c.
+            symbols.setdefault(left + right, len(symbols))
+        if len(set(self.merges)) != len(self.merges):
+            raise ValueError("merges must be distinct, got one twice")
+        self._bytes = [bytes(alphabet[byte] for byte in symbol) for symbol in symbols]
+        self._bytes.append(b"\n")
+        self.eos_id: int = len(symbols)
+        tokenizers = _library()
+        self._encoder = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=symbols, merges=list(self.merges)))
+        self._encoder.pre_tokenizer = _splitter()
+
+    @classmethod
+    def train(
+        cls, chunks: Callable[[], Iterable[str]], *, max_size: int | None = None, min_count: int = 1
+    ) -> SubwordTokenizer:
+        """Learn merges from a text: again and again that of the most frequent pair.
+
+        The same text gives the same merges.
+
+        Args:
+            chunks: gives the text from its beginning, cut anywhere.
+            max_size: symbols at most, the 256 bytes and `eos` included; None is 8192. A short text may have
+                fewer pairs to offer.
+            min_count: pairs that occur less often are not merged.
+
+        Raises:
+            ValueError: an empty text, one of a single distinct character or with half a surrogate pair, or
+                `max_size` below 257.
+            ImportError: the `tokenizers` library is missing.
+        """
+        size = _DEFAULT_SIZE if max_size is None else max_size
+        smallest = len(_alphabet()) + 1
+        if size < smallest:
+            raise ValueError(
+                f"max_size must be at least {smallest} at level subword (each byte, and {EOS}), got {size}"
+            )
+        tokenizers = _library()
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=size - 1,
+            min_frequency=min_count,
+            show_progress=False,
+            initial_alphabet=list(_alphabet()),
+        )
+        learner = tokenizers.Tokenizer(tokenizers.models.BPE())
+        learner.pre_tokenizer = _splitter()
+        seen: set[str] = set()
+        learner.train_from_iterator(_lines(chunks(), seen), trainer)
+        if not seen:
+            raise ValueError("the text is empty: there is nothing to learn subwords from")
+        if len(seen) == 1:
+            raise ValueError(
+                f"the text has only one distinct character, {seen.pop()!r}: there is nothing to predict; "
+                "give a text with at least two"
+            )
+        return cls(tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"])
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SubwordTokenizer) and self.merges == other.merges
+
+    def __hash__(self) -> int:
+        return hash(self.merges)
+
+    def __repr__(self) -> str:
+        return f"SubwordTokenizer({len(self)} symbols)"
+
+    def encode(self, text: str) -> Tensor:
+        """As of `Tokenizer.encode`; every text can be encoded.
+
+        Raises:
+            ValueError: half a surrogate pair, which UTF-8 has no bytes for.
+        """
+        ids: list[int] = []
+        for line in self._encoder.encode_batch_fast(_checked(text).split("\n"), add_special_tokens=False):
+            ids += line.ids
+            ids.append(self.eos_id)
+        return torch.tensor(ids[:-1], dtype=torch.int64)
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """As of `Tokenizer.decode_stream`; bytes that are no UTF-8 become "�"."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for id in ids:
+            if piece := decoder.decode(self._bytes_of(id)):
+                yield piece
+        if piece := decoder.decode(b"", final=True):
+            yield piece
+
+    def symbol(self, id: int) -> str:
+        r"""As of `Tokenizer.symbol`; bytes that are no whole character are shown as "\xe2"."""
+        return EOS if id == self.eos_id else self._bytes_of(id).decode("utf-8", errors="backslashreplace")
+
+    def _bytes_of(self, id: int) -> bytes:
+        if not 0 <= index(id) < len(self):
+            raise ValueError(f"ids must lie in [0, {len(self)}), got {id}")
+        return self._bytes[id]
+
+    def _last_cut(self, text: str) -> int:
+        return last_match(_CUT, text)
+
+    def to_json(self) -> dict[str, Any]:
+        """As of `Tokenizer.to_json`: the merges, from which all else follows."""
+        return {"level": self.level, "merges": [" ".join(merge) for merge in self.merges]}
+
+    @classmethod
+    def _from_json(cls, values: dict[str, Any]) -> SubwordTokenizer:
+        check_keys(values, ("level", "merges"))
+        merges = values["merges"]
+        if not isinstance(merges, list) or not all(isinstance(merge, str) for merge in merges):
+            raise ValueError('merges must be a list of strings "left right"')
+        pairs = [tuple(merge.split(" ")) for merge in merges]
+        if wrong := [merge for merge, pair in zip(merges, pairs, strict=True) if len(pair) != 2]:
+            raise ValueError(f"a merge must be two symbols with a space between them, got {wrong[0]!r}")
+        return cls((left, right) for left, right in pairs)
+
+
+@cache
+def _alphabet() -> dict[str, int]:
+    """A printable character for each byte, in the order of code points: the library writes bytes so.
+
+    Latin-1 has printable ones for 188 bytes; the others take the code points from 256 on.
+    """
+    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def _lines(chunks: Iterable[str], seen: set[str]) -> Iterator[list[str]]:
+    """The lines of a text, many at a time; the first two distinct characters go to `seen`."""
+    for piece in cut_safely(chunks, lambda text: last_match(_CUT, text)):
+        if len(seen) < 2:
+            seen.update(sorted(set(piece))[: 2 - len(seen)])
+        yield _checked(piece).split("\n")
+
+
+def _checked(text: str) -> str:
+    """`text`, when it is valid Unicode."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the text must be valid Unicode, got {text[error.start]!r}") from None
+    return text
+
+
+def _library() -> Any:
+    try:
+        return import_module("tokenizers")
+    except ImportError as error:
+        raise ImportError("subwords need the tokenizers library: pip install pyrnn[text]") from error
+
+
+def _splitter() -> Any:
+    """Cuts a line into words with the space before each, numbers, and runs of other characters."""
+    return _library().pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)

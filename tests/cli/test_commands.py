@@ -1,0 +1,213 @@
+"""The command line from end to end on real text, and what it says to bad input."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pyrnn.cli
+from pyrnn.data import shakespeare
+from pyrnn.train import load_run
+
+TEXT = shakespeare()[:20_000]
+SMALL = "--epochs 2 --window 32 --hidden-size 32 --embedding-size 16 --warmup-steps 5 --log-every 10"
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs one command line; exit code, standard output, standard error."""
+
+    def run(line: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pyrnn", *shlex.split(line)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        code = pyrnn.cli.main()
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small character model."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "text.txt").write_text(TEXT)
+    line = f"-m pyrnn train language-model {folder / 'run'} --text {folder / 'text.txt'} {SMALL}"
+    subprocess.run([sys.executable, *shlex.split(line)], check=True, capture_output=True)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("level", ["character", "word --max-vocabulary 300", "subword --max-vocabulary 300"])
+def test_every_command_on_one_run(level: str, command: Command, tmp_path: Path) -> None:
+    text, run = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(TEXT)
+    code, out, err = command(
+        f"train language-model {run} --text {text} --level {level} {SMALL} --batch-size 4"
+    )
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["epoch"] for row in rows if "epoch" in row] == [1, 2]
+    assert f"next: pyrnn generate {run}" in err
+
+    code, out, _ = command(f"evaluate {run} --text {text} --json")
+    result = json.loads(out)
+    assert code == 0
+    assert 0 < result["loss"] < 6
+
+    code, out, _ = command(f"score {run}", stdin="to be or not to be\n\nwho is there\n")
+    assert code == 0
+    assert [line.split("\t")[-1] for line in out.splitlines()] == ["to be or not to be", "who is there"]
+    assert all(float(line.split("\t")[0]) < 0 for line in out.splitlines())
+
+    code, out, _ = command(f"generate {run} --prompt 'to be' --max-symbols 20 --seed 3")
+    assert code == 0
+    assert out.startswith("to be")
+    assert command(f"generate {run} --prompt 'to be' --max-symbols 20 --seed 3")[1] == out
+    code, out, _ = command(f"generate {run} --prompt the --samples 2 --prompt to --top-k 5 --max-symbols 9")
+    assert code == 0
+    assert re.findall(r"^--- (\d)", out, re.MULTILINE) == ["1", "2", "3", "4"]
+
+    code, out, _ = command(f"info {run}")
+    assert code == 0
+    assert "2-layer LSTM, 32 units" in out
+
+
+def test_pictures(trained: Path, command: Command, tmp_path: Path) -> None:
+    code, out, err = command(f"plot curves {trained} {trained} --to {tmp_path / 'c.svg'}")
+    assert (code, out.strip()) == (0, str(tmp_path / "c.svg")), err
+    code, out, err = command(f"plot gradients {trained} --lags 20 --to {tmp_path / 'g.png'}")
+    assert code == 0, err
+    assert "a step" in out
+    assert (tmp_path / "g.png").stat().st_size > 1000
+
+
+def test_info_of_the_installation(command: Command) -> None:
+    code, out, _ = command("info")
+    assert code == 0
+    assert "in use, this processor runs" in out
+
+
+def test_a_file_and_flags_say_the_same(command: Command, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT)
+    (tmp_path / "job.toml").write_text(
+        f'[text]\ntext = "{text}"\n[model]\nhidden_size = 8\ncell = "gru"\n'
+        "[train]\nmax_steps = 3\nbetas = [0.8, 0.9]\n"
+    )
+    assert (
+        command(f"train language-model {tmp_path / 'file'} --config {tmp_path / 'job.toml'} --window 32")[0]
+        == 0
+    )
+    flags = f"--text {text} --hidden-size 8 --cell gru --max-steps 3 --betas 0.8 0.9 --window 32"
+    assert command(f"train language-model {tmp_path / 'flags'} {flags}")[0] == 0
+    by_file, by_flags = load_run(tmp_path / "file"), load_run(tmp_path / "flags")
+    assert by_file.job == by_flags.job
+    assert [row["loss"] for row in by_file.metrics if "loss" in row] == [
+        row["loss"] for row in by_flags.metrics if "loss" in row
+    ]
+    again = f"train language-model {tmp_path / 'again'} --config {tmp_path / 'file' / 'config.json'}"
+    assert command(again)[0] == 0  # a run's own config.json is a configuration too
+    assert load_run(tmp_path / "again").job == by_file.job
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "text.txt"),
+        (b"ab\xff\xfe" * 100, "UTF-8"),
+        (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "one distinct"),
+        (b"too short", "too few for one window"),
+        (gzip.compress(b"ab" * 500)[:-12], "text.txt"),
+    ],
+    ids=["empty", "binary", "not UTF-8", "one character", "short", "broken gzip"],
+)
+def test_a_text_that_cannot_be_used(content: bytes, words: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_bytes(content)
+    code, _, err = command(f"train language-model {tmp_path / 'run'} --text {tmp_path / 'text.txt'}")
+    assert code == 2, err
+    assert err.startswith("error: ")
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train language-model {new} --text {absent}", "absent.txt"),
+        ("train language-model {new} --text {folder}", "directory"),
+        ("train language-model {run}", "is not empty"),
+        ("train language-model {absent} --resume", "no run to resume"),
+        ("train language-model {run} --resume --hidden-size 64", "hidden_size is 32, not 64"),
+        ("train language-model {new} --dropout 1.5", r"dropout must lie in \[0, 1\), got 1.5"),
+        ("train language-model {new} --device cuda:99", "cuda"),
+        ("train language-model {new} --device nonsense", "nonsense"),
+        ("train language-model {new} --config {absent}", "a .toml or .json file"),
+        ("train language-model {new} --cell transformer-xl", "transformer-xl"),
+        ("evaluate {absent} --text shakespeare", "absent.txt"),
+        ("evaluate {run} --text {absent}", "absent.txt"),
+        ("score {run}", "no sentences"),
+        ("generate {run} --prompt 日本", "日"),
+        ("generate {run} --temperature -1", "temperature"),
+        ("plot curves {folder}", "metrics.jsonl is missing"),
+        ("plot curves {run} --to {folder}/x.docx", "docx"),
+        ("nonsense", "nonsense"),
+        ("train language-model {new} --no-such-flag", "no-such-flag"),
+    ],
+)
+def test_bad_arguments(line: str, words: str, trained: Path, command: Command, tmp_path: Path) -> None:
+    names = {"run": trained, "new": tmp_path / "new", "absent": tmp_path / "absent.txt", "folder": tmp_path}
+    code, _, err = command(line.format(**names))
+    assert code == 2, err
+    assert re.search(words, err), err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[1]", "expected a table"),
+        ('{"train": {"epochs": "2"}}', "epochs must be int, got '2'"),
+        ('{"train": {"epochs": true}}', "epochs must be int, got True"),
+        ('{"train": {"epochs": 2.5}}', "epochs must be int, got 2.5"),
+        ('{"train": {"learning_rate": NaN}}', "learning_rate must be positive"),
+        ('{"model": {"hidden": 3}}', "unknown settings hidden; known are vocabulary_size"),
+        ('{"modle": {}}', "unknown settings modle; known are text, model, train"),
+        ('{"model": {"cell": ["lstm"]}}', "cell must be one of 'rnn', 'gru', 'lstm'"),
+        ('{"train": {"betas": [0.9]}}', "betas must be 2 values"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used(
+    content: str, words: str, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "job.json").write_text(content)
+    code, _, err = command(f"train language-model {tmp_path / 'run'} --config {tmp_path / 'job.json'}")
+    assert code == 2
+    assert str(tmp_path / "job.json") in err
+    assert words in err
+
+
+def test_an_unwritable_folder(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    code, _, err = command(f"train language-model {tmp_path / 'file' / 'run'} --max-steps 1")
+    assert code == 2
+    assert "Not a directory" in err
+
+
+def test_output_that_nobody_reads_is_no_error(trained: Path) -> None:
+    line = f"{sys.executable} -m pyrnn generate {trained} --prompt a --max-symbols 3000 | head -c 10"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True)
+    assert done.stderr == ""

@@ -1,0 +1,148 @@
+import gzip
+import os
+import threading
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrnn.data import shakespeare
+from pyrnn.text import read_text
+
+TEXT = st.text(
+    st.one_of(st.sampled_from("ab\r\n é€😀"), st.characters(exclude_categories=["Cs"])), min_size=1
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One path for all examples of a property."""
+    return tmp_path_factory.mktemp("files") / "text"
+
+
+def _written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@given(text=TEXT, size=st.integers(1, 9), packed=st.booleans(), mark=st.booleans())
+def test_chunks_joined_are_the_text(file: Path, text: str, size: int, packed: bool, mark: bool) -> None:
+    text = text.replace("\0", "").lstrip("\ufeff") + "."
+    data = text.encode("utf-8-sig" if mark else "utf-8")
+    chunks = list(read_text(_written(file, gzip.compress(data) if packed else data), chunk_characters=size))
+    assert "".join(chunks) == text.replace("\r\n", "\n")
+    assert all(1 <= len(chunk) <= size for chunk in chunks)
+    for chunk in chunks[:-1]:
+        assert chunk.endswith("\n") or ("\n" not in chunk and len(chunk) == size)
+
+
+def test_shakespeare_from_a_gzip_file_without_the_ending(tmp_path: Path) -> None:
+    text = shakespeare()
+    path = _written(tmp_path / "plays", gzip.compress(text.encode(), 1))
+    chunks = list(read_text(path, chunk_characters=10_000))
+    assert "".join(chunks) == text
+    assert all(chunk.endswith("\n") for chunk in chunks[:-1])
+
+
+def test_a_plain_file_named_gz_is_read_as_it_is(tmp_path: Path) -> None:
+    assert list(read_text(_written(tmp_path / "text.gz", b"plain\n"))) == ["plain\n"]
+
+
+def test_gzip_members_one_after_another_are_one_text(tmp_path: Path) -> None:
+    path = _written(tmp_path / "text", gzip.compress(b"to be\n") + gzip.compress(b"or not\n"))
+    assert "".join(read_text(str(path))) == "to be\nor not\n"
+
+
+def test_a_line_end_between_two_blocks(tmp_path: Path) -> None:
+    path = _written(tmp_path / "text", b"aaa\r\n\r\nb\rc\r")
+    for size in range(1, 13):
+        assert "".join(read_text(path, chunk_characters=size)) == "aaa\n\nb\rc\r"
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(b"to be\n"),))
+    writer.start()
+    assert list(read_text(pipe)) == ["to be\n"]
+    writer.join()
+
+
+@pytest.mark.parametrize("line", ["a", "a\n"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_memory_follows_the_chunk_not_the_file(tmp_path: Path, line: str, packed: bool) -> None:
+    data = (line * (8 << 20))[: 8 << 20].encode()
+    path = _written(tmp_path / "text", gzip.compress(data, 1) if packed else data)
+    del data
+    tracemalloc.start()
+    count = sum(len(chunk) for chunk in read_text(path, chunk_characters=1 << 16))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 8 << 20
+    assert peak < 1 << 20
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+@pytest.mark.parametrize(
+    ("data", "offset"),
+    [
+        (b"caf\xe9 au lait", 3),
+        (b"\xff\xfea", 0),
+        ("é€".encode() + b"\x80", 5),
+        ("a€".encode()[:-1], 1),
+        (b"\xef\xbb\xbf" + "é".encode() + b"\xc3(", 5),
+        (b"\xef\xbb", 0),
+    ],
+)
+def test_what_is_not_utf8_is_refused_with_its_place(
+    tmp_path: Path, data: bytes, offset: int, size: int, packed: bool
+) -> None:
+    path = _written(tmp_path / "text", gzip.compress(data) if packed else data)
+    with pytest.raises(ValueError, match=rf"text is not UTF-8 at byte offset {offset} \(.*iconv"):
+        list(read_text(path, chunk_characters=size))
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_binary_file_is_refused_with_the_place_of_its_nul(tmp_path: Path, size: int) -> None:
+    path = _written(tmp_path / "text", b"\xef\xbb\xbfabc\0def")
+    with pytest.raises(ValueError, match="text is not a text file: NUL at byte offset 6"):
+        list(read_text(path, chunk_characters=size))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", gzip.compress(b"")])
+def test_an_empty_file_is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(ValueError, match="text is empty"):
+        list(read_text(_written(tmp_path / "text", data)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(b"to be or not to be" * 9)[:-9],
+        gzip.compress(b"to be")[:-8] + bytes(8),
+        gzip.compress(b"to be") + b"and more",
+        b"\x1f\x8b and no more than that",
+    ],
+    ids=["cut off", "wrong sum", "something after it", "no gzip at all"],
+)
+def test_damaged_gzip_is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(ValueError, match="text is a damaged gzip file: "):
+        list(read_text(_written(tmp_path / "text", data)))
+
+
+def test_missing_files_and_folders_keep_their_errors(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list(read_text(tmp_path / "nowhere"))
+    with pytest.raises(IsADirectoryError):
+        list(read_text(tmp_path))
+
+
+def test_chunks_below_one_character_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        list(read_text(tmp_path, chunk_characters=0))

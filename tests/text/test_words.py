@@ -1,0 +1,80 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrnn.text._words import cut_safely, last_word_cut, spaced, words
+
+#: Rich in what decides where a word ends.
+TEXT = st.text(
+    st.one_of(st.sampled_from("ab1_'’-‐<unk>.,;!()[ \t\n\r\x1c\u2028é\u0301\u200dहिन्दी中"), st.characters())
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("", []),
+        (" \t\r", []),
+        ("To be, or not.", ["To", "be", ",", "or", "not", "."]),
+        ("don't re-read mother-in-law's", ["don't", "re-read", "mother-in-law's"]),
+        ("'tis -- dogs' end-", ["'", "tis", "-", "-", "dogs", "'", "end", "-"]),
+        ("l’été", ["l’été"]),
+        ("a\n\n \t\r\nb\n", ["a", "<eos>", "b", "<eos>"]),
+        ("the <unk> of <unk>s", ["the", "<unk>", "of", "<unk>", "s"]),
+        ("<eos> <unk", ["<", "eos", ">", "<", "unk"]),
+        ("snake_case x2 3.14", ["snake_case", "x2", "3", ".", "14"]),
+        ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
+        ("e\u0301te\u0301", ["e\u0301te\u0301"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),
+        ("中文，好", ["中文", "，", "好"]),
+        ("😀😀", ["😀", "😀"]),
+    ],
+)
+def test_words(text: str, symbols: list[str]) -> None:
+    assert words(text) == symbols
+
+
+@given(TEXT)
+def test_written_words_are_the_same_words(text: str) -> None:
+    symbols = words(text)
+    assert words("".join(spaced(symbols))) == symbols
+
+
+@given(TEXT)
+def test_no_character_is_lost_but_white_space(text: str) -> None:
+    kept = "".join(symbol for symbol in words(text) if symbol != "<eos>")
+    assert kept == "".join(character for character in text if not character.isspace())
+
+
+@given(st.lists(TEXT))
+def test_cuts_part_no_symbol(chunks: list[str]) -> None:
+    pieces = list(cut_safely(chunks, last_word_cut))
+    assert "".join(pieces) == "".join(chunks)
+    assert [symbol for piece in pieces for symbol in words(piece)] == words("".join(chunks))
+
+
+@given(st.text(st.sampled_from("ab., \n")))
+def test_single_characters_are_cut_as_soon_as_can_be(text: str) -> None:
+    pieces = list(cut_safely(text, last_word_cut))
+    assert all(last_word_cut(piece) == 0 for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "text"),
+    [
+        (["To", "be", ",", "or", "not", "?"], "To be, or not?"),
+        (["<eos>", "a", "<eos>", "b"], "\na\nb"),
+        (["f", "(", "x", ")", ";"], "f (x);"),
+        (["5", "%", "<unk>", "'", "s"], "5% <unk> ' s"),
+    ],
+)
+def test_written_text(symbols: list[str], text: str) -> None:
+    assert "".join(spaced(symbols)) == text
+
+
+@pytest.mark.timeout(60)  # a quadratic search takes minutes
+@pytest.mark.parametrize("unit", ["a", "'", "<", "a-", " ", "\n"])
+def test_a_long_run_takes_time_in_proportion_to_its_length(unit: str) -> None:
+    text = unit * (400_000 // len(unit))
+    assert len(words(text)) <= len(text)
+    assert last_word_cut(text) == 0
