@@ -13,9 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyrnn.ops._library import is_functorch_tensor
-
-#: Target that carries no loss; the default `ignore_index` of `torch.nn.functional.cross_entropy`.
-IGNORE = -100
+from pyrnn.text.streams import IGNORE
 
 Reduction = Literal["mean", "sum", "none"]
 

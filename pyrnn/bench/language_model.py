@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,7 +86,7 @@ def measure_speed(job: LanguageModelJob, ids: Tensor, rounds: int) -> dict[str, 
 
 
 def measure_memory(task: str, cell: str, backend: Backend, threads: int) -> float:
-    """MiB by which training steps raise the peak of a fresh process that has the text and the model."""
+    """MiB at the peak of training steps beyond a fresh process with text, model and optimizer (Linux)."""
     options = ["--task", task, "--cell", cell, "--threads", str(threads), "--memory-of", backend]
     done = subprocess.run(
         [sys.executable, "-m", "pyrnn.bench.language_model", *options],
@@ -101,10 +101,18 @@ def _memory_here(task: str, cell: str, backend: Backend) -> float:
     job, ids = job_of(task, cell, seed=1)
     batches = StreamBatches(ids, batch_size=job.train.batch_size, window=job.train.window)
     trainer = TruncatedBPTT(LanguageModel(job.model, backend=backend), batches, job.train)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     for _ in range(MEMORY_STEPS):
         trainer.step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return _resident("VmHWM") - before
+
+
+def _resident(name: str) -> float:
+    """MiB of this process's memory, now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{name}:"))
+    return int(line.split()[1]) / 1024
 
 
 def train(job: LanguageModelJob, ids: Tensor, backend: Backend) -> dict[str, float]:

@@ -251,7 +251,7 @@ def main(argv: list[str] | None = None) -> None:
     path.with_suffix(".md").write_text(f"# {path.stem}\n\n{table}", encoding="utf-8")
     picture.draw(path.with_suffix(".png"), recorded)
     if options.readme:
-        report.publish("recurrent", recorded)
+        report.publish("recurrent", recorded, path.with_suffix(".md"))
 
 
 if __name__ == "__main__":

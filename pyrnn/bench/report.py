@@ -116,6 +116,46 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(parts)
 
 
+def summary(rows: Sequence[Row], details: str) -> str:
+    """One line for each dtype and kind of case: geometric mean and, in brackets, the smallest ratio."""
+    columns = sorted({(row["cell"], row["mode"]) for row in rows}, key=_column_order)
+    places = "; ".join(dict.fromkeys(machine(row) for row in rows))
+    lines = [
+        ("Time of torch.nn / time of pyrnn in the same run: geometric mean over the shapes, in brackets the "
+        f"smallest.\nMeasured on {places}.\nEvery shape, with GF/s and share of the multiply-add peak: "
+        f"[{details}]({details}).\n"),
+        _line(["", *(f"{cell.upper()} {MODE_NAMES[mode]}" for cell, mode in columns)]),
+        _line(["---", *("---:" for _ in columns)]),
+    ]
+    for (dtype, variant), group in grouped(rows, lambda row: (row["dtype"], row["variant"])):
+        ratios = [
+            [row["ratio"] for row in group if (row["cell"], row["mode"]) == column] for column in columns
+        ]
+        shown = [f"**{geometric_mean(r):.2f}x** ({min(r):.2f})" if r else "" for r in ratios]
+        lines.append(_line([f"{dtype}, {variant}", *shown]))
+    return "\n".join([*lines, *_room(rows)])
+
+
+def _room(rows: Sequence[Row]) -> list[str]:
+    """What torch itself reaches on large cases: the peak leaves no larger ratio there than its inverse."""
+    large = [row for row in rows if row["variant"] == "plain" and row["B"] >= 32 and row["H"] >= 256]
+    shares: list[str] = []
+    for (dtype, cell), group in grouped(large, lambda row: (row["dtype"], row["cell"])):
+        reached = [row["torch_gflops"] / row["peak_gflops"] for row in group]
+        ours = [row["share_of_peak"] for row in group]
+        shares.append(
+            f"{dtype} {cell.upper()} {min(reached):.0%} to {max(reached):.0%} "
+            f"(pyrnn {min(ours):.0%} to {max(ours):.0%})"
+        )
+    if not shares:
+        return []
+    return [
+        "",
+        ("At B >= 32 and H >= 256 torch's own layers reach of the multiply-add peak: "
+        f"{', '.join(shares)}. No kernel can be faster there than the peak allows."),
+    ]
+
+
 def _sentence(rows: Sequence[Row]) -> str:
     """How to read the table."""
     places = "; ".join(dict.fromkeys(machine(row) for row in rows))
@@ -146,8 +186,8 @@ def _cell(row: Row | None) -> str:
     return "" if row is None else f"{row['ratio']:.2f}x, {row['gflops']:.0f}, {row['share_of_peak']:.0%}"
 
 
-def publish(name: str, rows: Sequence[Row], readme: Path = ROOT / "README.md") -> None:
-    """Put the table of `rows` into the README's block for benchmark `name`.
+def publish(name: str, rows: Sequence[Row], details: Path, readme: Path = ROOT / "README.md") -> None:
+    """Put the summary of `rows` into the README's block for benchmark `name`, with a link to `details`.
 
     Raises:
         ValueError: some rows were measured on a busy machine, or the README has no such block.
@@ -158,7 +198,7 @@ def publish(name: str, rows: Sequence[Row], readme: Path = ROOT / "README.md") -
             f"{len(busy)} of {len(rows)} rows were measured while other processes used more than "
             f"{TOLERATED:.0%} of the cores ({names}); measure them again on a quiet machine"
         )
-    put_in_readme(name, markdown(rows), readme)
+    put_in_readme(name, summary(rows, str(details.relative_to(readme.parent))), readme)
 
 
 def put_in_readme(name: str, text: str, readme: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from pyrnn.train import read_metrics
-from pyrnn.train.run_folder import METRICS
+from pyrnn.train.run_folder import METRICS, labels
 
 app = typer.Typer(help="Draw pictures (needs matplotlib).", no_args_is_help=True)
 
@@ -28,10 +28,10 @@ def curves(
     from pyrnn.plot import plot_curves  # matplotlib is wanted by this command alone
 
     rows = {}
-    for run in runs:
+    for run, label in zip(runs, labels(runs), strict=True):
         if not (run / METRICS).exists():
             raise FileNotFoundError(f"{run} holds no training run: {METRICS} is missing")
-        rows[run.name] = read_metrics(run / METRICS)
+        rows[label] = read_metrics(run / METRICS)
     plot_curves(rows, to)
     print(to)
 

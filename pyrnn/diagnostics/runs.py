@@ -13,7 +13,7 @@ from pyrnn.diagnostics.gradient_flow import GradientFlow, compare_cells, fresh_c
 from pyrnn.models import LanguageModelConfig
 from pyrnn.text import Tokenizer, read_text, train_tokenizer
 from pyrnn.train import load_run
-from pyrnn.train.run_folder import BUILT_IN, run_ids, text_path
+from pyrnn.train.run_folder import BUILT_IN, labels, run_ids, text_path
 
 
 def gradient_flows(
@@ -41,15 +41,12 @@ def gradient_flows(
         models = fresh_cells(LanguageModelConfig(len(tokenizer), num_layers=1))
         input, targets = _sequences(_first_ids(path, tokenizer), lags, sequences)
         return compare_cells(models, input, targets=targets, lags=range(lags))
-    names = [Path(run).name for run in runs]
     flows = {}
-    for run, name in zip(runs, names, strict=True):
+    for run, label in zip(runs, labels(runs), strict=True):
         loaded = load_run(run)
         ids = run_ids(run)[1] if text is None else _first_ids(text_path(text), loaded.tokenizer)
         input, targets = _sequences(ids, lags, sequences)
-        flows[str(run) if names.count(name) > 1 else name] = gradient_flow(
-            loaded.model, input, targets=targets, lags=range(lags)
-        )
+        flows[label] = gradient_flow(loaded.model, input, targets=targets, lags=range(lags))
     return flows
 
 

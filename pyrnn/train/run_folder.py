@@ -108,6 +108,12 @@ def run_ids(folder: str | Path) -> tuple[Tensor, Tensor]:
     return ids, open_tokens(folder / VALIDATION_TOKENS, V)
 
 
+def labels(runs: Sequence[str | Path]) -> list[str]:
+    """What to call each run beside others: its folder's name, or the path where two folders share one."""
+    names = [Path(run).name for run in runs]
+    return [str(run) if names.count(name) > 1 else name for run, name in zip(runs, names, strict=True)]
+
+
 def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows, one JSON object a line."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -86,11 +86,12 @@ def test_rows_of_a_busy_machine_are_not_published(tmp_path: Path) -> None:
     readme.write_text("<!-- bench:x -->\n<!-- /bench -->\n")
     rows = [*ROWS, row(T=99, others=0.4)]
     with pytest.raises(ValueError, match=r"1 of 5 rows .*gru float32 train 99 8 256 256"):
-        report.publish("x", rows, readme)
+        report.publish("x", rows, tmp_path / "x.md", readme)
     assert "1 of 5 rows were measured on a busy machine" in report.markdown(rows)
-    report.publish("x", ROWS, readme)
+    report.publish("x", ROWS, tmp_path / "results" / "x.md", readme)
     assert "busy" not in readme.read_text()
-    assert "4.00x" in readme.read_text()
+    assert "**4.00x** (2.00)" in readme.read_text()
+    assert "[results/x.md](results/x.md)" in readme.read_text()
 
 
 def test_projects_readme_has_the_block() -> None:
