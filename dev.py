@@ -37,7 +37,7 @@ PYTHON = Path(sys.executable) if CURRENT else VENV / "bin" / "python"
 
 CODE = {".py", ".pyi", ".h", ".cpp", ".cu", ".cuh"}
 TEXT = CODE | {".md", ".toml"}
-FOLDERS = ("pyrnn", "csrc", "tests", "examples")
+FOLDERS = ("pyrnn", "csrc", "tests", "examples", "docs")
 MAX_LINES = 400
 # Character classes keep this file from matching its own rules.
 FORBIDDEN = {

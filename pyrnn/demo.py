@@ -23,7 +23,7 @@ from pyrnn.train import LanguageModelJob, Run, reporter_for, train_language_mode
 
 PROMPT = "HAMLET:\n"
 QUICK_CHARACTERS = 30_000
-QUICK = {"epochs": 1, "window": 64, "warmup_steps": 10}
+QUICK = {"epochs": 1, "warmup_steps": 10}
 
 
 def speed_rows(run: Run, text: str, *, rounds: int) -> list[SpeedRow]:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import pyrnn
+from pyrnn.data import shakespeare
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(pyrnn.__path__, "pyrnn.") if module.name != "pyrnn._cpu"
 )
-README_BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -32,8 +33,15 @@ def test_public_layers_have_examples() -> None:
         assert any(test.examples for test in finder.find(layer)), layer
 
 
-def test_readme_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    assert README_BLOCKS
-    for block in README_BLOCKS:
-        exec(compile(block, "README.md", "exec"), {})
-    assert "1 swapped, 0 kept" in capsys.readouterr().out
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_of_pages(
+    page: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "book.txt").write_text(shakespeare()[:25_000])  # the file that pages speak of
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page, "exec"), {})
+    if page == "README.md":
+        assert "1 swapped, 0 kept" in capsys.readouterr().out

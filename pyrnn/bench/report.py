@@ -121,9 +121,11 @@ def summary(rows: Sequence[Row], details: str) -> str:
     columns = sorted({(row["cell"], row["mode"]) for row in rows}, key=_column_order)
     places = "; ".join(dict.fromkeys(machine(row) for row in rows))
     lines = [
-        ("Time of torch.nn / time of pyrnn in the same run: geometric mean over the shapes, in brackets the "
-        f"smallest.\nMeasured on {places}.\nEvery shape, with GF/s and share of the multiply-add peak: "
-        f"[{details}]({details}).\n"),
+        (
+            "Time of torch.nn / time of pyrnn in the same run: geometric mean over the shapes, in brackets "
+            f"the smallest.\nMeasured on {places}.\nEvery shape, with GF/s and share of the multiply-add peak: "
+            f"[{details}]({details}).\n"
+        ),
         _line(["", *(f"{cell.upper()} {MODE_NAMES[mode]}" for cell, mode in columns)]),
         _line(["---", *("---:" for _ in columns)]),
     ]
@@ -151,8 +153,10 @@ def _room(rows: Sequence[Row]) -> list[str]:
         return []
     return [
         "",
-        ("At B >= 32 and H >= 256 torch's own layers reach of the multiply-add peak: "
-        f"{', '.join(shares)}. No kernel can be faster there than the peak allows."),
+        (
+            "At B >= 32 and H >= 256 torch's own layers reach of the multiply-add peak: "
+            f"{', '.join(shares)}. No kernel can be faster there than the peak allows."
+        ),
     ]
 
 

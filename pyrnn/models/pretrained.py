@@ -96,9 +96,16 @@ def read_config(folder: Path, model_type: str) -> dict[str, Any]:
 
 
 def write_weights(folder: Path, model: nn.Module) -> None:
-    """Write model.safetensors; a tensor that two parameters share is kept once."""
+    """Write model.safetensors; a tensor that two parameters share is kept once.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full; the file before it stays.
+    """
     with replacing(folder / WEIGHTS) as path:
-        save_model(model, str(path))
+        try:
+            save_model(model, str(path))
+        except SafetensorError as error:
+            raise OSError(f"{folder / WEIGHTS} could not be written: {error}") from error
 
 
 def check_shapes(path: Path, expected: dict[str, list[int]]) -> None:

@@ -38,12 +38,12 @@ class TrainConfig:
         ValueError: a count below one, or a rate out of its range.
     """
 
-    epochs: int = 6
+    epochs: int = 5
     max_steps: int = 0
-    batch_size: int = 16
-    window: int = 128
+    batch_size: int = 32
+    window: int = 64
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 0.004
+    learning_rate: float = 0.008
     decay: Decay = "cosine"
     warmup_steps: int = 100
     betas: tuple[float, float] = (0.9, 0.99)
