@@ -123,7 +123,7 @@ def summary(rows: Sequence[Row], details: str) -> str:
     lines = [
         (
             "Time of torch.nn / time of pyrnn in the same run: geometric mean over the shapes, in brackets "
-            f"the smallest.\nMeasured on {places}.\nEvery shape, with GF/s and share of the multiply-add peak: "
+            f"the smallest.\nMeasured on {places}.\nEvery shape, with GF/s and share of the peak: "
             f"[{details}]({details}).\n"
         ),
         _line(["", *(f"{cell.upper()} {MODE_NAMES[mode]}" for cell, mode in columns)]),

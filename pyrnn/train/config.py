@@ -38,7 +38,7 @@ class TrainConfig:
         ValueError: a count below one, or a rate out of its range.
     """
 
-    epochs: int = 5
+    epochs: int = 6
     max_steps: int = 0
     batch_size: int = 32
     window: int = 64
