@@ -49,12 +49,13 @@ FORBIDDEN = {
 
 # Run in another folder and another environment, so nothing but the installed wheel can satisfy it.
 WHEEL_TRIAL = """
-import pathlib, sys, torch, pyrnn, pyrnn.nn
+import pathlib, subprocess, sys, torch, pyrnn, pyrnn.nn
 assert pathlib.Path(pyrnn.__file__).is_relative_to(sys.prefix), pyrnn.__file__
 ours, torchs = pyrnn.nn.GRU(5, 7), torch.nn.GRU(5, 7)
 ours.load_state_dict(torchs.state_dict())
 x = torch.randn(3, 2, 5)
 torch.testing.assert_close(ours(x)[0], torchs(x)[0])
+subprocess.run([pathlib.Path(sys.prefix) / "bin" / "pyrnn", "info"], check=True)
 print("wheel: pyrnn", pyrnn.__version__, "works from", pyrnn.__file__)
 """
 

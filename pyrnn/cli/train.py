@@ -14,6 +14,9 @@ from pyrnn.cli.settings import with_settings
 from pyrnn.models import LanguageModelConfig
 from pyrnn.train import LanguageModelJob, TextConfig, TrainConfig, joined_processes, read_job, reporter_for
 from pyrnn.train.run import train_language_model
+from pyrnn.train.run_folder import CONFIG
+
+_COMMAND = "pyrnn train language-model"
 
 app = typer.Typer(help="Train a model and keep it in a folder.", no_args_is_help=True)
 
@@ -63,7 +66,8 @@ def language_model(
                     job, run, resume=resume, device=place, reporter=reporter, processes=processes
                 )
         except KeyboardInterrupt:
-            _tell(f"stopped and saved; go on with: pyrnn train language-model {run} --resume")
+            saved = (run / CONFIG).exists()  # else the text was still being read
+            _tell(f"stopped and saved; go on with: {_COMMAND} {run} --resume" if saved else "stopped")
             raise typer.Exit(130) from None
     if processes.is_first:
         best = min(result.epochs, key=lambda row: row["validation_loss"])
