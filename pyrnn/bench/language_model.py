@@ -49,6 +49,13 @@ _WORD: dict[str, Any] = {
 #: The settings of each task beside the defaults.
 TASKS: dict[str, dict[str, Any]] = {
     "character": {},
+    "character-large": {
+        "hidden_size": 512,
+        "dropout": 0.5,
+        "input_dropout": 0.1,
+        "learning_rate": 0.005,
+        "epochs": 12,
+    },
     "word": _WORD,
     "word-without-dropout": {**_WORD, "dropout": 0.0, "input_dropout": 0.0},
 }
@@ -154,7 +161,7 @@ def measure(task: str, cell: str, options: argparse.Namespace) -> record.Row:
 def main(argv: list[str] | None = None) -> None:
     """Measure and print one JSON object a row; record them unless told otherwise."""
     parser = argparse.ArgumentParser(prog="bench language-model", description=__doc__)
-    parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=[*TASKS])
+    parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=["character", "word"])
     parser.add_argument("--cell", nargs="+", choices=CELLS, default=[*CELLS])
     parser.add_argument("--rounds", type=int, default=50, help="training steps of each side (default 50)")
     parser.add_argument(
