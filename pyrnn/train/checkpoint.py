@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pyrnn._configuration import from_mapping
 from pyrnn._files import replacing
+from pyrnn.train.config import TrainConfig
 from pyrnn.train.distributed import Processes
 from pyrnn.train.truncated_bptt import TruncatedBPTT
 
@@ -113,11 +114,11 @@ def restore(trainer: TruncatedBPTT, tensors: dict[str, Tensor], counters: Counte
             f"{path} was written by {counters.world} processes, this run has {processes.world}: "
             f"resume with --nproc-per-node {counters.world}"
         )
-    if not 0 <= counters.steps <= trainer.total_steps:
+    if not 0 < counters.steps <= trainer.total_steps:  # the first one is written after a step
         raise ValueError(f"{path} is at step {counters.steps} of a run of {trainer.total_steps}")
     try:
         _restore(trainer, tensors, processes)
-    except (KeyError, IndexError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} does not fit the model of its run: {error}") from error
     trainer.steps_done = counters.steps
 
@@ -137,18 +138,32 @@ def _restore(trainer: TruncatedBPTT, tensors: dict[str, Tensor], processes: Proc
         for index in range(len(parameters))
     }
     for index, values in list(optimizer["state"].items()):
+        if set(values) != set(_optimizer_tensors(trainer.config)):
+            raise RuntimeError(
+                f"the optimizer's state of parameter {index} holds {', '.join(values) or 'nothing'}"
+            )
+        if any(v.dim() and v.shape != parameters[index].shape for v in values.values()):
+            raise RuntimeError(f"the optimizer's state of parameter {index} has another shape")
         if not values:
             del optimizer["state"][index]
-        elif any(v.dim() and v.shape != parameters[index].shape for v in values.values()):
-            raise RuntimeError(f"the optimizer's state of parameter {index} has another shape")
     trainer.optimizer.load_state_dict(optimizer)
-    states = [tensors[name] for name in ("state/0", "state/1") if name in tensors]
+    sizes = trainer.model.config
+    shape = torch.empty(sizes.num_layers, trainer.batches.batch_size, sizes.hidden_size, device="meta")
+    names = ("state/0", "state/1") if sizes.cell == "lstm" else ("state/0",)
+    states = [_shaped(tensors, name, shape) for name in names]
     share = trainer.batches.batch_size // processes.world
     own = [s[:, processes.rank * share :][:, :share].to(trainer.device).contiguous() for s in states]
-    trainer.state = None if not own else own[0] if len(own) == 1 else (own[0], own[1])
+    trainer.state = own[0] if len(own) == 1 else (own[0], own[1])
     torch.set_rng_state(tensors[f"random/{processes.rank}"])
     if trainer.device.type == "cuda":
         torch.cuda.set_rng_state(tensors[f"random_cuda/{processes.rank}"], trainer.device)
+
+
+def _optimizer_tensors(config: TrainConfig) -> tuple[str, ...]:
+    """What the optimizer keeps of each parameter."""
+    if config.optimizer == "adamw":
+        return ("step", "exp_avg", "exp_avg_sq")
+    return ("momentum_buffer",) if config.momentum else ()
 
 
 def _shaped(tensors: dict[str, Tensor], name: str, like: Tensor) -> Tensor:

@@ -188,7 +188,21 @@ def test_a_run_killed_while_it_prepared_its_text_can_be_started_again(tmp_path: 
     assert train_language_model(_job(tmp_path, max_steps=3), folder).epochs
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "another model", "not numbers", "beyond the end"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        "empty",
+        "another model",
+        "another optimizer",
+        "part of the optimizer",
+        "no state",
+        "another batch",
+        "no random state",
+        "not a random state",
+        "beyond the end",
+    ],
+)
 def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
     job = _job(tmp_path, max_steps=8)
     with pytest.raises(Killed):
@@ -204,9 +218,18 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
 
         if damage == "another model":
             tensors["model/projection.weight"] = torch.zeros(3, 3)
-        elif damage == "not numbers":
-            del tensors["optimizer/0/exp_avg"]
+        elif damage == "another optimizer":
             tensors["optimizer/0/exp_avg"] = torch.zeros(2)
+        elif damage == "part of the optimizer":
+            del tensors["optimizer/0/exp_avg"]
+        elif damage == "no state":
+            del tensors["state/1"]
+        elif damage == "another batch":
+            tensors["state/0"] = tensors["state/0"][:, :1].contiguous()
+        elif damage == "no random state":
+            del tensors["random/0"]
+        elif damage == "not a random state":
+            tensors["random/0"] = torch.zeros(3)
         else:
             counters.steps = 10_000
         write_checkpoint(path, tensors, counters)
