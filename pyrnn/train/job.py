@@ -29,7 +29,7 @@ class TextConfig:
         validation_fraction: how much of `text` that is.
         level: symbols are "character", "word" or "subword".
         max_vocabulary: keep the most frequent symbols only, the others become <unk>; subword: how many to
-            learn, 4,096 if None.
+            learn, 8192 if None.
         min_count: symbols that occur less often become <unk>.
 
     Raises:
