@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrnn.text._words import EOS, cut_safely, last_match
 from pyrnn.text.tokenizer import Tokenizer, check_keys
+from pyrnn.text.vocabulary import refuse_uniform
 
 _DEFAULT_SIZE = 8192
 
@@ -106,13 +107,7 @@ class SubwordTokenizer(Tokenizer):
         learner.pre_tokenizer = _splitter()
         seen: set[str] = set()
         learner.train_from_iterator(_lines(chunks(), seen), trainer)
-        if not seen:
-            raise ValueError("the text is empty: there is nothing to learn subwords from")
-        if len(seen) == 1:
-            raise ValueError(
-                f"the text has only one distinct character, {seen.pop()!r}: there is nothing to predict; "
-                "give a text with at least two"
-            )
+        refuse_uniform(seen, "character")
         return cls(tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"])
 
     def __len__(self) -> int:

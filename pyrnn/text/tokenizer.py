@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrnn._files import read_json, write_text
 from pyrnn.text._words import EOS, UNK, cut_safely, last_word_cut, spaced, words
-from pyrnn.text.vocabulary import Vocabulary
+from pyrnn.text.vocabulary import Vocabulary, refuse_uniform
 
 Level = Literal["character", "word", "subword"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -287,7 +287,7 @@ def train_tokenizer(
         for piece in cut_safely(chunks(), last_word_cut):
             counts.update(words(piece))
         unk, eos = UNK, EOS
-    _check_counts(counts, level)
+    refuse_uniform(counts, level)
     specials = [special for special in (unk, eos) if special is not None]
     if max_size is not None and max_size < min(2 + len(specials), len(counts.keys() | specials)):
         raise ValueError(
@@ -299,16 +299,6 @@ def train_tokenizer(
     if len(vocabulary) == len(specials):
         raise ValueError(f"no symbol occurs {min_count} times: give a longer text, or a smaller min_count")
     return VocabularyTokenizer(level, vocabulary)
-
-
-def _check_counts(counts: Counter[str], level: Level) -> None:
-    if not counts:
-        raise ValueError(f"the text is empty: there are no {level}s to build a vocabulary from")
-    if len(counts) == 1:
-        raise ValueError(
-            f"the text has only one distinct {level}, {next(iter(counts))!r}: there is nothing to predict; "
-            "give a text with at least two"
-        )
 
 
 def check_keys(values: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import index
 
 import numpy as np
@@ -143,13 +143,7 @@ class Vocabulary:
             7
         """
         characters = sorted(set(text))
-        if not characters:
-            raise ValueError("the text is empty: there are no characters to build a vocabulary from")
-        if len(characters) == 1:
-            raise ValueError(
-                f"the text has only one distinct character, {characters[0]!r}: there is nothing to predict; "
-                "give a text with at least two"
-            )
+        refuse_uniform(characters, "character")
         return cls(characters)
 
     def __len__(self) -> int:
@@ -217,3 +211,14 @@ class Vocabulary:
             raise ValueError(f"ids must lie in [0, {len(self)}), got {int(ids.min())} to {int(ids.max())}")
         rows = torch.zeros(*ids.shape, len(self), dtype=dtype, device=ids.device)
         return rows.scatter_(-1, ids.long().unsqueeze(-1), 1)
+
+
+def refuse_uniform(symbols: Collection[str], kind: str) -> None:
+    """Refuse a text whose distinct `symbols` are fewer than two: it leaves nothing to predict."""
+    if not symbols:
+        raise ValueError(f"the text is empty: there are no {kind}s to build a vocabulary from")
+    if len(symbols) == 1:
+        raise ValueError(
+            f"the text has only one distinct {kind}, {next(iter(symbols))!r}: there is nothing to predict; "
+            "give a text with at least two"
+        )
