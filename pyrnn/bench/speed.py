@@ -6,10 +6,9 @@ much.
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,11 +24,10 @@ BACKENDS: tuple[Backend, ...] = ("pyrnn", "torch")
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """Median symbols a second of both backends for one piece of work, and the loss where it trains."""
+    """Median symbols a second of both backends for one piece of work."""
 
     work: str
     symbols_per_second: dict[str, float]
-    loss: dict[str, float] | None = None
 
     @property
     def ratio(self) -> float:
@@ -56,24 +54,15 @@ def compare_layers(config: LanguageModelConfig, *, steps: int, batch: int, round
 def compare_training(
     config: LanguageModelConfig, train: TrainConfig, ids: Tensor, *, rounds: int
 ) -> SpeedRow:
-    """Whole training steps on the text `ids` [N], both models from the same weights on the same windows.
-
-    The losses are means over the last quarter of the rounds; dropout masks differ between the backends.
-    """
+    """Whole training steps on the text `ids` [N], both models from the same weights on the same windows."""
     batches = StreamBatches(ids, batch_size=train.batch_size, window=train.window)
     theirs, ours = LanguageModel(config, backend="torch"), LanguageModel(config)
-    ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+    ours.load_state_dict(theirs.state_dict())
     trainers = {"pyrnn": TruncatedBPTT(ours, batches, train), "torch": TruncatedBPTT(theirs, batches, train)}
-    losses: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
-
-    def step_of(backend: str) -> Callable[[], None]:
-        return lambda: losses[backend].append(trainers[backend].step().loss)
-
-    seconds = _alternate({backend: step_of(backend) for backend in BACKENDS}, rounds)
+    seconds = _alternate({backend: trainers[backend].step for backend in BACKENDS}, rounds)
     window = train.batch_size * train.window
-    last = {backend: statistics.fmean(losses[backend][-max(rounds // 4, 1) :]) for backend in BACKENDS}
     speeds = {backend: window / statistics.median(seconds[backend]) for backend in BACKENDS}
-    return SpeedRow("whole training step", speeds, last)
+    return SpeedRow("whole training step", speeds)
 
 
 def _layers(config: LanguageModelConfig, backend: Backend) -> nn.Module:
@@ -90,7 +79,7 @@ def _forward_backward(layer: nn.Module, input: Tensor, gradient: Tensor) -> Call
 
 
 def _alternate(
-    work: dict[str, Callable[[], None]], rounds: int, *, warm_up: int = 2
+    work: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: int = 2
 ) -> dict[str, list[float]]:
     """Seconds of each call of `rounds` alternations, the warm-up left out."""
     seconds: dict[str, list[float]] = {backend: [] for backend in work}
