@@ -67,9 +67,8 @@ def _show(job: LanguageModelJob, folder: Path, text: str, options: argparse.Name
     console.print(f"Training on {len(text):,} characters: {describe_machine()}")
     with reporter_for(sys.stdout) as reporter:
         run = train_language_model(job, folder, reporter=reporter)
-    seconds = sum(row["seconds"] for row in run.epochs)
-    loss = min(row["validation_loss"] for row in run.epochs)
-    console.print(f"\nvalidation loss {loss:.4f} nats a character after {seconds:.0f} s of training")
+    loss = run.best.validation_loss
+    console.print(f"\nvalidation loss {loss:.4f} nats a character after {run.seconds:.0f} s of training")
     config = SamplingConfig(temperature=0.8, max_symbols=500)
     (passage,) = generate_text(run.model, run.tokenizer, [PROMPT], config, seed=options.seed)
     console.print(f"\n{PROMPT}{passage}\n", markup=False)

@@ -18,7 +18,7 @@ def test_the_command_trains_samples_compares_and_saves(
     assert "whole training step" in printed
     run = load_run(tmp_path / "run")
     assert run.model.config.cell == cell
-    assert f"validation loss {run.epochs[-1]['validation_loss']:.4f}" in printed
+    assert f"validation loss {run.best.validation_loss:.4f}" in printed
 
 
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,13 +52,9 @@ def _of_run(run: Run) -> dict[str, str]:
         "epochs": f"{len(epochs)} of {train.epochs}",
     }
     if epochs:
-        best = min(epochs, key=lambda row: row["validation_loss"])
-        facts["best"] = (
-            f"validation loss {best['validation_loss']:.4f} nats a symbol in epoch {best['epoch']}"
-        )
-        facts["speed"] = (
-            f"{sum(e['symbols'] for e in epochs) / sum(e['seconds'] for e in epochs):,.0f} symbols/s"
-        )
+        best, symbols = run.best, sum(epoch.symbols for epoch in epochs)
+        facts["best"] = f"validation loss {best.validation_loss:.4f} nats a symbol in epoch {best.epoch}"
+        facts["speed"] = f"{symbols / run.seconds:,.0f} symbols/s"
     return facts
 
 

@@ -70,10 +70,9 @@ def language_model(
             _tell(f"stopped and saved; go on with: {_COMMAND} {run} --resume" if saved else "stopped")
             raise typer.Exit(130) from None
     if processes.is_first:
-        best = min(result.epochs, key=lambda row: row["validation_loss"])
-        loss, seconds = best["validation_loss"], sum(row["seconds"] for row in result.epochs)
-        _tell(f"{run}: lowest validation loss {loss:.4f} nats a symbol, in epoch {best['epoch']}")
-        _tell(f"{seconds:.0f} s of training; next: pyrnn generate {run} --prompt ...")
+        loss, epoch = result.best.validation_loss, result.best.epoch
+        _tell(f"{run}: lowest validation loss {loss:.4f} nats a symbol, in epoch {epoch}")
+        _tell(f"{result.seconds:.0f} s of training; next: pyrnn generate {run} --prompt ...")
 
 
 def _tell(line: str) -> None:

@@ -4,10 +4,10 @@ from pyrnn.train.config import TrainConfig
 from pyrnn.train.distributed import Processes, joined_processes
 from pyrnn.train.evaluation import Evaluation, evaluate, evaluate_file
 from pyrnn.train.job import LanguageModelJob, TextConfig
-from pyrnn.train.language_model import EpochMetrics, fit
+from pyrnn.train.language_model import fit
 from pyrnn.train.progress import JsonLinesReporter, Reporter, TerminalReporter, reporter_for
 from pyrnn.train.run import train_language_model
-from pyrnn.train.run_folder import Run, load_run, read_job, read_metrics
+from pyrnn.train.run_folder import EpochMetrics, Run, load_run, read_job, read_metrics
 from pyrnn.train.schedule import Schedule
 from pyrnn.train.truncated_bptt import StepResult, TruncatedBPTT
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,25 +20,16 @@ from pyrnn.train.distributed import Processes
 from pyrnn.train.evaluation import evaluate, validation_batches
 from pyrnn.train.interruption import Interruption
 from pyrnn.train.progress import Reporter
-from pyrnn.train.run_folder import CHECKPOINT, METRICS, Row, read_metrics, write_metrics
+from pyrnn.train.run_folder import (
+    CHECKPOINT,
+    METRICS,
+    EpochMetrics,
+    Row,
+    epochs_of,
+    read_metrics,
+    write_metrics,
+)
 from pyrnn.train.truncated_bptt import StepResult, TruncatedBPTT
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch cost and reached; losses in nats a symbol, seconds of training alone."""
-
-    epoch: int
-    step: int
-    train_loss: float
-    validation_loss: float
-    symbols: int
-    seconds: float
-
-    @property
-    def symbols_per_second(self) -> float:
-        """Training speed, validation left out."""
-        return self.symbols / self.seconds
 
 
 def fit(
@@ -110,14 +101,27 @@ class _Loop:
 
     @property
     def history(self) -> list[EpochMetrics]:
-        return [EpochMetrics(**row) for row in self.rows if "epoch" in row]
+        return epochs_of(self.rows)
 
     def resume(self, folder: Path) -> None:
         tensors, counters = read_checkpoint(folder / CHECKPOINT)
         restore(self.trainer, tensors, counters, path=folder / CHECKPOINT)
+        self._warn_of_differences(counters)
         self.counters = counters
         # A process killed between its two files has written rows that the checkpoint does not know.
         self.rows = [row for row in read_metrics(folder / METRICS) if row["step"] <= counters.steps]
+
+    def _warn_of_differences(self, saved: Counters) -> None:
+        """Say what may change the last bits of a resumed run, and note what it goes on with."""
+        for what in ("threads", "torch"):
+            before, now = getattr(saved, what), getattr(self.counters, what)
+            if before != now:
+                warnings.warn(
+                    f"the checkpoint was written with {what} {before}, this process has {now}: the run goes "
+                    "on, but its last bits may differ from those of a run that was not stopped",
+                    stacklevel=2,
+                )
+                setattr(saved, what, now)
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         """Train to the end, or until `interrupted` says so after a step."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from pyrnn.train.language_model import EpochMetrics
+    from pyrnn.train.run_folder import EpochMetrics
     from pyrnn.train.truncated_bptt import StepResult, TruncatedBPTT
 
 

@@ -61,7 +61,7 @@ def train_language_model(
         >>> job = LanguageModelJob().updated({"max_steps": 2, "hidden_size": 8, "validation_streams": 64})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     run = train_language_model(job, folder)
-        >>> [row["step"] for row in run.epochs]
+        >>> [epoch.step for epoch in run.epochs]
         [2]
     """
     folder, processes = Path(folder), processes or Processes()

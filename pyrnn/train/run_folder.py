@@ -20,6 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyrnn._configuration import from_mapping
 from pyrnn._files import write_text
 from pyrnn.data import shakespeare_path
 from pyrnn.models import LanguageModel
@@ -39,6 +40,23 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch cost and reached; losses in nats a symbol, seconds of training alone."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    validation_loss: float
+    symbols: int
+    seconds: float
+
+    @property
+    def symbols_per_second(self) -> float:
+        """Training speed, validation left out."""
+        return self.symbols / self.seconds
+
+
+@dataclass(frozen=True)
 class Run:
     """A trained model with all that is needed to use it and to judge it."""
 
@@ -48,9 +66,24 @@ class Run:
     metrics: list[Row]
 
     @property
-    def epochs(self) -> list[Row]:
-        """The rows that an epoch ended with."""
-        return [row for row in self.metrics if "epoch" in row]
+    def epochs(self) -> list[EpochMetrics]:
+        """What each epoch reached."""
+        return epochs_of(self.metrics)
+
+    @property
+    def best(self) -> EpochMetrics:
+        """The epoch of the lowest validation loss; there must be one."""
+        return min(self.epochs, key=lambda epoch: epoch.validation_loss)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, validation left out."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+
+def epochs_of(rows: Sequence[Row]) -> list[EpochMetrics]:
+    """The rows that an epoch ended with."""
+    return [EpochMetrics(**row) for row in rows if "epoch" in row]
 
 
 def text_path(text: str | Path) -> Path:
@@ -135,5 +168,7 @@ def read_metrics(path: Path) -> list[Row]:
             raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise ValueError(f"{path}, line {number} is not a row of metrics: {line[:80]!r}")
+        if "epoch" in row:
+            from_mapping(EpochMetrics, row, where=f"{path}, line {number}")
         rows.append(row)
     return rows

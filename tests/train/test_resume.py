@@ -108,7 +108,7 @@ def test_a_finished_run_is_only_read(tmp_path: Path) -> None:
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     run = train_language_model(_job(tmp_path, patience=2, epochs=40, learning_rate=1.0), tmp_path / "run")
-    losses = [row["validation_loss"] for row in run.epochs]
+    losses = [epoch.validation_loss for epoch in run.epochs]
     best = losses.index(min(losses))
     assert len(losses) == best + 3 < 40
     assert load_run(tmp_path / "run").epochs == run.epochs
@@ -235,6 +235,18 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
         write_checkpoint(path, tensors, counters)
     with pytest.raises(ValueError, match=str(path)):
         train_language_model(None, tmp_path / "run", resume=True)
+
+
+def test_other_threads_are_told(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train_language_model(_job(tmp_path, max_steps=8), tmp_path / "run", reporter=KillAt(6))
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.warns(UserWarning, match=f"written with threads {before}, this process has {before + 1}"):
+            train_language_model(None, tmp_path / "run", resume=True)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_diverging_run_stops_with_words_and_keeps_its_checkpoint(tmp_path: Path) -> None:

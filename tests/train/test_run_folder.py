@@ -81,7 +81,14 @@ def test_a_truncated_file_is_refused(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "model.safetensors", "metrics.jsonl"])
 def test_rubbish_is_refused(name: str, folder: Path) -> None:
-    for content in (b"", os.urandom(500), b"[" * 100_000, b"null", b'{"a": 1}\n'):
+    for content in (
+        b"",
+        os.urandom(500),
+        b"[" * 100_000,
+        b"null",
+        b'{"a": 1}\n',
+        b'{"step": 1, "epoch": "x"}\n',
+    ):
         (folder / name).write_bytes(content)
         if not (name == "metrics.jsonl" and not content):  # no rows yet are no damage
             with pytest.raises(ValueError, match=name):
