@@ -130,19 +130,20 @@ struct BackwardLayout {
   // Weights [kGates * H, n], rows reordered to the gradients' slots, as right operands of d_gates.
   void pack_weights(const Problem& p, int d, int threads, int thread) {
     const Direction& w = p.direction[d];
-    auto pack = [&](Element* panels, int64_t count, const void* weight, const int* gates, int64_t n) {
+    auto pack = [&](Element* panels, int64_t count, const void* weight, int (*gate)(int), int64_t n) {
       Range mine = share(count, threads, thread);
       for (int64_t i = mine.begin; i < mine.end; i++)
         pack_from_rows<Op, kVectors, S>(
             panels + i * elements<Op>(gate_K) * kColumns, gate_K, n - i * kColumns,
             [&](int64_t k) -> const S* {
               int64_t unit = k % unit_stride;
-              return unit < p.H ? (const S*)weight + (gates[k / unit_stride] * p.H + unit) * n + i * kColumns
-                                : nullptr;
+              return unit < p.H
+                         ? (const S*)weight + (gate(int(k / unit_stride)) * p.H + unit) * n + i * kColumns
+                         : nullptr;
             });
     };
-    pack(product[d].hh, h_panels, w.w_hh, Cell::kHiddenGradGate, p.P);
-    if (p.d_x.data) pack(product[d].ih, x_panels, w.w_ih, Cell::kInputGradGate, p.I);
+    pack(product[d].hh, h_panels, w.w_hh, Cell::hidden_grad_gate, p.P);
+    if (p.d_x.data) pack(product[d].ih, x_panels, w.w_ih, Cell::input_grad_gate, p.I);
     Range mine = share(projected ? unit_panels : 0, threads, thread);
     for (int64_t i = mine.begin; i < mine.end; i++)
       pack_from_rows<Op, kVectors, S>(product[d].hr + i * elements<Op>(p.P) * kColumns, p.P,

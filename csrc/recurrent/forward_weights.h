@@ -41,8 +41,8 @@ struct ForwardWeights {
     }
     A* row = bias + panel * kColumns;
     for (int i = 0; i < kColumns; i++) row[i] = 0;
-    add_bias(p, row, (const S*)w.b_ih, Cell::kInputGate, Cell::kInputSlot, panel);
-    add_bias(p, row, (const S*)w.b_hh, Cell::kHiddenGate, Cell::kHiddenSlot, panel);
+    add_bias(p, row, (const S*)w.b_ih, Cell::input_gate, Cell::kInputSlot, panel);
+    add_bias(p, row, (const S*)w.b_hh, Cell::hidden_gate, Cell::kHiddenSlot, panel);
   }
 
   // c [rows][kGates * kUnits] = init + x W_ih^T of one panel; x [rows][I] with row stride x_row, init_row 0
@@ -64,17 +64,17 @@ struct ForwardWeights {
 
  private:
   // Where the weights of a panel's column lie, contiguous in k; null for padding.
-  static auto column(const Problem& p, const void* weight, const int* gates, int64_t K, int64_t panel) {
+  static auto column(const Problem& p, const void* weight, int (*gate)(int), int64_t K, int64_t panel) {
     return [=, H = p.H](int c) -> const S* {
       const int64_t unit = panel * kUnits + c % kUnits;
-      return unit < H ? (const S*)weight + (gates[c / kUnits] * H + unit) * K : nullptr;
+      return unit < H ? (const S*)weight + (gate(c / kUnits) * H + unit) * K : nullptr;
     };
   }
   static auto input_column(const Problem& p, const Direction& w, int64_t panel) {
-    return column(p, w.w_ih, Cell::kInputGate, p.I, panel);
+    return column(p, w.w_ih, Cell::input_gate, p.I, panel);
   }
   static auto hidden_column(const Problem& p, const Direction& w, int64_t panel) {
-    return column(p, w.w_hh, Cell::kHiddenGate, p.P, panel);
+    return column(p, w.w_hh, Cell::hidden_gate, p.P, panel);
   }
 
   template <class Column>
@@ -102,11 +102,11 @@ struct ForwardWeights {
       }
   }
 
-  static void add_bias(const Problem& p, A* row, const S* bias, const int* gates, int slot, int64_t panel) {
+  static void add_bias(const Problem& p, A* row, const S* bias, int (*gate)(int), int slot, int64_t panel) {
     if (!bias) return;
     for (int g = 0; g < Cell::kGates; g++)
       for (int u = 0; u < kUnits && panel * kUnits + u < p.H; u++)
-        row[(slot + g) * kUnits + u] += load_n<A>(bias + gates[g] * p.H + panel * kUnits + u, 1)[0];
+        row[(slot + g) * kUnits + u] += load_n<A>(bias + gate(g) * p.H + panel * kUnits + u, 1)[0];
   }
 };
 

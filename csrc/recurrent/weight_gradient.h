@@ -73,12 +73,12 @@ struct Gradients {
         A* sums = k.d_bias + slot * m.unit_stride + unit;
         pack_left(c.d_gates + slot * m.unit_stride + unit, m.gate_stride, rows, count, sums);
         if (has_input) {
-          int64_t row = Cell::kInputGradGate[in] * p.H + unit;
+          int64_t row = Cell::input_grad_gate(in) * p.H + unit;
           multiply(c.x_panels, rows, row, count, p.I, k.d_w_ih, (S*)w.d_w_ih, first, last);
           if (last && w.d_b_ih) write(sums, (S*)w.d_b_ih + row, count);
         }
         if (has_hidden) {
-          int64_t row = Cell::kHiddenGradGate[hidden] * p.H + unit;
+          int64_t row = Cell::hidden_grad_gate(hidden) * p.H + unit;
           multiply(c.h_panels, rows, row, count, p.P, k.d_w_hh, (S*)w.d_w_hh, first, last);
           if (last && w.d_b_hh) write(sums, (S*)w.d_b_hh + row, count);
         }

@@ -6,8 +6,8 @@
 //   and what
 //                               `backward` needs after it
 //   kInputSlot, kHiddenSlot     first of the kGates neighbouring slots that W_ih x, and W_hh h, add to
-//   kInputGate, kHiddenGate     torch's gate in each of these slots
-//   k...GradSlot, k...GradGate  the same for the gradients of the slots
+//   input_gate, hidden_gate     torch's gate in each of these slots
+//   k...GradSlot, ..._grad_gate  the same for the gradients of the slots
 //   kSaved                      values per unit and step that training keeps (the slots, then c)
 //   kCarry                      the state beside the products' input, kept in the accumulation type
 //   kRecall                     the state that `backward` looks up again

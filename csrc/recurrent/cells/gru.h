@@ -14,9 +14,11 @@ struct GruCell {
   // 3, so that each adds to three neighbours. Gradients: 0 n (hidden part), 1 r, 2 z, 3 n (input part).
   static constexpr int kSlots = 4;
   static constexpr int kInputSlot = 0, kHiddenSlot = 1;
-  static constexpr int kInputGate[3] = {2, 0, 1}, kHiddenGate[3] = {0, 1, 2};
+  static constexpr PYRNN_HOST_DEVICE int input_gate(int i) { return (i + 2) % 3; }
+  static constexpr PYRNN_HOST_DEVICE int hidden_gate(int i) { return i; }
   static constexpr int kInputGradSlot = 1, kHiddenGradSlot = 0;
-  static constexpr int kInputGradGate[3] = {0, 1, 2}, kHiddenGradGate[3] = {2, 0, 1};
+  static constexpr PYRNN_HOST_DEVICE int input_grad_gate(int i) { return i; }
+  static constexpr PYRNN_HOST_DEVICE int hidden_grad_gate(int i) { return (i + 2) % 3; }
   static constexpr int kSaved = 4;
   static constexpr Carry kCarry = Carry::hidden;
   static constexpr Recall kRecall = Recall::previous_hidden;

@@ -14,9 +14,11 @@ struct LstmCell {
   static constexpr int kGates = 4;
   static constexpr int kSlots = 4;
   static constexpr int kInputSlot = 0, kHiddenSlot = 0;
-  static constexpr int kInputGate[4] = {0, 1, 2, 3}, kHiddenGate[4] = {0, 1, 2, 3};
+  static constexpr PYRNN_HOST_DEVICE int input_gate(int i) { return i; }
+  static constexpr PYRNN_HOST_DEVICE int hidden_gate(int i) { return i; }
   static constexpr int kInputGradSlot = 0, kHiddenGradSlot = 0;
-  static constexpr int kInputGradGate[4] = {0, 1, 2, 3}, kHiddenGradGate[4] = {0, 1, 2, 3};
+  static constexpr PYRNN_HOST_DEVICE int input_grad_gate(int i) { return i; }
+  static constexpr PYRNN_HOST_DEVICE int hidden_grad_gate(int i) { return i; }
   static constexpr int kSaved = 5;  // the slots and c
   static constexpr Carry kCarry = Carry::cell;
   static constexpr Recall kRecall = Recall::cell;

@@ -10,9 +10,11 @@ struct RnnCell {
   static constexpr int kGates = 1;
   static constexpr int kSlots = 1;
   static constexpr int kInputSlot = 0, kHiddenSlot = 0;
-  static constexpr int kInputGate[1] = {0}, kHiddenGate[1] = {0};
+  static constexpr PYRNN_HOST_DEVICE int input_gate(int i) { return i; }
+  static constexpr PYRNN_HOST_DEVICE int hidden_gate(int i) { return i; }
   static constexpr int kInputGradSlot = 0, kHiddenGradSlot = 0;
-  static constexpr int kInputGradGate[1] = {0}, kHiddenGradGate[1] = {0};
+  static constexpr PYRNN_HOST_DEVICE int input_grad_gate(int i) { return i; }
+  static constexpr PYRNN_HOST_DEVICE int hidden_grad_gate(int i) { return i; }
   static constexpr int kSaved = 0;  // the output says it all
   static constexpr Carry kCarry = Carry::none;
   static constexpr Recall kRecall = Recall::current_hidden;

@@ -1,0 +1,98 @@
+// What a block of the walk is: its place in the batch and the units, its steps, the tokens it meets.
+#pragma once
+#include "../cells/gru.h"
+#include "../cells/lstm.h"
+#include "../cells/rnn.h"
+#include "product.h"
+
+namespace pyrnn {
+
+enum class Pass { forward, backward };
+
+__device__ __forceinline__ int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Lengths on the device are not checked beforehand: that would wait for the device. What lies outside is
+// clamped.
+__device__ __forceinline__ int64_t length_of(const Walk& w, int64_t b) {
+  if (!w.lengths) return w.T;
+  const int64_t length = w.lengths[b];
+  return length < 0 ? 0 : smaller_of(length, w.T);
+}
+
+// Number of token (t, b) in time-first order, that of every buffer which only the engine sees.
+__device__ __forceinline__ int64_t token_of(const Walk& w, int64_t t, int64_t b) {
+  return w.step_offset ? w.step_offset[t] + b : t * w.B + b;
+}
+
+// Row of token (t, b) in a caller's tensor; null where there is none.
+template <class S>
+__device__ __forceinline__ S* row_of(const Walk& w, const Sequence& sequence, int64_t t, int64_t b) {
+  if (!sequence.data) return nullptr;
+  return (S*)sequence.data +
+         (w.step_offset ? (w.step_offset[t] + b) * sequence.b : t * sequence.t + b * sequence.b);
+}
+
+__device__ __forceinline__ int64_t padded_units(int64_t H) { return (H + 15) / 16 * 16; }
+
+template <class Cell, Pass kPass>
+constexpr int kRowsOfUnit = kPass == Pass::forward ? Cell::kGates : 1;
+
+template <class Cell, class S, Pass kPass>
+struct BlockTypes {
+  using A = typename Accumulate<S>::type;
+  static constexpr int M = kRowsOfUnit<Cell, kPass>;
+  static constexpr int kTerms =
+      kPass == Pass::forward ? 1 : Cell::kGates;  // numbers a unit puts into the exchange
+  using Product = typename ProductOf<S, M>::type;
+  using Element = typename Product::Element;
+};
+
+// Where a block and one of its threads stand. Thread i has unit i % kUnits of the batch rows i / kUnits + j
+// * 16.
+template <class Cell, class S, Pass kPass>
+struct Place : BlockTypes<Cell, S, kPass> {
+  using Types = BlockTypes<Cell, S, kPass>;
+  using typename Types::A;
+  using typename Types::Element;
+  using typename Types::Product;
+
+  const Walk& w;
+  const WalkDirection& direction;
+  const int64_t d, slice, unit_block, unit;
+  const int64_t K;
+  const bool in_time_order;
+
+  __device__ explicit Place(const Walk& walk)
+      : w(walk),
+        direction(walk.direction[blockIdx.z]),
+        d(blockIdx.z),
+        slice(blockIdx.y),
+        unit_block(blockIdx.x),
+        unit(blockIdx.x * kUnits + threadIdx.x % kUnits),
+        K(walk.k_slot * Types::kTerms),
+        in_time_order((blockIdx.z == 0) == (kPass == Pass::forward)) {}
+
+  __device__ int64_t time_of(int64_t s) const { return in_time_order ? s : w.T - 1 - s; }
+  // Whether the walk meets this sequence first at t.
+  __device__ bool enters(int64_t t, int64_t length) const { return t == (in_time_order ? 0 : length - 1); }
+  __device__ bool leaves(int64_t t, int64_t length) const { return t == (in_time_order ? length - 1 : 0); }
+
+  __device__ const Element* packed_weights() const {
+    return (const Element*)w.weights + (d * w.unit_blocks + unit_block) * K * Types::M * kUnits;
+  }
+  __device__ Element* exchange(int64_t s) const {
+    return (Element*)w.exchange + ((d * w.slices + slice) * 2 + s % 2) * K * w.rows;
+  }
+  __device__ Element& exchanged(Element* buffer, int term, int64_t row) const {
+    return buffer[Product::exchange_index(term * w.k_slot + unit, row, w.rows)];
+  }
+  __device__ A& carry(int64_t row) const {
+    return ((A*)w.carry)[(((d * w.unit_blocks + unit_block) * w.slices + slice) * w.rows + row) * kUnits +
+                         unit % kUnits];
+  }
+  __device__ A* saved_at(int64_t token) const {
+    return (A*)direction.saved + (token - direction.saved_row0) * Cell::kSaved * padded_units(w.H) + unit;
+  }
+};
+
+}  // namespace pyrnn

@@ -1,0 +1,105 @@
+#include "engine.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace pyrnn {
+namespace {
+
+void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string("pyrnn: ") + what + ": " + cudaGetErrorString(error));
+}
+
+void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
+}
+
+void check_pointers(const WalkSizes& n, bool backward, const Walk& w, const WalkCall& call) {
+  require(call.scratch, "no scratch memory");
+  require(!w.step_offset || w.lengths, "packed rows need lengths");
+  require(w.y.data || (backward && n.cell == kLstm), "output without storage");
+  for (int64_t d = 0; d < n.D; d++) {
+    const WalkDirection& direction = w.direction[d];
+    require(direction.w_hh, "weights without storage");
+    require(direction.s0 >= 0 && direction.s0 <= direction.s1 && direction.s1 <= n.T,
+            "span outside the walk");
+    if (backward) {
+      require(direction.d_gates, "gradients of the gates without storage");
+      require(direction.saved || n.cell == kRnnTanh || n.cell == kRnnRelu,
+              "nothing was saved for the backward pass");
+    } else {
+      require(direction.gx && direction.last_h, "input products or final state without storage");
+      require(direction.last_c || n.cell != kLstm, "final cell state without storage");
+    }
+  }
+}
+
+unsigned blocks_for(int64_t threads, const Device& device) {
+  const int64_t wanted = (threads + kBlockThreads - 1) / kBlockThreads;
+  return unsigned(std::max<int64_t>(1, std::min<int64_t>(wanted, 8 * device.sms)));
+}
+
+}  // namespace
+
+std::string why_unavailable() {
+  int devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  if (error != cudaSuccess) return std::string("CUDA cannot start: ") + cudaGetErrorString(error);
+  return devices ? "" : "there is no CUDA device";
+}
+
+void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
+  check_pointers(n, backward, w, call);
+  const Device device = device_properties(call.device);
+  const WalkPlan plan = plan_walk(n, backward, device, call.engine);
+  char* scratch = static_cast<char*>(call.scratch);
+  w.unit_blocks = plan.unit_blocks, w.slices = plan.slices, w.rows = plan.rows, w.k_slot = plan.k_slot;
+  w.resident = plan.resident;
+  w.weights = scratch;
+  w.exchange = scratch + plan.exchange_at;
+  w.carry = scratch + plan.carry_at;
+  w.arrivals = reinterpret_cast<unsigned*>(scratch + plan.arrivals_at);
+
+  if (call.begin) {
+    const int64_t numbers =
+        plan.unit_blocks * kUnits * plan.k_slot * plan.kernels->gates * plan.kernels->terms;
+    const dim3 grid(blocks_for(std::max(numbers, n.B * n.H), device), 1, unsigned(n.D));
+    check(plan.kernels->prepare(w, {grid, dim3(kBlockThreads), 0, false, 0}, call.stream),
+          "preparing the walk");
+  }
+  LaunchShape shape{dim3(unsigned(plan.unit_blocks), unsigned(plan.slices), unsigned(n.D)),
+                    dim3(kBlockThreads), plan.shared, plan.engine == kPersistent, 0};
+  int64_t end[2] = {0, 0}, begin = n.T;
+  for (int64_t d = 0; d < n.D; d++) {
+    // d_h0 takes one more product than there are steps.
+    if (backward && w.direction[d].s1 == n.T && w.direction[d].last_h) w.direction[d].s1++;
+    end[d] = w.direction[d].s1;
+    begin = std::min(begin, w.direction[d].s0);
+  }
+  if (plan.engine == kPersistent) {
+    check(plan.walk->launch(w, shape, call.stream), "launching the persistent walk");
+    return;
+  }
+  for (int64_t s = begin; s < std::max(end[0], end[1]); s++) {
+    Walk one = w;
+    for (int64_t d = 0; d < n.D; d++) {
+      WalkDirection& direction = one.direction[d];
+      const bool in_span = s >= w.direction[d].s0 && s < end[d];
+      direction.s0 = s, direction.s1 = in_span ? s + 1 : s;
+    }
+    check(plan.walk->launch(one, shape, call.stream), "launching a step of the walk");
+  }
+}
+
+void run_replay(const WalkSizes& n, const Walk& w, const WalkCall& call) {
+  for (int64_t d = 0; d < n.D; d++)
+    require(w.direction[d].gx && w.direction[d].gh && (w.direction[d].saved || n.cell <= kRnnRelu),
+            "replay without its products");
+  require(n.cell != kLstm || (w.workspace && w.checkpoint_every > 0), "replay without kept cell states");
+  const int64_t blocks = (n.B * n.H + kBlockThreads - 1) / kBlockThreads;
+  const LaunchShape shape{dim3(unsigned(blocks), 1, unsigned(n.D)), dim3(kBlockThreads), 0, false, 0};
+  check(cuda_kernels(n.dtype).cell[n.cell].replay(w, shape, call.stream), "computing the gates again");
+}
+
+}  // namespace pyrnn

@@ -1,0 +1,36 @@
+// What kernels.cu defines, once for each storage type: launches, and what a planner must know of each kernel.
+#pragma once
+#include "../../common/device.h"
+#include "walk.h"
+
+namespace pyrnn {
+
+// One kernel of one cell and pass, for blocks of `rows` batch rows at a time.
+struct WalkKernel {
+  int rows;
+  size_t sums_bytes;
+  cudaError_t (*launch)(const Walk&, const LaunchShape&, cudaStream_t);
+  int (*blocks_per_sm)(size_t shared);
+};
+
+struct PassKernels {
+  int gates, terms;    // M rows of weights a unit; numbers that a unit puts into the exchange
+  WalkKernel walk[2];  // few rows, many rows
+  cudaError_t (*prepare)(const Walk&, const LaunchShape&, cudaStream_t);
+};
+
+struct CellKernels {
+  PassKernels pass[2];  // forward, backward
+  cudaError_t (*replay)(const Walk&, const LaunchShape&, cudaStream_t);
+};
+
+struct CudaKernelSet {
+  size_t element, sum;  // bytes of a number in the packed weights and the exchange; in the sums
+  int k_block;
+  CellKernels cell[kCellKinds];
+};
+
+extern "C" const CudaKernelSet pyrnn_cuda_float32, pyrnn_cuda_bfloat16, pyrnn_cuda_float64,
+    pyrnn_cuda_float16;
+
+}  // namespace pyrnn

@@ -1,0 +1,31 @@
+// How a walk is laid out on a device, computed from the device's properties; nothing is fixed per model of
+// GPU.
+#pragma once
+#include <string>
+
+#include "kernels.h"
+
+namespace pyrnn {
+
+struct WalkSizes {
+  int cell, dtype;
+  int64_t T, B, H, D, checkpoint_every;
+};
+
+struct WalkPlan {
+  CudaEngine engine;  // kPersistent or kStep
+  bool resident;      // weights in shared memory; else read from the second-level cache in each step
+  const WalkKernel* walk;
+  const PassKernels* kernels;
+  int64_t unit_blocks, slices, rows, k_slot;
+  size_t shared;                                     // dynamic shared memory of a block
+  size_t exchange_at, carry_at, arrivals_at, bytes;  // offsets in the scratch memory, after the weights
+  std::string why;
+};
+
+const CudaKernelSet& cuda_kernels(int dtype);
+
+// Raises std::invalid_argument for sizes that no kernel has, or a forced engine that does not fit the device.
+WalkPlan plan_walk(const WalkSizes& sizes, bool backward, const Device& device, CudaEngine engine);
+
+}  // namespace pyrnn

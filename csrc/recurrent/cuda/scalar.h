@@ -1,0 +1,76 @@
+// Scalars on the device: conversion between storage and accumulation types, gate functions.
+#pragma once
+#include "../../common/device.h"
+#include "../../common/ptx.h"
+
+namespace pyrnn {
+
+template <class S>
+struct Accumulate {
+  using type = float;
+};
+template <>
+struct Accumulate<double> {
+  using type = double;
+};
+
+template <class S>
+__device__ __forceinline__ typename Accumulate<S>::type widen(S x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ float widen<__nv_bfloat16>(__nv_bfloat16 x) {
+  return __bfloat162float(x);
+}
+template <>
+__device__ __forceinline__ float widen<__half>(__half x) {
+  return __half2float(x);
+}
+
+template <class S>
+__device__ __forceinline__ S narrow(typename Accumulate<S>::type x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+template <>
+__device__ __forceinline__ __half narrow<__half>(float x) {
+  return __float2half_rn(x);
+}
+
+// What the cells' gate maths calls. The accurate functions: a thread evaluates a handful in a step.
+struct DeviceMath {
+  static __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+  static __device__ __forceinline__ double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+  static __device__ __forceinline__ float tanh(float x) { return tanhf(x); }
+  static __device__ __forceinline__ double tanh(double x) { return ::tanh(x); }
+  template <class V>
+  static __device__ __forceinline__ V relu(V x) {  // a NaN stays
+    return x < 0 ? V(0) : x;
+  }
+  template <class V>
+  static __device__ __forceinline__ V where_positive(V condition, V x) {
+    return condition <= 0 ? V(0) : x;
+  }
+};
+
+// `kCount` neighbours in the widest loads that fit, past the first-level cache: another block may have
+// written them.
+template <int kCount, class V>
+__device__ __forceinline__ void load_fresh(V (&to)[kCount], const V* from) {
+  constexpr int kBytes = kCount * sizeof(V);
+  using Word = typename std::conditional<kBytes % 16 == 0, uint4, uint2>::type;
+  static_assert(kBytes % sizeof(Word) == 0, "whole words");
+  union {
+    Word words[kBytes / sizeof(Word)];
+    V values[kCount];
+  } pieces;
+#pragma unroll
+  for (int i = 0; i < int(kBytes / sizeof(Word)); i++) pieces.words[i] = __ldcg((const Word*)from + i);
+#pragma unroll
+  for (int i = 0; i < kCount; i++) to[i] = pieces.values[i];
+}
+
+}  // namespace pyrnn

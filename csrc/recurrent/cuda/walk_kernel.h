@@ -1,0 +1,100 @@
+// The walk: a block multiplies, applies the gate maths to its own units, and tells the others.
+//
+// One launch makes any number of steps. Blocks of one direction and slice meet after each; the step engine
+// launches once a step instead, and the end of a launch is the meeting. The wait is split in two, so that
+// what does not depend on the others is fetched in between.
+#pragma once
+#include "backward.h"
+#include "forward.h"
+
+namespace pyrnn {
+
+// Sums of all warps: [warp][M * kUnits][kRows + 2]. The stride spreads the columns of a tile over the banks.
+template <int kRows>
+constexpr int kSumStride = kRows + 2;
+
+template <class Place, int kTiles>
+constexpr size_t kSums = kWarps * Place::M * kUnits * kSumStride<kTiles * kTileRows>;
+
+// All stores of the block before `arrive` are seen by every block after its `wait` for the same step.
+__device__ __forceinline__ void arrive(unsigned* arrivals) {
+  __syncthreads();
+  if (threadIdx.x == 0) ptx::red_add_release(arrivals, 1);
+}
+__device__ __forceinline__ void wait(const unsigned* arrivals, unsigned count) {
+  if (threadIdx.x == 0) {
+#ifdef PYRNN_CUDA_DEBUG
+    for (int64_t polls = 0; int(ptx::ld_acquire(arrivals) - count) < 0; polls++)
+      if (polls > int64_t(1) << 28) ptx::trap();  // a block is not running: better an error than a hang
+#else
+    while (int(ptx::ld_acquire(arrivals) - count) < 0) {
+    }
+#endif
+  }
+  __syncthreads();
+}
+
+template <class Step, int kTiles>
+__global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_constant__ Walk w) {
+  using A = typename Step::A;
+  using Product = typename Step::Product;
+  using Element = typename Step::Element;
+  constexpr int M = Step::M, kRows = kTiles * kTileRows, kStride = kSumStride<kRows>;
+  constexpr int kItems = (kRows * kUnits + kBlockThreads - 1) / kBlockThreads;
+  constexpr int kRowsApart = kBlockThreads / kUnits;  // batch rows between two items of a thread
+
+  DYNAMIC_SHARED(memory);
+  Carve carve{memory};
+  A* sums = carve.take<A>(kSums<Step, kTiles>);
+  const Step step(w);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const Element* weights = step.packed_weights();
+  if (w.resident) {
+    const size_t bytes = step.K * M * kUnits * sizeof(Element);
+    unsigned char* own = carve.take<unsigned char>(bytes);
+    for (size_t i = threadIdx.x; i < bytes / 16; i += kBlockThreads)
+      ((uint4*)own)[i] = ((const uint4*)weights)[i];
+    weights = (const Element*)own;
+    __syncthreads();
+  }
+  unsigned* arrivals = w.arrivals + step.d * w.slices + step.slice;
+  const int64_t s0 = step.direction.s0, s1 = step.direction.s1;
+  for (int64_t s = s0; s < s1; s++) {
+    Element *from = step.exchange(s), *to = step.exchange(s + 1);
+    for (int64_t row0 = 0; row0 < w.rows; row0 += kRows) {
+      typename Step::Item item[kItems];
+      bool own[kItems];
+#pragma unroll
+      for (int i = 0; i < kItems; i++) {
+        const int64_t row = row0 + threadIdx.x / kUnits + i * kRowsApart, b = step.slice * w.rows + row;
+        own[i] = row < row0 + kRows && b < w.B && step.unit < w.H;
+        if (own[i]) item[i] = step.fetch(s, b, row);
+      }
+      if (row0 == 0 && s > s0) wait(arrivals, unsigned(s) * gridDim.x);
+      {
+        typename Product::template Registers<kTiles> registers;
+        registers.multiply(weights, from, w.rows, row0, step.K / Product::kBlock, warp, lane);
+        registers.put(sums + warp * M * kUnits * kStride, kStride, lane);
+      }
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < kItems; i++) {
+        if (!own[i]) continue;
+        const int row = int(threadIdx.x) / kUnits + i * kRowsApart;
+        A sum[M];
+#pragma unroll
+        for (int m = 0; m < M; m++) {
+          sum[m] = 0;
+#pragma unroll
+          for (int part = 0; part < kWarps; part++)
+            sum[m] += sums[((part * M + m) * kUnits + threadIdx.x % kUnits) * kStride + row];
+        }
+        step.apply(item[i], sum, row0 + row, from, to);
+      }
+      __syncthreads();  // the sums are read before the next rows overwrite them
+    }
+    arrive(arrivals);  // after the last step too: the next launch counts on
+  }
+}
+
+}  // namespace pyrnn
