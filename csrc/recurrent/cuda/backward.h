@@ -45,35 +45,48 @@ struct Backward : Place<Cell, S, Pass::backward> {
     return item;
   }
 
+  // What a step makes, for the others and to be kept.
+  struct Result {
+    A slot[Cell::kSlots];  // gradients
+    A d_h, carry;
+  };
+
   // `sum`: W_hh^T d_gates of the unit. `to`: the exchange buffer written in this step.
-  __device__ void apply(const Item& item, const A* sum, int64_t row, typename Place::Element*,
-                        typename Place::Element* to) const {
-    const int64_t at = item.b * w.H + unit;
-    if (item.after && direction.last_h)
-      ((S*)direction.last_h)[at] = narrow<S>(sum[0] + (Cell::kCarry == Carry::hidden ? item.carry : A(0)));
-    if (item.t < 0 || item.t >= w.T) return;  // after the last step there is only d_h0
-    A d_slot[Cell::kSlots] = {};
+  __device__ Result tell(const Item& item, const A* sum, int64_t row, typename Place::Element*,
+                         typename Place::Element* to) const {
+    Result result{};
+    result.d_h = sum[0];
+    if (Cell::kCarry == Carry::hidden) result.d_h += item.carry;
     if (item.live) {
       A d_h = item.d_h, d_c = item.d_c, d_hidden;
       if (!item.enters) {
-        d_h += sum[0];
-        if (Cell::kCarry == Carry::hidden) d_h += item.carry;
+        d_h += result.d_h;
         if (Cell::kCarry == Carry::cell) d_c += item.carry;
       }
-      Cell::template backward<DeviceMath>(item.slot, item.previous, item.current, d_h, d_c, d_slot, d_hidden);
-      if (Cell::kCarry != Carry::none) this->carry(row) = Cell::kCarry == Carry::cell ? d_c : d_hidden;
-      if (Cell::kCarry == Carry::cell && direction.last_c && this->leaves(item.t, item.length))
-        ((S*)direction.last_c)[at] = narrow<S>(d_c);
-    }
-    if (item.live || !w.step_offset) {
-      const int64_t token = item.live ? item.token : token_of(w, item.t, item.b);
-      S* d_gates = (S*)direction.d_gates + (token - direction.d_gates_row0) * Cell::kSlots * w.H + unit;
-#pragma unroll
-      for (int i = 0; i < Cell::kSlots; i++) d_gates[i * w.H] = narrow<S>(d_slot[i]);
+      Cell::template backward<DeviceMath>(item.slot, item.previous, item.current, d_h, d_c, result.slot,
+                                          d_hidden);
+      result.carry = Cell::kCarry == Carry::cell ? d_c : d_hidden;
     }
 #pragma unroll
     for (int g = 0; g < Cell::kGates; g++)
-      this->exchanged(to, g, row) = narrow<S>(d_slot[Cell::kHiddenGradSlot + g]);
+      this->exchanged(to, g, row) = narrow<S>(result.slot[Cell::kHiddenGradSlot + g]);
+    return result;
+  }
+
+  // What nobody waits for. Padding is zeros; after the last step there is only d_h0.
+  __device__ void keep(const Item& item, const Result& result, int64_t row) const {
+    const int64_t at = item.b * w.H + unit;
+    if (item.after && direction.last_h) ((S*)direction.last_h)[at] = narrow<S>(result.d_h);
+    const bool token_exists = item.live || (!w.step_offset && item.t >= 0 && item.t < w.T);
+    if (!token_exists) return;
+    const int64_t token = token_of(w, item.t, item.b);
+    S* d_gates = (S*)direction.d_gates + (token - direction.d_gates_row0) * Cell::kSlots * w.H + unit;
+#pragma unroll
+    for (int i = 0; i < Cell::kSlots; i++) d_gates[i * w.H] = narrow<S>(result.slot[i]);
+    if (!item.live) return;
+    if (Cell::kCarry != Carry::none) this->carry(row) = result.carry;
+    if (Cell::kCarry == Carry::cell && direction.last_c && this->leaves(item.t, item.length))
+      ((S*)direction.last_c)[at] = narrow<S>(result.carry);
   }
 
  private:

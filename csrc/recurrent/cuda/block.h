@@ -58,7 +58,9 @@ struct Place : BlockTypes<Cell, S, kPass> {
 
   const Walk& w;
   const WalkDirection& direction;
-  const int64_t d, slice, unit_block, unit;
+  const int64_t d, slice, unit_block;
+  const int local_unit;
+  const int64_t unit;
   const int64_t K;
   const bool in_time_order;
 
@@ -68,7 +70,8 @@ struct Place : BlockTypes<Cell, S, kPass> {
         d(blockIdx.z),
         slice(blockIdx.y),
         unit_block(blockIdx.x),
-        unit(blockIdx.x * kUnits + threadIdx.x % kUnits),
+        local_unit(Product::unit_of(threadIdx.x)),
+        unit(blockIdx.x * kUnits + local_unit),
         K(walk.k_slot * Types::kTerms),
         in_time_order((blockIdx.z == 0) == (kPass == Pass::forward)) {}
 
@@ -88,7 +91,7 @@ struct Place : BlockTypes<Cell, S, kPass> {
   }
   __device__ A& carry(int64_t row) const {
     return ((A*)w.carry)[(((d * w.unit_blocks + unit_block) * w.slices + slice) * w.rows + row) * kUnits +
-                         unit % kUnits];
+                         local_unit];
   }
   __device__ A* saved_at(int64_t token) const {
     return (A*)direction.saved + (token - direction.saved_row0) * Cell::kSaved * padded_units(w.H) + unit;

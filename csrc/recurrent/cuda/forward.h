@@ -45,41 +45,52 @@ struct Forward : Place<Cell, S, Pass::forward> {
     return item;
   }
 
+  // What a step makes, for the others (`next`) and to be kept.
+  struct Result {
+    A slot[Cell::kSlots];
+    A h, carry;
+  };
+
   // `sum`: W_hh h of the unit's gates. `from`, `to`: the exchange buffers read and written in this step.
-  __device__ void apply(const Item& item, const A* sum, int64_t row, typename Place::Element* from,
-                        typename Place::Element* to) const {
-    S* y = !w.step_offset || item.live ? row_of<S>(w, w.y, item.t, item.b) : nullptr;
-    S* cells = !w.step_offset || item.live ? row_of<S>(w, w.cells, item.t, item.b) : nullptr;
-    const int64_t column = this->d * w.H + unit;
-    if (!item.live) {  // padding: zeros out, the state waits
-      if (y) y[column] = S(0);
-      if (cells) cells[column] = S(0);
+  __device__ Result tell(const Item& item, const A* sum, int64_t row, typename Place::Element* from,
+                         typename Place::Element* to) const {
+    Result result{};
+    if (!item.live) {  // padding: the state waits
       this->exchanged(to, 0, row) = __ldcg(&this->exchanged(from, 0, row));
-      return;
+      return result;
     }
-    if (Cell::kCarry == Carry::cell && w.workspace && starts_span(item.t)) checkpoint(item);
-    A slot[Cell::kSlots], carry = item.carry;
+    result.carry = item.carry;
 #pragma unroll
-    for (int i = 0; i < Cell::kSlots; i++) slot[i] = bias[i];
+    for (int i = 0; i < Cell::kSlots; i++) result.slot[i] = bias[i];
 #pragma unroll
     for (int g = 0; g < Cell::kGates; g++) {
-      slot[Cell::kInputSlot + g] += item.input[g];
-      slot[Cell::kHiddenSlot + g] += sum[g];
+      result.slot[Cell::kInputSlot + g] += item.input[g];
+      result.slot[Cell::kHiddenSlot + g] += sum[g];
     }
-    const A h = Cell::template forward<DeviceMath>(slot, carry);
-    if (Cell::kCarry != Carry::none) this->carry(row) = carry;
-    y[column] = narrow<S>(h);
-    if (cells) cells[column] = narrow<S>(carry);
+    result.h = Cell::template forward<DeviceMath>(result.slot, result.carry);
+    this->exchanged(to, 0, row) = narrow<S>(result.h);
+    return result;
+  }
+
+  // What nobody waits for. Padding is zeros.
+  __device__ void keep(const Item& item, const Result& result, int64_t row) const {
+    if (item.live || !w.step_offset) {
+      const int64_t column = this->d * w.H + unit;
+      row_of<S>(w, w.y, item.t, item.b)[column] = narrow<S>(result.h);
+      if (S* cells = row_of<S>(w, w.cells, item.t, item.b)) cells[column] = narrow<S>(result.carry);
+    }
+    if (!item.live) return;
+    if (Cell::kCarry == Carry::cell && w.workspace && starts_span(item.t)) checkpoint(item);
+    if (Cell::kCarry != Carry::none) this->carry(row) = result.carry;
     if (Cell::kSaved && direction.saved) {
       A* saved = this->saved_at(item.token);
 #pragma unroll
-      for (int i = 0; i < Cell::kSlots; i++) saved[i * padded_units(w.H)] = slot[i];
-      if (Cell::kCarry == Carry::cell) saved[Cell::kSlots * padded_units(w.H)] = carry;
+      for (int i = 0; i < Cell::kSlots; i++) saved[i * padded_units(w.H)] = result.slot[i];
+      if (Cell::kCarry == Carry::cell) saved[Cell::kSlots * padded_units(w.H)] = result.carry;
     }
-    this->exchanged(to, 0, row) = narrow<S>(h);
     if (!this->leaves(item.t, item.length)) return;
-    ((S*)direction.last_h)[item.b * w.H + unit] = narrow<S>(h);
-    if (Cell::kCarry == Carry::cell) ((S*)direction.last_c)[item.b * w.H + unit] = narrow<S>(carry);
+    ((S*)direction.last_h)[item.b * w.H + unit] = narrow<S>(result.h);
+    if (Cell::kCarry == Carry::cell) ((S*)direction.last_c)[item.b * w.H + unit] = narrow<S>(result.carry);
   }
 
  private:

@@ -3,35 +3,49 @@
 //
 // A product says how weights and exchange are laid out (`weight_index`, `exchange_index`), in which steps of
 // K it goes (kBlock), multiplies one warp's share into registers, and puts those into the warp's part of
-// shared memory as [row][batch row]. Whoever reads the sums adds the warps' parts in their order, so the bits
-// never depend on timing.
+// shared memory. There the sums stand in pairs, [m][pair], of one unit (`unit_of`) and two neighbouring batch
+// rows (`row_of`), in an order that costs neither the writer nor a reader with one pair a thread a bank
+// conflict, and that gives a warp of readers whole runs of units. Whoever reads adds the warps' parts in
+// their order, so the bits never depend on timing.
 #pragma once
 #include "scalar.h"
 #include "walk.h"
 
 namespace pyrnn {
 
+template <class A>
+struct alignas(2 * sizeof(A)) Pair {
+  A first, second;
+};
+
+constexpr int kPairsOfTile = kUnits * kTileRows / 2;
+
 // Tensor cores: bfloat16 and float16 with float sums, mma.m16n8k16.
 //
 // The order of K within a block of 32 is free as long as both operands agree: lane 4g + t takes the eight
-// neighbours k = 8t..8t+7 of batch row g, so one 16-byte load brings the right operand of two mma tiles.
+// neighbours k = 8t..8t+7 of batch row g, so one 16-byte load brings the right operand of two mma tiles. The
+// order of units in a tile is free too: rows g and g + 8, which one lane holds, are neighbours.
 template <class S, int M>
 struct TensorProduct {
   using Element = S;
-  using Sum = float;
   static constexpr int kBlock = 32;
   static constexpr int kMaxTiles = 4;
+  static constexpr int kAhead =
+      4;  // blocks whose right operands are fetched together: the wait is as long as for one
 
   // [k block][batch row][32]
   static __device__ __forceinline__ int64_t exchange_index(int64_t k, int64_t row, int64_t rows) {
     return (k / 32 * rows + row) * 32 + k % 32;
   }
-  // [k block][M][half of the block][lane][register][2]: the left operand's fragments, 16 bytes a lane.
+  // [k block][half of the block][M][lane][register][2]: the left operand's fragments, 16 bytes a lane.
   static __device__ __forceinline__ int64_t weight_index(int64_t k, int m, int unit) {
     const int in_block = int(k % 32), t = in_block / 8, j = in_block % 8;
-    const int half = j / 4, reg = (j / 2 % 2) * 2 + unit / 8, lane = unit % 8 * 4 + t;
-    return ((((k / 32) * M + m) * 2 + half) * 32 + lane) * 8 + reg * 2 + j % 2;
+    const int half = j / 4, reg = (j / 2 % 2) * 2 + unit % 2, lane = unit / 2 * 4 + t;
+    return ((((k / 32) * 2 + half) * M + m) * 32 + lane) * 8 + reg * 2 + j % 2;
   }
+  // [tile][lane][rows g, g + 8]
+  static __device__ __forceinline__ int unit_of(int pair) { return pair % 64 / 8 * 2 + pair % 2; }
+  static __device__ __forceinline__ int row_of(int pair) { return pair / 64 * kTileRows + pair / 2 % 4 * 2; }
 
   template <int kTiles>
   struct Registers {
@@ -45,95 +59,124 @@ struct TensorProduct {
         for (int n = 0; n < kTiles; n++)
 #pragma unroll
           for (int i = 0; i < 4; i++) sum[m][n][i] = 0;
-      for (int64_t block = warp; block < blocks; block += kWarps) {
-        uint4 right[kTiles];
+      for (int64_t first = warp; first < blocks; first += kWarps * kAhead) {
+        uint4 right[kAhead][kTiles];
 #pragma unroll
-        for (int n = 0; n < kTiles; n++)
-          right[n] = __ldcg((const uint4*)(exchange + (block * rows + row0 + n * kTileRows) * 32) + lane);
+        for (int i = 0; i < kAhead; i++) {
+          const int64_t block = first + i * kWarps;
+          if (block < blocks)
 #pragma unroll
-        for (int half = 0; half < 2; half++)
+            for (int n = 0; n < kTiles; n++)
+              right[i][n] =
+                  __ldcg((const uint4*)(exchange + (block * rows + row0 + n * kTileRows) * 32) + lane);
+        }
 #pragma unroll
-          for (int m = 0; m < M; m++) {
-            const uint4 left = *((const uint4*)weights + ((block * M + m) * 2 + half) * 32 + lane);
-            const uint32_t a[4] = {left.x, left.y, left.z, left.w};
-#pragma unroll
-            for (int n = 0; n < kTiles; n++) {
-              const uint32_t b[2] = {half ? right[n].z : right[n].x, half ? right[n].w : right[n].y};
-              ptx::mma_m16n8k16(sum[m][n], a, b, S());
-            }
-          }
+        for (int i = 0; i < kAhead; i++) {
+          const int64_t block = first + i * kWarps;
+          if (block < blocks) add((const uint4*)weights + block * 2 * M * 32 + lane, right[i]);
+        }
       }
     }
 
-    __device__ __forceinline__ void put(float* sums, int stride, int lane) const {
-      const int g = lane / 4, t = lane % 4;
+    __device__ __forceinline__ void put(float* sums, int lane) const {
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll
         for (int n = 0; n < kTiles; n++)
+          ((float4*)sums)[(m * kTiles + n) * 32 + lane] =
+              make_float4(sum[m][n][0], sum[m][n][1], sum[m][n][2], sum[m][n][3]);
+    }
+
+   private:
+    __device__ __forceinline__ void add(const uint4* weights, const uint4 (&right)[kTiles]) {
 #pragma unroll
-          for (int i = 0; i < 4; i++)
-            sums[(m * kUnits + g + i / 2 * 8) * stride + n * kTileRows + 2 * t + i % 2] = sum[m][n][i];
+      for (int half = 0; half < 2; half++)
+#pragma unroll
+        for (int m = 0; m < M; m++) {
+          const uint4 left = weights[(half * M + m) * 32];
+          const uint32_t a[4] = {left.x, left.y, left.z, left.w};
+#pragma unroll
+          for (int n = 0; n < kTiles; n++) {
+            const uint32_t b[2] = {half ? right[n].z : right[n].x, half ? right[n].w : right[n].y};
+            ptx::mma_m16n8k16(sum[m][n], a, b, S());
+          }
+        }
     }
   };
 };
 
-// Multiply-adds in the sums' own type: float32 and float64, exact products. Eight lanes share the rows, four
-// the batch rows.
+// Multiply-adds in the sums' own type: float32 and float64, exact products. Eight lanes share the units, four
+// the batch rows of a tile.
 template <class A, int M>
 struct ScalarProduct {
   using Element = A;
-  using Sum = A;
   static constexpr int kBlock = 8;
   static constexpr int kMaxTiles = sizeof(A) == 8 ? 1 : 4;  // registers: a double takes two
 
   static __device__ __forceinline__ int64_t exchange_index(int64_t k, int64_t row, int64_t rows) {
     return k * rows + row;
   }
+  // [k][M][unit % 8][unit / 8]: the two units of a lane are neighbours.
   static __device__ __forceinline__ int64_t weight_index(int64_t k, int m, int unit) {
-    return (k * M + m) * kUnits + unit;
+    return (k * M + m) * kUnits + unit % 8 * 2 + unit / 8;
   }
+  // [tile][unit / 8][lane]
+  static __device__ __forceinline__ int unit_of(int pair) { return pair % 32 / 4 + pair / 32 % 2 * 8; }
+  static __device__ __forceinline__ int row_of(int pair) { return pair / 64 * kTileRows + pair % 4 * 2; }
 
   template <int kTiles>
   struct Registers {
-    static constexpr int kColumns = 2 * kTiles;
-    A sum[M][2][kColumns];
+    Pair<A> sum[M][kTiles][2];
 
     __device__ __forceinline__ void multiply(const A* weights, const A* exchange, int64_t rows, int64_t row0,
                                              int64_t blocks, int warp, int lane) {
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll
-        for (int i = 0; i < 2; i++)
+        for (int n = 0; n < kTiles; n++)
 #pragma unroll
-          for (int c = 0; c < kColumns; c++) sum[m][i][c] = 0;
+          for (int i = 0; i < 2; i++) sum[m][n][i] = {0, 0};
       const A* left = weights + lane / 4 * 2;
-      const A* right = exchange + row0 + lane % 4 * kColumns;
+      const A* right = exchange + row0 + lane % 4 * 2;
       for (int64_t block = warp; block < blocks; block += kWarps)
 #pragma unroll
         for (int j = 0; j < kBlock; j++) {
           const int64_t k = block * kBlock + j;
-          A h[kColumns];
-          load_fresh(h, right + k * rows);
+          Pair<A> h[kTiles];
 #pragma unroll
-          for (int m = 0; m < M; m++)
+          for (int n = 0; n < kTiles; n++) h[n] = load_fresh(right + k * rows + n * kTileRows);
 #pragma unroll
-            for (int i = 0; i < 2; i++) {
-              const A w = left[(k * M + m) * kUnits + i];
+          for (int m = 0; m < M; m++) {
+            const Pair<A> w = *(const Pair<A>*)(left + (k * M + m) * kUnits);
 #pragma unroll
-              for (int c = 0; c < kColumns; c++) sum[m][i][c] = fma(w, h[c], sum[m][i][c]);
+            for (int n = 0; n < kTiles; n++) {
+              sum[m][n][0].first = fma(w.first, h[n].first, sum[m][n][0].first);
+              sum[m][n][0].second = fma(w.first, h[n].second, sum[m][n][0].second);
+              sum[m][n][1].first = fma(w.second, h[n].first, sum[m][n][1].first);
+              sum[m][n][1].second = fma(w.second, h[n].second, sum[m][n][1].second);
             }
+          }
         }
     }
 
-    __device__ __forceinline__ void put(A* sums, int stride, int lane) const {
+    __device__ __forceinline__ void put(A* sums, int lane) const {
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll
-        for (int i = 0; i < 2; i++)
+        for (int n = 0; n < kTiles; n++)
 #pragma unroll
-          for (int c = 0; c < kColumns; c++)
-            sums[(m * kUnits + lane / 4 * 2 + i) * stride + lane % 4 * kColumns + c] = sum[m][i][c];
+          for (int i = 0; i < 2; i++) ((Pair<A>*)sums)[((m * kTiles + n) * 2 + i) * 32 + lane] = sum[m][n][i];
+    }
+
+   private:
+    // Past the first-level cache: another block has written it.
+    static __device__ __forceinline__ Pair<float> load_fresh(const float* from) {
+      const float2 both = __ldcg((const float2*)from);
+      return {both.x, both.y};
+    }
+    static __device__ __forceinline__ Pair<double> load_fresh(const double* from) {
+      const double2 both = __ldcg((const double2*)from);
+      return {both.x, both.y};
     }
   };
 };

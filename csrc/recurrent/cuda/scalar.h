@@ -56,21 +56,4 @@ struct DeviceMath {
   }
 };
 
-// `kCount` neighbours in the widest loads that fit, past the first-level cache: another block may have
-// written them.
-template <int kCount, class V>
-__device__ __forceinline__ void load_fresh(V (&to)[kCount], const V* from) {
-  constexpr int kBytes = kCount * sizeof(V);
-  using Word = typename std::conditional<kBytes % 16 == 0, uint4, uint2>::type;
-  static_assert(kBytes % sizeof(Word) == 0, "whole words");
-  union {
-    Word words[kBytes / sizeof(Word)];
-    V values[kCount];
-  } pieces;
-#pragma unroll
-  for (int i = 0; i < int(kBytes / sizeof(Word)); i++) pieces.words[i] = __ldcg((const Word*)from + i);
-#pragma unroll
-  for (int i = 0; i < kCount; i++) to[i] = pieces.values[i];
-}
-
 }  // namespace pyrnn

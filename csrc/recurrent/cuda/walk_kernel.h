@@ -9,12 +9,9 @@
 
 namespace pyrnn {
 
-// Sums of all warps: [warp][M * kUnits][kRows + 2]. The stride spreads the columns of a tile over the banks.
-template <int kRows>
-constexpr int kSumStride = kRows + 2;
-
-template <class Place, int kTiles>
-constexpr size_t kSums = kWarps * Place::M * kUnits * kSumStride<kTiles * kTileRows>;
+// Sums of all warps: [warp][M][pair][2].
+template <class Step, int kTiles>
+constexpr size_t kSums = kWarps * Step::M * kTiles * kPairsOfTile * 2;
 
 // All stores of the block before `arrive` are seen by every block after its `wait` for the same step.
 __device__ __forceinline__ void arrive(unsigned* arrivals) {
@@ -39,9 +36,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
   using A = typename Step::A;
   using Product = typename Step::Product;
   using Element = typename Step::Element;
-  constexpr int M = Step::M, kRows = kTiles * kTileRows, kStride = kSumStride<kRows>;
-  constexpr int kItems = (kRows * kUnits + kBlockThreads - 1) / kBlockThreads;
-  constexpr int kRowsApart = kBlockThreads / kUnits;  // batch rows between two items of a thread
+  constexpr int M = Step::M, kRows = kTiles * kTileRows, kPairs = kTiles * kPairsOfTile;
 
   DYNAMIC_SHARED(memory);
   Carve carve{memory};
@@ -62,38 +57,47 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
   for (int64_t s = s0; s < s1; s++) {
     Element *from = step.exchange(s), *to = step.exchange(s + 1);
     for (int64_t row0 = 0; row0 < w.rows; row0 += kRows) {
-      typename Step::Item item[kItems];
-      bool own[kItems];
+      const int64_t row = row0 + Product::row_of(threadIdx.x);
+      typename Step::Item item[2]{};
+      typename Step::Result result[2]{};
+      bool own[2];
 #pragma unroll
-      for (int i = 0; i < kItems; i++) {
-        const int64_t row = row0 + threadIdx.x / kUnits + i * kRowsApart, b = step.slice * w.rows + row;
-        own[i] = row < row0 + kRows && b < w.B && step.unit < w.H;
-        if (own[i]) item[i] = step.fetch(s, b, row);
+      for (int i = 0; i < 2; i++) {
+        const int64_t b = step.slice * w.rows + row + i;
+        own[i] = threadIdx.x < kPairs && b < w.B && step.unit < w.H;
+        if (own[i]) item[i] = step.fetch(s, b, row + i);
       }
       if (row0 == 0 && s > s0) wait(arrivals, unsigned(s) * gridDim.x);
       {
         typename Product::template Registers<kTiles> registers;
         registers.multiply(weights, from, w.rows, row0, step.K / Product::kBlock, warp, lane);
-        registers.put(sums + warp * M * kUnits * kStride, kStride, lane);
+        registers.put(sums + warp * M * kPairs * 2, lane);
       }
       __syncthreads();
+      A sum[2][M];
 #pragma unroll
-      for (int i = 0; i < kItems; i++) {
-        if (!own[i]) continue;
-        const int row = int(threadIdx.x) / kUnits + i * kRowsApart;
-        A sum[M];
+      for (int m = 0; m < M; m++) {
+        sum[0][m] = sum[1][m] = 0;
+        if (threadIdx.x < kPairs)
 #pragma unroll
-        for (int m = 0; m < M; m++) {
-          sum[m] = 0;
-#pragma unroll
-          for (int part = 0; part < kWarps; part++)
-            sum[m] += sums[((part * M + m) * kUnits + threadIdx.x % kUnits) * kStride + row];
-        }
-        step.apply(item[i], sum, row0 + row, from, to);
+          for (int part = 0; part < kWarps; part++) {
+            const Pair<A> both = ((const Pair<A>*)sums)[(part * M + m) * kPairs + threadIdx.x];
+            sum[0][m] += both.first, sum[1][m] += both.second;
+          }
       }
-      __syncthreads();  // the sums are read before the next rows overwrite them
+#pragma unroll
+      for (int i = 0; i < 2; i++)
+        if (own[i]) result[i] = step.tell(item[i], sum[i], row + i, from, to);
+      // The sums are read: the next rows may overwrite them. After the last step it arrives too, because the
+      // next launch counts on.
+      if (row0 + kRows < w.rows)
+        __syncthreads();
+      else
+        arrive(arrivals);
+#pragma unroll
+      for (int i = 0; i < 2; i++)
+        if (own[i]) step.keep(item[i], result[i], row + i);
     }
-    arrive(arrivals);  // after the last step too: the next launch counts on
   }
 }
 
