@@ -7,6 +7,9 @@
 #include <array>
 
 #include "recurrent/cuda/engine.h"
+#ifdef PYRNN_PTX_DUMP
+#  include "host_cuda/ptx_dump.h"
+#endif
 
 namespace py = pybind11;
 
@@ -76,4 +79,15 @@ PYBIND11_MODULE(PYRNN_MODULE, m) {
         [](const Sizes& n, const Sequences& sequences, const Directions& directions, const Shared& shared) {
           pyrnn::run_replay(sizes_of(n), walk_of(n, sequences, directions, shared), call_of(shared));
         });
+  m.def("recurrent_meetings", [](int64_t arrivals, int blocks, int64_t steps, int64_t stream) {
+    pyrnn::run_meetings(address<unsigned>(arrivals), blocks, steps, address<CUstream_st>(stream));
+  });
+#ifdef PYRNN_PTX_DUMP
+  m.def("ptx_dump", [](int device) {
+    py::dict sections;
+    for (const pyrnn::PtxSection& section : pyrnn::ptx_dump(device))
+      sections[py::str(section.name)] = py::make_tuple(section.exact, section.values);
+    return sections;
+  });
+#endif
 }

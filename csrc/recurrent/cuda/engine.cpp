@@ -6,11 +6,6 @@
 namespace pyrnn {
 namespace {
 
-void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string("pyrnn: ") + what + ": " + cudaGetErrorString(error));
-}
-
 void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
 }
@@ -42,6 +37,11 @@ unsigned blocks_for(int64_t threads, const Device& device) {
 
 }  // namespace
 
+void check_cuda(cudaError_t error, const char* what) {
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string("pyrnn: ") + what + ": " + cudaGetErrorString(error));
+}
+
 std::string why_unavailable() {
   int devices = 0;
   const cudaError_t error = cudaGetDeviceCount(&devices);
@@ -65,8 +65,8 @@ void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
     const int64_t numbers =
         plan.unit_blocks * kUnits * plan.k_slot * plan.kernels->gates * plan.kernels->terms;
     const dim3 grid(blocks_for(std::max(numbers, n.B * n.H), device), 1, unsigned(n.D));
-    check(plan.kernels->prepare(w, {grid, dim3(kBlockThreads), 0, false, 0}, call.stream),
-          "preparing the walk");
+    check_cuda(plan.kernels->prepare(w, {grid, dim3(kBlockThreads), 0, false, 0}, call.stream),
+               "preparing the walk");
   }
   LaunchShape shape{dim3(unsigned(plan.unit_blocks), unsigned(plan.slices), unsigned(n.D)),
                     dim3(kBlockThreads), plan.shared, plan.engine == kPersistent, 0};
@@ -78,7 +78,7 @@ void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
     begin = std::min(begin, w.direction[d].s0);
   }
   if (plan.engine == kPersistent) {
-    check(plan.walk->launch(w, shape, call.stream), "launching the persistent walk");
+    check_cuda(plan.walk->launch(w, shape, call.stream), "launching the persistent walk");
     return;
   }
   for (int64_t s = begin; s < std::max(end[0], end[1]); s++) {
@@ -88,7 +88,7 @@ void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
       const bool in_span = s >= w.direction[d].s0 && s < end[d];
       direction.s0 = s, direction.s1 = in_span ? s + 1 : s;
     }
-    check(plan.walk->launch(one, shape, call.stream), "launching a step of the walk");
+    check_cuda(plan.walk->launch(one, shape, call.stream), "launching a step of the walk");
   }
 }
 
@@ -99,7 +99,7 @@ void run_replay(const WalkSizes& n, const Walk& w, const WalkCall& call) {
   require(n.cell != kLstm || (w.workspace && w.checkpoint_every > 0), "replay without kept cell states");
   const int64_t blocks = (n.B * n.H + kBlockThreads - 1) / kBlockThreads;
   const LaunchShape shape{dim3(unsigned(blocks), 1, unsigned(n.D)), dim3(kBlockThreads), 0, false, 0};
-  check(cuda_kernels(n.dtype).cell[n.cell].replay(w, shape, call.stream), "computing the gates again");
+  check_cuda(cuda_kernels(n.dtype).cell[n.cell].replay(w, shape, call.stream), "computing the gates again");
 }
 
 }  // namespace pyrnn

@@ -20,4 +20,10 @@ std::string why_unavailable();
 void run_walk(const WalkSizes& sizes, bool backward, Walk w, const WalkCall& call);
 void run_replay(const WalkSizes& sizes, const Walk& w, const WalkCall& call);
 
+// Nothing but `steps` meetings of `blocks` blocks, for measuring what one costs. `arrivals` points to a zero.
+void run_meetings(unsigned* arrivals, int blocks, int64_t steps, cudaStream_t stream);
+
+// Raises std::runtime_error with words for anything but success.
+void check_cuda(cudaError_t error, const char* what);
+
 }  // namespace pyrnn

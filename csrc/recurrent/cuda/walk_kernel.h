@@ -6,30 +6,13 @@
 #pragma once
 #include "backward.h"
 #include "forward.h"
+#include "meeting.h"
 
 namespace pyrnn {
 
 // Sums of all warps: [warp][M][pair][2].
 template <class Step, int kTiles>
 constexpr size_t kSums = kWarps * Step::M * kTiles * kPairsOfTile * 2;
-
-// All stores of the block before `arrive` are seen by every block after its `wait` for the same step.
-__device__ __forceinline__ void arrive(unsigned* arrivals) {
-  __syncthreads();
-  if (threadIdx.x == 0) ptx::red_add_release(arrivals, 1);
-}
-__device__ __forceinline__ void wait(const unsigned* arrivals, unsigned count) {
-  if (threadIdx.x == 0) {
-#ifdef PYRNN_CUDA_DEBUG
-    for (int64_t polls = 0; int(ptx::ld_acquire(arrivals) - count) < 0; polls++)
-      if (polls > int64_t(1) << 28) ptx::trap();  // a block is not running: better an error than a hang
-#else
-    while (int(ptx::ld_acquire(arrivals) - count) < 0) {
-    }
-#endif
-  }
-  __syncthreads();
-}
 
 template <class Step, int kTiles>
 __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_constant__ Walk w) {
