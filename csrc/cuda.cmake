@@ -37,7 +37,9 @@ if(pyrnn_cuda_module)
     target_compile_definitions(
       ${pyrnn_cuda_module} PRIVATE PYRNN_VERSION="${SKBUILD_PROJECT_VERSION}" PYRNN_MODULE=${pyrnn_cuda_module}
                                    PYRNN_ARCHITECTURES="${pyrnn_architectures}")
-    if(NOT PYRNN_EMULATE)
+    if(PYRNN_EMULATE)
+      target_compile_definitions(${pyrnn_cuda_module} PRIVATE PYRNN_DETECTS_RACES=$<BOOL:${PYRNN_EMULATE_RACE}>)
+    else()
       target_link_options(${pyrnn_cuda_module} PRIVATE LINKER:--exclude-libs,ALL)
       install(TARGETS ${pyrnn_cuda_module} LIBRARY DESTINATION pyrnn COMPONENT python)
     endif()

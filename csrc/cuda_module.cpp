@@ -59,6 +59,7 @@ PYBIND11_MODULE(PYRNN_MODULE, m) {
   m.attr("architectures") = PYRNN_ARCHITECTURES;
 #ifdef PYRNN_EMULATE
   m.attr("emulated") = true;
+  m.attr("detects_races") = PYRNN_DETECTS_RACES;
 #else
   m.attr("emulated") = false;
 #endif
