@@ -1,9 +1,11 @@
-"""The compiled module, what it can do on this processor, and how many threads it may use."""
+"""The compiled modules, what they can do on this machine, and how many threads they may use."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,6 +16,18 @@ except ImportError as error:
         "pyrnn's compiled module is missing: install the package (`pip install .`), or run Python outside "
         f"the source folder if it is installed ({error})"
     ) from error
+
+cuda: Any  #: the CUDA module, None where there is none
+try:
+    cuda = importlib.import_module("pyrnn._cuda")
+    _cuda_missing = ""
+except ModuleNotFoundError:
+    cuda, _cuda_missing = None, "this build of pyrnn has none"
+except ImportError as error:
+    cuda, _cuda_missing = None, f"pyrnn._cuda does not load ({error})"
+
+#: For tests: the CUDA module compiled for the host. While it stands here, it serves CPU tensors, not `cpu`.
+emulated_cuda: Any = None
 
 isa = cpu.isa  #: name of the instruction set in use
 isas = cpu.isas  #: names of those that this processor can run, best first
@@ -37,10 +51,34 @@ def num_threads() -> int:
     return 1 if _forked else torch.get_num_threads()
 
 
+@functools.cache
+def why_no_cuda() -> str:
+    """Why no CUDA kernel can run in this process, in words; empty where one can."""
+    if cuda is None:
+        return _cuda_missing
+    if torch.version.cuda is None:
+        return "this build of torch has no CUDA"
+    return cuda.why_unavailable()
+
+
 class Split(NamedTuple):
     """How one call is split among threads: `groups` * `members` threads work."""
 
     groups: int  # teams walked at the same time
     members: int  # threads that share a team's units, one barrier a step
     slices: int  # parts of the batch: teams a direction
+    why: str
+
+
+class CudaPlan(NamedTuple):
+    """How one pass runs on a GPU, in the order of the module's `recurrent_plan`."""
+
+    engine: str  # "persistent": one launch for all steps; "step": one launch for each
+    resident: bool  # whether the weights stay in shared memory for the whole pass
+    slices: int  # parts of the batch
+    rows_per_slice: int
+    blocks: int  # of the whole grid
+    threads: int  # in a block
+    shared_bytes: int  # in a block
+    scratch_bytes: int
     why: str

@@ -14,22 +14,25 @@ from pyrnn import _native
 from pyrnn.nn._base import RecurrentLayer, autocasts
 from pyrnn.nn._sequences import Lengths, Sequences
 from pyrnn.ops import route
-from pyrnn.ops._cpu import split, workspace_shape
-from pyrnn.ops._problem import Problem
+from pyrnn.ops._cpu import split
+from pyrnn.ops._cuda_walk import plan
+from pyrnn.ops._problem import Problem, workspace_shape
+from pyrnn.ops._recurrent_kernels import backend_of
 
 
 @dataclass(frozen=True)
 class LayerExplanation:
-    """How one of the stacked layers is computed. What only kernels have is None on the reference."""
+    """How one of the stacked layers is computed. What only some kernels have is None with the others."""
 
     layer: int
     sizes: str  # "I = 256, H = 512"
     kernel: str  # "lstm, float32"
     path: Literal["native", "reference"]
     reason: str
-    isa: str | None  # instruction set
-    threads: int | None
-    split: str | None  # how the threads share the batch and the units
+    isa: str | None  # instruction set; CPU kernels
+    threads: int | None  # CPU kernels
+    engine: str | None  # how a GPU is launched, and where it keeps the weights; CUDA kernels
+    split: str | None  # how threads, or a GPU's blocks, share the batch and the units
     memory: str  # what is kept for the backward pass
 
     def __str__(self) -> str:
@@ -38,11 +41,12 @@ class LayerExplanation:
             f"  route    {self.path}: {self.reason}",
             f"  kernel   {self.kernel}",
         ]
-        if self.path == "native":
-            lines += [
-                f"  machine  {self.isa}, {_count(self.threads or 1, 'thread')}",
-                f"  split    {self.split}",
-            ]
+        if self.threads is not None:
+            lines.append(f"  machine  {self.isa}, {_count(self.threads, 'thread')}")
+        if self.engine is not None:
+            lines.append(f"  engine   {self.engine}")
+        if self.split is not None:
+            lines.append(f"  split    {self.split}")
         return "\n".join([*lines, f"  memory   {self.memory}"])
 
 
@@ -75,8 +79,8 @@ def explain(
         lengths: As for the layer.
 
     Returns:
-        For each stacked layer: the route (native kernel or reference) and why, kernel, instruction set,
-        threads and how they share the work, and what is kept for the backward pass.
+        For each stacked layer: the route (native kernel or reference) and why, kernel, instruction set and
+        threads, or the engine on a GPU, how the work is shared, and what is kept for the backward pass.
 
     Raises:
         TypeError: `layer` is not one of ours.
@@ -132,8 +136,17 @@ def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Proble
 def _explain(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> LayerExplanation:
     path, reason = route(rows)
     native = path == "native"
-    forward = split(problem, backward=False) if native else None
-    backward = split(problem, backward=True) if native and trains else None
+    passes = ("forward", "backward") if trains else ("forward",)
+    isa = threads = engine = shares = None
+    if native and backend_of(rows.device.type) == "cuda":
+        index = rows.device.index or 0
+        plans = [plan(problem, backward=each == "backward", index=index) for each in passes]
+        engine = _each(passes, [_engine(each) for each in plans])
+        shares = _each(passes, [_blocks(problem, each) for each in plans])
+    elif native:
+        splits = [split(problem, backward=each == "backward") for each in passes]
+        isa, threads = _native.isa(), splits[0].groups * splits[0].members
+        shares = _each(passes, [_shares(problem, each) for each in splits])
     projection = f", P = {problem.P}" if problem.P != problem.H else ""
     dtype = str(problem.dtype).removeprefix("torch.")
     kernel = problem.cell if native else f"pyrnn.reference.recurrent, {problem.cell}"
@@ -144,22 +157,36 @@ def _explain(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> La
         kernel=f"{kernel}, {dtype}, {directions}",
         path=path,
         reason=reason,
-        isa=_native.isa() if native else None,
-        threads=forward.groups * forward.members if forward else None,
-        split=_in_words(problem, forward, backward) if forward else None,
+        isa=isa,
+        threads=threads,
+        engine=engine,
+        split=shares,
         memory=_memory(problem, native=native, trains=trains),
     )
 
 
-def _in_words(problem: Problem, forward: _native.Split, backward: _native.Split | None) -> str:
-    if backward is None or backward == forward:
-        return _shares(problem, forward)
-    return f"forward {_shares(problem, forward)}; backward {_shares(problem, backward)}"
+def _each(passes: tuple[str, ...], told: list[str]) -> str:
+    """What is told of both passes, once if it is the same."""
+    if len(set(told)) == 1:
+        return told[0]
+    return "; ".join(f"{name} {words}" for name, words in zip(passes, told, strict=True))
 
 
 def _shares(problem: Problem, split: _native.Split) -> str:
     parts = f"{_count(problem.D, 'direction')} x {_count(split.slices, 'part')} of the batch"
     return f"{parts}, {split.groups} at a time, {_count(split.members, 'thread')} on each: {split.why}"
+
+
+def _engine(plan: _native.CudaPlan) -> str:
+    launches = "one launch for all steps" if plan.engine == "persistent" else "one launch a step"
+    weights = "stay in shared memory" if plan.resident else "are read again in each step"
+    return f"{plan.engine}: {launches}, the weights {weights}"
+
+
+def _blocks(problem: Problem, plan: _native.CudaPlan) -> str:
+    parts = f"{_count(problem.D, 'direction')} x {_count(plan.slices, 'part')} of the batch"
+    blocks = f"{_count(plan.blocks, 'block')} of {plan.threads} threads and {_bytes(plan.shared_bytes)}"
+    return f"{parts}, {blocks} of shared memory: {plan.why}"
 
 
 def _memory(problem: Problem, *, native: bool, trains: bool) -> str:

@@ -86,6 +86,10 @@ class Layer:
             t.detach().to(dtype, copy=True).requires_grad_(requires_grad) for t in self.leaves
         )
 
+    def on(self, device: str) -> Layer:
+        """A detached copy on `device` whose tensors all require gradients."""
+        return self.with_leaves(t.detach().to(device, copy=True).requires_grad_() for t in self.leaves)
+
     def trained(self) -> Layer:
         """A detached copy whose tensors all require gradients."""
         return self.to(self.input.dtype, requires_grad=True)
@@ -180,13 +184,16 @@ def torch_recurrent(
 def gradients(
     layer: Layer, output: RecurrentOutput, *, sequences: Tensor | None = None
 ) -> tuple[Tensor | None, ...]:
-    """Gradients for the layer's leaves of output, h_n and c_n, weighted alike in every dtype.
+    """Gradients for the layer's leaves of output, h_n and c_n, weighted alike in every dtype; None for leaves
+    that require none.
 
     `sequences` [B], for input [T, B, I], leaves out those where it is False.
     """
     generator = torch.Generator().manual_seed(1)
     results = [t for t in output[:3] if t.requires_grad]
-    cotangents = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in results]
+    cotangents = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t) for t in results]
     if sequences is not None:
         cotangents = [cotangent * sequences[:, None] for cotangent in cotangents]
-    return torch.autograd.grad(results, layer.leaves, cotangents, allow_unused=True)
+    wanted = [leaf for leaf in layer.leaves if leaf.requires_grad]
+    found = iter(torch.autograd.grad(results, wanted, cotangents, allow_unused=True))
+    return tuple(next(found) if leaf.requires_grad else None for leaf in layer.leaves)

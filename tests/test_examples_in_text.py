@@ -15,7 +15,9 @@ from pyrnn.data import shakespeare
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
-    module.name for module in pkgutil.walk_packages(pyrnn.__path__, "pyrnn.") if module.name != "pyrnn._cpu"
+    module.name
+    for module in pkgutil.walk_packages(pyrnn.__path__, "pyrnn.")
+    if module.name not in ("pyrnn._cpu", "pyrnn._cuda")
 )
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
 

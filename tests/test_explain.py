@@ -97,7 +97,7 @@ def test_the_reference_is_named_with_its_reason() -> None:
     assert entry.path == "reference"
     assert "not in torch.float16" in entry.reason
     assert entry.kernel == "pyrnn.reference.recurrent, gru, float16, one direction"
-    assert (entry.isa, entry.threads, entry.split) == (None, None, None)
+    assert (entry.isa, entry.threads, entry.engine, entry.split) == (None, None, None, None)
     assert "instruction" not in str(explanation)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Optional
 
-import torch
 import typer
 
 from pyrnn import __version__, _native
@@ -28,14 +27,14 @@ def info(
     if run is not None:
         _print(_of_run(load_run(run)))
         return
-    cuda = torch.version.cuda
+    why = _native.why_no_cuda()
     _print(
         {
             "pyrnn": __version__,
             "machine": describe_machine(),
             "kernels": f"{_native.isa()} in use, this processor runs {', '.join(_native.isas())}",
             "threads": str(_native.num_threads()),
-            "CUDA": "no kernels in this build; torch " + (f"has CUDA {cuda}" if cuda else "is a CPU build"),
+            "CUDA": f"no kernels: {why}" if why else f"kernels for {_native.cuda.architectures}",
         }
     )
 

@@ -96,7 +96,7 @@ def _require_steps(T: int) -> None:
 
 
 def _as_lengths(layer_name: str, lengths: Lengths, B: int, device: torch.device) -> Tensor:
-    """[B] int64 beside the input. The operator checks their range, where it can read them."""
+    """[B] int64, on the CPU or beside the input. The operator checks their range, where it can read them."""
     if isinstance(lengths, Tensor):
         tensor = lengths
     else:  # an empty list says nothing of its type
@@ -107,4 +107,5 @@ def _as_lengths(layer_name: str, lengths: Lengths, B: int, device: torch.device)
         raise ValueError(
             f"{layer_name}: expected one length for each sequence, shape ({B},), got {tuple(tensor.shape)}"
         )
-    return tensor.to(device=device, dtype=torch.int64)
+    # From the CPU the operator takes them itself: once they are on another device, no range is checked.
+    return tensor.to(device=tensor.device if tensor.is_cpu else device, dtype=torch.int64)

@@ -32,7 +32,7 @@ class RNN(RecurrentLayer):
         dropout: Probability of zeroing an output element between layers while training.
         bidirectional: Add a reverse direction: D = 2.
         device: Where the parameters lie.
-        dtype: Of the parameters. float32, float64 and bfloat16 have CPU kernels; `pyrnn.explain` tells.
+        dtype: Of the parameters. float32, float64, bfloat16, on CUDA float16 too, have kernels.
         checkpoint_every: 0 keeps every gate for the backward pass; k > 0 keeps the state of every k-th step
             and computes the gates again: less memory, one more forward pass. May be changed at any time.
         locked_dropout: Dropout keeps one mask for all steps of a sequence instead of drawing one a step (Gal
@@ -107,7 +107,7 @@ class GRU(RecurrentLayer):
         dropout: Probability of zeroing an output element between layers while training.
         bidirectional: Add a reverse direction: D = 2.
         device: Where the parameters lie.
-        dtype: Of the parameters. float32, float64 and bfloat16 have CPU kernels; `pyrnn.explain` tells.
+        dtype: Of the parameters. float32, float64, bfloat16, on CUDA float16 too, have kernels.
         checkpoint_every: 0 keeps every gate for the backward pass; k > 0 keeps the state of every k-th step
             and computes the gates again: less memory, one more forward pass. May be changed at any time.
         locked_dropout: Dropout keeps one mask for all steps of a sequence instead of drawing one a step (Gal
@@ -195,7 +195,7 @@ class LSTM(RecurrentLayer):
         bidirectional: Add a reverse direction: D = 2.
         proj_size: P, features of the projected output, less than H; 0 for no projection (P = H).
         device: Where the parameters lie.
-        dtype: Of the parameters. float32, float64 and bfloat16 have CPU kernels; `pyrnn.explain` tells.
+        dtype: Of the parameters. float32, float64, bfloat16, on CUDA float16 too, have kernels.
         checkpoint_every: 0 keeps every gate for the backward pass; k > 0 keeps the state of every k-th step
             and computes the gates again: less memory, one more forward pass. May be changed at any time.
         locked_dropout: Dropout keeps one mask for all steps of a sequence instead of drawing one a step (Gal

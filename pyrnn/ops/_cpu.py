@@ -6,39 +6,15 @@ csrc/recurrent/problem.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn.ops._problem import Problem
-
-_CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
-_DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
-_SAVED = {
-    "rnn_tanh": 0,
-    "rnn_relu": 0,
-    "gru": 4,
-    "lstm": 5,
-}  # numbers kept for each unit and token in training
-_NOTHING = (0, 0, 0)
+from pyrnn.ops._addresses import CELLS, DTYPES, NOTHING, address, addresses, of_direction, sequence
+from pyrnn.ops._problem import Problem, workspace_shape
 
 #: Threads that share a team's units, for tests and measurements; 0 lets the chooser decide.
 forced_members = 0
-
-
-def workspace_shape(problem: Problem) -> tuple[tuple[int, ...], torch.dtype]:
-    """Shape and dtype of what a forward pass keeps for its backward pass, on any machine."""
-    dtype = torch.float64 if problem.dtype == torch.float64 else torch.float32
-    units = (problem.H + 15) // 16 * 16
-    if problem.checkpoint_every:
-        if problem.cell != "lstm":
-            return (0,), dtype
-        spans = (problem.T + problem.checkpoint_every - 1) // problem.checkpoint_every
-        return (problem.D, spans, problem.B, units), dtype
-    saved = _SAVED[problem.cell]
-    return ((problem.D, problem.N, saved, units) if saved else (0,)), dtype
 
 
 def split(problem: Problem, *, backward: bool) -> _native.Split:
@@ -70,19 +46,19 @@ def forward(
     workspace = torch.empty(shape if train else (0,), dtype=dtype)
     directions = [
         [
-            *_addresses(weights[5 * d : 5 * d + 5]),
-            *_addresses(_at(t, d) for t in (h0, c0, h_n, c_n if is_lstm else None)),
+            *addresses(weights[5 * d : 5 * d + 5]),
+            *addresses(of_direction(t, d) for t in (h0, c0, h_n, c_n if is_lstm else None)),
             *(0,) * 9,
         ]
         for d in range(problem.D)
     ]
     _native.cpu.recurrent_forward(
         _sizes(problem),
-        (*_sequences(problem, input, output, cells), _NOTHING, _NOTHING, _NOTHING),
+        (*_sequences(problem, input, output, cells), NOTHING, NOTHING, NOTHING),
         directions,
-        _address(lengths),
-        _address(batch_sizes),
-        _address(workspace),
+        address(lengths),
+        address(batch_sizes),
+        address(workspace),
         _native.num_threads(),
         forced_members,
     )
@@ -126,12 +102,12 @@ def backward(
         return (d_input, d_h0, d_c0, *d_weights)
     directions = [
         [
-            *_addresses(weights[5 * d : 5 * d + 5]),
-            *_addresses(_at(t, d) for t in (h0, c0)),
+            *addresses(weights[5 * d : 5 * d + 5]),
+            *addresses(of_direction(t, d) for t in (h0, c0)),
             *(0, 0),
-            *_addresses(_at(t, d) for t in (g_h_n, g_c_n if is_lstm else None)),
-            *_addresses(d_weights[5 * d : 5 * d + 5]),
-            *_addresses(_at(t, d) for t in (d_h0, d_c0)),
+            *addresses(of_direction(t, d) for t in (g_h_n, g_c_n if is_lstm else None)),
+            *addresses(d_weights[5 * d : 5 * d + 5]),
+            *addresses(of_direction(t, d) for t in (d_h0, d_c0)),
         ]
         for d in range(problem.D)
     ]
@@ -142,9 +118,9 @@ def backward(
             *_sequences(problem, g_output, g_cells if is_lstm else None, d_input),
         ),
         directions,
-        _address(lengths),
-        _address(batch_sizes),
-        _address(workspace),
+        address(lengths),
+        address(batch_sizes),
+        address(workspace),
         _native.num_threads(),
         forced_members,
     )
@@ -166,31 +142,8 @@ def _pass_through(
 
 
 def _sizes(p: Problem) -> tuple[int, ...]:
-    return (_CELLS[p.cell], _DTYPES[p.dtype], p.T, p.B, p.I, p.H, p.P, p.D, p.N, p.checkpoint_every)
-
-
-def _address(tensor: Tensor | None) -> int:
-    return tensor.data_ptr() if tensor is not None and tensor.numel() else 0
-
-
-def _addresses(tensors: Iterable[Tensor | None]) -> list[int]:
-    return [_address(tensor) for tensor in tensors]
-
-
-def _at(tensor: Tensor | None, direction: int) -> Tensor | None:
-    return tensor[direction] if tensor is not None and tensor.numel() else None
+    return (CELLS[p.cell], DTYPES[p.dtype], p.T, p.B, p.I, p.H, p.P, p.D, p.N, p.checkpoint_every)
 
 
 def _sequences(problem: Problem, *tensors: Tensor | None) -> list[tuple[int, int, int]]:
-    """Address and strides (time, batch) of each sequence; packed rows have the stride of a row alone."""
-    result = []
-    for tensor in tensors:
-        if tensor is None or not tensor.numel():
-            result.append(_NOTHING)
-        elif problem.packed:
-            result.append((tensor.data_ptr(), 0, tensor.stride(0)))
-        else:
-            strides = tensor.stride()[:2]
-            t, b = strides[::-1] if problem.batch_first else strides
-            result.append((tensor.data_ptr(), t, b))
-    return result
+    return [sequence(t, packed=problem.packed, batch_first=problem.batch_first) for t in tensors]

@@ -41,6 +41,7 @@ is_functorch_tensor = _private("_C._functorch.is_functorch_wrapped_tensor")
 _dispatch_modes = _private("_C._len_torch_dispatch_stack")
 _function_modes = _private("_C._len_torch_function_stack")
 _tracing_state = _private("_C._get_tracing_state")
+_raw_stream = _private("_C._cuda_getCurrentRawStream") if torch.version.cuda else None
 
 Operator = Callable[..., Any]
 
@@ -61,6 +62,18 @@ def forward_mode_active() -> bool:
 def functorch_differentiates() -> bool:
     """Whether `torch.func.grad`, `vjp` or `jacrev` is active."""
     return functorch_active() and any(level.key() == _Grad for level in _interpreter_stack())
+
+
+def current_stream(device: torch.device) -> int:
+    """Address of the CUDA stream that torch computes on now; 0 on other devices."""
+    if device.type != "cuda" or _raw_stream is None:
+        return 0
+    return _raw_stream(device.index)
+
+
+def on_device(device: torch.device) -> AbstractContextManager[Any]:
+    """Make `device` CUDA's current one; nothing on other devices."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)

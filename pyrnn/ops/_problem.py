@@ -22,6 +22,9 @@ from pyrnn.reference.recurrent import GATES
 #: Names of one direction's weights, in the order of the flat tuple.
 WEIGHT_NAMES = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
 
+#: Numbers kept for each unit and token in training, as in csrc/recurrent/cells.
+SAVED = {"rnn_tanh": 0, "rnn_relu": 0, "gru": 4, "lstm": 5}
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -62,6 +65,24 @@ class Problem:
     def c_shape(self) -> tuple[int, ...]:
         """Shape of c_0 and c_n: nothing unless the cell is an LSTM."""
         return (self.D, self.B, self.H) if self.cell == "lstm" else (0,)
+
+
+def workspace_shape(problem: Problem) -> tuple[tuple[int, ...], torch.dtype]:
+    """Shape and dtype of what a forward pass keeps for its backward pass, on any machine."""
+    dtype = accumulation_dtype(problem.dtype)
+    units = (problem.H + 15) // 16 * 16
+    if problem.checkpoint_every:
+        if problem.cell != "lstm":
+            return (0,), dtype
+        spans = (problem.T + problem.checkpoint_every - 1) // problem.checkpoint_every
+        return (problem.D, spans, problem.B, units), dtype
+    saved = SAVED[problem.cell]
+    return ((problem.D, problem.N, saved, units) if saved else (0,)), dtype
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of sums, and of what is kept between the passes."""
+    return torch.float64 if dtype is torch.float64 else torch.float32
 
 
 def make_problem(

@@ -1,4 +1,4 @@
-"""The recurrent operators below autograd: schemas, CPU kernels, fake kernels, vmap rules.
+"""The recurrent operators below autograd: schemas, native kernels, fake kernels, vmap rules.
 
 `pyrnn::recurrent` is the public operator. `_recurrent_fwd` also returns the workspace that `_recurrent_bwd`
 reads; only the autograd functions call these two.
@@ -6,13 +6,13 @@ reads; only the autograd functions call these two.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyrnn import reference
-from pyrnn.ops import _cpu
+from pyrnn import _native, reference
+from pyrnn.ops import _cpu, _cuda
 from pyrnn.ops._library import (
     autocast_disabled,
     define,
@@ -21,10 +21,13 @@ from pyrnn.ops._library import (
     refuse_gradients,
     register_autocast,
 )
-from pyrnn.ops._problem import WEIGHT_NAMES, Problem, check_tensor, make_problem
+from pyrnn.ops._problem import WEIGHT_NAMES, Problem, check_tensor, make_problem, workspace_shape
 
-#: Dtypes that the CPU kernels compute in.
-NATIVE_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+#: Dtypes that the kernels of each backend compute in.
+NATIVE_DTYPES = {
+    "cpu": (torch.float32, torch.float64, torch.bfloat16),
+    "cuda": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
+}
 
 _DATA = "Tensor input, Tensor? h0, Tensor? c0, Tensor? lengths, Tensor? batch_sizes"
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr"
@@ -83,22 +86,37 @@ class Call(NamedTuple):
             )
 
 
-# --------------------------------------------------------------------------------------- CPU kernels
+# ------------------------------------------------------------------------------------ native kernels
 
 
-def recurrent_cpu(*args: Any) -> tuple[Tensor, ...]:
-    """The CPU's kernel of `pyrnn::recurrent`, on the flat arguments of its schema."""
+def backend_of(device_type: str) -> Literal["cpu", "cuda"] | None:
+    """Whose kernels serve tensors of this device type; on meta, only their shapes are asked for."""
+    if device_type == "cpu":
+        return "cpu" if _native.emulated_cuda is None else "cuda"
+    if device_type == "meta":
+        return "cpu"
+    return "cuda" if device_type == "cuda" and not _native.why_no_cuda() else None
+
+
+def recurrent_native(*args: Any) -> tuple[Tensor, ...]:
+    """The kernel of `pyrnn::recurrent` on CPU and CUDA, on the flat arguments of its schema."""
     call = Call.of(*args)
-    if call.input.dtype not in NATIVE_DTYPES:
+    backend = backend_of(call.input.device.type)
+    if backend is None or call.input.dtype not in NATIVE_DTYPES[backend]:
         return call.by_reference()
     return _forward(call, train=False)[:4]
+
+
+def _kernels(input: Tensor) -> Any:
+    """The module with `forward` and `backward` for this input."""
+    return _cuda if backend_of(input.device.type) == "cuda" else _cpu
 
 
 def _forward(call: Call, *, train: bool) -> tuple[Tensor, ...]:
     problem = call.problem()
     if problem.N == 0:
         return _forward_without_steps(call, problem)
-    return _cpu.forward(
+    return _kernels(call.input).forward(
         problem,
         *_ready_data(call),
         _ready_weights(call),
@@ -118,7 +136,7 @@ def _backward(
     tensors, (output, workspace, batch_first, checkpoint_every, needs) = rest[:15], rest[15:]
     call = Call.of(cell, *tensors, batch_first, g_cells is not None, checkpoint_every)
     problem = call.problem()
-    shape, dtype = _cpu.workspace_shape(problem)
+    shape, dtype = workspace_shape(problem)
     check_tensor("output", output, problem.output_shape, "that of the forward's output", call.input)
     check_tensor("workspace", workspace, shape, "that of the forward's workspace", call.input, dtype)
     grads = (g_output, g_h_n, g_c_n, g_cells)
@@ -128,7 +146,7 @@ def _backward(
             check_tensor(f"the gradient of {name}", grad, expected, "that of its tensor", call.input)
     if problem.N == 0:
         return _backward_without_steps(call, problem, g_h_n, g_c_n, needs)
-    return _cpu.backward(
+    return _kernels(call.input).backward(
         problem,
         _ready(g_output),
         _ready(g_h_n),
@@ -146,7 +164,7 @@ def _ready_data(call: Call) -> tuple[Tensor, Tensor | None, Tensor | None, Tenso
     """input, h0, c0, lengths, batch_sizes as the kernels read them: input in any strides but the last."""
     input, lengths = call.input, call.lengths
     if lengths is not None:
-        lengths = lengths.to("cpu", torch.int64)
+        lengths = lengths.to(input.device, torch.int64, non_blocking=lengths.is_cpu)
     if input.stride(-1) != 1 and input.shape[-1] != 1:
         input = input.contiguous()
     return (
@@ -200,7 +218,7 @@ def _backward_without_steps(
 def _empty_outputs(call: Call, problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """output, h_n, c_n, cells and the workspace, as the kernels lay them out."""
     keeps_cells = call.return_cells and problem.cell == "lstm"
-    shape, dtype = _cpu.workspace_shape(problem)
+    shape, dtype = workspace_shape(problem)
     new = call.input.new_empty
     return (
         new(problem.output_shape),
@@ -277,9 +295,10 @@ def _recurrent_vmap(
 # -------------------------------------------------------------------------------------- registration
 
 library.impl("recurrent", lambda *args: Call.of(*args).by_reference(), "CompositeExplicitAutograd")
-library.impl("recurrent", recurrent_cpu, "CPU")
-library.impl("_recurrent_fwd", lambda *args: _forward(Call.of(*args), train=True), "CPU")
-library.impl("_recurrent_bwd", _backward, "CPU")
+for _key in ("CPU", "CUDA"):
+    library.impl("recurrent", recurrent_native, _key)
+    library.impl("_recurrent_fwd", lambda *args: _forward(Call.of(*args), train=True), _key)
+    library.impl("_recurrent_bwd", _backward, _key)
 
 torch.library.register_fake("pyrnn::recurrent", _recurrent_fake, lib=library)
 torch.library.register_fake("pyrnn::_recurrent_fwd", _forward_fake, lib=library)

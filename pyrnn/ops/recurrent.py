@@ -7,9 +7,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from pyrnn import _native
 from pyrnn.ops import _library
 from pyrnn.ops._recurrent_autograd import Forward
-from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES, Call, recurrent_cpu, recurrent_op
+from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES, Call, backend_of, recurrent_native, recurrent_op
 from pyrnn.reference import RecurrentOutput
 from pyrnn.reference.recurrent import Weights
 
@@ -50,14 +51,15 @@ def recurrent(
     Args:
         cell: "rnn_tanh", "rnn_relu", "gru" or "lstm".
         input: [T, B, I]; [B, T, I] if `batch_first`; [N, I] rows of packed data with `batch_sizes`. float32,
-            float64 or bfloat16 for the CPU kernels; any other floating dtype or device takes the reference.
+            float64 or bfloat16 for the kernels, on CUDA float16 too; any other floating dtype or device takes
+            the reference.
         h0: initial state [D, B, P], or None for zeros; required with `batch_sizes`.
         c0: initial cell state [D, B, H], or None for zeros. LSTM only.
         weights: one group per direction (D = 1 or 2): (w_ih [G*H, I], w_hh [G*H, P], b_ih [G*H] or None,
             b_hh [G*H] or None, w_hr [P, H] or None), with G = 1, 3, 4 for rnn, gru, lstm. P = H without w_hr.
         lengths: [B] int32 or int64 in [0, T], in any order. Output beyond a length is zero, final states are
             those at each sequence's own end, and the reverse direction starts there. A length of 0
-            gives h_n = h_0.
+            gives h_n = h_0. On CUDA they are not read by the host, but brought into [0, T] without a word.
         batch_sizes: [T] int64 on the CPU, as in `torch.nn.utils.rnn.PackedSequence`.
         batch_first: whether input, output and cells have the batch before the time.
         return_cells: also return the cell state of every step. LSTM only.
@@ -88,7 +90,7 @@ def recurrent(
     data = (cell, input, h0, c0, lengths, batch_sizes)
     args: tuple[Any, ...] = (*data, *_flat_weights(weights), batch_first, return_cells, checkpoint_every)
     if _library.unobserved(args[1:16]):
-        return RecurrentOutput(*recurrent_cpu(*args))
+        return RecurrentOutput(*recurrent_native(*args))
     # The operator cannot be differentiated by torch.func, which knows no operator's backward: it is given the
     # autograd.Function itself, whose backward it can transform in turn.
     if not torch.compiler.is_compiling() and _library.functorch_differentiates():
@@ -116,14 +118,16 @@ def route(input: Tensor) -> Route:
     device_type, dtype = input.device.type, input.dtype
     if _library.autocast_enabled(device_type) and dtype is not torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
-    if device_type not in ("cpu", "meta"):  # on meta, the native operators' shapes
-        return Route("reference", f"there is no native kernel for device type {device_type!r}")
-    if dtype not in NATIVE_DTYPES:
-        names = ", ".join(str(native) for native in NATIVE_DTYPES)
-        return Route("reference", f"the native CPU kernels compute in {names}, not in {dtype}")
+    backend = backend_of(device_type)
+    if backend is None:
+        why = f": {_native.why_no_cuda()}" if device_type == "cuda" else ""
+        return Route("reference", f"there is no native kernel for device type {device_type!r}{why}")
+    if dtype not in NATIVE_DTYPES[backend]:
+        names = ", ".join(str(native) for native in NATIVE_DTYPES[backend])
+        return Route("reference", f"the native {backend.upper()} kernels compute in {names}, not in {dtype}")
     if _library.forward_mode_active():
         return Route("reference", "a forward-mode derivative is being taken, and the kernels have none")
-    return Route("native", f"CPU kernels for {dtype}")
+    return Route("native", f"{backend.upper()} kernels for {dtype}")
 
 
 def _flat_weights(weights: tuple[Weights, ...]) -> tuple[Tensor | None, ...]:

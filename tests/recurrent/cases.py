@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from pyrnn import _native, reference
 from pyrnn.ops import _cpu, recurrent
 from pyrnn.reference import RecurrentOutput
+from pyrnn.reference.recurrent import GATES
 from tests.helpers import CELLS, Layer, assert_as_accurate, gradients, make_layer, torch_recurrent
 
 #: One kernel is compiled for each of these.
@@ -84,7 +86,7 @@ class Case:
         # Sums of order one: with saturated gates the error is the luck of few numbers near the edge.
         groups = [(w_ih * min(1.0, (self.H / self.I) ** 0.5), *rest) for w_ih, *rest in layer.weights]
         layer = replace(layer, weights=tuple(groups))
-        return (_away_from_the_kink(layer) if self.cell == "rnn_relu" else layer).to(self.dtype)
+        return (away_from_the_kink(layer) if self.cell == "rnn_relu" else layer).to(self.dtype)
 
     def lengths(self) -> Tensor | None:
         """In no order, the least and the greatest possible among them."""
@@ -123,23 +125,42 @@ def split(threads: int, members: int = 0) -> Iterator[None]:
 
 
 def check(case: Case) -> None:
-    """Results and gradients against the float64 reference, in comparison with torch's at the same dtype."""
-    ours, lengths = case.layer().trained(), case.lengths()
-    exact = ours.to(torch.float64, requires_grad=True)
-    common = {"lengths": lengths, "batch_first": case.batch_first}
+    """The case's layer by the CPU kernels."""
     with split(case.threads, case.members):
-        mine = _all_results(ours, ours.run(recurrent, checkpoint_every=case.checkpoint_every, **common))
-    right = _all_results(exact, exact.run(reference.recurrent, **common))
+        check_layer(
+            case.layer(),
+            lengths=case.lengths(),
+            batch_first=case.batch_first,
+            checkpoint_every=case.checkpoint_every,
+        )
+
+
+def check_layer(
+    layer: Layer, *, device: str = "cpu", checkpoint_every: int = 0, return_cells: bool = False, **common: Any
+) -> None:
+    """Results and gradients on `device` against the float64 reference, beside torch's at the same dtype.
+
+    `common` are the options of `recurrent` that all understand: lengths, batch_first, batch_sizes.
+    """
+    ours, exact = layer.on(device), layer.to(torch.float64, requires_grad=True)
+    out = ours.run(recurrent, checkpoint_every=checkpoint_every, return_cells=return_cells, **common)
+    mine = _all_results(ours, out)
+    right = _all_results(exact, exact.run(reference.recurrent, return_cells=return_cells, **common))
     names = ["output", "h_n", "c_n", "cells", *(f"gradient of shape {list(t.shape)}" for t in ours.leaves)]
-    if case.dtype is torch.float64:
+    if layer.input.dtype is torch.float64:
         for name, number, true in zip(names, mine, right, strict=True):
             error, largest = (t.abs().max().item() if t.numel() else 0.0 for t in (number - true, true))
             assert error <= 1e-13 * largest, f"{name}: error {error:.3g}, largest number {largest:.3g}"
         return
-    theirs = ours.trained()
-    # torch.nn refuses sequences without a step, and projections that do not make the output smaller.
-    refused = case.shortest == 0 or (case.P or 0) >= case.H
-    out = theirs.run(reference.recurrent, **common) if refused else torch_recurrent(theirs, **common)
+    theirs, lengths = layer.trained(), common.get("lengths")
+    # torch.nn refuses sequences without a step, and projections that do not make the output smaller; cell
+    # states, and rows of packed data without their lengths, are not what it speaks of.
+    H, P = layer.weights[0][0].shape[0] // GATES[layer.cell], layer.weights[0][1].shape[1]
+    refused = (lengths is not None and not lengths.all()) or (layer.weights[0][4] is not None and P >= H)
+    if refused or return_cells or "batch_sizes" in common:
+        out = theirs.run(reference.recurrent, return_cells=return_cells, **common)
+    else:
+        out = torch_recurrent(theirs, **common)
     _assert_as_accurate(mine, _all_results(theirs, out), right, names=names)
 
 
@@ -160,10 +181,10 @@ def _assert_as_accurate(*results: tuple[Tensor, ...], names: list[str]) -> None:
 
 
 def _all_results(layer: Layer, out: RecurrentOutput) -> tuple[Tensor, ...]:
-    """Results, then gradients of all leaves."""
+    """Results, then gradients of all leaves, on the CPU."""
     grads = gradients(layer, out)
     assert not any(grad is None for grad in grads)
-    return (*out, *(grad for grad in grads if grad is not None))
+    return tuple(t.cpu() for t in (*out, *grads) if t is not None)
 
 
 def same_bits(ours: RecurrentOutput | tuple, others: RecurrentOutput | tuple) -> bool:
@@ -171,7 +192,7 @@ def same_bits(ours: RecurrentOutput | tuple, others: RecurrentOutput | tuple) ->
     return all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(ours, others, strict=True))
 
 
-def _away_from_the_kink(layer: Layer) -> Layer:
+def away_from_the_kink(layer: Layer) -> Layer:
     """Biases of +1 and -1, and little else: rounding a sum across 0 would change relu's derivative by 1."""
 
     def group(w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, _: None) -> tuple[Tensor | None, ...]:

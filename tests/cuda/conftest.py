@@ -1,0 +1,98 @@
+"""Where the CUDA tests run: on a GPU, or on the CPU with the CUDA sources compiled for the host."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pybind11
+import pytest
+import torch
+
+from pyrnn import _native
+from pyrnn.ops import _cuda_walk
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Chosen by `dev.py emulate`. The checking builds are slow to run, so quick to compile counts for more.
+MODE = os.environ.get("PYRNN_EMULATE_MODE", "plain")
+BUILD = ROOT / "build" / (f"emulate-{MODE}" if MODE != "plain" else "emulate")
+FLAGS = {
+    "plain": (),
+    "sanitized": ("-DPYRNN_SANITIZE=ON", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"),
+    "race": ("-DPYRNN_EMULATE_RACE=ON", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test waits for a compiler."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def emulated() -> ModuleType:
+    """The CUDA module compiled for the host, of the sources as they stand."""
+    tools = Path(sys.executable).parent
+    cmake = tools / "cmake" if (tools / "cmake").exists() else Path("cmake")
+    configure = [
+        *(cmake, "-S", ROOT, "-B", BUILD, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_EMULATE=ON"),
+        *FLAGS[MODE],
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        *([f"-DCMAKE_MAKE_PROGRAM={tools / 'ninja'}"] if (tools / "ninja").exists() else []),
+    ]
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "lock").open("w") as lock:  # two test runs must not build at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (configure, [cmake, "--build", BUILD, "--target", "_cuda_emulated"]):
+            unwatched = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+            done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=unwatched)
+            if done.returncode and "PYRNN_CUDA_INCLUDE" in done.stderr:
+                pytest.skip("no CUDA headers (cuda_fp16.h): the sources cannot be compiled for the host")
+            assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    (path,) = BUILD.glob("_cuda_emulated*.so")
+    spec = importlib.util.spec_from_file_location("_cuda_emulated", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The device whose tensors the CUDA kernels serve in this test: "cuda", or "cpu" by emulation."""
+    if torch.cuda.is_available() and not _native.why_no_cuda():
+        yield "cuda"
+        return
+    _native.emulated_cuda = request.getfixturevalue("emulated")
+    yield "cpu"
+    _native.emulated_cuda = None
+
+
+@pytest.fixture(params=["persistent", "step", "streamed"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test on each engine."""
+    _cuda_walk.forced_engine = request.param
+    yield request.param
+    _cuda_walk.forced_engine = ""
+
+
+@pytest.fixture
+def schedules(device: str, request: pytest.FixtureRequest) -> Iterator[Callable[[int], None]]:
+    """Chooses the order in which an emulated GPU runs its threads; a real one chooses for itself."""
+    if device == "cuda":
+        yield lambda seed: None
+        return
+    choose = ctypes.CDLL(request.getfixturevalue("emulated").__file__).pyrnn_emulate_seed
+    choose.argtypes, choose.restype = [ctypes.c_uint64], None
+    yield choose
+    choose(1)

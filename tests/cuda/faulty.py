@@ -1,0 +1,50 @@
+"""Runs a layer on a CUDA module compiled for the host: `python -m tests.cuda.faulty MODULE`.
+
+Ends with "right" and 0 if eight schedules give what the reference does, else with words and 1. A process of
+its own, because a faulty kernel may bring it down.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+
+import torch
+
+from pyrnn import _native
+from pyrnn.ops import _cuda_walk, recurrent
+from pyrnn.reference import recurrent as reference
+from tests.helpers import gradients, make_layer
+
+LENGTHS = torch.tensor([3, 0, 4, 1, 2, 4, 4, 1, 3])
+
+
+def main(path: str) -> int:
+    """0 if the module computes what the reference does."""
+    spec = importlib.util.spec_from_file_location("_cuda_emulated", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    choose = ctypes.CDLL(path).pyrnn_emulate_seed
+    choose.argtypes, choose.restype = [ctypes.c_uint64], None
+    _native.emulated_cuda, _cuda_walk.forced_engine = module, "persistent"
+    layer = make_layer("lstm", T=4, B=9, H=18, D=2, dtype=torch.float32, requires_grad=True)
+    exact = layer.to(torch.float64, requires_grad=True)
+    expected = exact.run(reference, lengths=LENGTHS)
+    results = [*expected[:3], *gradients(exact, expected)]
+    for seed in range(8):
+        choose(seed)
+        out = layer.run(recurrent, lengths=LENGTHS)
+        found = [*out[:3], *gradients(layer, out)]
+        for ours, theirs in zip(found, results, strict=True):
+            if not torch.allclose(ours.double(), theirs, rtol=1e-4, atol=1e-5):
+                print(f"wrong under schedule {seed}")
+                return 1
+    print("right")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

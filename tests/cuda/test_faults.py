@@ -1,0 +1,89 @@
+"""The emulator sees the faults that kernels of this kind have: each is put into a copy of the sources."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNELS = "csrc/recurrent/cuda/CMakeFiles/pyrnn_cuda_kernels_float32.dir/kernels.cu.o"
+
+
+class Fault(NamedTuple):
+    """In file `name` of csrc/recurrent/cuda, `old` becomes `new`."""
+
+    name: str
+    old: str
+    new: str
+    race_only: bool = False  # nothing but the race detector sees it: memory of the emulator is sequential
+
+
+FAULTS = {
+    "missing_barrier": Fault(
+        "walk_kernel.h", "      __syncthreads();\n      A sum[2][M];", "      A sum[2][M];"
+    ),
+    "wrong_lane": Fault(
+        "product.h", "const A* left = weights + lane / 4 * 2", "const A* left = weights + lane % 4 * 2"
+    ),
+    "tail_of_the_batch": Fault("walk_kernel.h", "b < w.B && step.unit < w.H", "b <= w.B && step.unit < w.H"),
+    "tail_of_the_units": Fault("walk_kernel.h", "step.unit < w.H", "step.unit <= w.H"),
+    "missing_grid_barrier": Fault("walk_kernel.h", "if (row0 == 0 && s > s0) wait(", "if (false) wait("),
+    "single_buffer": Fault("block.h", "* 2 + s % 2)", "* 2)"),
+    "wrong_arrival_count": Fault("walk_kernel.h", "unsigned(s) * gridDim.x", "unsigned(s + 1) * gridDim.x"),
+    "missing_block_barrier_before_arrival": Fault(
+        "meeting.h",
+        "  __syncthreads();\n  if (threadIdx.x == 0) ptx::red_add",
+        "  if (threadIdx.x == 0) ptx::red_add",
+    ),
+    "missing_release": Fault("meeting.h", "ptx::red_add_release(arrivals, 1)", "*arrivals += 1", True),
+}
+
+
+def commands(build: Path, target: str) -> str:
+    """The last command that makes `target`."""
+    told = subprocess.run(
+        ["ninja", "-C", build, "-t", "commands", target], capture_output=True, text=True, check=True
+    )
+    return told.stdout.splitlines()[-1]
+
+
+def run(module: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.cuda.faulty", module],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_seen(fault: Fault, emulated: ModuleType, tmp_path: Path) -> None:
+    built = Path(emulated.__file__ or "")
+    if fault.race_only and not emulated.detects_races:
+        pytest.skip("only a build with the race detector sees this fault: `dev.py emulate --race`")
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    source = tmp_path / "csrc" / "recurrent" / "cuda" / fault.name
+    text = source.read_text()
+    assert text.count(fault.old) == 1, f"{fault.name} no longer has one {fault.old!r}"
+    source.write_text(text.replace(fault.old, fault.new))
+    kernels, module = tmp_path / "kernels.o", tmp_path / built.name
+    compile_it = commands(built.parent, KERNELS).replace(str(ROOT / "csrc"), str(tmp_path / "csrc"))
+    link_it = commands(built.parent, built.name).replace(f"-o {built.name}", f"-o {module} {kernels}")
+    for command in (compile_it.replace(f"-o {KERNELS}", f"-o {kernels}").replace("-O3", "-O1"), link_it):
+        done = subprocess.run(command, shell=True, cwd=built.parent, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    result = run(module)
+    assert result.returncode != 0, result.stdout
+    assert "ImportError" not in result.stderr, result.stderr
+
+
+def test_without_a_fault_all_is_right(emulated: ModuleType) -> None:
+    result = run(Path(emulated.__file__ or ""))
+    assert (result.returncode, result.stdout) == (0, "right\n"), result.stdout + result.stderr
