@@ -7,12 +7,17 @@
   bench [NAME ...] setup, then the benchmark pyrnn/bench/NAME.py (default: recurrent) with the other arguments
   lint  [--fix]    ruff, pyright, clang-format and the rules of this house; --fix rewrites what it can
   ctest [--plain]  the C++ tests under AddressSanitizer and UBSan; --plain leaves the sanitizers out
-  build            sdist and wheel into dist/; the wheel is installed into a new environment and tried
+  build [--cuda]   sdist and wheel into dist/; the wheel is installed into a new environment and tried;
+                   --cuda: the wheel holds the CUDA module for all architectures of a release
+  emulate MODE [ARGS]  the CUDA tests on the host: plain, sanitized or race; ARGS go to pytest
+  gpu [STAGE ...]  everything that only a machine with a GPU can prove, within 8 minutes (docs/gpu.md)
+  spills [ARGS]    compile the CUDA kernels for every architecture; fail on register spills not declared
 
 Environment:
   PYRNN_PYTHON=current   use the running interpreter, which must hold torch and the tools; download nothing
   PYRNN_TORCH=REQ        the torch to install; default: a CPU build when there is no NVIDIA driver
   PYRNN_CUDA=AUTO|ON|OFF whether to build the CUDA module; default AUTO: when a working nvcc is found
+  PYRNN_CUDA_ARCHITECTURES=LIST  for which GPUs, for instance 80;90a; default: those of a release
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -32,9 +38,13 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 TORCH = "2.13.0"
 TOOLS = ("scikit-build-core>=0.11", "pybind11>=2.13", "cmake>=3.24", "ninja>=1.5")
+GPU_STAGES = ("build", "ceilings", "tests", "sanitizer", "dump", "bench")  # as in pyrnn/bench/gpu/stages.py
+MAX_WHEEL = 16 * 2**20  # bytes
+BUILD_SECONDS = 240  # of the 480 that `gpu` has for everything
 CURRENT = os.environ.get("PYRNN_PYTHON") == "current"
 PYTHON = Path(sys.executable) if CURRENT else VENV / "bin" / "python"
 
+NATIVE = {".h", ".cpp", ".cu"}
 CODE = {".py", ".pyi", ".h", ".cpp", ".cu", ".cuh"}
 TEXT = CODE | {".md", ".toml"}
 FOLDERS = ("pyrnn", "csrc", "tests", "examples", "docs")
@@ -57,6 +67,12 @@ x = torch.randn(3, 2, 5)
 torch.testing.assert_close(ours(x)[0], torchs(x)[0])
 subprocess.run([pathlib.Path(sys.prefix) / "bin" / "pyrnn", "info"], check=True)
 print("wheel: pyrnn", pyrnn.__version__, "works from", pyrnn.__file__)
+"""
+
+CUDA_TRIAL = """
+from pyrnn import _cuda
+assert _cuda.architectures.split() == ["80", "90a", "100"], _cuda.architectures
+print("wheel: CUDA for", _cuda.architectures, "and", _cuda.why_unavailable() or "a GPU to run on")
 """
 
 
@@ -105,13 +121,15 @@ def setup() -> None:
     if installed and stamp.exists() and stamp.read_text() == fingerprint():
         return
     install_tools()
-    cuda = os.environ.get("PYRNN_CUDA", "AUTO")
+    cuda, gpus = os.environ.get("PYRNN_CUDA", "AUTO"), os.environ.get("PYRNN_CUDA_ARCHITECTURES")
     # Without build isolation the build tools stay in place: the next import rebuilds an edited C++ file.
     offline = ("--no-deps", "--no-index") if CURRENT else ()
     must(
         *pip("--quiet", "--no-build-isolation", *offline, "--editable", f"{ROOT}[dev]"),
         *("--config-settings", "editable.rebuild=true", "--config-settings", "editable.verbose=false"),
         *("--config-settings", f"cmake.define.PYRNN_CUDA={cuda}"),
+        *(("--config-settings", f"cmake.define.PYRNN_CUDA_ARCHITECTURES={gpus}") if gpus else ()),
+        *("--config-settings", "cmake.define.PYRNN_PTX_DUMP=ON"),
         otherwise="the build failed, its messages stand above",
     )
     stamp.parent.mkdir(exist_ok=True)
@@ -120,7 +138,8 @@ def setup() -> None:
 
 def fingerprint() -> str:
     """Changes whenever setup has work to do. The editable build itself follows the C++ and Python sources."""
-    told = [str(PYTHON), sys.version, *(os.environ.get(name, "") for name in ("PYRNN_CUDA", "PYRNN_TORCH"))]
+    names = ("PYRNN_CUDA", "PYRNN_CUDA_ARCHITECTURES", "PYRNN_TORCH")
+    told = [str(PYTHON), sys.version, *(os.environ.get(name, "") for name in names)]
     files = [(ROOT / name).read_text() for name in ("pyproject.toml", "CMakeLists.txt", "dev.py")]
     return hashlib.sha256("\0".join(told + files).encode()).hexdigest()
 
@@ -201,17 +220,15 @@ def build(arguments: list[str]) -> int:
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     # The wheel is made from the sdist, which proves that the sdist is complete.
+    cuda = "ON" if "--cuda" in arguments else "OFF"
     must(
-        PYTHON,
-        "-m",
-        "build",
-        "--no-isolation",
-        "--outdir",
-        dist,
-        ROOT,
+        *(PYTHON, "-m", "build", "--no-isolation", "--outdir", dist),
+        *(f"-Ccmake.define.PYRNN_CUDA={cuda}", ROOT),
         otherwise="the packages could not be built",
     )
     (wheel,) = dist.glob("*.whl")
+    if wheel.stat().st_size > MAX_WHEEL:
+        die(f"{wheel.name} has {wheel.stat().st_size:,} bytes, {MAX_WHEEL:,} are allowed")
     with tempfile.TemporaryDirectory(prefix="pyrnn-wheel-") as folder:
         fresh = Path(folder) / "fresh"
         must(PYTHON, "-m", "venv", fresh, otherwise="no environment could be made")
@@ -222,13 +239,74 @@ def build(arguments: list[str]) -> int:
         )
         installer = (fresh / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check")
         must(*installer, "--no-deps", "--no-index", wheel, otherwise="the wheel does not install")
-        return run(fresh / "bin" / "python", "-c", WHEEL_TRIAL, cwd=Path(folder))
+        trial = WHEEL_TRIAL + (CUDA_TRIAL if cuda == "ON" else "")
+        return run(fresh / "bin" / "python", "-c", trial, cwd=Path(folder))
+
+
+def gpu(arguments: list[str]) -> int:
+    """Build for this GPU alone, then let pyrnn.bench.gpu run the other stages."""
+    seen = ask("import torch; print(torch.cuda.is_available() and torch.cuda.get_device_capability())")
+    helps = bool({"-h", "--help"} & {*arguments})
+    if seen in (None, "False") and not helps:
+        die(
+            "gpu: no GPU here: torch "
+            + ("sees none" if seen else "is missing")
+            + "; docs/gpu.md says what it needs"
+        )
+    names = [name for name in arguments if name in GPU_STAGES]
+    told: list[str] = []
+    if not helps and (not names or "build" in names):
+        major, minor = re.findall(r"\d+", seen or "")
+        architecture = f"{major}{minor}{'a' if major == '9' else ''}-real"
+        told = build_for(architecture)
+    return run(PYTHON, "-m", "pyrnn.bench.gpu", *arguments, *told)
+
+
+def build_for(architecture: str) -> list[str]:
+    """Set up with the CUDA module, within its time; without it where that fails, so that the rest can run."""
+    started, log = time.monotonic(), ROOT / "build" / "gpu-build.log"
+    log.parent.mkdir(exist_ok=True)
+    limited = ("timeout", "-k", "5", str(BUILD_SECONDS), sys.executable, str(ROOT / "dev.py"), "setup")
+    os.environ["PATH"] += f"{os.pathsep}/usr/local/cuda/bin"  # where the toolkit is but PATH does not say so
+    wanted = {"PYRNN_CUDA": "ON", "PYRNN_CUDA_ARCHITECTURES": architecture}
+    print("+", *limited, "with", wanted, "into", log, flush=True)
+    with log.open("w") as file:
+        status = subprocess.run(limited, env=os.environ | wanted, stdout=file, stderr=file).returncode
+    if status != 0:
+        print(
+            log.read_text(errors="replace")[-4000:], "dev.py: the CUDA build failed; without it:", flush=True
+        )
+        os.environ["PYRNN_CUDA"] = "OFF"
+        setup()
+    seconds = time.monotonic() - started
+    return [f"--build-status={status}", f"--build-seconds={seconds:.1f}", f"--build-log={log}"]
+
+
+def emulate(arguments: list[str]) -> int:
+    """The CUDA tests on a build for the host: tests/cuda/conftest.py makes it and reads the mode."""
+    if not arguments or arguments[0] not in ("plain", "sanitized", "race"):
+        die("emulate: expected plain, sanitized or race")
+    setup()
+    mode, *rest = arguments
+    os.environ["PYRNN_EMULATE_MODE"] = mode
+    if mode == "sanitized":  # the sanitizer's library must be there before Python's first allocation
+        libraries = [
+            subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
+            for name in ("libasan.so", "libubsan.so", "libstdc++.so")
+        ]
+        os.environ |= {"LD_PRELOAD": ":".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
+    return run(PYTHON, "-m", "pytest", *([] if any("tests" in a for a in rest) else ["tests/cuda"]), *rest)
+
+
+def spills(arguments: list[str]) -> int:
+    setup()
+    return run(PYTHON, ROOT / "csrc" / "spills.py", *arguments)
 
 
 def lint(arguments: list[str]) -> int:
     setup()
     fix = "--fix" in arguments
-    native = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in CODE)
+    native = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in NATIVE)
     failures = [
         run(tool("ruff"), "check", *(["--fix"] if fix else [])),
         run(tool("ruff"), "format", *([] if fix else ["--check", "--diff"])),
@@ -262,9 +340,10 @@ def house_rules() -> Iterator[str]:
 
 
 def main() -> int:
+    functions = (demo, test, bench, lint, ctest, build, emulate, gpu, spills)
     commands: dict[str, Callable[[list[str]], int]] = {
         "setup": lambda _: setup() or 0,
-        **{function.__name__: function for function in (demo, test, bench, lint, ctest, build)},
+        **{function.__name__: function for function in functions},
     }
     name, *arguments = sys.argv[1:] or ["help"]
     if name not in commands:

@@ -30,7 +30,7 @@ from pyrnn.train import LanguageModelJob, TruncatedBPTT, fit
 
 CELLS = ("lstm", "gru", "rnn")
 
-#: Sizes that give the word models the same number of parameters, and the best of the rates tried for each cell.
+#: Sizes that give the word models the same number of parameters; the best rate of those tried for each cell.
 WORD_CELLS: dict[str, dict[str, Any]] = {
     "rnn": {"hidden_size": 522, "learning_rate": 0.002},
     "gru": {"hidden_size": 305, "learning_rate": 0.01},

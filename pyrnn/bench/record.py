@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -55,8 +56,8 @@ def blas() -> str:
 
 
 def commit() -> str:
-    """The checked-out commit, marked when the tree differs from it; "unknown" outside a repository."""
-    if not IN_CHECKOUT:
+    """The checked-out commit, marked when the tree differs from it; "unknown" without a repository or git."""
+    if not IN_CHECKOUT or shutil.which("git") is None:
         return "unknown"
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True

@@ -75,12 +75,17 @@ class Case:
     @property
     def layers(self) -> int:
         """Stacked layers."""
-        return 2 if self.variant == "two-layer" else 1
+        return 2 if "two-layer" in self.variant else 1
 
     @property
     def directions(self) -> int:
         """2 for a bidirectional layer."""
-        return 2 if self.variant == "bidirectional" else 1
+        return 2 if "bidirectional" in self.variant else 1
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """Of input and parameters."""
+        return getattr(torch, self.dtype)
 
     def lengths(self) -> Tensor | None:
         """Uniform in [1, T], unsorted, and the same in every run."""
@@ -111,16 +116,24 @@ Forward = Callable[[Tensor], tuple[Tensor, Any]]
 
 
 class Runner:
-    """Runs one layer, ours or torch's, the way the case asks, and keeps the last results for comparison."""
+    """Runs one layer, ours or torch's, the way the case asks, and keeps the last results for comparison.
 
-    def __init__(self, case: Case, layer: torch.nn.Module, forward: Forward) -> None:
+    With several `inputs` each step takes the next one, so that a large cache does not hold what it reads.
+    """
+
+    def __init__(
+        self, case: Case, layer: torch.nn.Module, forward: Forward, *, device: str = "cpu", inputs: int = 1
+    ) -> None:
         self.layer, self.forward, self.trains = layer, forward, case.mode == "train"
-        generator = torch.Generator().manual_seed(1)
-        dtype = DTYPES[case.dtype]
-        width = case.directions * case.H
-        self.input = torch.randn(case.T, case.B, case.I, generator=generator).to(dtype)
-        self.input.requires_grad_(self.trains)
-        self.gradient = torch.randn(case.T, case.B, width, generator=generator).to(dtype)
+        generator = torch.Generator(device).manual_seed(1)
+
+        def random(width: int) -> Tensor:
+            numbers = torch.randn(case.T, case.B, width, generator=generator, device=device)
+            return numbers.to(case.torch_dtype)
+
+        made = [random(case.I).requires_grad_(self.trains) for _ in range(inputs)]
+        self.inputs, self.input = itertools.cycle(made), made[0]
+        self.gradient = random(case.directions * case.H)
         self.results: list[Tensor] = []
 
     def drop_gradients(self) -> None:
@@ -130,6 +143,7 @@ class Runner:
 
     def run(self) -> None:
         """One step."""
+        self.input = next(self.inputs)
         with torch.set_grad_enabled(self.trains):
             output, state = self.forward(self.input)
             if self.trains:
@@ -146,7 +160,7 @@ class Runner:
         return Contender(self.run, self.drop_gradients if self.trains else lambda: None)
 
 
-def runners(case: Case) -> tuple[Runner, Runner]:
+def runners(case: Case, *, device: str = "cpu", inputs: int = 1) -> tuple[Runner, Runner]:
     """Our layer and torch's with the same parameters."""
     torch.manual_seed(0)
     name = case.cell.upper()
@@ -154,7 +168,8 @@ def runners(case: Case) -> tuple[Runner, Runner]:
     options: dict[str, Any] = {
         "num_layers": case.layers,
         "bidirectional": case.directions == 2,
-        "dtype": DTYPES[case.dtype],
+        "device": device,
+        "dtype": case.torch_dtype,
     }
     theirs = getattr(torch.nn, name)(case.I, case.H, **options).train(case.mode == "train")
     ours = getattr(pyrnn.nn, name)(case.I, case.H, **options).train(case.mode == "train")
@@ -165,9 +180,15 @@ def runners(case: Case) -> tuple[Runner, Runner]:
         output, state = theirs(pack_padded_sequence(x, lengths, enforce_sorted=False))
         return pad_packed_sequence(output, total_length=case.T)[0], state
 
-    if lengths is None:
-        return Runner(case, ours, ours), Runner(case, theirs, theirs)
-    return Runner(case, ours, lambda x: ours(x, lengths=lengths)), Runner(case, theirs, packed)
+    forwards: tuple[Forward, Forward] = ours, theirs
+    if lengths is not None:
+        # Each side gets them where it wants them: torch packs by lengths on the CPU.
+        there = lengths.to(device)
+        forwards = (lambda x: ours(x, lengths=there)), packed
+    return (
+        Runner(case, ours, forwards[0], device=device, inputs=inputs),
+        Runner(case, theirs, forwards[1], device=device, inputs=inputs),
+    )
 
 
 def measure(case: Case, *, seconds: float, repeats: int) -> record.Row:

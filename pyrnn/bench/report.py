@@ -99,19 +99,19 @@ def markdown(rows: Sequence[Row]) -> str:
         peak = max(row["peak_gflops"] for row in of_dtype)
         parts += [
             f"**{dtype}** (multiply-add peak of the run: {peak:.0f} GF/s)\n",
-            _line([f"{' '.join(SHAPE)}", *headings]),
-            _line(["---", *("---:" for _ in headings)]),
+            table_line([f"{' '.join(SHAPE)}", *headings]),
+            table_line(["---", *("---:" for _ in headings)]),
         ]
         for variant, of_variant in grouped(of_dtype, lambda row: row["variant"]):
             for name, of_case in grouped(of_variant, case_name):
                 found = {(row["cell"], row["mode"]): row for row in of_case}
-                parts.append(_line([name, *(_cell(found.get(column)) for column in columns)]))
+                parts.append(table_line([name, *(_cell(found.get(column)) for column in columns)]))
             means = [
                 [row["ratio"] for row in of_variant if (row["cell"], row["mode"]) == column]
                 for column in columns
             ]
             shown = [f"**{geometric_mean(ratios):.2f}x**" if ratios else "" for ratios in means]
-            parts.append(_line([f"**geometric mean, {variant}**", *shown]))
+            parts.append(table_line([f"**geometric mean, {variant}**", *shown]))
         parts.append("")
     return "\n".join(parts)
 
@@ -126,15 +126,15 @@ def summary(rows: Sequence[Row], details: str) -> str:
             f"the smallest.\nMeasured on {places}.\nEvery shape, with GF/s and share of the peak: "
             f"[{details}]({details}).\n"
         ),
-        _line(["", *(f"{cell.upper()} {MODE_NAMES[mode]}" for cell, mode in columns)]),
-        _line(["---", *("---:" for _ in columns)]),
+        table_line(["", *(f"{cell.upper()} {MODE_NAMES[mode]}" for cell, mode in columns)]),
+        table_line(["---", *("---:" for _ in columns)]),
     ]
     for (dtype, variant), group in grouped(rows, lambda row: (row["dtype"], row["variant"])):
         ratios = [
             [row["ratio"] for row in group if (row["cell"], row["mode"]) == column] for column in columns
         ]
         shown = [f"**{geometric_mean(r):.2f}x** ({min(r):.2f})" if r else "" for r in ratios]
-        lines.append(_line([f"{dtype}, {variant}", *shown]))
+        lines.append(table_line([f"{dtype}, {variant}", *shown]))
     return "\n".join([*lines, *_room(rows)])
 
 
@@ -182,7 +182,8 @@ def _column_order(column: tuple[str, str]) -> tuple[str, int]:
     return column[0], [*MODE_NAMES].index(column[1])
 
 
-def _line(entries: Sequence[str]) -> str:
+def table_line(entries: Sequence[str]) -> str:
+    """One line of a Markdown table."""
     return f"| {' | '.join(entries)} |"
 
 

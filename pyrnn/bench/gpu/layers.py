@@ -1,0 +1,170 @@
+"""The bench stage: pyrnn.nn against torch.nn on cuDNN, case after case until the time is spent."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from pyrnn import _native
+from pyrnn._files import read_json
+from pyrnn.bench import record
+from pyrnn.bench.gpu import flashrnn
+from pyrnn.bench.gpu.cases import GpuCase, cases
+from pyrnn.bench.gpu.cudnn import algorithms
+from pyrnn.bench.gpu.limits import Ceilings, limit
+from pyrnn.bench.gpu.stages import Orders, orders
+from pyrnn.bench.gpu.timing import DeviceContender, arithmetic, inputs_for, repeats_for
+from pyrnn.bench.harness import AGREEMENT, difference, duel
+from pyrnn.bench.recurrent import runners
+from pyrnn.ops import _cuda_walk
+from pyrnn.ops._problem import Problem
+
+#: Seconds of timing for a case; five rounds are timed even where they take longer.
+SECONDS = 0.25
+
+#: Seconds kept back for the end of the process.
+RESERVE = 5.0
+
+#: TF32 has 10 bits of mantissa, as float16 has.
+_TF32_AGREEMENT = AGREEMENT[torch.float16]
+
+INCLUDES = {
+    "infer": "forward without gradients",
+    "train": "forward and backward, with gradients of the input and all parameters",
+}
+
+
+def plans(case: GpuCase) -> list[_native.CudaPlan]:
+    """How the kernels run the layers: forward, and backward in training. All layers of a case are alike."""
+    problem = Problem(
+        cell="rnn_tanh" if case.cell == "rnn" else case.cell,
+        T=case.T,
+        B=case.B,
+        I=case.I,
+        H=case.H,
+        P=case.H,
+        D=case.directions,
+        N=case.T * case.B,
+        packed=False,
+        batch_first=False,
+        checkpoint_every=0,
+        dtype=case.torch_dtype,
+    )
+    passes = (False, True) if case.mode == "train" else (False,)
+    return [_cuda_walk.plan(problem, backward=backward, index=0) for backward in passes]
+
+
+def measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
+    """One row: agreement first, then the alternated timing."""
+    properties = torch.cuda.get_device_properties(0)
+    size = case.T * case.B * case.I * case.torch_dtype.itemsize
+    inputs = inputs_for(size, properties.L2_cache_size)
+    with arithmetic(case.arithmetic):
+        ours, theirs = runners(case, device="cuda", inputs=inputs)
+        for runner in (ours, theirs):
+            runner.contender().timed()
+        found = difference(ours.compared(), theirs.compared())
+        tf32 = case.dtype == "float32" and case.arithmetic == "default"
+        allowed = _TF32_AGREEMENT if tf32 else AGREEMENT[case.torch_dtype]
+        if not found <= allowed:
+            raise RuntimeError(f"the results differ by {found:.2g}, {allowed:.2g} is allowed; not timed")
+        sides = [runner.contender() for runner in (ours, theirs)]
+        single = max(DeviceContender(side.run, side.prepare).timed() for side in sides)
+        repeats = repeats_for(single)
+        contenders = [DeviceContender(side.run, side.prepare, repeats) for side in sides]
+        result = duel(contenders[0], contenders[1], seconds=SECONDS / repeats)
+    capability, sms = (properties.major, properties.minor), properties.multi_processor_count
+    planned = plans(case)
+    row: record.Row = {
+        **asdict(case),
+        "tokens": case.tokens(),
+        "includes": INCLUDES[case.mode],
+        "rounds": result.rounds,
+        "repeats": repeats,
+        "inputs": inputs,
+        "pyrnn_s": asdict(result.ours),
+        "torch_s": asdict(result.theirs),
+        "ratio": result.ratio,
+        "ratio_spread": asdict(result.ratios),
+        "us_per_step": result.ours.median * 1e6 / (case.T * case.layers),
+        "torch_us_per_step": result.theirs.median * 1e6 / (case.T * case.layers),
+        "difference": found,
+        "cudnn": algorithms(case, capability=capability, sms=sms),
+        "plans": [plan._asdict() for plan in planned],
+    }
+    if ceilings is not None:
+        row["limit_s"] = limit(case, planned, ceilings)
+        row["share_of_limit"] = row["limit_s"] / result.ours.median
+    return row
+
+
+def recorded_ceilings(path: Path) -> Ceilings | None:
+    """Those of the same record, where it has them."""
+    stages = read_json(path)["stages"] if path.exists() else {}
+    return Ceilings.of(stages.get("ceilings", {}).get("rows", []))
+
+
+def healthy() -> bool:
+    """Whether the device still answers in this process: some faults end its context for good."""
+    try:
+        torch.cuda.synchronize()
+        torch.zeros(1, device="cuda").item()
+    except RuntimeError:
+        return False
+    return True
+
+
+def run(told: Orders, first: int) -> None:
+    """Measure from case number `first` on."""
+    ends = time.monotonic() + told.seconds - RESERVE
+    ceilings, everything = recorded_ceilings(told.record), cases()
+    for number in range(first, len(everything)):
+        case = everything[number]
+        if time.monotonic() >= ends:
+            left_out = [str(each) for each in everything[number:]]
+            record.append(told.rows, {"left_out": len(left_out), "of": len(everything), "cases": left_out})
+            print(f"{len(left_out)} of {len(everything)} cases are left out: the time is spent", flush=True)
+            break
+        try:
+            row = measure(case, ceilings)
+            said = f"{row['us_per_step']:.2f} us a step, {row['ratio']:.2f}x cuDNN"
+        except (RuntimeError, ValueError) as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            row = {**asdict(case), "error": said}
+        record.append(told.rows, row)
+        print(f"{case}: {said}", flush=True)
+        if "error" in row and not healthy():
+            print("the device no longer answers in this process: a new one goes on", flush=True)
+            _go_on(told, number + 1, ends + RESERVE - time.monotonic())
+    for row in flashrnn.rows(ends - time.monotonic()):
+        record.append(told.rows, row)
+
+
+def _go_on(told: Orders, first: int, seconds: float) -> None:
+    """Take this process's place with a fresh one, which has a fresh context on the device."""
+    command = (sys.executable, "-m", "pyrnn.bench.gpu.layers", "--first", str(first))
+    told_again = ("--rows", str(told.rows), "--seconds", f"{seconds:.0f}", "--record", str(told.record))
+    os.execv(command[0], [*command, *told_again])
+
+
+def main() -> int:
+    """Refuse to time the reference in the kernels' place; else measure. A case in error fails the stage."""
+    if why := _native.why_no_cuda():
+        print(f"nothing to measure: pyrnn has no CUDA kernels in this process: {why}", flush=True)
+        return 1
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--first", type=int, default=0)
+    options, rest = parser.parse_known_args()
+    told = orders(rest)
+    run(told, options.first)
+    return 1 if any("error" in row for row in record.read(told.rows)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

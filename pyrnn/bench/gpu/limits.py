@@ -1,0 +1,78 @@
+"""How fast a step could be at best on the device of the run: from meeting and bytes, both measured there.
+
+All units of a step wait for all units of the step before. So a step takes no less than one meeting of the
+blocks, and no less than its bytes take to come from the second-level cache and from memory. The large
+products beside the walk are left out: the limit is that of the recurrence alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyrnn._native import CudaPlan
+from pyrnn.bench.gpu.cases import GpuCase
+from pyrnn.bench.record import Row
+from pyrnn.bench.recurrent import GATES
+
+#: Numbers that a training step keeps per unit, and slots of gate gradients (csrc/recurrent/cells).
+_KEPT = {"rnn": 0, "gru": 4, "lstm": 5}
+_SLOTS = {"rnn": 1, "gru": 4, "lstm": 4}
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the ceilings stage found."""
+
+    barriers: dict[int, float]  # seconds of a meeting, by the number of blocks
+    l2: float  # bytes a second
+    memory: float
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Ceilings | None:
+        """None where one of them was not measured."""
+        barriers = {row["blocks"]: row["seconds"] for row in rows if row["what"] == "barrier"}
+        rates = {row["what"]: row["bytes_per_second"] for row in rows if "bytes_per_second" in row}
+        if not barriers or not {"l2", "memory"} <= set(rates):
+            return None
+        return cls(barriers, rates["l2"], rates["memory"])
+
+    def barrier(self, blocks: int) -> float:
+        """Of the smallest measured grid that has at least as many blocks, else of the largest."""
+        larger = [measured for measured in self.barriers if measured >= blocks]
+        return self.barriers[min(larger) if larger else max(self.barriers)]
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Bytes of one step of one layer, both directions."""
+
+    l2: int
+    memory: int
+
+
+def bytes_of(case: GpuCase, plan: CudaPlan, *, backward: bool) -> Bytes:
+    """What a step must move with the work laid out as `plan` says."""
+    size = case.torch_dtype.itemsize
+    sums = max(4, size)
+    cells, gates = case.directions * case.B * case.H, GATES[case.cell]
+    terms = case.H * (gates if backward else 1)
+    # Each block reads the exchanged values of its slice whole.
+    l2 = plan.blocks * plan.rows_per_slice * terms * size
+    if not plan.resident:
+        l2 += case.directions * plan.slices * gates * case.H**2 * size
+    kept = _KEPT[case.cell] * sums if case.mode == "train" else 0
+    own = (size + _SLOTS[case.cell] * size) if backward else (gates * sums + size)
+    return Bytes(l2, cells * (kept + own))
+
+
+def step_limit(case: GpuCase, plan: CudaPlan, ceilings: Ceilings, *, backward: bool) -> float:
+    """Seconds."""
+    moved = bytes_of(case, plan, backward=backward)
+    return max(ceilings.barrier(plan.blocks), moved.l2 / ceilings.l2, moved.memory / ceilings.memory)
+
+
+def limit(case: GpuCase, plans: Sequence[CudaPlan], ceilings: Ceilings) -> float:
+    """Seconds of the whole call; `plans`: of the forward pass and, in training, of the backward pass."""
+    steps = (step_limit(case, plan, ceilings, backward=bool(i)) for i, plan in enumerate(plans))
+    return case.layers * case.T * sum(steps)

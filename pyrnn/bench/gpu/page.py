@@ -1,0 +1,155 @@
+"""The record as a page: stages, goals beside what was reached, ceilings, and every case."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator, Sequence
+
+from pyrnn.bench.gpu.cases import GpuCase
+from pyrnn.bench.gpu.goals import GOALS, Goal
+from pyrnn.bench.gpu.stages import NAMES
+from pyrnn.bench.record import Row
+from pyrnn.bench.report import MODE_NAMES, case_name, grouped, table_line
+
+HOW_TO_READ = (
+    "Each case: microseconds a step of pyrnn and of torch.nn, the time of torch.nn / the time of pyrnn "
+    "(above 1x pyrnn is faster), its 20th and 80th percentile over the rounds, the share of the limit, "
+    "and the algorithm that torch asks cuDNN for (forward / backward). A step is one time step of one "
+    "layer; in training it holds both passes. The limit is the larger of one meeting of the blocks and "
+    "of the bytes of a step at the rates above; the large products beside the recurrence are in the "
+    "times but not in the limit. `-`: not measured."
+)
+
+
+def markdown(content: Row) -> str:
+    """The whole page."""
+    stages: Row = content["stages"]
+    parts = [f"# pyrnn on {content['environment']['device']}\n", *_machine(content["environment"])]
+    parts += ["\n## Stages\n", *_stages(stages)]
+    rows = stages.get("bench", {}).get("rows", [])
+    parts += ["\n## Goals\n", *_goals([row for row in rows if "ratio" in row])]
+    for name, part in (
+        ("ceilings", _ceilings),
+        ("tests", _tests),
+        ("sanitizer", _sanitizer),
+        ("bench", _bench),
+    ):
+        if found := stages.get(name, {}).get("rows"):
+            parts += [f"\n## {name.capitalize()}\n", *part(found)]
+    for name, stage in stages.items():
+        if stage.get("output"):
+            parts += [f"\n## Output of {name}\n", "```", *stage["output"], "```"]
+    return "\n".join(parts) + "\n"
+
+
+def _table(headings: Sequence[str], numbers: int, lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table whose last `numbers` columns are aligned to the right."""
+    yield table_line(headings)
+    yield table_line(["---"] * (len(headings) - numbers) + ["---:"] * numbers)
+    yield from map(table_line, lines)
+
+
+def _machine(env: Row) -> Iterator[str]:
+    yield (
+        f"{env['device']} (compute capability {env['capability']}, {env['sms']} multiprocessors, "
+        f"{env['memory_gib']} GiB, {env['l2_mib']} MiB of second-level cache), driver {env['driver']}; "
+        f"torch {env['torch']}, CUDA {env['cuda']}, cuDNN {env['cudnn']}, nvcc {env['nvcc']}; "
+        f"{env['processor']}; Python {env['python']}; pyrnn {env['pyrnn']} {env['commit']}, "
+        f"{env['date'][:16]}."
+    )
+
+
+def _stages(stages: Row) -> Iterator[str]:
+    lines = []
+    for name in NAMES:
+        stage = stages.get(name, {"status": "not chosen"})
+        seconds = f"{stage['seconds']:.0f}" if stage.get("seconds") else "-"
+        lines.append([name, stage["status"], seconds, stage.get("why", "")])
+    yield from _table(["stage", "status", "seconds", ""], 0, lines)
+
+
+def _goals(rows: Sequence[Row]) -> Iterator[str]:
+    def line(goal: Goal) -> list[str]:
+        return [goal.what, goal.text, goal.reached(rows)]
+
+    yield from _table(["what", "goal", "reached"], 0, [line(goal) for goal in GOALS])
+
+
+def _ceilings(rows: Sequence[Row]) -> Iterator[str]:
+    lines = []
+    for row in rows:
+        match row["what"]:
+            case "barrier":
+                lines.append([f"meeting of {row['blocks']} blocks", f"{row['seconds'] * 1e6:.2f} us"])
+            case "l2" | "memory":
+                name = "second-level cache" if row["what"] == "l2" else "memory"
+                rate = row["bytes_per_second"] / 1e12
+                lines.append([f"{name}, read and written by copies", f"{rate:.2f} TB/s"])
+            case "product":
+                lines.append([f"{row['dtype']} product", f"{row['flops'] / 1e12:.0f} TFLOP/s"])
+            case "cudnn":
+                what = f"cuDNN alone, {row['cudnn']}: {row['case']}"
+                lines.append([what, f"{row['us_per_step']:.2f} us a step"])
+            case other:
+                lines.append([other, row.get("why", "")])
+    yield from _table(["ceiling", "measured"], 1, lines)
+
+
+def _tests(rows: Sequence[Row]) -> Iterator[str]:
+    counts = collections.Counter(row["outcome"] for row in rows)
+    yield ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()) + "."
+    for outcome in ("failed", "skipped"):
+        whys = [(row["why"], row["test"]) for row in rows if row["outcome"] == outcome]
+        for why, group in grouped([{"why": why, "test": test} for why, test in whys], lambda row: row["why"]):
+            more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+            yield f"- {outcome}: `{group[0]['test']}`{more}: {why}"
+
+
+def _sanitizer(rows: Sequence[Row]) -> Iterator[str]:
+    yield from (f"- {row['tool']}: {row['outcome']}; {row.get('summary', '')}" for row in rows)
+    for row in rows:
+        if "output" in row:
+            yield from ("", "```", *row["output"], "```")
+
+
+def _bench(rows: Sequence[Row]) -> Iterator[str]:
+    yield HOW_TO_READ
+    measured = [row for row in rows if "ratio" in row]
+    key = ("cell", "dtype", "arithmetic", "mode")
+    headings = ["T B I H", "pyrnn us", "torch us", "ratio", "p20-p80", "of limit", "engine", "cuDNN"]
+    for (cell, dtype, arithmetic, mode), group in grouped(measured, lambda row: tuple(row[k] for k in key)):
+        note = ", TF32 as torch allows it by default" if arithmetic == "default" else ""
+        yield f"\n**{cell.upper()}, {dtype}{note}, {MODE_NAMES[mode]}**\n"
+        yield from _table(headings, 0, [_line(row) for row in group])
+    for row in rows:
+        if "error" in row:
+            yield f"\n- **not measured**: {GpuCase.of(row)}: {row['error']}"
+        elif "peer" in row:
+            figure = (
+                f"{row['us_per_step']:.2f} us a step, {row['includes']}"
+                if "us_per_step" in row
+                else row["why"]
+            )
+            yield f"\n- {row['peer']} {row.get('cell', '')} {row.get('shape', '')}: {figure}"
+        elif "left_out" in row:
+            first = f"; the first: {row['cases'][0]}" if row["cases"] else ""
+            yield f"\n{row['left_out']} of {row['of']} cases were left out when the time was spent{first}."
+
+
+def _line(row: Row) -> list[str]:
+    spread = row["ratio_spread"]
+    engines = dict.fromkeys(
+        plan["engine"] if plan["resident"] or plan["engine"] == "step" else "streamed"
+        for plan in row["plans"]
+    )
+    share = f"{row['share_of_limit']:.0%}" if "share_of_limit" in row else "-"
+    return [
+        case_name(row),
+        f"{row['us_per_step']:.2f}",
+        f"{row['torch_us_per_step']:.2f}",
+        f"{row['ratio']:.2f}x",
+        f"{spread['p20']:.2f}-{spread['p80']:.2f}",
+        share,
+        " / ".join(engines),
+        row["cudnn"],
+    ]

@@ -1,0 +1,49 @@
+"""A pytest plugin: writes each test's outcome at once, so that a run ended by its time limit still tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyrnn.bench import record
+from pyrnn.bench.gpu.stages import add_orders
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What every stage is told."""
+    add_orders(parser.addoption)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the CUDA tests, and of the others those that run on the device: their parameters say "cuda"."""
+    kept = [
+        item for item in items if "tests/cuda/" in item.nodeid or "cuda" in item.nodeid.partition("::")[2]
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+class _Writer:
+    def __init__(self, config: pytest.Config) -> None:
+        self.path: Any = config.getoption("--rows")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One row a test, written when its call ends, or its set-up where that is where it ended."""
+        if report.when != "call" and report.outcome == "passed":
+            return
+        why = "" if report.outcome == "passed" else _last_line(report.longrepr)
+        record.append(self.path, {"test": report.nodeid, "outcome": report.outcome, "why": why})
+
+
+def _last_line(explanation: Any) -> str:
+    """A skip's reason is the last of three parts; a failure's message ends its text."""
+    if isinstance(explanation, tuple):
+        return str(explanation[2])
+    crash = getattr(explanation, "reprcrash", None)
+    return str(crash.message if crash else explanation).strip().splitlines()[0][:300]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start writing."""
+    config.pluginmanager.register(_Writer(config))

@@ -1,0 +1,44 @@
+"""The dump stage: what each PTX wrapper gives on the device, for tests that compare its host twin with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+
+from pyrnn import _native
+from pyrnn._files import write_text
+from pyrnn.bench import record
+from pyrnn.bench.gpu.stages import ABSENT, orders
+
+
+def main() -> int:
+    """Write ptx-<capability>.json beside the record."""
+    told = orders()
+    if why := _native.why_no_cuda():
+        print(f"nothing to dump: pyrnn has no CUDA kernels in this process: {why}", flush=True)
+        return 1
+    dump = getattr(_native.cuda, "ptx_dump", None)
+    if dump is None:
+        print("this module has no ptx_dump", flush=True)
+        return ABSENT
+    results: dict[str, tuple[bool, list[float]]] = dump(0)  # whether every bit counts, and the numbers
+    properties = torch.cuda.get_device_properties(0)
+    device = properties.name.lower().replace(" ", "-")
+    path = told.record.parent / f"ptx-{device}.json"
+    content = {
+        "device": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "record": told.record.stem,
+        "results": results,
+    }
+    write_text(path, json.dumps(content) + "\n")
+    sizes = {name: len(values) for name, (_, values) in results.items()}
+    record.append(told.rows, {"file": path.name, "results": sizes})
+    print(f"{path}: {sizes}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

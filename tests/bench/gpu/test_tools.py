@@ -1,0 +1,188 @@
+"""Programs around the proof: pytest's plugin, the sanitizer, the spill check, the dump."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+from pyrnn import _native
+from pyrnn.bench import record
+from pyrnn.bench.gpu import ceilings, flashrnn, sanitizer
+from pyrnn.bench.gpu.stages import ABSENT
+
+# ---- pytest --------------------------------------------------------------------------------------
+
+TESTS = """
+import pytest
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_passes(device): pass
+def test_cuda_fails(): assert 1 == 2, "unequal"
+def test_cuda_skips(): pytest.skip("no reason")
+@pytest.fixture
+def broken(): raise ValueError("broken fixture")
+def test_cuda_never_starts(broken): pass
+"""
+
+
+def test_each_test_on_the_device_becomes_a_row(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    rows = tmp_path / "rows"
+    options = ("--rows", rows, "--seconds", "9", "--record", tmp_path / "x.json", "-c", "/dev/null")
+    plugin = ("-p", "pyrnn.bench.gpu.pytest_rows", "-p", "no:cacheprovider", "--rootdir", tmp_path)
+    command = [sys.executable, "-m", "pytest", *plugin, *options, tmp_path / "test_it.py"]
+    result = subprocess.run(command, cwd=record.ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1, result.stdout + result.stderr
+    found = {row["test"].partition("::")[2]: (row["outcome"], row["why"]) for row in record.read(rows)}
+    assert found == {
+        "test_passes[cuda]": ("passed", ""),
+        "test_cuda_fails": ("failed", "AssertionError: unequal"),
+        "test_cuda_skips": ("skipped", "Skipped: no reason"),
+        "test_cuda_never_starts": ("failed", "ValueError: broken fixture"),
+    }
+
+
+# ---- sanitizer -----------------------------------------------------------------------------------
+
+FAKE = """#!{python}
+import sys
+tool = sys.argv[sys.argv.index("--tool") + 1]
+assert sys.argv[-2:] == ["-m", "pyrnn.bench.gpu.small"]
+print("72 training steps")
+print("========= ERROR SUMMARY: 3 errors" if tool == "racecheck" else "========= ERROR SUMMARY: 0 errors")
+sys.exit(86 if tool == "racecheck" else 0)
+"""
+
+
+def test_every_tool_is_judged_by_itself(
+    run_main: Callable[[str, Path], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "compute-sanitizer"
+    program.write_text(FAKE.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert run_main("sanitizer", tmp_path) == 1
+    rows = {row["tool"]: row for row in record.read(tmp_path / "rows.jsonl")}
+    assert {tool: row["outcome"] for tool, row in rows.items()} == {
+        "memcheck": "clean",
+        "racecheck": "errors found",
+        "synccheck": "clean",
+    }
+    assert rows["memcheck"]["summary"] == "ERROR SUMMARY: 0 errors"
+    assert "72 training steps" in rows["racecheck"]["output"]
+
+
+def test_its_absence_is_said(
+    run_main: Callable[[str, Path], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sanitizer, "sanitizer", lambda: None)
+    assert run_main("sanitizer", tmp_path) == ABSENT
+    assert "not installed here: nothing was checked" in capsys.readouterr().out
+    assert record.read(tmp_path / "rows.jsonl") == [{"tool": "compute-sanitizer", "outcome": "absent"}]
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "expected"),
+    [
+        (0, "9 training steps\n===== ERROR SUMMARY: 0 errors", "clean"),
+        (0, "9 training steps", "failed"),  # the program ran, but nobody watched
+        (0, "===== ERROR SUMMARY: 0 errors", "failed"),  # somebody watched, but nothing ran
+        (1, "Device not supported", "failed"),
+        (86, "===== ERROR SUMMARY: 1 error", "errors found"),
+        (124, "", "timed out"),
+    ],
+)
+def test_only_a_watched_run_without_errors_is_clean(code: int, output: str, expected: str) -> None:
+    assert sanitizer.outcome(code, output) == expected
+
+
+# ---- spills --------------------------------------------------------------------------------------
+
+REPORT = """\
+ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function '_ZN5pyrnn4walkILi80EEEvPf' for 'sm_80'
+ptxas info    : Function properties for _ZN5pyrnn4walkILi80EEEvPf
+    480 bytes stack frame, 276 bytes spill stores, 272 bytes spill loads
+ptxas info    : Used 64 registers, used 1 barriers, 480 bytes cumulative stack size, 368 bytes cmem[0]
+ptxas info    : Compiling entry function '_ZN5pyrnn4walkILi8EEEvPf' for 'sm_90a'
+ptxas info    : Function properties for _ZN5pyrnn4walkILi8EEEvPf
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 31 registers, used 1 barriers
+"""
+
+
+@pytest.fixture(scope="module")
+def spills() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("spills", record.ROOT / "csrc" / "spills.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["spills"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_assemblers_report_is_read(spills: ModuleType) -> None:
+    large, small = spills.parse(REPORT)
+    assert (large.architecture, large.spill_bytes, large.stack_bytes, large.registers) == (
+        "sm_80",
+        276,
+        480,
+        64,
+    )
+    assert (small.architecture, small.spill_bytes, small.registers) == ("sm_90a", 0, 31)
+
+
+def test_a_kernel_may_spill_what_is_declared_and_no_more(spills: ModuleType) -> None:
+    kernels = [*spills.parse(REPORT)]
+    name = kernels[0].name
+    declared = spills.read_declared(f"# why\nsm_80 276 {name}\nsm_80 100 {name}\n")
+    assert spills.undeclared(kernels, declared) == []
+    for text in ("", f"sm_80 275 {name}\n", f"sm_90a 276 {name}\n"):
+        (complaint,) = spills.undeclared(kernels, spills.read_declared(text))
+        assert "spills 276 bytes" in complaint
+
+
+def test_the_committed_list_can_be_read(spills: ModuleType) -> None:
+    spills.read_declared(spills.DECLARED.read_text())
+
+
+# ---- dump, ceilings, peers -----------------------------------------------------------------------
+
+
+def test_the_dump_stands_beside_the_record(
+    run_main: Callable[[str, Path], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = SimpleNamespace(name="NVIDIA H200", major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: device)
+    monkeypatch.setattr(_native, "why_no_cuda", lambda: "")
+    monkeypatch.setattr(_native, "cuda", SimpleNamespace(ptx_dump=lambda _: {"mma": (True, [1.0, 2.5])}))
+    assert run_main("wrappers", tmp_path) == 0
+    dumped = json.loads((tmp_path / "ptx-nvidia-h200.json").read_text())
+    assert (dumped["capability"], dumped["results"]) == ("9.0", {"mma": [True, [1.0, 2.5]]})
+
+
+def test_barriers_are_measured_up_to_the_whole_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_native, "why_no_cuda", lambda: "")
+    monkeypatch.setattr(ceilings, "barrier_seconds", lambda blocks: blocks * 1e-8)
+    rows = [*ceilings.barriers(132)]
+    assert [row["blocks"] for row in rows] == [8, 16, 32, 64, 66, 132]
+    assert rows[-1]["seconds"] == pytest.approx(1.32e-6)
+    monkeypatch.setattr(_native, "why_no_cuda", lambda: "there is no CUDA device")
+    assert [*ceilings.barriers(132)] == [{"what": "no barrier", "why": "there is no CUDA device"}]
+
+
+def test_a_peer_that_is_not_installed_is_named() -> None:
+    if importlib.util.find_spec("flashrnn") is not None:
+        pytest.skip("flashrnn is installed here")
+    assert [*flashrnn.rows(0.0)] == [{"peer": "flashrnn", "why": "not installed"}]
