@@ -68,9 +68,11 @@ PYBIND11_MODULE(PYRNN_MODULE, m) {
   m.def("recurrent_plan", [](const Sizes& n, bool backward, int device, int engine) {
     const pyrnn::WalkPlan plan =
         pyrnn::plan_walk(sizes_of(n), backward, pyrnn::device_properties(device), pyrnn::CudaEngine(engine));
-    return py::make_tuple(plan.engine == pyrnn::kPersistent ? "persistent" : "step", plan.resident,
-                          plan.slices, plan.rows, plan.unit_blocks * plan.slices * n[5], pyrnn::kBlockThreads,
-                          plan.shared, plan.bytes, plan.why);
+    return py::make_tuple(plan.engine == pyrnn::kCluster      ? "cluster"
+                          : plan.engine == pyrnn::kPersistent ? "persistent"
+                                                              : "step",
+                          plan.resident, plan.slices, plan.rows, plan.unit_blocks * plan.slices * n[5],
+                          pyrnn::kBlockThreads, plan.shared, plan.bytes, plan.why);
   });
   m.def("recurrent_walk", [](const Sizes& n, bool backward, const Sequences& sequences,
                              const Directions& directions, const Shared& shared) {

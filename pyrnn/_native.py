@@ -73,7 +73,7 @@ class Split(NamedTuple):
 class CudaPlan(NamedTuple):
     """How one pass runs on a GPU, in the order of the module's `recurrent_plan`."""
 
-    engine: str  # "persistent": one launch for all steps; "step": one launch for each
+    engine: str  # "cluster", "persistent": one launch for all steps; "step": one launch for each
     resident: bool  # whether the weights stay in shared memory for the whole pass
     slices: int  # parts of the batch
     rows_per_slice: int

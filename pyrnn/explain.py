@@ -178,7 +178,7 @@ def _shares(problem: Problem, split: _native.Split) -> str:
 
 
 def _engine(plan: _native.CudaPlan) -> str:
-    launches = "one launch for all steps" if plan.engine == "persistent" else "one launch a step"
+    launches = "one launch a step" if plan.engine == "step" else "one launch for all steps"
     weights = "stay in shared memory" if plan.resident else "are read again in each step"
     return f"{plan.engine}: {launches}, the weights {weights}"
 

@@ -69,6 +69,29 @@ int blocks_per_sm(void (*kernel)(P...), int threads, size_t shared) {
   return blocks;
 }
 
+// Clusters of a kernel that the device holds at once; 0 where it cannot run.
+template <class... P>
+int clusters_at_once(void (*kernel)(P...), int threads, size_t shared, int size) {
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = unsigned(size);
+  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(unsigned(size));
+  config.blockDim = dim3(unsigned(threads));
+  config.dynamicSmemBytes = shared;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int clusters = 0;
+  cudaError_t error = allow_shared(kernel, shared);
+  if (error == cudaSuccess && size > kPortableCluster)
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+  if (error == cudaSuccess) error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config);
+  if (error == cudaSuccess) return clusters;
+  cudaGetLastError();  // as above
+  return 0;
+}
+
 inline Device device_properties(int device) {
   auto attribute = [device](cudaDeviceAttr name) {
     int value = 0;

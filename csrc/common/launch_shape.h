@@ -5,6 +5,8 @@
 
 namespace pyrnn {
 
+constexpr int kLargestCluster = 16;  // blocks
+
 struct LaunchShape {
   dim3 grid, block;
   size_t shared;     // bytes of dynamic shared memory

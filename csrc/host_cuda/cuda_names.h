@@ -244,5 +244,11 @@ template <class... P>
 int blocks_per_sm(void (*)(P...), int threads, size_t shared) {
   return emulator::resident_blocks(threads, shared);
 }
+template <class... P>
+int clusters_at_once(void (*)(P...), int threads, size_t shared, int size) {
+  return size > kLargestCluster
+             ? 0
+             : emulator::resident_blocks(threads, shared) * device_properties(0).sms / size;
+}
 
 }  // namespace pyrnn

@@ -7,7 +7,7 @@
 namespace pyrnn {
 namespace {
 
-constexpr int kThreadsPerSm = 2048, kBlocksPerSm = 32, kThreadsPerBlock = 1024, kLargestCluster = 16;
+constexpr int kThreadsPerSm = 2048, kBlocksPerSm = 32, kThreadsPerBlock = 1024;
 constexpr int kReservedShared = 1024;  // the system's own, in each block
 constexpr unsigned kLargestGridY = 65535, kLargestBlockZ = 64;
 

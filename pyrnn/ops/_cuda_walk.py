@@ -17,9 +17,9 @@ from pyrnn.ops._library import current_stream
 from pyrnn.ops._problem import Problem
 from pyrnn.ops._tokens import Tokens
 
-_ENGINES = {"": 0, "persistent": 1, "step": 2, "streamed": 3}
+_ENGINES = {"": 0, "persistent": 1, "step": 2, "streamed": 3, "cluster": 4}
 
-#: Engine of every pass, for tests and measurements: "persistent", "step" or "streamed" (persistent, with
+#: Engine of every pass, for tests and measurements: "cluster", "persistent", "step" or "streamed" (persistent, with
 #: weights that are read again in each step); "" lets the chooser decide.
 forced_engine = ""
 

@@ -12,7 +12,7 @@ import torch
 from tests.helpers import CELLS, Layer, make_layer
 from tests.recurrent.cases import away_from_the_kink, check_layer
 
-ENGINES = ("persistent", "step", "streamed")
+ENGINES = ("cluster", "persistent", "step", "streamed")
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
 #: One kernel is compiled for each of these.
 KERNELS = tuple((cell, dtype) for cell in CELLS for dtype in DTYPES)

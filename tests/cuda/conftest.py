@@ -18,6 +18,7 @@ import torch
 
 from pyrnn import _native
 from pyrnn.ops import _cuda_walk
+from tests.cuda.cases import ENGINES
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Chosen by `dev.py emulate`. The checking builds are slow to run, so quick to compile counts for more.
@@ -78,7 +79,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     _native.emulated_cuda = None
 
 
-@pytest.fixture(params=["persistent", "step", "streamed"])
+@pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test on each engine."""
     _cuda_walk.forced_engine = request.param

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import itertools
 import sys
 
 import torch
@@ -29,20 +30,21 @@ def main(path: str) -> int:
     spec.loader.exec_module(module)
     choose = ctypes.CDLL(path).pyrnn_emulate_seed
     choose.argtypes, choose.restype = [ctypes.c_uint64], None
-    _native.emulated_cuda, _cuda_walk.forced_engine = module, "persistent"
+    _native.emulated_cuda = module
     layer = make_layer("lstm", T=4, B=9, H=18, D=2, dtype=torch.float32, requires_grad=True)
     exact = layer.to(torch.float64, requires_grad=True)
     expected = exact.run(reference, lengths=LENGTHS)
     results = [*expected[:3], *gradients(exact, expected)]
-    for seed in range(8):
+    for engine, seed in itertools.product(("persistent", "cluster"), range(8)):
+        _cuda_walk.forced_engine = engine
         choose(seed)
         out = layer.run(recurrent, lengths=LENGTHS)
         found = [*out[:3], *gradients(layer, out)]
         for ours, theirs in zip(found, results, strict=True):
             if not torch.allclose(ours.double(), theirs, rtol=1e-4, atol=1e-5):
-                print(f"wrong under schedule {seed}")
+                sys.stdout.write(f"wrong on the {engine} engine under schedule {seed}\n")
                 return 1
-    print("right")
+    sys.stdout.write("right\n")
     return 0
 
 

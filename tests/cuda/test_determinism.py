@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrnn.ops import _cuda_walk, recurrent
+from tests.cuda.cases import ENGINES
 from tests.helpers import CELLS, Layer, gradients, make_layer
 from tests.recurrent.cases import same_bits
 
@@ -50,11 +51,11 @@ def test_the_order_of_threads_changes_nothing(
 def test_engines_agree(cell: str, dtype: torch.dtype, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = layer_of(cell, dtype, device)
     results = []
-    for engine in ("persistent", "step", "streamed"):
+    for engine in ENGINES:
         monkeypatch.setattr(_cuda_walk, "forced_engine", engine)
         results.append(run(layer))
-    assert same_bits(results[1], results[0])
-    assert same_bits(results[2], results[0])
+    for other in results[1:]:
+        assert same_bits(other, results[0])
 
 
 @pytest.mark.parametrize("every", [1, 3, 50])

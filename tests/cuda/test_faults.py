@@ -33,9 +33,26 @@ FAULTS = {
     ),
     "tail_of_the_batch": Fault("walk_kernel.h", "b < w.B && step.unit < w.H", "b <= w.B && step.unit < w.H"),
     "tail_of_the_units": Fault("walk_kernel.h", "step.unit < w.H", "step.unit <= w.H"),
-    "missing_grid_barrier": Fault("walk_kernel.h", "if (row0 == 0 && s > s0) wait(", "if (false) wait("),
-    "single_buffer": Fault("block.h", "* 2 + s % 2)", "* 2)"),
-    "wrong_arrival_count": Fault("walk_kernel.h", "unsigned(s) * gridDim.x", "unsigned(s + 1) * gridDim.x"),
+    "missing_grid_barrier": Fault(
+        "walk_kernel.h", "if (row0 == 0 && s > s0) exchange.wait(s)", "if (false) exchange.wait(s)"
+    ),
+    "single_buffer": Fault(
+        "exchange.h",
+        "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size; }\n\n  // Numbers",
+        "from = buffers, to = buffers; }\n\n  // Numbers",
+    ),
+    "single_buffer_of_a_cluster": Fault(
+        "exchange.h",
+        "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size; }\n\n  template",
+        "from = buffers, to = buffers; }\n\n  template",
+    ),
+    "leaving_a_cluster_early": Fault(
+        "exchange.h",
+        "  __device__ void close(int64_t s1) {\n    ptx::cluster_wait_acquire();",
+        "  __device__ void close(int64_t s1) {",
+    ),
+    "wrong_rank": Fault("exchange.h", "map_shared_rank(there, unit / kUnits)", "map_shared_rank(there, 0)"),
+    "wrong_arrival_count": Fault("exchange.h", "unsigned(s) * gridDim.x", "unsigned(s + 1) * gridDim.x"),
     "missing_block_barrier_before_arrival": Fault(
         "meeting.h",
         "  __syncthreads();\n  if (threadIdx.x == 0) ptx::red_add",

@@ -90,6 +90,7 @@ def test_fake_tensors_on_cuda(
 def test_explain(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = pyrnn.LSTM(3, 20, device=device)
     input = torch.zeros(4, 9, 3, device=device)
+    monkeypatch.setattr(_cuda_walk, "forced_engine", "persistent")
     (entry,) = pyrnn.explain(layer, input).layers
     assert entry.path == "native"
     assert (entry.isa, entry.threads) == (None, None)

@@ -51,9 +51,9 @@ struct Backward : Place<Cell, S, Pass::backward> {
     A d_h, carry;
   };
 
-  // `sum`: W_hh^T d_gates of the unit. `to`: the exchange buffer written in this step.
-  __device__ Result tell(const Item& item, const A* sum, int64_t row, typename Place::Element*,
-                         typename Place::Element* to) const {
+  // `sum`: W_hh^T d_gates of the unit.
+  template <class Exchange>
+  __device__ Result tell(const Item& item, const A* sum, int64_t row, const Exchange& exchange) const {
     Result result{};
     result.d_h = sum[0];
     if (Cell::kCarry == Carry::hidden) result.d_h += item.carry;
@@ -69,7 +69,7 @@ struct Backward : Place<Cell, S, Pass::backward> {
     }
 #pragma unroll
     for (int g = 0; g < Cell::kGates; g++)
-      this->exchanged(to, g, row) = narrow<S>(result.slot[Cell::kHiddenGradSlot + g]);
+      exchange.put(g, unit, row, narrow<S>(result.slot[Cell::kHiddenGradSlot + g]));
     return result;
   }
 

@@ -47,8 +47,8 @@ struct BlockTypes {
   using Element = typename Product::Element;
 };
 
-// Where a block and one of its threads stand. Thread i has unit i % kUnits of the batch rows i / kUnits + j
-// * 16.
+// Where a block and one of its threads stand: a thread has one unit, and two neighbouring batch rows at a
+// time.
 template <class Cell, class S, Pass kPass>
 struct Place : BlockTypes<Cell, S, kPass> {
   using Types = BlockTypes<Cell, S, kPass>;
@@ -82,12 +82,6 @@ struct Place : BlockTypes<Cell, S, kPass> {
 
   __device__ const Element* packed_weights() const {
     return (const Element*)w.weights + (d * w.unit_blocks + unit_block) * K * Types::M * kUnits;
-  }
-  __device__ Element* exchange(int64_t s) const {
-    return (Element*)w.exchange + ((d * w.slices + slice) * 2 + s % 2) * K * w.rows;
-  }
-  __device__ Element& exchanged(Element* buffer, int term, int64_t row) const {
-    return buffer[Product::exchange_index(term * w.k_slot + unit, row, w.rows)];
   }
   __device__ A& carry(int64_t row) const {
     return ((A*)w.carry)[(((d * w.unit_blocks + unit_block) * w.slices + slice) * w.rows + row) * kUnits +

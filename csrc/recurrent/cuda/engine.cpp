@@ -69,7 +69,8 @@ void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
                "preparing the walk");
   }
   LaunchShape shape{dim3(unsigned(plan.unit_blocks), unsigned(plan.slices), unsigned(n.D)),
-                    dim3(kBlockThreads), plan.shared, plan.engine == kPersistent, 0};
+                    dim3(kBlockThreads), plan.shared, plan.engine == kPersistent,
+                    plan.engine == kCluster ? int(plan.unit_blocks) : 0};
   int64_t end[2] = {0, 0}, begin = n.T;
   for (int64_t d = 0; d < n.D; d++) {
     // d_h0 takes one more product than there are steps.
@@ -77,8 +78,8 @@ void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
     end[d] = w.direction[d].s1;
     begin = std::min(begin, w.direction[d].s0);
   }
-  if (plan.engine == kPersistent) {
-    check_cuda(plan.walk->launch(w, shape, call.stream), "launching the persistent walk");
+  if (plan.engine != kStep) {
+    check_cuda(plan.walk->launch(w, shape, call.stream), "launching the walk");
     return;
   }
   for (int64_t s = begin; s < std::max(end[0], end[1]); s++) {

@@ -51,12 +51,12 @@ struct Forward : Place<Cell, S, Pass::forward> {
     A h, carry;
   };
 
-  // `sum`: W_hh h of the unit's gates. `from`, `to`: the exchange buffers read and written in this step.
-  __device__ Result tell(const Item& item, const A* sum, int64_t row, typename Place::Element* from,
-                         typename Place::Element* to) const {
+  // `sum`: W_hh h of the unit's gates.
+  template <class Exchange>
+  __device__ Result tell(const Item& item, const A* sum, int64_t row, const Exchange& exchange) const {
     Result result{};
     if (!item.live) {  // padding: the state waits
-      this->exchanged(to, 0, row) = __ldcg(&this->exchanged(from, 0, row));
+      exchange.put(0, unit, row, exchange.own(0, unit, row));
       return result;
     }
     result.carry = item.carry;
@@ -68,7 +68,7 @@ struct Forward : Place<Cell, S, Pass::forward> {
       result.slot[Cell::kHiddenSlot + g] += sum[g];
     }
     result.h = Cell::template forward<DeviceMath>(result.slot, result.carry);
-    this->exchanged(to, 0, row) = narrow<S>(result.h);
+    exchange.put(0, unit, row, narrow<S>(result.h));
     return result;
   }
 

@@ -14,18 +14,32 @@ cudaError_t launch_kernel(const Walk& w, const LaunchShape& shape, cudaStream_t 
 }
 
 template <class Step, int kTiles>
-constexpr WalkKernel walk_of() {
-  return {kTiles * kTileRows, carve_bytes<typename Step::A>(kSums<Step, kTiles>),
-          launch_kernel<walk_kernel<Step, kTiles>>,
-          [](size_t shared) { return blocks_per_sm(walk_kernel<Step, kTiles>, kBlockThreads, shared); }};
+constexpr size_t kSumsBytes = carve_bytes<typename Step::A>(kSums<Step, kTiles>);
+
+template <class Step, int kTiles>
+constexpr WalkKernel grid_walk() {
+  constexpr auto kKernel = walk_kernel<Step, GridExchange, kTiles>;
+  return {kTiles * kTileRows, kSumsBytes<Step, kTiles>, launch_kernel<kKernel>,
+          [](size_t shared, int) { return blocks_per_sm(kKernel, kBlockThreads, shared); }};
+}
+
+template <class Step, int kTiles>
+constexpr WalkKernel cluster_walk() {
+  constexpr auto kKernel = walk_kernel<Step, ClusterExchange, kTiles>;
+  constexpr size_t kExchange =
+      ClusterExchange<typename Step::Product, Step::kTerms>::shared_bytes(kTiles * kTileRows);
+  return {kTiles * kTileRows, kSumsBytes<Step, kTiles> + kExchange, launch_kernel<kKernel>,
+          [](size_t shared, int size) { return clusters_at_once(kKernel, kBlockThreads, shared, size); }};
 }
 
 template <class Cell, class S, Pass kPass, class Step>
 constexpr PassKernels pass_of() {
   using Types = BlockTypes<Cell, S, kPass>;
+  constexpr int kMany = Types::Product::kMaxTiles;
   return {Types::M,
           Types::kTerms,
-          {walk_of<Step, 1>(), walk_of<Step, Types::Product::kMaxTiles>()},
+          {grid_walk<Step, 1>(), grid_walk<Step, kMany>()},
+          {cluster_walk<Step, 1>(), cluster_walk<Step, kMany>()},
           launch_kernel<prepare_kernel<Cell, S, kPass>>};
 }
 

@@ -8,14 +8,16 @@ namespace pyrnn {
 // One kernel of one cell and pass, for blocks of `rows` batch rows at a time.
 struct WalkKernel {
   int rows;
-  size_t sums_bytes;
+  size_t shared;  // dynamic shared memory of a block, weights left out
   cudaError_t (*launch)(const Walk&, const LaunchShape&, cudaStream_t);
-  int (*blocks_per_sm)(size_t shared);
+  // How many run at once with so much shared memory: blocks on a multiprocessor, or clusters of `size` on the
+  // device.
+  int (*capacity)(size_t shared, int size);
 };
 
 struct PassKernels {
-  int gates, terms;    // M rows of weights a unit; numbers that a unit puts into the exchange
-  WalkKernel walk[2];  // few rows, many rows
+  int gates, terms;                // M rows of weights a unit; numbers that a unit puts into the exchange
+  WalkKernel grid[2], cluster[2];  // few rows, many rows
   cudaError_t (*prepare)(const Walk&, const LaunchShape&, cudaStream_t);
 };
 

@@ -12,21 +12,47 @@ size_t aligned(size_t bytes) { return size_t(round_up(int64_t(bytes), 256)); }
 
 std::string kib(size_t bytes) { return std::to_string((bytes + 1023) / 1024) + " KiB"; }
 
-// The slices and rows that fill the device with one wave of blocks, or nothing if a single slice is too much.
-bool fit(WalkPlan& plan, const WalkSizes& n, const Device& device) {
-  const int64_t blocks_of_slice = plan.unit_blocks * n.D;
-  for (const WalkKernel& walk : plan.kernels->walk) {
-    if (plan.shared + walk.sums_bytes > size_t(device.shared_per_block)) continue;
-    const int64_t capacity = int64_t(walk.blocks_per_sm(plan.shared + walk.sums_bytes)) * device.sms;
-    const int64_t most = capacity / blocks_of_slice;
+// What every engine starts from.
+struct Bounds {
+  const WalkSizes& n;
+  const Device& device;
+  size_t weights;  // bytes of one block
+};
+
+void take(WalkPlan& plan, const WalkKernel& walk, CudaEngine engine, bool resident, int64_t rows,
+          const Bounds& of) {
+  plan.walk = &walk, plan.engine = engine, plan.resident = resident;
+  plan.shared = walk.shared + (resident ? carve_bytes<unsigned char>(of.weights) : 0);
+  plan.rows = rows;
+  plan.slices = ceil_div(of.n.B, rows);
+}
+
+// One cluster a direction and slice; clusters know nothing of each other, so the rest may wait for their
+// turn.
+bool fit_clusters(WalkPlan& plan, const Bounds& of) {
+  const int64_t blocks = ceil_div(plan.k_slot, kUnits);  // the padding has an owner too
+  if (of.device.major < 9 || blocks > kLargestCluster) return false;
+  for (const WalkKernel& walk : plan.kernels->cluster) {
+    const int64_t at_once = walk.capacity(walk.shared + carve_bytes<unsigned char>(of.weights), int(blocks));
+    if (at_once == 0) continue;
+    plan.unit_blocks = blocks;
+    take(plan, walk, kCluster, true, walk.rows, of);
+    if (plan.slices * of.n.D <= at_once) break;  // few rows a slice, and all at once
+  }
+  return plan.walk != nullptr;
+}
+
+// All blocks at once: the slices and rows that fill the device.
+bool fit_grid(WalkPlan& plan, const Bounds& of, bool resident) {
+  for (const WalkKernel& walk : plan.kernels->grid) {
+    const size_t shared = walk.shared + (resident ? carve_bytes<unsigned char>(of.weights) : 0);
+    const int64_t at_once = int64_t(walk.capacity(shared, 1)) * of.device.sms;
+    const int64_t most = at_once / (plan.unit_blocks * of.n.D);
     if (most == 0) continue;
-    const int64_t slices = std::min(most, ceil_div(n.B, kTileRows));
-    plan.rows = round_up(ceil_div(n.B, slices), walk.rows);
-    plan.slices = ceil_div(n.B, plan.rows);
-    plan.walk = &walk;
+    const int64_t slices = std::min(most, ceil_div(of.n.B, kTileRows));
+    take(plan, walk, kPersistent, resident, round_up(ceil_div(of.n.B, slices), walk.rows), of);
     if (plan.rows == walk.rows) break;  // few rows a slice: the kernel for few is enough
   }
-  if (plan.walk) plan.shared += plan.walk->sums_bytes;
   return plan.walk != nullptr;
 }
 
@@ -49,39 +75,36 @@ WalkPlan plan_walk(const WalkSizes& n, bool backward, const Device& device, Cuda
   plan.k_slot = round_up(n.H, set.k_block);
   const int64_t K = plan.k_slot * plan.kernels->terms;
   const size_t weights = size_t(K) * plan.kernels->gates * kUnits * set.element;  // of one block
-  const std::string blocks =
-      std::to_string(plan.unit_blocks * n.D) + " blocks of " + std::to_string(kUnits) + " units";
+  const Bounds of{n, device, weights};
+  const std::string block_kib = kib(weights);
 
-  bool persistent = engine != kStep && device.cooperative;
-  if (persistent && engine != kPersistentStreamed) {
-    plan.shared = carve_bytes<unsigned char>(weights);
-    plan.resident = fit(plan, n, device);
-    if (plan.resident) plan.why = "the weights of a block, " + kib(weights) + ", stay in its shared memory";
+  if ((engine == kChoose || engine == kCluster) && fit_clusters(plan, of)) {
+    plan.why = std::to_string(plan.unit_blocks) + " blocks hold all weights, " + block_kib +
+               " each in shared memory: they are one cluster";
+  } else if (engine == kCluster) {
+    throw std::invalid_argument(
+        "pyrnn: the cluster engine does not fit: it needs compute capability 9 and at most " +
+        std::to_string(kLargestCluster) + " blocks of " + std::to_string(kUnits) +
+        " units whose weights stay in shared memory");
+  } else if (engine == kStep) {
+    plan.why = "the step engine was asked for";
+  } else if (!device.cooperative) {
+    plan.why = "the device has no cooperative launches";
+  } else if (engine != kPersistentStreamed && fit_grid(plan, of, true)) {
+    plan.why = "the weights of a block, " + block_kib + ", stay in its shared memory";
+  } else if (fit_grid(plan, of, false)) {
+    plan.why = "weights are read again in each step: " + block_kib +
+               " a block do not stay in shared memory (" + kib(size_t(device.shared_per_block)) + ")";
+  } else {
+    plan.why = std::to_string(plan.unit_blocks * n.D) + " blocks of " + std::to_string(kUnits) +
+               " units do not run at the same time on " + std::to_string(device.sms) + " multiprocessors";
   }
-  if (persistent && !plan.resident) {
-    plan.shared = 0;
-    persistent = fit(plan, n, device);
-    if (persistent)
-      plan.why = "weights are read again in each step: " + kib(weights) +
-                 " a block do not stay in shared memory (" + kib(size_t(device.shared_per_block)) + ")";
-    else
-      plan.why =
-          blocks + " do not run at the same time on " + std::to_string(device.sms) + " multiprocessors";
-  }
-  if (!persistent) {
+  if (!plan.walk) {
     if (engine == kPersistent || engine == kPersistentStreamed)
-      throw std::invalid_argument("pyrnn: the persistent engine does not fit: " +
-                                  (device.cooperative ? plan.why : "no cooperative launches on this device"));
-    if (engine == kStep)
-      plan.why = "the step engine was asked for";
-    else if (!device.cooperative)
-      plan.why = "the device has no cooperative launches";
-    plan.walk = &plan.kernels->walk[n.B > kTileRows];
-    plan.rows = plan.walk->rows;
-    plan.slices = ceil_div(n.B, plan.rows);
-    plan.shared = plan.walk->sums_bytes;
+      throw std::invalid_argument("pyrnn: the persistent engine does not fit: " + plan.why);
+    const WalkKernel& walk = plan.kernels->grid[n.B > kTileRows];
+    take(plan, walk, kStep, false, walk.rows, of);
   }
-  plan.engine = persistent ? kPersistent : kStep;
 
   plan.exchange_at = aligned(size_t(n.D * plan.unit_blocks) * weights);
   plan.carry_at = plan.exchange_at + aligned(size_t(n.D * plan.slices * 2 * K * plan.rows) * set.element);

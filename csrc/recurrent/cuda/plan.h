@@ -13,7 +13,7 @@ struct WalkSizes {
 };
 
 struct WalkPlan {
-  CudaEngine engine;  // kPersistent or kStep
+  CudaEngine engine;  // kCluster, kPersistent or kStep
   bool resident;      // weights in shared memory; else read from the second-level cache in each step
   const WalkKernel* walk;
   const PassKernels* kernels;

@@ -33,9 +33,13 @@ struct TensorProduct {
   static constexpr int kAhead =
       4;  // blocks whose right operands are fetched together: the wait is as long as for one
 
-  // [k block][batch row][32]
+  // [k block][batch row][kRun]: kRun neighbours in k stand together.
+  template <int kRun>
+  static __device__ __forceinline__ int64_t local_index(int64_t k, int64_t row, int64_t rows) {
+    return (k / kRun * rows + row) * kRun + k % kRun;
+  }
   static __device__ __forceinline__ int64_t exchange_index(int64_t k, int64_t row, int64_t rows) {
-    return (k / 32 * rows + row) * 32 + k % 32;
+    return local_index<kBlock>(k, row, rows);
   }
   // [k block][half of the block][M][lane][register][2]: the left operand's fragments, 16 bytes a lane.
   static __device__ __forceinline__ int64_t weight_index(int64_t k, int m, int unit) {
@@ -51,7 +55,8 @@ struct TensorProduct {
   struct Registers {
     float sum[M][kTiles][4];
 
-    __device__ __forceinline__ void multiply(const S* weights, const S* exchange, int64_t rows, int64_t row0,
+    template <class Exchange>
+    __device__ __forceinline__ void multiply(const S* weights, const Exchange& exchange, int64_t row0,
                                              int64_t blocks, int warp, int lane) {
 #pragma unroll
       for (int m = 0; m < M; m++)
@@ -67,8 +72,8 @@ struct TensorProduct {
           if (block < blocks)
 #pragma unroll
             for (int n = 0; n < kTiles; n++)
-              right[i][n] =
-                  __ldcg((const uint4*)(exchange + (block * rows + row0 + n * kTileRows) * 32) + lane);
+              right[i][n] = exchange.template load<uint4>(block * kBlock + lane % 4 * 8,
+                                                          row0 + n * kTileRows + lane / 4);
         }
 #pragma unroll
         for (int i = 0; i < kAhead; i++) {
@@ -113,8 +118,12 @@ struct ScalarProduct {
   static constexpr int kBlock = 8;
   static constexpr int kMaxTiles = sizeof(A) == 8 ? 1 : 4;  // registers: a double takes two
 
-  static __device__ __forceinline__ int64_t exchange_index(int64_t k, int64_t row, int64_t rows) {
+  template <int>
+  static __device__ __forceinline__ int64_t local_index(int64_t k, int64_t row, int64_t rows) {
     return k * rows + row;
+  }
+  static __device__ __forceinline__ int64_t exchange_index(int64_t k, int64_t row, int64_t rows) {
+    return local_index<kBlock>(k, row, rows);
   }
   // [k][M][unit % 8][unit / 8]: the two units of a lane are neighbours.
   static __device__ __forceinline__ int64_t weight_index(int64_t k, int m, int unit) {
@@ -128,7 +137,8 @@ struct ScalarProduct {
   struct Registers {
     Pair<A> sum[M][kTiles][2];
 
-    __device__ __forceinline__ void multiply(const A* weights, const A* exchange, int64_t rows, int64_t row0,
+    template <class Exchange>
+    __device__ __forceinline__ void multiply(const A* weights, const Exchange& exchange, int64_t row0,
                                              int64_t blocks, int warp, int lane) {
 #pragma unroll
       for (int m = 0; m < M; m++)
@@ -137,14 +147,14 @@ struct ScalarProduct {
 #pragma unroll
           for (int i = 0; i < 2; i++) sum[m][n][i] = {0, 0};
       const A* left = weights + lane / 4 * 2;
-      const A* right = exchange + row0 + lane % 4 * 2;
       for (int64_t block = warp; block < blocks; block += kWarps)
 #pragma unroll
         for (int j = 0; j < kBlock; j++) {
           const int64_t k = block * kBlock + j;
           Pair<A> h[kTiles];
 #pragma unroll
-          for (int n = 0; n < kTiles; n++) h[n] = load_fresh(right + k * rows + n * kTileRows);
+          for (int n = 0; n < kTiles; n++)
+            h[n] = pair_of(exchange.template load<Word>(k, row0 + n * kTileRows + lane % 4 * 2));
 #pragma unroll
           for (int m = 0; m < M; m++) {
             const Pair<A> w = *(const Pair<A>*)(left + (k * M + m) * kUnits);
@@ -169,15 +179,8 @@ struct ScalarProduct {
     }
 
    private:
-    // Past the first-level cache: another block has written it.
-    static __device__ __forceinline__ Pair<float> load_fresh(const float* from) {
-      const float2 both = __ldcg((const float2*)from);
-      return {both.x, both.y};
-    }
-    static __device__ __forceinline__ Pair<double> load_fresh(const double* from) {
-      const double2 both = __ldcg((const double2*)from);
-      return {both.x, both.y};
-    }
+    using Word = typename std::conditional<sizeof(A) == 8, double2, float2>::type;
+    static __device__ __forceinline__ Pair<A> pair_of(Word word) { return {word.x, word.y}; }
   };
 };
 

@@ -25,7 +25,7 @@ constexpr int kBlockThreads = 32 * kWarps;
 constexpr int kTileRows = 8;  // batch rows of one tensor-core tile
 
 enum CudaDType { kCudaFloat32, kCudaBfloat16, kCudaFloat64, kCudaFloat16, kCudaDTypes };
-enum CudaEngine { kChoose, kPersistent, kStep, kPersistentStreamed };
+enum CudaEngine { kChoose, kPersistent, kStep, kPersistentStreamed, kCluster };
 
 struct WalkDirection {
   const void* w_hh;               // S [G*H, H]

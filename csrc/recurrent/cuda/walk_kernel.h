@@ -5,8 +5,8 @@
 // what does not depend on the others is fetched in between.
 #pragma once
 #include "backward.h"
+#include "exchange.h"
 #include "forward.h"
-#include "meeting.h"
 
 namespace pyrnn {
 
@@ -14,7 +14,7 @@ namespace pyrnn {
 template <class Step, int kTiles>
 constexpr size_t kSums = kWarps * Step::M * kTiles * kPairsOfTile * 2;
 
-template <class Step, int kTiles>
+template <class Step, template <class, int> class ExchangeOf, int kTiles>
 __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_constant__ Walk w) {
   using A = typename Step::A;
   using Product = typename Step::Product;
@@ -24,6 +24,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
   DYNAMIC_SHARED(memory);
   Carve carve{memory};
   A* sums = carve.take<A>(kSums<Step, kTiles>);
+  ExchangeOf<Product, Step::kTerms> exchange(w, carve);
   const Step step(w);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const Element* weights = step.packed_weights();
@@ -35,10 +36,10 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
     weights = (const Element*)own;
     __syncthreads();
   }
-  unsigned* arrivals = w.arrivals + step.d * w.slices + step.slice;
   const int64_t s0 = step.direction.s0, s1 = step.direction.s1;
+  exchange.open(s0);
   for (int64_t s = s0; s < s1; s++) {
-    Element *from = step.exchange(s), *to = step.exchange(s + 1);
+    exchange.enter(s);
     for (int64_t row0 = 0; row0 < w.rows; row0 += kRows) {
       const int64_t row = row0 + Product::row_of(threadIdx.x);
       typename Step::Item item[2]{};
@@ -50,10 +51,10 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
         own[i] = threadIdx.x < kPairs && b < w.B && step.unit < w.H;
         if (own[i]) item[i] = step.fetch(s, b, row + i);
       }
-      if (row0 == 0 && s > s0) wait(arrivals, unsigned(s) * gridDim.x);
+      if (row0 == 0 && s > s0) exchange.wait(s);
       {
         typename Product::template Registers<kTiles> registers;
-        registers.multiply(weights, from, w.rows, row0, step.K / Product::kBlock, warp, lane);
+        registers.multiply(weights, exchange, row0, step.K / Product::kBlock, warp, lane);
         registers.put(sums + warp * M * kPairs * 2, lane);
       }
       __syncthreads();
@@ -70,18 +71,19 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
       }
 #pragma unroll
       for (int i = 0; i < 2; i++)
-        if (own[i]) result[i] = step.tell(item[i], sum[i], row + i, from, to);
+        if (own[i]) result[i] = step.tell(item[i], sum[i], row + i, exchange);
       // The sums are read: the next rows may overwrite them. After the last step it arrives too, because the
       // next launch counts on.
       if (row0 + kRows < w.rows)
         __syncthreads();
       else
-        arrive(arrivals);
+        exchange.arrive();
 #pragma unroll
       for (int i = 0; i < 2; i++)
         if (own[i]) step.keep(item[i], result[i], row + i);
     }
   }
+  if (s1 > s0) exchange.close(s1);
 }
 
 }  // namespace pyrnn

@@ -32,7 +32,7 @@ def main() -> int:
         return 1
     dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
     combinations = itertools.product(
-        ("persistent", "step", "streamed"), SHAPES, ("GRU", "LSTM", "RNN"), dtypes
+        ("cluster", "persistent", "step", "streamed"), SHAPES, ("GRU", "LSTM", "RNN"), dtypes
     )
     count = 0
     for engine, shape, cell, dtype in combinations:

@@ -1,0 +1,77 @@
+"""Which engine a problem gets on an H200: 132 multiprocessors, 227 KiB of shared memory a block."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+
+from pyrnn._native import CudaPlan
+
+CELLS = {"rnn": 0, "gru": 2, "lstm": 3}
+DTYPES = {"float32": 0, "bfloat16": 1, "float64": 2}
+ENGINES = {"": 0, "persistent": 1, "step": 2, "streamed": 3, "cluster": 4}
+
+
+def plan(
+    module: ModuleType,
+    cell: str,
+    dtype: str,
+    *,
+    B: int,
+    H: int,
+    D: int = 1,
+    backward: bool = False,
+    engine: str = "",
+) -> CudaPlan:
+    """The plan of a layer of T = 100."""
+    sizes = (CELLS[cell], DTYPES[dtype], 100, B, H, D, 0)
+    return CudaPlan(*module.recurrent_plan(sizes, backward, 0, ENGINES[engine]))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(
+    ("cell", "dtype", "B", "H", "D", "expected"),
+    [
+        ("lstm", "bfloat16", 64, 256, 1, ("cluster", True, 16)),
+        ("gru", "float32", 1, 100, 2, ("cluster", True, 7)),
+        ("gru", "bfloat16", 32, 512, 1, ("persistent", True, 32)),
+        ("lstm", "bfloat16", 64, 1024, 1, ("persistent", True, 64)),
+        ("lstm", "bfloat16", 64, 1024, 2, ("persistent", True, 64)),
+        ("lstm", "bfloat16", 32, 2048, 1, ("persistent", False, 128)),
+        ("rnn", "float32", 8, 40_000, 1, ("step", False, 2500)),
+    ],
+)
+def test_engine(
+    emulated: ModuleType,
+    cell: str,
+    dtype: str,
+    B: int,
+    H: int,
+    D: int,
+    expected: tuple[str, bool, int],
+    backward: bool,
+) -> None:
+    found = plan(emulated, cell, dtype, B=B, H=H, D=D, backward=backward)
+    assert (found.engine, found.resident, found.blocks // found.slices // D) == expected
+    assert found.slices * found.rows_per_slice >= B > (found.slices - 1) * found.rows_per_slice
+
+
+def test_all_blocks_of_a_persistent_walk_run_at_once(emulated: ModuleType) -> None:
+    for H in range(272, 2112, 176):
+        for B in (1, 8, 33, 64, 256):
+            for backward in (False, True):
+                found = plan(emulated, "lstm", "bfloat16", B=B, H=H, backward=backward)
+                assert found.engine == "persistent"
+                of_a_multiprocessor = min(8, 228 * 1024 // (found.shared_bytes + 1024))
+                assert found.blocks <= 132 * of_a_multiprocessor
+                assert found.shared_bytes <= 227 * 1024
+
+
+@pytest.mark.parametrize(
+    ("engine", "H", "why"),
+    [("cluster", 512, "at most 16 blocks"), ("persistent", 40_000, "do not run at the same time")],
+)
+def test_an_engine_that_does_not_fit_is_refused(emulated: ModuleType, engine: str, H: int, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        plan(emulated, "lstm", "bfloat16", B=8, H=H, engine=engine)
