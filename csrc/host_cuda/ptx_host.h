@@ -88,7 +88,8 @@ inline void cluster_arrive_release(Site site = Site::here()) { emulator::cluster
 inline void cluster_wait_acquire(Site site = Site::here()) { emulator::cluster_wait(site); }
 template <class T>
 T* map_shared_rank(T* shared, unsigned rank, Site site = Site::here()) {
-  return static_cast<T*>(emulator::map_shared_rank(const_cast<void*>(static_cast<const void*>(shared)), rank, site));
+  return static_cast<T*>(
+      emulator::map_shared_rank(const_cast<void*>(static_cast<const void*>(shared)), rank, site));
 }
 
 }  // namespace ptx

@@ -35,6 +35,7 @@ def test_the_same_call_gives_the_same_bits(cell: str, dtype: torch.dtype, device
     assert same_bits(run(layer), run(layer))
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_the_order_of_threads_changes_nothing(
     cell: str, device: str, schedules: Callable[[int], None]
