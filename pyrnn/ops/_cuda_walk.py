@@ -19,8 +19,8 @@ from pyrnn.ops._tokens import Tokens
 
 _ENGINES = {"": 0, "persistent": 1, "step": 2, "streamed": 3, "cluster": 4}
 
-#: Engine of every pass, for tests and measurements: "cluster", "persistent", "step" or "streamed" (persistent,
-#: with weights that are read again in each step); "" lets the chooser decide.
+#: Engine of every pass, for tests and measurements: "cluster", "persistent", "step", or "streamed", which is
+#: persistent with weights that are read again in each step; "" lets the chooser decide.
 forced_engine = ""
 
 
