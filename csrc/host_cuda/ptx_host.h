@@ -53,6 +53,11 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
 
 // ---- flags in global memory ------------------------------------------------------------------------
 
+inline unsigned ld_relaxed(const unsigned* p, Site site = Site::here()) {
+  emulator::spin(site);  // before the load: who polls must let the others run
+  emulator::Atomic atomic(p, sizeof *p, true, false, emulator::Order::relaxed);
+  return *p;
+}
 inline unsigned ld_acquire(const unsigned* p, Site site = Site::here()) {
   emulator::spin(site);  // before the load: who polls must let the others run
   emulator::Atomic atomic(p, sizeof *p, true, false, emulator::Order::acquire);

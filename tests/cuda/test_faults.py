@@ -31,8 +31,11 @@ FAULTS = {
     "wrong_lane": Fault(
         "product.h", "const A* left = weights + lane / 4 * 2", "const A* left = weights + lane % 4 * 2"
     ),
-    "tail_of_the_batch": Fault("walk_kernel.h", "b < w.B && step.unit < w.H", "b <= w.B && step.unit < w.H"),
-    "tail_of_the_units": Fault("walk_kernel.h", "step.unit < w.H", "step.unit <= w.H"),
+    "tail_of_the_batch": Fault("block.h", "at.b < w.B && unit < w.H", "at.b <= w.B && unit < w.H"),
+    "tail_of_the_units": Fault("block.h", "at.b < w.B && unit < w.H", "at.b < w.B && unit <= w.H"),
+    "sums_of_half_the_warps": Fault(
+        "walk_kernel.h", "        __syncthreads();\n        if (warp < kParts)", "        if (warp < kParts)"
+    ),
     "missing_grid_barrier": Fault(
         "walk_kernel.h", "if (row0 == 0 && s > s0) exchange.wait(s)", "if (false) exchange.wait(s)"
     ),

@@ -75,6 +75,26 @@ struct Place : BlockTypes<Cell, S, kPass> {
         K(walk.k_slot * Types::kTerms),
         in_time_order((blockIdx.z == 0) == (kPass == Pass::forward)) {}
 
+  // One batch row of a thread. The carry is the cell's state beside the exchange: c or h forward; backward
+  // d_c, or what h receives past the products.
+  struct Row {
+    bool own;  // whether there is such a row and unit
+    int64_t row, b, length;
+    A carry;
+  };
+  __device__ Row row_at(int64_t row, bool works) const {
+    Row at{};
+    at.row = row, at.b = slice * w.rows + row;
+    at.own = works && at.b < w.B && unit < w.H;
+    if (!at.own) return at;
+    at.length = length_of(w, at.b);
+    if (Cell::kCarry != Carry::none) at.carry = carry_at(row);
+    return at;
+  }
+  __device__ void leave(const Row& at) const {
+    if (at.own && Cell::kCarry != Carry::none) carry_at(at.row) = at.carry;
+  }
+
   __device__ int64_t time_of(int64_t s) const { return in_time_order ? s : w.T - 1 - s; }
   // Whether the walk meets this sequence first at t.
   __device__ bool enters(int64_t t, int64_t length) const { return t == (in_time_order ? 0 : length - 1); }
@@ -83,7 +103,7 @@ struct Place : BlockTypes<Cell, S, kPass> {
   __device__ const Element* packed_weights() const {
     return (const Element*)w.weights + (d * w.unit_blocks + unit_block) * K * Types::M * kUnits;
   }
-  __device__ A& carry(int64_t row) const {
+  __device__ A& carry_at(int64_t row) const {
     return ((A*)w.carry)[(((d * w.unit_blocks + unit_block) * w.slices + slice) * w.rows + row) * kUnits +
                          local_unit];
   }

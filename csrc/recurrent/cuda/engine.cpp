@@ -30,11 +30,6 @@ void check_pointers(const WalkSizes& n, bool backward, const Walk& w, const Walk
   }
 }
 
-unsigned blocks_for(int64_t threads, const Device& device) {
-  const int64_t wanted = (threads + kBlockThreads - 1) / kBlockThreads;
-  return unsigned(std::max<int64_t>(1, std::min<int64_t>(wanted, 8 * device.sms)));
-}
-
 }  // namespace
 
 void check_cuda(cudaError_t error, const char* what) {
@@ -51,20 +46,19 @@ std::string why_unavailable() {
 
 void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
   check_pointers(n, backward, w, call);
-  const Device device = device_properties(call.device);
-  const WalkPlan plan = plan_walk(n, backward, device, call.engine);
+  const WalkPlan& plan = planned_walk(n, backward, call.device, call.engine);
   char* scratch = static_cast<char*>(call.scratch);
   w.unit_blocks = plan.unit_blocks, w.slices = plan.slices, w.rows = plan.rows, w.k_slot = plan.k_slot;
-  w.resident = plan.resident;
+  w.resident = plan.resident, w.meets = plan.engine != kStep;
   w.weights = scratch;
   w.exchange = scratch + plan.exchange_at;
   w.carry = scratch + plan.carry_at;
   w.arrivals = reinterpret_cast<unsigned*>(scratch + plan.arrivals_at);
 
   if (call.begin) {
-    const int64_t numbers =
-        plan.unit_blocks * kUnits * plan.k_slot * plan.kernels->gates * plan.kernels->terms;
-    const dim3 grid(blocks_for(std::max(numbers, n.B * n.H), device), 1, unsigned(n.D));
+    const int64_t numbers = kUnits * plan.k_slot * plan.kernels->gates * plan.kernels->terms;
+    const int64_t shares = std::clamp<int64_t>(numbers / (8 * kBlockThreads), 1, kUnits);
+    const dim3 grid(unsigned(shares), unsigned(plan.unit_blocks), unsigned(n.D));
     check_cuda(plan.kernels->prepare(w, {grid, dim3(kBlockThreads), 0, false, 0}, call.stream),
                "preparing the walk");
   }

@@ -39,13 +39,19 @@ class GridExchange {
     return __ldcg((const Word*)(from + Product::exchange_index(k, row, w.rows)));
   }
   __device__ Element own(int term, int64_t unit, int64_t row) const {
-    return __ldcg(from + index(term, unit, row));
+    return from[index(term, unit, row)];  // the same thread has put it there
   }
   __device__ void put(int term, int64_t unit, int64_t row, Element x) const {
     to[index(term, unit, row)] = x;
   }
 
-  __device__ void arrive() const { pyrnn::arrive(arrivals); }
+  // The end of a launch is a meeting, too.
+  __device__ void arrive() const {
+    if (w.meets)
+      pyrnn::arrive(arrivals);
+    else
+      __syncthreads();
+  }
   __device__ void wait(int64_t s) const { pyrnn::wait(arrivals, unsigned(s) * gridDim.x); }
 
  private:

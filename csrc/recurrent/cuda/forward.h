@@ -9,15 +9,15 @@ struct Forward : Place<Cell, S, Pass::forward> {
   using Place = pyrnn::Place<Cell, S, Pass::forward>;
   using Place::direction, Place::unit, Place::w;
   using typename Place::A;
+  using typename Place::Row;
 
   A bias[Cell::kSlots];
 
-  // What one item reads that the step before has not made: fetched while the block waits.
+  // What one row reads that the step before has not made: fetched while the block waits.
   struct Item {
-    int64_t b, length, t, token;
+    int64_t t, token;
     bool live;
     A input[Cell::kGates];
-    A carry;
   };
 
   __device__ explicit Forward(const Walk& walk) : Place(walk) {
@@ -32,16 +32,15 @@ struct Forward : Place<Cell, S, Pass::forward> {
     }
   }
 
-  __device__ Item fetch(int64_t s, int64_t b, int64_t row) const {
+  __device__ Item fetch(int64_t s, const Row& at) const {
     Item item{};
-    item.b = b, item.t = this->time_of(s), item.length = length_of(w, b);
-    item.live = item.t < item.length;
+    item.t = this->time_of(s);
+    item.live = item.t < at.length;
     if (!item.live) return item;
-    item.token = token_of(w, item.t, b);
+    item.token = token_of(w, item.t, at.b);
     const A* gx = (const A*)direction.gx + (item.token - direction.gx_row0) * Cell::kGates * w.H + unit;
 #pragma unroll
     for (int g = 0; g < Cell::kGates; g++) item.input[g] = gx[Cell::input_gate(g) * w.H];
-    if (Cell::kCarry != Carry::none) item.carry = this->carry(row);
     return item;
   }
 
@@ -53,13 +52,13 @@ struct Forward : Place<Cell, S, Pass::forward> {
 
   // `sum`: W_hh h of the unit's gates.
   template <class Exchange>
-  __device__ Result tell(const Item& item, const A* sum, int64_t row, const Exchange& exchange) const {
+  __device__ Result tell(const Item& item, const Row& at, const A* sum, const Exchange& exchange) const {
     Result result{};
     if (!item.live) {  // padding: the state waits
-      exchange.put(0, unit, row, exchange.own(0, unit, row));
+      exchange.put(0, unit, at.row, exchange.own(0, unit, at.row));
       return result;
     }
-    result.carry = item.carry;
+    result.carry = at.carry;
 #pragma unroll
     for (int i = 0; i < Cell::kSlots; i++) result.slot[i] = bias[i];
 #pragma unroll
@@ -67,30 +66,30 @@ struct Forward : Place<Cell, S, Pass::forward> {
       result.slot[Cell::kInputSlot + g] += item.input[g];
       result.slot[Cell::kHiddenSlot + g] += sum[g];
     }
-    result.h = Cell::template forward<DeviceMath>(result.slot, result.carry);
-    exchange.put(0, unit, row, narrow<S>(result.h));
+    result.h = Cell::template forward<MathFor<S>>(result.slot, result.carry);
+    exchange.put(0, unit, at.row, narrow<S>(result.h));
     return result;
   }
 
   // What nobody waits for. Padding is zeros.
-  __device__ void keep(const Item& item, const Result& result, int64_t row) const {
+  __device__ void keep(const Item& item, Row& at, const Result& result) const {
     if (item.live || !w.step_offset) {
       const int64_t column = this->d * w.H + unit;
-      row_of<S>(w, w.y, item.t, item.b)[column] = narrow<S>(result.h);
-      if (S* cells = row_of<S>(w, w.cells, item.t, item.b)) cells[column] = narrow<S>(result.carry);
+      row_of<S>(w, w.y, item.t, at.b)[column] = narrow<S>(result.h);
+      if (S* cells = row_of<S>(w, w.cells, item.t, at.b)) cells[column] = narrow<S>(result.carry);
     }
     if (!item.live) return;
-    if (Cell::kCarry == Carry::cell && w.workspace && starts_span(item.t)) checkpoint(item);
-    if (Cell::kCarry != Carry::none) this->carry(row) = result.carry;
+    if (Cell::kCarry == Carry::cell && w.workspace && starts_span(item.t)) checkpoint(item.t, at);
+    at.carry = result.carry;
     if (Cell::kSaved && direction.saved) {
       A* saved = this->saved_at(item.token);
 #pragma unroll
       for (int i = 0; i < Cell::kSlots; i++) saved[i * padded_units(w.H)] = result.slot[i];
       if (Cell::kCarry == Carry::cell) saved[Cell::kSlots * padded_units(w.H)] = result.carry;
     }
-    if (!this->leaves(item.t, item.length)) return;
-    ((S*)direction.last_h)[item.b * w.H + unit] = narrow<S>(result.h);
-    if (Cell::kCarry == Carry::cell) ((S*)direction.last_c)[item.b * w.H + unit] = narrow<S>(result.carry);
+    if (!this->leaves(item.t, at.length)) return;
+    ((S*)direction.last_h)[at.b * w.H + unit] = narrow<S>(result.h);
+    if (Cell::kCarry == Carry::cell) ((S*)direction.last_c)[at.b * w.H + unit] = narrow<S>(result.carry);
   }
 
  private:
@@ -98,11 +97,10 @@ struct Forward : Place<Cell, S, Pass::forward> {
   __device__ bool starts_span(int64_t t) const {
     return (this->in_time_order ? t : t + 1) % w.checkpoint_every == 0;
   }
-  __device__ void checkpoint(const Item& item) const {
+  __device__ void checkpoint(int64_t t, const Row& at) const {
     const int64_t spans = (w.T + w.checkpoint_every - 1) / w.checkpoint_every;
-    A* kept = (A*)w.workspace +
-              ((this->d * spans + item.t / w.checkpoint_every) * w.B + item.b) * padded_units(w.H);
-    kept[unit] = item.carry;
+    A* kept = (A*)w.workspace + ((this->d * spans + t / w.checkpoint_every) * w.B + at.b) * padded_units(w.H);
+    kept[unit] = at.carry;
   }
 };
 

@@ -11,15 +11,15 @@ __device__ __forceinline__ void arrive(unsigned* arrivals) {
   __syncthreads();
   if (threadIdx.x == 0) ptx::red_add_release(arrivals, 1);
 }
+constexpr int kMostPolls =
+    1 << 25;  // many seconds: a block is not running, and an error is better than a hang
+
 __device__ __forceinline__ void wait(const unsigned* arrivals, unsigned count) {
   if (threadIdx.x == 0) {
-#ifdef PYRNN_CUDA_DEBUG
-    for (int64_t polls = 0; int(ptx::ld_acquire(arrivals) - count) < 0; polls++)
-      if (polls > int64_t(1) << 28) ptx::trap();  // a block is not running: better an error than a hang
-#else
-    while (int(ptx::ld_acquire(arrivals) - count) < 0) {
-    }
-#endif
+    int polls = 0;
+    while (int(ptx::ld_relaxed(arrivals) - count) < 0)
+      if (++polls == kMostPolls) ptx::trap();
+    ptx::ld_acquire(arrivals);  // orders what follows; in each poll it would cost more
   }
   __syncthreads();
 }

@@ -1,7 +1,10 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <stdexcept>
+#include <tuple>
 
 namespace pyrnn {
 namespace {
@@ -9,6 +12,8 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 size_t aligned(size_t bytes) { return size_t(round_up(int64_t(bytes), 256)); }
+
+constexpr int64_t kMostSlices = 65535;  // the limit of a grid's second dimension
 
 std::string kib(size_t bytes) { return std::to_string((bytes + 1023) / 1024) + " KiB"; }
 
@@ -23,8 +28,8 @@ void take(WalkPlan& plan, const WalkKernel& walk, CudaEngine engine, bool reside
           const Bounds& of) {
   plan.walk = &walk, plan.engine = engine, plan.resident = resident;
   plan.shared = walk.shared + (resident ? carve_bytes<unsigned char>(of.weights) : 0);
-  plan.rows = rows;
-  plan.slices = ceil_div(of.n.B, rows);
+  plan.rows = std::max(rows, round_up(ceil_div(of.n.B, kMostSlices), walk.rows));
+  plan.slices = ceil_div(of.n.B, plan.rows);
 }
 
 // One cluster a direction and slice; clusters know nothing of each other, so the rest may wait for their
@@ -112,6 +117,19 @@ WalkPlan plan_walk(const WalkSizes& n, bool backward, const Device& device, Cuda
       plan.carry_at + aligned(size_t(n.D * plan.unit_blocks * plan.slices * plan.rows * kUnits) * set.sum);
   plan.bytes = plan.arrivals_at + aligned(size_t(n.D * plan.slices) * sizeof(unsigned));
   return plan;
+}
+
+const WalkPlan& planned_walk(const WalkSizes& n, bool backward, int device, CudaEngine engine) {
+  // T and checkpoint_every do not matter to a plan.
+  using Key = std::tuple<int, int, int64_t, int64_t, int64_t, bool, int, int, int, int>;
+  static std::map<Key, WalkPlan> plans;
+  static std::mutex mutex;
+  const Device of = device_properties(device);
+  const Key key{n.cell, n.dtype, n.B, n.H, n.D, backward, device, engine, of.sms, of.shared_per_block};
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = plans.find(key);
+  if (found != plans.end()) return found->second;
+  return plans.emplace(key, plan_walk(n, backward, of, engine)).first->second;
 }
 
 }  // namespace pyrnn

@@ -28,4 +28,8 @@ const CudaKernelSet& cuda_kernels(int dtype);
 // Raises std::invalid_argument for sizes that no kernel has, or a forced engine that does not fit the device.
 WalkPlan plan_walk(const WalkSizes& sizes, bool backward, const Device& device, CudaEngine engine);
 
+// The same for the device in use, which has number `device`; kept, because asking the driver takes longer
+// than a step.
+const WalkPlan& planned_walk(const WalkSizes& sizes, bool backward, int device, CudaEngine engine);
+
 }  // namespace pyrnn

@@ -5,15 +5,7 @@
 
 namespace pyrnn {
 
-// Element [m of M][unit][k] of the matrix that the blocks of direction d multiply by.
-template <class Cell, class S, Pass kPass>
-__device__ __forceinline__ S weight(const Walk& w, const S* w_hh, int m, int64_t unit, int64_t k) {
-  const int64_t term = k / w.k_slot, other = k % w.k_slot;
-  if (unit >= w.H || other >= w.H) return S(0);
-  if (kPass == Pass::forward) return w_hh[(Cell::hidden_gate(m) * w.H + unit) * w.H + other];
-  return w_hh[(Cell::hidden_grad_gate(term) * w.H + other) * w.H + unit];
-}
-
+// Grid: x shares out the numbers of a block of units, y goes over those blocks, z over the directions.
 template <class Cell, class S, Pass kPass>
 __global__ void __launch_bounds__(kBlockThreads) prepare_kernel(const __grid_constant__ Walk w) {
   using Types = BlockTypes<Cell, S, kPass>;
@@ -21,19 +13,26 @@ __global__ void __launch_bounds__(kBlockThreads) prepare_kernel(const __grid_con
   using Product = typename Types::Product;
   using Element = typename Types::Element;
   constexpr int M = Types::M;
-  const int64_t d = blockIdx.z, K = w.k_slot * Types::kTerms;
-  const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x,
-                threads = int64_t(gridDim.x) * blockDim.x;
+  const int64_t d = blockIdx.z, H = w.H, K = w.k_slot * Types::kTerms, unit0 = int64_t(blockIdx.y) * kUnits;
   const WalkDirection& direction = w.direction[d];
-  const int64_t block_size = K * M * kUnits;
-  Element* weights = (Element*)w.weights + d * w.unit_blocks * block_size;
-  for (int64_t i = thread; i < w.unit_blocks * block_size; i += threads) {
-    const int64_t k = i % K, rest = i / K;
-    const int unit = int(rest % kUnits), m = int(rest / kUnits % M);
-    const int64_t block = rest / kUnits / M;
-    weights[block * block_size + Product::weight_index(k, m, unit)] =
-        weight<Cell, S, kPass>(w, (const S*)direction.w_hh, m, block * kUnits + unit, k);
+  const S* w_hh = (const S*)direction.w_hh;
+  Element* weights = (Element*)w.weights + (d * w.unit_blocks + blockIdx.y) * K * M * kUnits;
+  if (kPass == Pass::forward) {  // rows of W_hh: neighbours in k lie together
+    for (int line = blockIdx.x; line < M * kUnits; line += gridDim.x) {
+      const int m = line / kUnits, unit = line % kUnits;
+      const S* from = w_hh + (Cell::hidden_gate(m) * H + unit0 + unit) * H;
+      for (int64_t k = threadIdx.x; k < K; k += kBlockThreads)
+        weights[Product::weight_index(k, m, unit)] = unit0 + unit < H && k < H ? from[k] : S(0);
+    }
+  } else {  // columns of W_hh: neighbours in the unit lie together
+    const int64_t first = int64_t(blockIdx.x) * kBlockThreads + threadIdx.x, unit = unit0 + first % kUnits;
+    for (int term = 0; term < Types::kTerms; term++)
+      for (int64_t k = first / kUnits; k < w.k_slot; k += int64_t(gridDim.x) * kBlockThreads / kUnits)
+        weights[Product::weight_index(term * w.k_slot + k, 0, int(first % kUnits))] =
+            unit < H && k < H ? w_hh[(Cell::hidden_grad_gate(term) * H + k) * H + unit] : S(0);
   }
+  const int64_t thread = (int64_t(blockIdx.y) * gridDim.x + blockIdx.x) * kBlockThreads + threadIdx.x;
+  const int64_t threads = int64_t(gridDim.x) * gridDim.y * kBlockThreads;
   for (int64_t i = thread; kPass == Pass::forward && i < w.B * w.H; i += threads) {
     const int64_t b = i / w.H, unit = i % w.H, slice = b / w.rows, row = b % w.rows;
     Element* exchange = (Element*)w.exchange + (d * w.slices + slice) * 2 * K * w.rows;

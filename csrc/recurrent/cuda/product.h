@@ -2,11 +2,11 @@
 // warps.
 //
 // A product says how weights and exchange are laid out (`weight_index`, `exchange_index`), in which steps of
-// K it goes (kBlock), multiplies one warp's share into registers, and puts those into the warp's part of
-// shared memory. There the sums stand in pairs, [m][pair], of one unit (`unit_of`) and two neighbouring batch
-// rows (`row_of`), in an order that costs neither the writer nor a reader with one pair a thread a bank
-// conflict, and that gives a warp of readers whole runs of units. Whoever reads adds the warps' parts in
-// their order, so the bits never depend on timing.
+// K it goes (kBlock), multiplies one warp's share into registers, and puts those into shared memory. There
+// the sums stand in pairs, [m][pair], of one unit (`unit_of`) and two neighbouring batch rows (`row_of`), in
+// an order that costs neither the writer nor a reader with one pair a thread a bank conflict, and that gives
+// a warp of readers whole runs of units. Partial sums are added in a fixed order, so the bits never depend on
+// timing.
 #pragma once
 #include "scalar.h"
 #include "walk.h"
@@ -83,13 +83,17 @@ struct TensorProduct {
       }
     }
 
-    __device__ __forceinline__ void put(float* sums, int lane) const {
+    // Stores the sums, or adds them to what another warp has stored.
+    __device__ __forceinline__ void put(float* sums, int lane, bool add) const {
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll
-        for (int n = 0; n < kTiles; n++)
-          ((float4*)sums)[(m * kTiles + n) * 32 + lane] =
-              make_float4(sum[m][n][0], sum[m][n][1], sum[m][n][2], sum[m][n][3]);
+        for (int n = 0; n < kTiles; n++) {
+          float4& there = ((float4*)sums)[(m * kTiles + n) * 32 + lane];
+          float4 all = make_float4(sum[m][n][0], sum[m][n][1], sum[m][n][2], sum[m][n][3]);
+          if (add) all.x += there.x, all.y += there.y, all.z += there.z, all.w += there.w;
+          there = all;
+        }
     }
 
    private:
@@ -169,13 +173,18 @@ struct ScalarProduct {
         }
     }
 
-    __device__ __forceinline__ void put(A* sums, int lane) const {
+    __device__ __forceinline__ void put(A* sums, int lane, bool add) const {
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll
         for (int n = 0; n < kTiles; n++)
 #pragma unroll
-          for (int i = 0; i < 2; i++) ((Pair<A>*)sums)[((m * kTiles + n) * 2 + i) * 32 + lane] = sum[m][n][i];
+          for (int i = 0; i < 2; i++) {
+            Pair<A>& there = ((Pair<A>*)sums)[((m * kTiles + n) * 2 + i) * 32 + lane];
+            Pair<A> all = sum[m][n][i];
+            if (add) all.first += there.first, all.second += there.second;
+            there = all;
+          }
     }
 
    private:

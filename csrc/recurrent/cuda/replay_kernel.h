@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kBlockThreads) replay_kernel(const __grid_cons
       slot[Cell::kInputSlot + g] += ((const A*)direction.gx)[row + Cell::input_gate(g) * H];
       slot[Cell::kHiddenSlot + g] += ((const A*)direction.gh)[row + Cell::hidden_gate(g) * H];
     }
-    Cell::template forward<DeviceMath>(slot, carry);
+    Cell::template forward<MathFor<S>>(slot, carry);
     A* saved = (A*)direction.saved + (token - direction.saved_row0) * Cell::kSaved * Hp + unit;
     for (int s = 0; s < Cell::kSlots; s++) saved[s * Hp] = slot[s];
     if (Cell::kCarry == Carry::cell) saved[Cell::kSlots * Hp] = carry;

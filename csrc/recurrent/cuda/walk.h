@@ -55,6 +55,7 @@ struct Walk {
   int64_t unit_blocks, slices, rows;  // `rows` of the batch a slice, a multiple of the kernel's
   int64_t k_slot;                     // terms of K in one gate: H rounded up to the product's block
   bool resident;                      // the block's weights fit into shared memory
+  bool meets;                         // blocks meet after each step, within the launch
   void* weights;                      // Element [D, unit_blocks, K, kUnits * M], packed
   void* exchange;                     // Element [D, slices, 2, K, rows], packed
   void* carry;                        // A [D, unit_blocks, slices * rows, kUnits]

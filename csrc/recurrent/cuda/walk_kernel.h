@@ -10,9 +10,10 @@
 
 namespace pyrnn {
 
-// Sums of all warps: [warp][M][pair][2].
+// Sums over K, in as many parts as half the warps: [part][M][pair][2]. The other half adds to them.
+constexpr int kParts = kWarps / 2;
 template <class Step, int kTiles>
-constexpr size_t kSums = kWarps * Step::M * kTiles * kPairsOfTile * 2;
+constexpr size_t kSums = kParts * Step::M * kTiles * kPairsOfTile * 2;
 
 template <class Step, template <class, int> class ExchangeOf, int kTiles>
 __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_constant__ Walk w) {
@@ -27,35 +28,48 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
   ExchangeOf<Product, Step::kTerms> exchange(w, carve);
   const Step step(w);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const Element* weights = step.packed_weights();
+  const size_t weight_bytes = step.K * M * kUnits * sizeof(Element);
+  Element* const resident =
+      (Element*)carve.p;  // not null elsewhere: the compiler sees that it is shared memory
   if (w.resident) {
-    const size_t bytes = step.K * M * kUnits * sizeof(Element);
-    unsigned char* own = carve.take<unsigned char>(bytes);
-    for (size_t i = threadIdx.x; i < bytes / 16; i += kBlockThreads)
-      ((uint4*)own)[i] = ((const uint4*)weights)[i];
-    weights = (const Element*)own;
+    carve.take<unsigned char>(weight_bytes);
+    for (size_t i = threadIdx.x; i < weight_bytes / 16; i += kBlockThreads)
+      ((uint4*)resident)[i] = ((const uint4*)step.packed_weights())[i];
     __syncthreads();
   }
+  // A thread's rows stay the same where the block takes all rows of its slice at once.
+  const bool at_once = w.rows == kRows;
+  typename Step::Row row[2];
+  auto enter_rows = [&](int64_t row0) {
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+      row[i] = step.row_at(row0 + Product::row_of(threadIdx.x) + i, threadIdx.x < kPairs);
+  };
+  if (at_once) enter_rows(0);
+
   const int64_t s0 = step.direction.s0, s1 = step.direction.s1;
   exchange.open(s0);
   for (int64_t s = s0; s < s1; s++) {
     exchange.enter(s);
     for (int64_t row0 = 0; row0 < w.rows; row0 += kRows) {
-      const int64_t row = row0 + Product::row_of(threadIdx.x);
+      if (!at_once) enter_rows(row0);
       typename Step::Item item[2]{};
       typename Step::Result result[2]{};
-      bool own[2];
 #pragma unroll
-      for (int i = 0; i < 2; i++) {
-        const int64_t b = step.slice * w.rows + row + i;
-        own[i] = threadIdx.x < kPairs && b < w.B && step.unit < w.H;
-        if (own[i]) item[i] = step.fetch(s, b, row + i);
-      }
+      for (int i = 0; i < 2; i++)
+        if (row[i].own) item[i] = step.fetch(s, row[i]);
       if (row0 == 0 && s > s0) exchange.wait(s);
       {
         typename Product::template Registers<kTiles> registers;
-        registers.multiply(weights, exchange, row0, step.K / Product::kBlock, warp, lane);
-        registers.put(sums + warp * M * kPairs * 2, lane);
+        const int64_t blocks = step.K / Product::kBlock;
+        if (w.resident)  // apart, so that the compiler knows which memory it reads
+          registers.multiply(resident, exchange, row0, blocks, warp, lane);
+        else
+          registers.multiply(step.packed_weights(), exchange, row0, blocks, warp, lane);
+        A* part = sums + warp % kParts * M * kPairs * 2;
+        if (warp >= kParts) registers.put(part, lane, false);
+        __syncthreads();
+        if (warp < kParts) registers.put(part, lane, true);
       }
       __syncthreads();
       A sum[2][M];
@@ -64,14 +78,14 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
         sum[0][m] = sum[1][m] = 0;
         if (threadIdx.x < kPairs)
 #pragma unroll
-          for (int part = 0; part < kWarps; part++) {
+          for (int part = 0; part < kParts; part++) {
             const Pair<A> both = ((const Pair<A>*)sums)[(part * M + m) * kPairs + threadIdx.x];
             sum[0][m] += both.first, sum[1][m] += both.second;
           }
       }
 #pragma unroll
       for (int i = 0; i < 2; i++)
-        if (own[i]) result[i] = step.tell(item[i], sum[i], row + i, exchange);
+        if (row[i].own) result[i] = step.tell(item[i], row[i], sum[i], exchange);
       // The sums are read: the next rows may overwrite them. After the last step it arrives too, because the
       // next launch counts on.
       if (row0 + kRows < w.rows)
@@ -79,10 +93,13 @@ __global__ void __launch_bounds__(kBlockThreads, 1) walk_kernel(const __grid_con
       else
         exchange.arrive();
 #pragma unroll
-      for (int i = 0; i < 2; i++)
-        if (own[i]) step.keep(item[i], result[i], row + i);
+      for (int i = 0; i < 2; i++) {
+        if (row[i].own) step.keep(item[i], row[i], result[i]);
+        if (!at_once) step.leave(row[i]);
+      }
     }
   }
+  for (int i = 0; at_once && i < 2; i++) step.leave(row[i]);
   if (s1 > s0) exchange.close(s1);
 }
 
