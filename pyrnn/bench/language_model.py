@@ -126,12 +126,12 @@ def _resident(name: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def train(job: LanguageModelJob, ids: Tensor, backend: Backend) -> dict[str, float]:
-    """The whole recipe: lowest validation loss, its epoch, and seconds of training."""
+def train(job: LanguageModelJob, ids: Tensor, backend: Backend) -> dict[str, float | None]:
+    """The whole recipe: lowest validation loss, its epoch, seconds of training, and how busy others were."""
     train_ids, validation_ids = split_validation(ids, job.text.validation_fraction)
     torch.manual_seed(job.train.seed)
     model = LanguageModel(job.model, backend=backend)
-    started = time.perf_counter()
+    started, watch = time.perf_counter(), Watch()
     history = fit(model, train_ids, validation_ids, job.train)
     best = min(history, key=lambda metrics: metrics.validation_loss)
     return {
@@ -140,6 +140,7 @@ def train(job: LanguageModelJob, ids: Tensor, backend: Backend) -> dict[str, flo
         "epochs": len(history),
         "seconds": sum(metrics.seconds for metrics in history),
         "seconds_with_validation": time.perf_counter() - started,
+        "others": watch.others(),
     }
 
 

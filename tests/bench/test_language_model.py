@@ -16,13 +16,14 @@ ROW: dict[str, Any] = {
     "seed": 1,
     "threads": 2,
     "parameters": 1234567,
+    "others": 0.01,
     "processor": "Some CPU",
     "torch": "2.13.0",
     "commit": "abc",
     "date": "2026-01-02T03:04:05",
     "speed": {"layers": {"pyrnn": 300, "torch": 100}, "step": {"pyrnn": 2000, "torch": 1000}},
     "memory_mib": {"pyrnn": 10.4, "torch": 20.0},
-    "training": {"pyrnn": {"validation_loss": 5.0, "seconds": 61.5}},
+    "training": {"pyrnn": {"validation_loss": 5.0, "seconds": 61.5, "others": 0.02}},
 }
 
 
@@ -43,6 +44,24 @@ def test_the_table_shows_the_row() -> None:
     line = table([ROW]).splitlines()[-1]
     speed, training = "2,000 | 1,000 | 2.00x | 3.00x | 10 | 20", "5.0000 (148.4) | 62 s | "
     assert line == f"| word, GRU | 1,234,567 | {speed} | {training} |"
+
+
+def test_busy_times_are_not_shown_and_losses_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    page, path = tmp_path / "page.md", tmp_path / "language_model-x.jsonl"
+    page.write_text("<!-- bench:language-model -->\n<!-- /bench -->\n")
+    record.append(
+        path, {**ROW, "others": 0.4, "training": {"pyrnn": {**ROW["training"]["pyrnn"], "others": None}}}
+    )
+    main(page)
+    busy = " | ".join(["busy"] * 4)
+    assert f"| word, GRU | 1,234,567 | {busy} | 10 | 20 | 5.0000 (148.4) | busy |  |" in page.read_text()
+    record.append(path, {key: value for key, value in ROW.items() if key != "training"})
+    main(page)
+    speed = "2,000 | 1,000 | 2.00x | 3.00x"
+    assert f"| word, GRU | 1,234,567 | {speed} | 10 | 20 | 5.0000 (148.4) | busy |  |" in page.read_text()
 
 
 def test_the_page_gets_the_newest_row_of_each_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
