@@ -5,6 +5,7 @@ The order of the fields is that of csrc/cuda_module.cpp.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from pyrnn import _native
 from pyrnn.ops._addresses import CELLS, DTYPES, address, sequence
-from pyrnn.ops._library import current_stream
+from pyrnn.ops._library import current_stream, on_device
 from pyrnn.ops._problem import Problem
 from pyrnn.ops._tokens import Tokens
 
@@ -77,7 +78,9 @@ class WalkSequences(NamedTuple):
 
 def plan(problem: Problem, *, backward: bool, index: int) -> _native.CudaPlan:
     """How the kernels of one pass would run on CUDA device number `index`."""
-    return _plan(_sizes(problem, 0), backward=backward, index=index)
+    # T and checkpoint_every have no influence: batches of other lengths find their plan in the cache.
+    sizes = (CELLS[problem.cell], DTYPES[problem.dtype], 1, problem.B, problem.H, problem.D, 0)
+    return _plan(module(), sizes, backward=backward, index=index, engine=_ENGINES[forced_engine])
 
 
 def module() -> Any:
@@ -106,7 +109,7 @@ class Walk:
         self._sequences = tuple(
             sequence(each, packed=problem.packed, batch_first=problem.batch_first) for each in sequences
         )
-        scratch_bytes = _plan(self._sizes, backward=backward, index=index).scratch_bytes
+        scratch_bytes = plan(problem, backward=backward, index=index).scratch_bytes
         self._scratch = torch.zeros(scratch_bytes, dtype=torch.uint8, device=device)
         self._shared = (
             address(tokens.lengths),
@@ -144,8 +147,15 @@ def rounded_product(a: Tensor, b: Tensor) -> Tensor:
     return torch.mm(a, b) if a.is_cuda else product(a, b).to(a.dtype)
 
 
-def _plan(sizes: tuple[int, ...], *, backward: bool, index: int) -> _native.CudaPlan:
-    return _native.CudaPlan(*module().recurrent_plan(sizes, backward, index, _ENGINES[forced_engine]))
+@functools.lru_cache(maxsize=1024)
+def _plan(
+    native: Any, sizes: tuple[int, ...], *, backward: bool, index: int, engine: int
+) -> _native.CudaPlan:
+    """Each module has its own entries. A test that changes the device of an emulated one clears them."""
+    emulated = native is _native.emulated_cuda
+    # The module asks CUDA how many blocks fit, and CUDA answers for its current device.
+    with on_device(torch.device("cpu") if emulated else torch.device("cuda", index)):
+        return _native.CudaPlan(*native.recurrent_plan(sizes, backward, index, engine))
 
 
 def _sizes(p: Problem, checkpoint_every: int) -> tuple[int, ...]:

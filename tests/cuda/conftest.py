@@ -31,11 +31,30 @@ FLAGS = {
 }
 
 
+def on_gpu() -> bool:
+    """Whether the kernels run on a GPU here; else they are emulated."""
+    return torch.cuda.is_available() and not _native.why_no_cuda()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for a compiler."""
+    """The first test that runs the kernels on the host waits for a compiler."""
+    compiles = {"emulated"} if on_gpu() else {"emulated", "device"}
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        inside = item.path.is_relative_to(Path(__file__).parent)
+        if inside and compiles & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(autouse=True)
+def device_survives() -> Iterator[None]:
+    """A fault of the device shows at a later call and fails every test from then on: it ends the run."""
+    real = on_gpu()
+    yield
+    if real:
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            pytest.exit(f"the device is lost: {error}", 1)
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +90,10 @@ def emulated() -> ModuleType:
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """The device whose tensors the CUDA kernels serve in this test: "cuda", or "cpu" by emulation."""
-    if torch.cuda.is_available() and not _native.why_no_cuda():
+    if on_gpu():
         yield "cuda"
         return
+    # Not an argument: on a GPU nothing is compiled for the host.
     _native.emulated_cuda = request.getfixturevalue("emulated")
     yield "cpu"
     _native.emulated_cuda = None

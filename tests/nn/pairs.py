@@ -25,13 +25,16 @@ def pair(name: str, *args: Any, seed: int = 0, **options: Any) -> tuple[Any, Any
 
 
 def random_state(module: nn.RNNBase, B: int | None, seed: int = 1) -> Any:
-    """A random hx for `module`; for unbatched input if B is None."""
+    """A random hx for `module`, beside its weights; for unbatched input if B is None."""
     generator = torch.Generator().manual_seed(seed)
     lead = module.num_layers * (2 if module.bidirectional else 1)
     batch = () if B is None else (B,)
     widths = (module.proj_size or module.hidden_size, module.hidden_size)
-    dtype = module.all_weights[0][0].dtype
-    h, c = (torch.randn(lead, *batch, width, generator=generator, dtype=dtype) for width in widths)
+    weight = module.all_weights[0][0]
+    h, c = (
+        torch.randn(lead, *batch, width, generator=generator, dtype=weight.dtype).to(weight.device)
+        for width in widths
+    )
     return (h, c) if module.mode == "LSTM" else h
 
 
@@ -48,7 +51,7 @@ def gradients(module: nn.Module, result: Any, *inputs: Tensor, seed: int = 2) ->
     """Gradients of a random weighting of everything in `result`, for `inputs` and then the parameters."""
     generator = torch.Generator().manual_seed(seed)
     results = tensors_in(result)
-    weightings = [torch.randn(t.shape, generator=generator, dtype=t.dtype) for t in results]
+    weightings = [torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device) for t in results]
     return list(
         torch.autograd.grad(
             results, [*inputs, *module.parameters()], weightings, retain_graph=True, allow_unused=True

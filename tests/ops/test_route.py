@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
+from pyrnn import _native
 from pyrnn.ops import route
 
 
@@ -34,7 +35,8 @@ def test_forward_mode_takes_the_reference() -> None:
     assert route(torch.zeros(1)).path == "native"
 
 
-def test_devices_without_kernels_take_the_reference() -> None:
+def test_devices_without_kernels_take_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_native, "why_no_cuda", lambda: "this build of pyrnn has none")
     fake = torch._subclasses.FakeTensorMode()
     with fake:
         path, reason = route(torch.zeros(1, device="cuda"))

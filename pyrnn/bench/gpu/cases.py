@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pyrnn.bench.recurrent import MODES, Case
@@ -24,6 +24,8 @@ GOAL_SHAPES = (
 )
 CENTRE = (512, 32, 512)
 SWEEP = {"H": (128, 1024, 256, 2048), "B": (1, 256, 8, 128), "T": (128, 2048)}
+ENGINES_SHAPE = (512, 32, 256)
+ENGINES = ("cluster", "persistent", "streamed", "step")
 VARIANTS = ("lengths", "bidirectional", "two-layer", "bidirectional-two-layer")
 
 TWO = "bidirectional-two-layer"
@@ -31,17 +33,19 @@ TWO = "bidirectional-two-layer"
 
 @dataclass(frozen=True)
 class GpuCase(Case):
-    """A case, and whether float32 may become TF32 on the way.
+    """A case, whether float32 may become TF32 on the way, and the engine of our kernels where it is forced.
 
-    "exact": neither side may use TF32. "default": both do what torch's settings say, by which cuDNN may and
-    torch's matrix products may not.
+    Arithmetic "exact": neither side may use TF32. "default": both do what torch's settings say, by which
+    cuDNN may and torch's matrix products may not.
     """
 
     arithmetic: str = "exact"
+    engine: str = ""  # the chooser's
 
     def __str__(self) -> str:
         """For progress and errors."""
-        return super().__str__() + (" torch's default arithmetic" if self.arithmetic == "default" else "")
+        arithmetic = " torch's default arithmetic" if self.arithmetic == "default" else ""
+        return super().__str__() + arithmetic + (f" {self.engine} engine" if self.engine else "")
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> GpuCase:
@@ -73,6 +77,12 @@ def _goal_queues() -> list[Iterator[GpuCase]]:
     ]
 
 
+def _engines() -> Iterator[GpuCase]:
+    """Every engine in turn where each of them fits."""
+    for cell, mode, engine in itertools.product(("gru", "lstm"), MODES, ENGINES):
+        yield replace(_plain(cell, "bfloat16", mode, ENGINES_SHAPE), engine=engine)
+
+
 def _sweep() -> Iterator[GpuCase]:
     """One size at a time away from the centre, for every cell, dtype and mode; then TF32."""
     axes = ("T", "B", "H")
@@ -97,4 +107,4 @@ def in_turn(queues: Iterable[Iterator[GpuCase]]) -> Iterator[GpuCase]:
 
 def cases() -> list[GpuCase]:
     """All, each once, in the order in which they run."""
-    return list(dict.fromkeys(itertools.chain(in_turn(_goal_queues()), _sweep())))
+    return list(dict.fromkeys(itertools.chain(in_turn(_goal_queues()), _engines(), _sweep())))

@@ -78,6 +78,14 @@ def copy_rate(bytes_each: int, copies: int) -> float:
     return 2 * bytes_each * copies / median(graph.replay)
 
 
+def read_rate(bytes_of_it: int, times: int) -> float:
+    """Bytes a second, read, of sums over one tensor, again and again in one kernel: launches do not count."""
+    # Fewer sums than multiprocessors: blocks that share a first-level cache then read different parts.
+    numbers = torch.ones(bytes_of_it // 4, dtype=torch.float32, device="cuda")
+    repeated = numbers.expand(times, -1)
+    return numbers.nbytes * times / median(lambda: torch.sum(repeated, 1))
+
+
 def product_rate(dtype: torch.dtype, size: int) -> float:
     """Operations a second of a square product on random numbers, TF32 forbidden."""
     a, b = (torch.randn(size, size, device="cuda").to(dtype) for _ in range(2))
@@ -118,6 +126,8 @@ def rows() -> Iterator[record.Row]:
     """All, those that the bench stage needs first."""
     properties = torch.cuda.get_device_properties(0)
     yield from barriers(properties.multi_processor_count)
+    # The walk reads the cache in each step, and writes little there; memory it reads and writes.
+    yield {"what": "l2 read", "bytes_per_second": read_rate(properties.L2_cache_size // 4, 32)}
     # Source and target together fill half of the cache; in memory they are many times its size.
     yield {"what": "l2", "bytes_per_second": copy_rate(properties.L2_cache_size // 4, 64)}
     yield {"what": "memory", "bytes_per_second": copy_rate(2**31, 4)}

@@ -33,8 +33,9 @@ class Goal:
         return value >= self.bound if self.figure == "ratio" else value <= self.bound
 
     def values(self, rows: Sequence[Row]) -> list[float]:
-        """The figures of the rows that count."""
-        return [row[self.figure] for row in rows if self.figure in row and self.covers(GpuCase.of(row))]
+        """The figures of the rows that count: where an engine is forced, the chooser is not to blame."""
+        counted = [row for row in rows if self.figure in row and not row["engine"]]
+        return [row[self.figure] for row in counted if self.covers(GpuCase.of(row))]
 
     def reached(self, rows: Sequence[Row]) -> str:
         """In words: mean, the row furthest from the goal, and how many reach it."""

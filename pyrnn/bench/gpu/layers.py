@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from pyrnn.bench.gpu import flashrnn
 from pyrnn.bench.gpu.cases import GpuCase, cases
 from pyrnn.bench.gpu.cudnn import algorithms
 from pyrnn.bench.gpu.limits import Ceilings, limit
-from pyrnn.bench.gpu.stages import Orders, orders
+from pyrnn.bench.gpu.stages import Orders, orders, python
 from pyrnn.bench.gpu.timing import DeviceContender, arithmetic, inputs_for, repeats_for
 from pyrnn.bench.harness import AGREEMENT, difference, duel
 from pyrnn.bench.recurrent import runners
@@ -60,8 +62,24 @@ def plans(case: GpuCase) -> list[_native.CudaPlan]:
     return [_cuda_walk.plan(problem, backward=backward, index=0) for backward in passes]
 
 
+@contextmanager
+def forced_engine(name: str) -> Iterator[None]:
+    """Run every pass of ours on this engine; "" leaves it to the chooser."""
+    before = _cuda_walk.forced_engine
+    _cuda_walk.forced_engine = name
+    try:
+        yield
+    finally:
+        _cuda_walk.forced_engine = before
+
+
 def measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
     """One row: agreement first, then the alternated timing."""
+    with forced_engine(case.engine):
+        return _measure(case, ceilings)
+
+
+def _measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
     properties = torch.cuda.get_device_properties(0)
     size = case.T * case.B * case.I * case.torch_dtype.itemsize
     inputs = inputs_for(size, properties.L2_cache_size)
@@ -98,9 +116,9 @@ def measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
         "cudnn": algorithms(case, capability=capability, sms=sms),
         "plans": [plan._asdict() for plan in planned],
     }
-    if ceilings is not None:
-        row["limit_s"] = limit(case, planned, ceilings)
-        row["share_of_limit"] = row["limit_s"] / result.ours.median
+    limit_s = limit(case, planned, ceilings) if ceilings is not None else None
+    if limit_s is not None:
+        row |= {"limit_s": limit_s, "share_of_limit": limit_s / result.ours.median}
     return row
 
 
@@ -136,7 +154,9 @@ def run(told: Orders, first: int) -> None:
             said = f"{row['us_per_step']:.2f} us a step, {row['ratio']:.2f}x cuDNN"
         except (RuntimeError, ValueError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            row = {**asdict(case), "error": said}
+            # That a device lacks an engine is no error: the chooser would not have taken it.
+            lacking = bool(case.engine) and isinstance(error, ValueError)
+            row = {**asdict(case), "refused" if lacking else "error": said}
         record.append(told.rows, row)
         print(f"{case}: {said}", flush=True)
         if "error" in row and not healthy():
@@ -148,7 +168,7 @@ def run(told: Orders, first: int) -> None:
 
 def _go_on(told: Orders, first: int, seconds: float) -> None:
     """Take this process's place with a fresh one, which has a fresh context on the device."""
-    command = (sys.executable, "-m", "pyrnn.bench.gpu.layers", "--first", str(first))
+    command = python("pyrnn.bench.gpu.layers", "--first", str(first))
     told_again = ("--rows", str(told.rows), "--seconds", f"{seconds:.0f}", "--record", str(told.record))
     os.execv(command[0], [*command, *told_again])
 

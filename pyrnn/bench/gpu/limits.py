@@ -3,6 +3,9 @@
 All units of a step wait for all units of the step before. So a step takes no less than one meeting of the
 blocks, and no less than its bytes take to come from the second-level cache and from memory. The large
 products beside the walk are left out: the limit is that of the recurrence alone.
+
+The cluster engine has no limit here: its blocks meet at the barrier of their cluster and read each other's
+shared memory, and neither of these is measured.
 """
 
 from __future__ import annotations
@@ -25,17 +28,17 @@ class Ceilings:
     """What the ceilings stage found."""
 
     barriers: dict[int, float]  # seconds of a meeting, by the number of blocks
-    l2: float  # bytes a second
-    memory: float
+    l2: float  # bytes a second, read
+    memory: float  # bytes a second, read and written
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Ceilings | None:
         """None where one of them was not measured."""
         barriers = {row["blocks"]: row["seconds"] for row in rows if row["what"] == "barrier"}
         rates = {row["what"]: row["bytes_per_second"] for row in rows if "bytes_per_second" in row}
-        if not barriers or not {"l2", "memory"} <= set(rates):
+        if not barriers or not {"l2 read", "memory"} <= set(rates):
             return None
-        return cls(barriers, rates["l2"], rates["memory"])
+        return cls(barriers, rates["l2 read"], rates["memory"])
 
     def barrier(self, blocks: int) -> float:
         """Of the smallest measured grid that has at least as many blocks, else of the largest."""
@@ -72,7 +75,12 @@ def step_limit(case: GpuCase, plan: CudaPlan, ceilings: Ceilings, *, backward: b
     return max(ceilings.barrier(plan.blocks), moved.l2 / ceilings.l2, moved.memory / ceilings.memory)
 
 
-def limit(case: GpuCase, plans: Sequence[CudaPlan], ceilings: Ceilings) -> float:
-    """Seconds of the whole call; `plans`: of the forward pass and, in training, of the backward pass."""
+def limit(case: GpuCase, plans: Sequence[CudaPlan], ceilings: Ceilings) -> float | None:
+    """Seconds of the whole call; `plans`: of the forward pass and, in training, of the backward pass.
+
+    None where a pass runs on the cluster engine.
+    """
+    if any(plan.engine == "cluster" for plan in plans):
+        return None
     steps = (step_limit(case, plan, ceilings, backward=bool(i)) for i, plan in enumerate(plans))
     return case.layers * case.T * sum(steps)

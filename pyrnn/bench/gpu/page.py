@@ -15,9 +15,10 @@ HOW_TO_READ = (
     "Each case: microseconds a step of pyrnn and of torch.nn, the time of torch.nn / the time of pyrnn "
     "(above 1x pyrnn is faster), its 20th and 80th percentile over the rounds, the share of the limit, "
     "and the algorithm that torch asks cuDNN for (forward / backward). A step is one time step of one "
-    "layer; in training it holds both passes. The limit is the larger of one meeting of the blocks and "
-    "of the bytes of a step at the rates above; the large products beside the recurrence are in the "
-    "times but not in the limit. `-`: not measured."
+    "layer; in training it holds both passes. The limit is the larger of one meeting of the grid's blocks "
+    "and of the bytes of a step at the rates above; the large products beside the recurrence are in the "
+    "times but not in the limit. The cluster engine has none: neither the meeting of a cluster nor the rate "
+    "of its shared memory is measured. `-`: not measured."
 )
 
 
@@ -80,11 +81,12 @@ def _ceilings(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         match row["what"]:
             case "barrier":
-                lines.append([f"meeting of {row['blocks']} blocks", f"{row['seconds'] * 1e6:.2f} us"])
-            case "l2" | "memory":
-                name = "second-level cache" if row["what"] == "l2" else "memory"
-                rate = row["bytes_per_second"] / 1e12
-                lines.append([f"{name}, read and written by copies", f"{rate:.2f} TB/s"])
+                what = f"meeting of a grid of {row['blocks']} blocks"
+                lines.append([what, f"{row['seconds'] * 1e6:.2f} us"])
+            case "l2" | "l2 read" | "memory":
+                name = "memory" if row["what"] == "memory" else "second-level cache"
+                how = "read by sums" if row["what"] == "l2 read" else "read and written by copies"
+                lines.append([f"{name}, {how}", f"{row['bytes_per_second'] / 1e12:.2f} TB/s"])
             case "product":
                 lines.append([f"{row['dtype']} product", f"{row['flops'] / 1e12:.0f} TFLOP/s"])
             case "cudnn":
@@ -117,13 +119,17 @@ def _bench(rows: Sequence[Row]) -> Iterator[str]:
     measured = [row for row in rows if "ratio" in row]
     key = ("cell", "dtype", "arithmetic", "mode")
     headings = ["T B I H", "pyrnn us", "torch us", "ratio", "p20-p80", "of limit", "engine", "cuDNN"]
-    for (cell, dtype, arithmetic, mode), group in grouped(measured, lambda row: tuple(row[k] for k in key)):
+    groups = grouped(measured, lambda row: (*(row[k] for k in key), row["engine"] != ""))
+    for (cell, dtype, arithmetic, mode, forced), group in groups:
         note = ", TF32 as torch allows it by default" if arithmetic == "default" else ""
+        note += ", each engine forced in turn" if forced else ""
         yield f"\n**{cell.upper()}, {dtype}{note}, {MODE_NAMES[mode]}**\n"
         yield from _table(headings, 0, [_line(row) for row in group])
     for row in rows:
         if "error" in row:
             yield f"\n- **not measured**: {GpuCase.of(row)}: {row['error']}"
+        elif "refused" in row:
+            yield f"\n- refused: {GpuCase.of(row)}: {row['refused']}"
         elif "peer" in row:
             figure = (
                 f"{row['us_per_step']:.2f} us a step, {row['includes']}"

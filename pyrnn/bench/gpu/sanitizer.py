@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from pyrnn import _native
 from pyrnn.bench import record
-from pyrnn.bench.gpu.stages import ABSENT, orders
+from pyrnn.bench.gpu.stages import ABSENT, orders, python
 
 TOOLS = ("memcheck", "racecheck", "synccheck")
 
@@ -19,8 +20,18 @@ TOOLS = ("memcheck", "racecheck", "synccheck")
 FOUND = 86
 
 #: Only this package's kernels are watched: all their names, mangled, hold this.
-_KERNELS = "kns=pyrnn"
+FILTER = ("--kernel-name", "kns=pyrnn")
 
+#: What the sanitizer says where the machine does not let it in, for instance in some virtual ones.
+UNSUPPORTED = "Device not supported"
+
+#: How it names the planted error.
+INVALID = "Invalid __global__"
+
+#: Seconds for finding the planted error.
+PROBE_SECONDS = 20.0
+
+_PLANTED = Path(__file__).with_name("planted.py")
 _TAIL = 40
 
 
@@ -31,28 +42,61 @@ def sanitizer() -> str | None:
     return shutil.which("compute-sanitizer", path=os.pathsep.join([os.environ["PATH"], *map(str, places)]))
 
 
-def watch(program: str, tool: str, seconds: float) -> record.Row:
-    """Run the small steps under one tool."""
-    options = ("--tool", tool, "--error-exitcode", str(FOUND), "--kernel-name", _KERNELS)
-    limited = ("timeout", "-k", "5", f"{seconds:.0f}")
-    # Without torch's own cache every tensor is an allocation: reading past its end is seen.
+def run(
+    program: str, tool: str, options: tuple[str, ...], command: tuple[str, ...], *, seconds: float
+) -> tuple[int, str]:
+    """Exit status and output of a command under one tool."""
     result = subprocess.run(
-        [*limited, program, *options, sys.executable, "-m", "pyrnn.bench.gpu.small"],
+        [
+            *("timeout", "-k", "5", f"{seconds:.0f}"),
+            *(program, "--tool", tool, "--error-exitcode", str(FOUND), *options, *command),
+        ],
+        # Without torch's own cache every tensor is an allocation: reading past its end is seen.
         env={**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
     )
-    row: record.Row = {"tool": tool, "outcome": outcome(result.returncode, result.stdout)}
-    summary = re.findall(r"^=+ (.*SUMMARY.*)$", result.stdout, re.M)
+    return result.returncode, result.stdout
+
+
+def probe(program: str) -> tuple[record.Row, tuple[str, ...]]:
+    """Let it find an error planted in one of our kernels; the options with which it does.
+
+    A filter that matches nothing, or that this version does not know, would make every run clean.
+    """
+    row: record.Row = {"tool": "planted error"}
+    command = (sys.executable, "-I", "-S", str(_PLANTED), _native.cuda.__file__)
+    output = ""
+    for options, words in ((FILTER, "among our kernels alone"), ((), "without the filter, which is blind")):
+        code, output = run(program, "memcheck", options, command, seconds=PROBE_SECONDS)
+        if UNSUPPORTED in output:
+            return {**row, "outcome": "absent", "summary": UNSUPPORTED}, ()
+        if code == FOUND and INVALID in output:  # failing calls of CUDA are reported too
+            return {**row, "outcome": "found", "summary": words}, options
+    return {
+        **row,
+        "outcome": "not found",
+        "summary": f"no run below proves anything; exit status {code}",
+        "output": output.splitlines()[-_TAIL:],
+    }, ()
+
+
+def watch(program: str, tool: str, options: tuple[str, ...], *, seconds: float) -> record.Row:
+    """Run the small steps under one tool."""
+    code, output = run(program, tool, options, python("pyrnn.bench.gpu.small"), seconds=seconds)
+    row: record.Row = {"tool": tool, "outcome": outcome(code, output)}
+    summary = re.findall(r"^=+ (.*SUMMARY.*)$", output, re.M)
     if row["outcome"] != "clean":
-        row["output"] = result.stdout.splitlines()[-_TAIL:]
+        row["output"] = output.splitlines()[-_TAIL:]
     return {**row, "summary": summary[-1] if summary else "none"}
 
 
 def outcome(code: int, output: str) -> str:
     """A run that did not end, or that the tool never watched, is not clean."""
+    if UNSUPPORTED in output:
+        return "absent"
     if code in (124, 137):
         return "timed out"
     if code == FOUND:
@@ -68,15 +112,26 @@ def main() -> int:
         record.append(told.rows, {"tool": "compute-sanitizer", "outcome": "absent"})
         print("compute-sanitizer is not installed here: nothing was checked", flush=True)
         return ABSENT
+    if why := _native.why_no_cuda():
+        print(f"nothing to watch: pyrnn has no CUDA kernels in this process: {why}", flush=True)
+        return 1
     ends = time.monotonic() + told.seconds - 3
+
+    def keep(row: record.Row) -> str:
+        record.append(told.rows, row)
+        said = f"{row['tool']}: {row['outcome']}; {row['summary']}"
+        print(said, *row.get("output", []), sep="\n", flush=True)
+        return row["outcome"]
+
+    row, options = probe(program)
+    found = keep(row)
+    if found == "absent":
+        return ABSENT
     outcomes = []
     for number, tool in enumerate(TOOLS):
         share = max(1.0, (ends - time.monotonic()) / (len(TOOLS) - number))
-        row = watch(program, tool, share)
-        outcomes.append(row["outcome"])
-        record.append(told.rows, row)
-        print(f"{tool}: {row['outcome']}; {row['summary']}", *row.get("output", []), sep="\n", flush=True)
-    return 0 if set(outcomes) == {"clean"} else 1
+        outcomes.append(keep(watch(program, tool, options, seconds=share)))
+    return 0 if found == "found" and set(outcomes) == {"clean"} else 1
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyrnn._native import CudaPlan
-from pyrnn.bench.gpu.cases import GpuCase, cases, in_turn
+from pyrnn.bench.gpu.cases import GpuCase, _goal_queues, cases, in_turn
 from pyrnn.bench.gpu.cudnn import algorithm, algorithms
 from pyrnn.bench.gpu.goals import GOALS
 from pyrnn.bench.gpu.limits import Ceilings, bytes_of, limit, step_limit
@@ -32,6 +32,24 @@ def test_every_goal_has_cases_among_the_first() -> None:
         assert any(goal.covers(case) for case in cases()[:12]), goal.what
 
 
+def test_every_engine_is_measured_after_the_goals() -> None:
+    everything = cases()
+    forced = [number for number, case in enumerate(everything) if case.engine]
+    shapes = {
+        (case.dtype, case.variant, case.B, case.I, case.H) for case in map(everything.__getitem__, forced)
+    }
+    assert shapes == {("bfloat16", "plain", 32, 256, 256)}
+    assert len(forced) == 2 * 2 * 4
+    assert {everything[number].engine for number in forced[:4]} == {
+        "cluster",
+        "persistent",
+        "streamed",
+        "step",
+    }
+    goals = [*in_turn(_goal_queues())]
+    assert forced == [*range(len(set(goals)), len(set(goals)) + len(forced))]
+
+
 def test_the_list_covers_what_it_should() -> None:
     everything = cases()
     assert {case.dtype for case in everything} == {"float16", "bfloat16", "float32"}
@@ -53,6 +71,7 @@ def test_a_case_returns_from_its_row() -> None:
     case = replace(CASE, arithmetic="default", dtype="float32")
     assert GpuCase.of({**asdict(case), "ratio": 2.0}) == case
     assert str(case) == "gru float32 infer plain 512x64x1024x1024 torch's default arithmetic"
+    assert str(replace(CASE, engine="step")) == "gru bfloat16 infer plain 512x64x1024x1024 step engine"
 
 
 def test_both_sides_compute_two_layers_in_both_directions() -> None:
@@ -139,6 +158,12 @@ def test_the_limit_is_the_larger_of_meeting_and_bytes() -> None:
     )
 
 
+def test_a_cluster_has_no_limit() -> None:
+    cluster = PLAN._replace(engine="cluster")
+    assert limit(CASE, [cluster], CEILINGS) is None
+    assert limit(replace(CASE, mode="train"), [PLAN, cluster], CEILINGS) is None
+
+
 def test_the_meeting_of_a_grid_is_that_of_the_next_larger_one() -> None:
     assert [CEILINGS.barrier(blocks) for blocks in (1, 64, 65, 500)] == [1e-6, 1e-6, 2e-6, 2e-6]
 
@@ -146,8 +171,9 @@ def test_the_meeting_of_a_grid_is_that_of_the_next_larger_one() -> None:
 def test_without_all_ceilings_there_is_no_limit() -> None:
     rows = [
         {"what": "barrier", "blocks": 64, "seconds": 1e-6},
-        {"what": "l2", "bytes_per_second": 5e12},
+        {"what": "l2 read", "bytes_per_second": 5e12},
         {"what": "memory", "bytes_per_second": 4e12},
+        {"what": "l2", "bytes_per_second": 3e12},
         {"what": "product", "dtype": "float32", "flops": 1e13},
     ]
     assert Ceilings.of(rows) == Ceilings({64: 1e-6}, 5e12, 4e12)

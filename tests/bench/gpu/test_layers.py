@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +21,10 @@ from pyrnn.bench.gpu.page import markdown
 from pyrnn.bench.gpu.timing import DeviceContender
 from pyrnn.bench.harness import Contender
 from pyrnn.bench.recurrent import Runner, runners
+from pyrnn.ops import _cuda_walk
 
 FIRST = cases()[:3]
+original_measure = layers.measure
 
 
 @pytest.fixture
@@ -49,6 +51,30 @@ def test_a_case_in_error_is_recorded_and_fails_the_stage(
     assert [row.get("ratio") for row in rows[:3]] == [2.0, None, 2.0]
     assert rows[1] == {**asdict(FIRST[1]), "error": "the results differ by 1"}
     assert "1.00 us a step, 2.00x cuDNN" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fake_device")
+def test_a_forced_engine_that_the_device_lacks_is_no_error(
+    run_main: Callable[[str, Path], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines: list[str] = []
+
+    def measure(case: GpuCase, _: Ceilings | None) -> record.Row:
+        engines.append(_cuda_walk.forced_engine)
+        raise ValueError("the cluster engine does not fit")
+
+    monkeypatch.setattr(layers, "measure", original_measure)
+    monkeypatch.setattr(layers, "_measure", measure)
+    forced = replace(FIRST[0], engine="cluster")
+    monkeypatch.setattr(layers, "cases", lambda: [forced])
+    assert run_main("layers", tmp_path) == 0
+    assert record.read(tmp_path / "rows.jsonl")[0] == {
+        **asdict(forced),
+        "refused": "the cluster engine does not fit",
+    }
+    monkeypatch.setattr(layers, "cases", lambda: FIRST[:1])
+    assert run_main("layers", tmp_path) == 1
+    assert (engines, _cuda_walk.forced_engine) == (["cluster", ""], "")
 
 
 @pytest.mark.usefixtures("fake_device")
@@ -84,7 +110,7 @@ def test_ceilings_come_from_the_same_record(tmp_path: Path) -> None:
     assert layers.recorded_ceilings(path) is None
     rows: list[Any] = [
         {"what": "barrier", "blocks": 64, "seconds": 1e-6},
-        {"what": "l2", "bytes_per_second": 5e12},
+        {"what": "l2 read", "bytes_per_second": 5e12},
         {"what": "memory", "bytes_per_second": 4e12},
     ]
     path.write_text(json.dumps({"stages": {"ceilings": {"rows": rows}}}))

@@ -56,6 +56,22 @@ def test_float32_with_tf32_counts_for_no_goal() -> None:
     assert not [goal for goal in GOALS if goal.covers(replace(case, arithmetic="default"))]
 
 
+def test_forced_engines_have_a_table_and_count_for_no_goal(page: Page) -> None:
+    case, cluster = replace(CASE, H=256), {"engine": "cluster", "resident": True}
+    forced = replace(case, engine="cluster")
+    lines = page(
+        bench=[
+            row(case, plans=[cluster]),
+            row(forced, ratio=9.0, plans=[cluster]),
+            {**asdict(replace(case, engine="step")), "refused": "it does not fit"},
+        ]
+    )
+    assert "| goal 3.0x | geometric mean 4.00x, smallest 4.00x, 1 of 1 reach it |" in "".join(lines)
+    assert "**GRU, bfloat16, each engine forced in turn, inference**" in lines
+    assert "| 512 32 512 256 | 2.50 | 10.00 | 9.00x | 3.90-4.10 | - | cluster | standard |" in lines
+    assert "- refused: gru bfloat16 infer plain 512x32x512x256 step engine: it does not fit" in lines
+
+
 def test_cases(page: Page) -> None:
     trained = replace(CASE, mode="train", variant="lengths")
     streamed = {"engine": "persistent", "resident": False}
@@ -81,7 +97,8 @@ def test_stages_ceilings_tests_and_sanitizer(page: Page) -> None:
     lines = page(
         ceilings=[
             {"what": "barrier", "blocks": 132, "seconds": 1.5e-6},
-            {"what": "l2", "bytes_per_second": 5.5e12},
+            {"what": "l2 read", "bytes_per_second": 5.5e12},
+            {"what": "l2", "bytes_per_second": 4.5e12},
             {"what": "product", "dtype": "bfloat16", "flops": 7.9e14},
             {"what": "cudnn", "case": "gru", "cudnn": "standard", "us_per_step": 20.0},
             {"what": "no barrier", "why": "no module"},
@@ -97,8 +114,9 @@ def test_stages_ceilings_tests_and_sanitizer(page: Page) -> None:
     for expected in (
         "| ceilings | passed | 12 |  |",
         "| bench | not chosen | - |  |",
-        "| meeting of 132 blocks | 1.50 us |",
-        "| second-level cache, read and written by copies | 5.50 TB/s |",
+        "| meeting of a grid of 132 blocks | 1.50 us |",
+        "| second-level cache, read by sums | 5.50 TB/s |",
+        "| second-level cache, read and written by copies | 4.50 TB/s |",
         "| bfloat16 product | 790 TFLOP/s |",
         "| cuDNN alone, standard: gru | 20.00 us a step |",
         "| no barrier | no module |",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -17,7 +18,7 @@ import torch
 from pyrnn.bench import record
 from pyrnn.bench.gpu import __main__ as command_line
 from pyrnn.bench.gpu import runner
-from pyrnn.bench.gpu.stages import NAMES, STAGES, TOTAL, Stage, allowance, chosen, orders
+from pyrnn.bench.gpu.stages import NAMES, STAGES, TOTAL, Stage, allowance, chosen, orders, python
 
 ROW = "import json, pathlib, sys; rows = pathlib.Path(sys.argv[2]).open('a'); "
 WRITES = ROW + "print(json.dumps({'a': 1}), file=rows, flush=True); print('wrote', flush=True); "
@@ -63,6 +64,23 @@ def test_dev_knows_the_same_stages() -> None:
     listed = re.search(r"^GPU_STAGES = \((.*?)\)", (record.ROOT / "dev.py").read_text(), re.M)
     assert listed is not None
     assert tuple(re.findall(r'"(\w+)"', listed[1])) == NAMES
+
+
+LOOK = """
+import pathlib, sys
+pathlib.Path(sys.argv[1]).write_text(repr((
+    __name__, sys.argv, [f.rebuild_flag for f in sys.meta_path if hasattr(f, "rebuild_flag")]
+)))
+"""
+
+
+def test_a_stage_does_not_look_for_edited_sources(tmp_path: Path) -> None:
+    (tmp_path / "look.py").write_text(LOOK)
+    command = python("look", str(tmp_path / "seen"), "--option")
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    name, arguments, flags = ast.literal_eval((tmp_path / "seen").read_text())
+    assert (name, arguments[1:]) == ("__main__", [str(tmp_path / "seen"), "--option"])
+    assert True not in flags
 
 
 # ---- isolation -----------------------------------------------------------------------------------
@@ -218,7 +236,12 @@ def test_a_stage_understands_its_orders() -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("layers", "no CUDA kernels"), ("wrappers", "nothing to dump"), ("small", "no CUDA kernels")],
+    [
+        ("layers", "no CUDA kernels"),
+        ("wrappers", "nothing to dump"),
+        ("small", "no CUDA kernels"),
+        ("sanitizer", "nothing to watch"),
+    ],
 )
 def test_a_stage_without_kernels_fails_in_words(
     name: str,
@@ -229,6 +252,7 @@ def test_a_stage_without_kernels_fails_in_words(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr("pyrnn._native.why_no_cuda", lambda: "this build of pyrnn has none")
+    monkeypatch.setattr("pyrnn.bench.gpu.sanitizer.sanitizer", lambda: "compute-sanitizer")
     assert run_main(name, tmp_path) == 1
     assert says in capsys.readouterr().out
     assert not [*tmp_path.iterdir()]

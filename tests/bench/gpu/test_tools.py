@@ -22,13 +22,23 @@ from pyrnn.bench.gpu.stages import ABSENT
 
 TESTS = """
 import pytest
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_passes(device): pass
-def test_cuda_fails(): assert 1 == 2, "unequal"
-def test_cuda_skips(): pytest.skip("no reason")
+@pytest.fixture
+def emulated(): raise AssertionError("nothing is compiled for the host")
+@pytest.fixture
+def device(request): return "cuda" or request.getfixturevalue("emulated")
 @pytest.fixture
 def broken(): raise ValueError("broken fixture")
-def test_cuda_never_starts(broken): pass
+@pytest.fixture
+def lost():
+    yield
+    pytest.exit("the device is lost", 1)
+def test_passes(device): assert device == "cuda"
+def test_emulates(emulated): pass
+def test_fails(): assert 1 == 2, "unequal"
+def test_skips(): pytest.skip("no reason")
+def test_never_starts(broken): pass
+def test_loses(lost): pass
+def test_comes_too_late(): pass
 """
 
 
@@ -40,43 +50,89 @@ def test_each_test_on_the_device_becomes_a_row(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", *plugin, *options, tmp_path / "test_it.py"]
     result = subprocess.run(command, cwd=record.ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1, result.stdout + result.stderr
-    found = {row["test"].partition("::")[2]: (row["outcome"], row["why"]) for row in record.read(rows)}
-    assert found == {
-        "test_passes[cuda]": ("passed", ""),
-        "test_cuda_fails": ("failed", "AssertionError: unequal"),
-        "test_cuda_skips": ("skipped", "Skipped: no reason"),
-        "test_cuda_never_starts": ("failed", "ValueError: broken fixture"),
-    }
+    found = [(row["test"].partition("::")[2], row["outcome"], row["why"]) for row in record.read(rows)]
+    assert found == [
+        ("test_passes", "passed", ""),
+        ("test_fails", "failed", "AssertionError: unequal"),
+        ("test_skips", "skipped", "Skipped: no reason"),
+        ("test_never_starts", "failed", "ValueError: broken fixture"),
+        ("test_loses", "passed", ""),
+        ("test_loses", "failed", "the run ended here: the device is lost"),
+    ]
 
 
 # ---- sanitizer -----------------------------------------------------------------------------------
 
 FAKE = """#!{python}
 import sys
-tool = sys.argv[sys.argv.index("--tool") + 1]
-assert sys.argv[-2:] == ["-m", "pyrnn.bench.gpu.small"]
-print("72 training steps")
-print("========= ERROR SUMMARY: 3 errors" if tool == "racecheck" else "========= ERROR SUMMARY: 0 errors")
-sys.exit(86 if tool == "racecheck" else 0)
+tool, sees = sys.argv[sys.argv.index("--tool") + 1], {sees!r}
+if sees == "nobody":
+    sys.exit("Device not supported")
+if "--kernel-name" in sys.argv and sees == "no filter":
+    sys.exit("unrecognised option '--kernel-name'")
+planted = "planted.py" in sys.argv[-2]
+assert planted or sys.argv[-1] == "pyrnn.bench.gpu.small"
+if not planted:
+    print("18 training steps")
+errors = 3 if tool == sees else 0
+if planted and not (sees == "blind" and "--kernel-name" in sys.argv) and sees != "nothing":
+    print("========= Invalid __global__ atomic of size 4 bytes")
+    errors = 1
+print("========= ERROR SUMMARY:", errors, "errors")
+sys.exit(86 if errors else 0)
 """
+Sanitize = Callable[[str], tuple[int, dict[str, record.Row]]]
 
 
-def test_every_tool_is_judged_by_itself(
+@pytest.fixture
+def sanitize(
     run_main: Callable[[str, Path], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "compute-sanitizer"
-    program.write_text(FAKE.format(python=sys.executable))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert run_main("sanitizer", tmp_path) == 1
-    rows = {row["tool"]: row for row in record.read(tmp_path / "rows.jsonl")}
+) -> Sanitize:
+    """The stage with a program in compute-sanitizer's place: exit status, and rows by tool."""
+
+    def run(sees: str) -> tuple[int, dict[str, record.Row]]:
+        program = tmp_path / "compute-sanitizer"
+        program.write_text(FAKE.format(python=sys.executable, sees=sees))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        monkeypatch.setattr(_native, "why_no_cuda", lambda: "")
+        monkeypatch.setattr(_native, "cuda", SimpleNamespace(__file__="_cuda.so"))
+        code = run_main("sanitizer", tmp_path)
+        return code, {row["tool"]: row for row in record.read(tmp_path / "rows.jsonl")}
+
+    return run
+
+
+def test_every_tool_is_judged_by_itself(sanitize: Sanitize) -> None:
+    code, rows = sanitize("racecheck")
+    assert code == 1
     assert {tool: row["outcome"] for tool, row in rows.items()} == {
+        "planted error": "found",
         "memcheck": "clean",
         "racecheck": "errors found",
         "synccheck": "clean",
     }
+    assert rows["planted error"]["summary"] == "among our kernels alone"
     assert rows["memcheck"]["summary"] == "ERROR SUMMARY: 0 errors"
-    assert "72 training steps" in rows["racecheck"]["output"]
+    assert "18 training steps" in rows["racecheck"]["output"]
+
+
+@pytest.mark.parametrize("sees", ["no filter", "blind"])
+def test_a_filter_that_does_not_work_is_left_out(sees: str, sanitize: Sanitize) -> None:
+    code, rows = sanitize(sees)
+    assert (code, rows["memcheck"]["outcome"]) == (0, "clean")
+    assert rows["planted error"]["summary"] == "without the filter, which is blind"
+
+
+def test_a_sanitizer_that_sees_nothing_proves_nothing(sanitize: Sanitize) -> None:
+    code, rows = sanitize("nothing")
+    assert (code, rows["planted error"]["outcome"]) == (1, "not found")
+
+
+def test_a_machine_that_refuses_it_lacks_it(sanitize: Sanitize) -> None:
+    code, rows = sanitize("nobody")
+    assert (code, [*rows]) == (ABSENT, ["planted error"])
+    assert rows["planted error"]["outcome"] == "absent"
 
 
 def test_its_absence_is_said(
@@ -97,7 +153,7 @@ def test_its_absence_is_said(
         (0, "9 training steps\n===== ERROR SUMMARY: 0 errors", "clean"),
         (0, "9 training steps", "failed"),  # the program ran, but nobody watched
         (0, "===== ERROR SUMMARY: 0 errors", "failed"),  # somebody watched, but nothing ran
-        (1, "Device not supported", "failed"),
+        (1, "Device not supported", "absent"),
         (86, "===== ERROR SUMMARY: 1 error", "errors found"),
         (124, "", "timed out"),
     ],
