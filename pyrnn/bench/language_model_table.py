@@ -40,9 +40,12 @@ def combined(rows: Sequence[record.Row]) -> list[record.Row]:
         same = [row for row in rows if all(row[field] == newest[field] for field in (*KEY, "parameters"))]
         measured = [row for row in same if _is_quiet(row)] or same
         row = {key: value for key, value in measured[-1].items() if key != "training"}
-        trained = [row["training"] for row in same if "training" in row]
-        if trained:
-            row["training"] = trained[-1]
+        trained = [row for row in same if "training" in row]
+        if trained:  # who did not watch while training watched just before
+            row["training"] = {
+                backend: {"others": trained[-1]["others"], **values}
+                for backend, values in trained[-1]["training"].items()
+            }
         result.append(row)
     return result
 
