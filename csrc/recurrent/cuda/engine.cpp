@@ -6,6 +6,8 @@
 namespace pyrnn {
 namespace {
 
+constexpr int kLeastCapability = 8;  // major
+
 void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
 }
@@ -41,7 +43,15 @@ std::string why_unavailable() {
   int devices = 0;
   const cudaError_t error = cudaGetDeviceCount(&devices);
   if (error != cudaSuccess) return std::string("CUDA cannot start: ") + cudaGetErrorString(error);
-  return devices ? "" : "there is no CUDA device";
+  if (devices == 0) return "there is no CUDA device";
+  for (int i = 0; i < devices; i++) {
+    const Device device = device_properties(i);
+    if (device.major < kLeastCapability)
+      return "device " + std::to_string(i) + " has compute capability " + std::to_string(device.major) + "." +
+             std::to_string(device.minor) + ", the kernels need " + std::to_string(kLeastCapability) +
+             ".0: hide it with CUDA_VISIBLE_DEVICES";
+  }
+  return "";
 }
 
 void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
