@@ -14,11 +14,11 @@ struct GruCell {
   // 3, so that each adds to three neighbours. Gradients: 0 n (hidden part), 1 r, 2 z, 3 n (input part).
   static constexpr int kSlots = 4;
   static constexpr int kInputSlot = 0, kHiddenSlot = 1;
-  static constexpr PYRNN_HOST_DEVICE int input_gate(int i) { return (i + 2) % 3; }
-  static constexpr PYRNN_HOST_DEVICE int hidden_gate(int i) { return i; }
+  PYRNN_HOST_DEVICE static constexpr int input_gate(int i) { return (i + 2) % 3; }
+  PYRNN_HOST_DEVICE static constexpr int hidden_gate(int i) { return i; }
   static constexpr int kInputGradSlot = 1, kHiddenGradSlot = 0;
-  static constexpr PYRNN_HOST_DEVICE int input_grad_gate(int i) { return i; }
-  static constexpr PYRNN_HOST_DEVICE int hidden_grad_gate(int i) { return (i + 2) % 3; }
+  PYRNN_HOST_DEVICE static constexpr int input_grad_gate(int i) { return i; }
+  PYRNN_HOST_DEVICE static constexpr int hidden_grad_gate(int i) { return (i + 2) % 3; }
   static constexpr int kSaved = 4;
   static constexpr Carry kCarry = Carry::hidden;
   static constexpr Recall kRecall = Recall::previous_hidden;
@@ -26,7 +26,7 @@ struct GruCell {
 
   // slot: pre-activations in; n, r, z and the hidden part of n out. carry: h_prev in, h out.
   template <class Math, class V>
-  PYRNN_HOST_DEVICE static V forward(V* slot, V& carry) {
+  PYRNN_HOST_DEVICE PYRNN_INLINE static V forward(V* slot, V& carry) {
     V r = slot[1] = Math::sigmoid(slot[1]);
     V z = slot[2] = Math::sigmoid(slot[2]);
     V n = slot[0] = Math::tanh(slot[0] + r * slot[3]);
@@ -35,7 +35,8 @@ struct GruCell {
 
   // previous: h before the step.
   template <class Math, class V>
-  PYRNN_HOST_DEVICE static void backward(const V* slot, V previous, V, V d_h, V&, V* d_slot, V& d_hidden) {
+  PYRNN_HOST_DEVICE PYRNN_INLINE static void backward(const V* slot, V previous, V, V d_h, V&, V* d_slot,
+                                                      V& d_hidden) {
     V n = slot[0], r = slot[1], z = slot[2], hidden_n = slot[3];
     V d_n = d_h * (1 - z) * (1 - n * n);
     d_slot[0] = d_n * r;

@@ -14,11 +14,11 @@ struct LstmCell {
   static constexpr int kGates = 4;
   static constexpr int kSlots = 4;
   static constexpr int kInputSlot = 0, kHiddenSlot = 0;
-  static constexpr PYRNN_HOST_DEVICE int input_gate(int i) { return i; }
-  static constexpr PYRNN_HOST_DEVICE int hidden_gate(int i) { return i; }
+  PYRNN_HOST_DEVICE static constexpr int input_gate(int i) { return i; }
+  PYRNN_HOST_DEVICE static constexpr int hidden_gate(int i) { return i; }
   static constexpr int kInputGradSlot = 0, kHiddenGradSlot = 0;
-  static constexpr PYRNN_HOST_DEVICE int input_grad_gate(int i) { return i; }
-  static constexpr PYRNN_HOST_DEVICE int hidden_grad_gate(int i) { return i; }
+  PYRNN_HOST_DEVICE static constexpr int input_grad_gate(int i) { return i; }
+  PYRNN_HOST_DEVICE static constexpr int hidden_grad_gate(int i) { return i; }
   static constexpr int kSaved = 5;  // the slots and c
   static constexpr Carry kCarry = Carry::cell;
   static constexpr Recall kRecall = Recall::cell;
@@ -26,7 +26,7 @@ struct LstmCell {
 
   // slot: in pre-activations i, f, g, o; out their activations. carry: c_prev in, c out. Returns h.
   template <class Math, class V>
-  PYRNN_HOST_DEVICE static V forward(V* slot, V& carry) {
+  PYRNN_HOST_DEVICE PYRNN_INLINE static V forward(V* slot, V& carry) {
     V i = slot[0] = Math::sigmoid(slot[0]);
     V f = slot[1] = Math::sigmoid(slot[1]);
     V g = slot[2] = Math::tanh(slot[2]);
@@ -38,8 +38,8 @@ struct LstmCell {
   // previous, current: c before and after the step. d_carry: gradient of c in, of c_prev out.
   // d_slot: gradients of the pre-activations. d_hidden: what h_prev receives past the products (nothing).
   template <class Math, class V>
-  PYRNN_HOST_DEVICE static void backward(const V* slot, V previous, V current, V d_h, V& d_carry, V* d_slot,
-                                         V& d_hidden) {
+  PYRNN_HOST_DEVICE PYRNN_INLINE static void backward(const V* slot, V previous, V current, V d_h, V& d_carry,
+                                                      V* d_slot, V& d_hidden) {
     V i = slot[0], f = slot[1], g = slot[2], o = slot[3];
     V tanh_c = Math::tanh(current);
     V d_c = d_carry + d_h * o * (1 - tanh_c * tanh_c);
@@ -53,7 +53,7 @@ struct LstmCell {
 
   // h again from the saved values, for the gradient of a projection.
   template <class Math, class V>
-  PYRNN_HOST_DEVICE static V output(const V* slot, V carry) {
+  PYRNN_HOST_DEVICE PYRNN_INLINE static V output(const V* slot, V carry) {
     return slot[3] * Math::tanh(carry);
   }
 };
