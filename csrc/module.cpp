@@ -6,7 +6,9 @@
 
 #include <array>
 
+#include "attention/engine.h"
 #include "common/dispatch.h"
+#include "pointwise/engine.h"
 #include "recurrent/engine.h"
 
 namespace py = pybind11;
@@ -51,6 +53,60 @@ void run(const Sizes& sizes, const Sequences& sequences, const Directions& direc
   kRun(p, address<const int64_t>(batch_sizes), threads, members);
 }
 
+using Four = std::array<int64_t, 4>;
+using Five = std::array<int64_t, 5>;
+
+// ints: dtype, B, H, K, T, S, D, V, causal, window_left, window_right, query_start, mask_kind, weights_kind,
+// seed. reals: scale, softcap, dropout. heads: q, k, v, out, g_out, d_q, d_k, d_v. scores: mask, weights,
+// g_weights. addresses: lengths, padding, slopes, slope_batch, slope_head, lse, d_mask.
+template <void (*kRun)(const pyrnn::AttentionProblem&, int)>
+void attend(const std::array<int64_t, 15>& ints, const std::array<double, 3>& reals,
+            const std::array<Four, 8>& heads, const std::array<Five, 3>& scores,
+            const std::array<int64_t, 7>& addresses, int threads) {
+  pyrnn::AttentionProblem p{};
+  int64_t* const numbers[] = {&p.dtype,
+                              &p.B,
+                              &p.H,
+                              &p.K,
+                              &p.T,
+                              &p.S,
+                              &p.D,
+                              &p.V,
+                              &p.causal,
+                              &p.window_left,
+                              &p.window_right,
+                              &p.query_start,
+                              &p.mask_kind,
+                              &p.weights_kind,
+                              &p.seed};
+  for (size_t i = 0; i < ints.size(); i++) *numbers[i] = ints[i];
+  p.scale = reals[0], p.softcap = reals[1], p.dropout = reals[2];
+  pyrnn::Heads* const rows[] = {&p.q, &p.k, &p.v, &p.out, &p.g_out, &p.d_q, &p.d_k, &p.d_v};
+  for (size_t i = 0; i < heads.size(); i++)
+    *rows[i] = {address<void>(heads[i][0]), heads[i][1], heads[i][2], heads[i][3]};
+  pyrnn::Scores* const tables[] = {&p.mask, &p.weights, &p.g_weights};
+  for (size_t i = 0; i < scores.size(); i++)
+    *tables[i] = {address<void>(scores[i][0]), scores[i][1], scores[i][2], scores[i][3], scores[i][4]};
+  p.lengths = address<const int64_t>(addresses[0]);
+  p.padding = address<const uint8_t>(addresses[1]);
+  p.slopes = address<const float>(addresses[2]);
+  p.slope_batch = addresses[3], p.slope_head = addresses[4];
+  p.lse = address<void>(addresses[5]);
+  p.d_mask = address<void>(addresses[6]);
+  py::gil_scoped_release release;
+  kRun(p, threads);
+}
+
+// x, other, out: addresses.
+template <void (*kRun)(const pyrnn::DropoutProblem&, int)>
+void drop(int64_t dtype, int64_t activation, int64_t count, int64_t seed, double p, int64_t x, int64_t other,
+          int64_t out, int threads) {
+  const pyrnn::DropoutProblem problem{
+      dtype, activation, count, seed, p, address<void>(x), address<void>(other), address<void>(out)};
+  py::gil_scoped_release release;
+  kRun(problem, threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -64,6 +120,10 @@ PYBIND11_MODULE(_cpu, m) {
         "float64.");
   m.def("recurrent_forward", &run<pyrnn::forward>);
   m.def("recurrent_backward", &run<pyrnn::backward>);
+  m.def("attention_forward", &attend<pyrnn::attention_forward>);
+  m.def("attention_backward", &attend<pyrnn::attention_backward>);
+  m.def("dropout_forward", &drop<pyrnn::dropout_forward>);
+  m.def("dropout_backward", &drop<pyrnn::dropout_backward>);
   m.def("recurrent_split", [](const Sizes& n, bool backward, int threads, int members) {
     pyrnn::Problem p{};
     p.cell = int(n[0]), p.dtype = int(n[1]), p.T = n[2], p.B = n[3], p.I = n[4], p.H = n[5], p.P = n[6],

@@ -30,3 +30,36 @@ recurrent_backward: _Run
 def recurrent_split(
     sizes: Sequence[int], backward: bool, threads: int, members: int
 ) -> tuple[int, int, int, str]: ...
+
+class _Drop(Protocol):
+    def __call__(
+        self,
+        dtype: int,
+        activation: int,
+        count: int,
+        seed: int,
+        p: float,
+        x: int,
+        other: int,
+        out: int,
+        threads: int,
+        /,
+    ) -> None: ...
+
+dropout_forward: _Drop
+dropout_backward: _Drop
+
+class _Attend(Protocol):
+    def __call__(
+        self,
+        ints: Sequence[int],
+        reals: Sequence[float],
+        heads: Sequence[Sequence[int]],
+        scores: Sequence[Sequence[int]],
+        addresses: Sequence[int],
+        threads: int,
+        /,
+    ) -> None: ...
+
+attention_forward: _Attend
+attention_backward: _Attend

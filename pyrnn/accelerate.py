@@ -1,19 +1,32 @@
-"""Swap torch's recurrent layers inside a model for ours."""
+"""Swap torch's recurrent, attention and Transformer layers inside a model for ours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.rnn import RNNCellBase
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
-from pyrnn.nn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from pyrnn.nn import (
+    GRU,
+    LSTM,
+    RNN,
+    GRUCell,
+    LSTMCell,
+    MultiheadAttention,
+    RNNCell,
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from pyrnn.nn._base import RecurrentLayer
 from pyrnn.nn.cells import RecurrentCell
-from pyrnn.ops import route
+from pyrnn.ops import Route, attention_route, route
 
 _OURS: dict[type[nn.Module], type[nn.Module]] = {
     nn.RNN: RNN,
@@ -22,13 +35,20 @@ _OURS: dict[type[nn.Module], type[nn.Module]] = {
     nn.RNNCell: RNNCell,
     nn.GRUCell: GRUCell,
     nn.LSTMCell: LSTMCell,
+    nn.MultiheadAttention: MultiheadAttention,
+    nn.TransformerEncoderLayer: TransformerEncoderLayer,
+    nn.TransformerDecoderLayer: TransformerDecoderLayer,
+    nn.TransformerEncoder: TransformerEncoder,
+    nn.TransformerDecoder: TransformerDecoder,
+    nn.Transformer: Transformer,
 }
 _NAMES = frozenset(cls.__name__ for cls in _OURS)
+_RECURRENT = (nn.RNNBase, RNNCellBase)
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What became of one recurrent layer."""
+    """What became of one recurrent, attention or Transformer layer."""
 
     names: tuple[str, ...]  # everywhere that the model uses it; "" for the model itself
     layer: str  # class before, and its sizes
@@ -54,7 +74,7 @@ class AccelerateReport:
 
     def __str__(self) -> str:
         if not self.layers:
-            return "accelerate: the model has no recurrent layer"
+            return "accelerate: the model has no recurrent, attention or Transformer layer"
         rows = [("name", "layer", "result", "why")]
         rows += [
             (
@@ -74,7 +94,9 @@ class AccelerateReport:
 
 
 def accelerate(module: nn.Module) -> AccelerateReport:
-    """Turn every torch RNN, GRU, LSTM and cell of these in `module`, itself included, into pyrnn's.
+    """Turn every layer of `module`, itself included, that pyrnn has too into pyrnn's.
+
+    These are torch's RNN, GRU, LSTM and the cells of these, MultiheadAttention, Transformer and its parts.
 
     The change is in place and keeps each layer's identity: the module object, its parameters, buffers, hooks,
     names, training flag and ties are the same, so that optimizers and whatever else refers to it stay valid.
@@ -82,10 +104,10 @@ def accelerate(module: nn.Module) -> AccelerateReport:
     keep the original, work on `copy.deepcopy(module)`.
 
     Args:
-        module: Any model, or a recurrent layer.
+        module: Any model, or such a layer.
 
     Returns:
-        Every recurrent layer found, whether it was swapped, and why.
+        Every such layer found, whether it was swapped, and why.
 
     Raises:
         TypeError: `module` is not an `nn.Module`.
@@ -102,15 +124,15 @@ def accelerate(module: nn.Module) -> AccelerateReport:
         raise TypeError(f"accelerate expects a torch.nn.Module, got {type(module).__name__}")
     names: dict[nn.Module, list[str]] = {}
     for name, layer in module.named_modules(remove_duplicate=False):
-        if _is_recurrent(layer):
+        if _is_known(layer):
             names.setdefault(layer, []).append(name)
     return AccelerateReport(tuple(_swap(layer, tuple(where)) for layer, where in names.items()))
 
 
-def _is_recurrent(module: nn.Module) -> bool:
+def _is_known(module: nn.Module) -> bool:
     if isinstance(module, torch.jit.ScriptModule):
         return module.original_name in _NAMES
-    return isinstance(module, nn.RNNBase | RNNCellBase) or _is_quantized(module)
+    return isinstance(module, (*_RECURRENT, *_OURS)) or _is_quantized(module)
 
 
 def _is_quantized(module: nn.Module) -> bool:
@@ -122,15 +144,19 @@ def _swap(layer: nn.Module, names: tuple[str, ...]) -> LayerReport:
     obstacle = _obstacle(layer)
     if obstacle is not None:
         return LayerReport(names, before, swapped=False, reason=obstacle)
-    reason = route(next(layer.parameters())).reason
+    reason = _route(layer, next(layer.parameters())).reason
     # Our classes need no state that torch's lack: the object itself can change class, and nothing that refers
     # to it, its parameters or its hooks has to be found and changed.
     layer.__class__ = _OURS[type(layer)]
     return LayerReport(names, before, swapped=True, reason=reason)
 
 
+def _route(layer: nn.Module, parameter: Tensor) -> Route:
+    return route(parameter) if isinstance(layer, _RECURRENT) else attention_route(parameter)
+
+
 def _obstacle(layer: nn.Module) -> str | None:
-    """Why this recurrent layer must be left as it is; None if it may be swapped."""
+    """Why this layer must be left as it is; None if it may be swapped."""
     obstacle = _obstacle_of_kind(layer)
     if obstacle is not None:
         return obstacle
@@ -144,14 +170,14 @@ def _obstacle(layer: nn.Module) -> str | None:
     first = parameters[0]
     if any(p.dtype != first.dtype or p.device != first.device for p in parameters):
         return "its parameters differ in dtype or device"
-    path, reason = route(first)
+    path, reason = _route(layer, first)
     return None if path == "native" else reason
 
 
 def _obstacle_of_kind(layer: nn.Module) -> str | None:
     if isinstance(layer, torch.jit.ScriptModule):
         return "scripted by torch.jit: accelerate the model before scripting or tracing it"
-    if isinstance(layer, RecurrentLayer | RecurrentCell):
+    if isinstance(layer, (RecurrentLayer, RecurrentCell, *_OURS.values())):
         return "already pyrnn's"
     if _is_quantized(layer):
         return "quantized: pyrnn has no quantized kernels"
@@ -168,4 +194,17 @@ def _describe(layer: nn.Module) -> str:
     if isinstance(layer, torch.jit.ScriptModule):
         return f"torch.jit {layer.original_name}"
     module = "torch.nn" if cls in _OURS else "pyrnn" if cls in _OURS.values() else cls.__module__
-    return f"{module}.{cls.__qualname__}({layer.extra_repr()})"
+    return f"{module}.{cls.__qualname__}({_sizes(layer)})"
+
+
+def _sizes(layer: nn.Module) -> str:
+    """What tells one layer from another of its kind; torch's attention layers do not say it themselves."""
+    if isinstance(layer, nn.MultiheadAttention):
+        return f"{layer.embed_dim}, {layer.num_heads}"
+    if isinstance(layer, nn.Transformer):
+        return f"{layer.d_model}, {layer.nhead}"
+    if isinstance(layer, nn.TransformerEncoder | nn.TransformerDecoder):
+        return f"{len(layer.layers)} layers"
+    if isinstance(layer, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        return _sizes(layer.self_attn)
+    return layer.extra_repr()

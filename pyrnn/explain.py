@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from pyrnn import _native
+from pyrnn.nn import (
+    KeyValueCache,
+    MultiheadAttention,
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from pyrnn.nn._base import RecurrentLayer, autocasts
 from pyrnn.nn._sequences import Lengths, Sequences
-from pyrnn.ops import route
+from pyrnn.ops import attention_route, route
 from pyrnn.ops._cpu import split
 from pyrnn.ops._cuda_walk import plan
 from pyrnn.ops._problem import Problem, workspace_shape
@@ -61,30 +72,25 @@ class Explanation:
         return "\n".join([self.call, *map(str, self.layers)])
 
 
-def explain(
-    layer: RecurrentLayer,
-    input: Tensor | PackedSequence,
-    hx: Any = None,
-    *,
-    lengths: Lengths | None = None,
-) -> Explanation:
-    """Say how `layer(input, hx, lengths=lengths)` is computed, without computing it.
+def explain(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
+    """Say how `layer(*args, **kwargs)` is computed, without computing it.
 
     It answers for the grad mode, autocast and number of threads of the moment.
 
     Args:
-        layer: `pyrnn.RNN`, `GRU` or `LSTM`.
-        input: As for the layer.
-        hx: As for the layer.
-        lengths: As for the layer.
+        layer: `pyrnn.RNN`, `GRU` or `LSTM`; `pyrnn.nn.MultiheadAttention`, a Transformer or a part of one.
+        args: As for the layer.
+        kwargs: As for the layer.
 
     Returns:
-        For each stacked layer: the route (native kernel or reference) and why, kernel, instruction set and
-        threads, or the engine on a GPU, how the work is shared, and what is kept for the backward pass.
+        For each stacked recurrent layer, or each attention: the route (native kernel or reference) and why,
+        kernel, instruction set and threads, or the engine on a GPU, how the work is shared, and what is kept
+        for the backward pass.
 
     Raises:
-        TypeError: `layer` is not one of ours.
-        TypeError, ValueError, RuntimeError: as the call itself, for arguments that do not fit.
+        TypeError: `layer` is not one of ours, or has an attention that is not.
+        TypeError, ValueError, RuntimeError: as the call itself, for arguments that do not fit a recurrent
+        layer.
 
     Example:
         >>> import torch, pyrnn
@@ -92,11 +98,24 @@ def explain(
         >>> explanation.layers[0].path
         'native'
     """
-    if not isinstance(layer, RecurrentLayer):
-        raise TypeError(
-            f"explain expects a pyrnn.RNN, GRU or LSTM, got {type(layer).__module__}."
-            f"{type(layer).__qualname__}; pyrnn.accelerate(model) turns torch's layers into ours"
-        )
+    if isinstance(layer, RecurrentLayer):
+        return _explain_recurrent(layer, *args, **kwargs)
+    call = inspect.signature(layer.forward).bind(*args, **kwargs).arguments
+    attentions = list(_attentions(layer, call))
+    sizes = f"{len(attentions)} attentions" if len(attentions) != 1 else "1 attention"
+    return Explanation(
+        f"{type(layer).__name__}: {sizes}",
+        tuple(_explain_attention(number, attention) for number, attention in enumerate(attentions)),
+    )
+
+
+def _explain_recurrent(
+    layer: RecurrentLayer,
+    input: Tensor | PackedSequence,
+    hx: Any = None,
+    *,
+    lengths: Lengths | None = None,
+) -> Explanation:
     sequences, states = layer._open(input, hx, lengths)
     tensors = (sequences.rows, *states, *layer.parameters())
     trains = torch.is_grad_enabled() and any(
@@ -208,3 +227,92 @@ def _bytes(number: int) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+@dataclass(frozen=True)
+class _Attention:
+    """One attention of a call."""
+
+    name: str
+    layer: MultiheadAttention
+    query: Tensor
+    key: Tensor
+    cache: KeyValueCache | None
+
+
+def _attentions(layer: nn.Module, call: dict[str, Any]) -> Iterator[_Attention]:
+    """Every attention of `layer(**call)`, in their order."""
+    cache = call.get("cache")
+    if isinstance(layer, MultiheadAttention):
+        same = call["query"] is call["key"]
+        yield _Attention("self-attention" if same else "attention", layer, call["query"], call["key"], cache)
+    elif isinstance(layer, TransformerEncoderLayer):
+        src = call["src"]
+        yield from _attentions(layer.self_attn, {"query": src, "key": src, "cache": cache})
+    elif isinstance(layer, TransformerDecoderLayer):
+        own, other = (None, None) if cache is None else cache
+        tgt, memory = call["tgt"], call["memory"]
+        yield from _attentions(layer.self_attn, {"query": tgt, "key": tgt, "cache": own})
+        yield from _attentions(layer.multihead_attn, {"query": tgt, "key": memory, "cache": other})
+    elif isinstance(layer, TransformerEncoder | TransformerDecoder):
+        for number, part in enumerate(layer.layers):
+            yield from _attentions(part, {**call, "cache": None if cache is None else cache[number]})
+    elif isinstance(layer, Transformer):
+        yield from _attentions(layer.encoder, {"src": call["src"]})
+        yield from _attentions(layer.decoder, {"tgt": call["tgt"], "memory": call["src"]})
+    else:
+        raise TypeError(
+            "explain expects a pyrnn.RNN, GRU or LSTM, a pyrnn.nn.MultiheadAttention, or a Transformer or "
+            f"part of one, got {type(layer).__module__}.{type(layer).__qualname__}; pyrnn.accelerate(model) "
+            "turns torch's layers into ours"
+        )
+
+
+def _explain_attention(number: int, attention: _Attention) -> LayerExplanation:
+    layer, query = attention.layer, attention.query
+    batch_dim = 0 if layer.batch_first else 1
+    sequence_dim = 1 - batch_dim if query.dim() == 3 else 0
+    T, S = query.shape[sequence_dim], attention.key.shape[sequence_dim]
+    if attention.cache is not None:
+        S = attention.cache.length_with(S)
+    B, H = query.shape[batch_dim] if query.dim() == 3 else 1, layer.num_heads
+    path, reason = attention_route(query)
+    native = path == "native"
+    cast = autocasts(query) and query.dtype is not torch.float64
+    dtype = torch.get_autocast_dtype(query.device.type) if cast else query.dtype
+    tensors = (query, attention.key, *layer.parameters())
+    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    kernel = "attention" if native else "pyrnn.reference.scaled_dot_product_attention"
+    return LayerExplanation(
+        layer=number,
+        sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",
+        kernel=", ".join([kernel, str(dtype).removeprefix("torch."), *_restrictions(attention)]),
+        path=path,
+        reason=reason,
+        isa=_native.isa() if native else None,
+        threads=torch.get_num_threads() if native else None,
+        engine=None,
+        split=None,
+        memory=_attention_memory(dtype, (B, H, T, S), native=native, trains=trains),
+    )
+
+
+def _restrictions(attention: _Attention) -> Iterator[str]:
+    """What the layer itself, or its cache, keeps a query from seeing."""
+    layer, cache = attention.layer, attention.cache
+    if layer.causal or (cache is not None and not cache.fixed):
+        yield "causal"
+    if layer.window is not None:
+        yield f"window {layer.window}"
+
+
+def _attention_memory(
+    dtype: torch.dtype, sizes: tuple[int, int, int, int], *, native: bool, trains: bool
+) -> str:
+    if not trains:
+        return "nothing is kept: no gradient is asked for"
+    B, H, T, S = sizes
+    if not native:
+        return f"torch's autograd keeps several times the weights of {_bytes(B * H * T * S * dtype.itemsize)}"
+    sums = B * H * T * (8 if dtype is torch.float64 else 4)
+    return f"{_bytes(sums)} beside queries, keys, values and output: the weights are computed again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from torch.ao.nn.quantized import dynamic as quantized_dynamic
 from torch.nn.utils import parametrize
 
 import pyrnn
+import pyrnn.nn
 
 EVERY = ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
 
@@ -181,9 +182,103 @@ def test_the_report_is_a_table() -> None:
     assert lines[2].split(maxsplit=4)[:4] == ["encoder", "torch.nn.LSTM(3,", "4)", "swapped"]
     column = lines[1].index("result")
     assert [line[column:].split()[0] for line in lines[2:]] == ["swapped", "kept"]
-    assert str(pyrnn.accelerate(nn.Linear(2, 2))) == "accelerate: the model has no recurrent layer"
+    assert str(pyrnn.accelerate(nn.Linear(2, 2))) == (
+        "accelerate: the model has no recurrent, attention or Transformer layer"
+    )
 
 
 def test_only_modules() -> None:
     with pytest.raises(TypeError, match=r"expects a torch\.nn\.Module, got dict"):
         pyrnn.accelerate({})  # type: ignore[arg-type]
+
+
+# ---- attention and Transformers ------------------------------------------------------------------
+
+
+def transformers() -> dict[str, tuple[Any, tuple[Tensor, ...]]]:
+    """torch's module of each kind, and the arguments of a call."""
+    options: dict[str, Any] = {"dtype": torch.float64, "dropout": 0.0}
+    x, memory = torch.randn(5, 2, 8).double(), torch.randn(4, 2, 8).double()
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, **options)
+    decoder = nn.TransformerDecoderLayer(8, 2, 16, **options)
+    return {
+        "MultiheadAttention": (nn.MultiheadAttention(8, 2, **options), (x, x, x)),
+        "TransformerEncoderLayer": (encoder, (x,)),
+        "TransformerDecoderLayer": (decoder, (x, memory)),
+        "TransformerEncoder": (nn.TransformerEncoder(encoder, 2, enable_nested_tensor=False), (x,)),
+        "TransformerDecoder": (nn.TransformerDecoder(decoder, 2), (x, memory)),
+        "Transformer": (nn.Transformer(8, 2, 1, 1, 16, batch_first=True, **options), (x, x)),
+    }
+
+
+def is_of_torch(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn")
+
+
+@pytest.mark.parametrize("name", transformers())
+def test_every_part_of_a_transformer_computes_the_same(name: str) -> None:
+    theirs, args = transformers()[name]
+    ours = copy.deepcopy(theirs)
+    parameters = dict(ours.named_parameters())
+    report = pyrnn.accelerate(ours)
+    assert not report.kept
+    assert type(ours) is getattr(pyrnn.nn, name)
+    assert not {type(part).__name__ for part in ours.modules() if is_of_torch(part)} & set(transformers())
+    assert all(parameters[label] is weight for label, weight in ours.named_parameters())
+    found, expected = ours(*args), theirs(*args)
+    torch.testing.assert_close(found, expected)
+    assert not pyrnn.accelerate(ours).swapped
+
+
+def test_a_swapped_attention_has_our_options() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, 0.0), 2, enable_nested_tensor=False)
+    pyrnn.accelerate(model)
+    x, accelerated = torch.randn(5, 2, 8), cast(pyrnn.nn.TransformerEncoder, model)
+    mask = nn.Transformer.generate_square_subsequent_mask(5)
+    cache = accelerated.new_cache()
+    steps = [accelerated(token, cache=cache) for token in x.split(1)]
+    torch.testing.assert_close(torch.cat(steps), accelerated(x, mask))
+
+
+def test_the_sizes_of_a_transformer_are_told() -> None:
+    model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+    report = pyrnn.accelerate(model)
+    assert [(entry.names[0], entry.layer) for entry in report.layers] == [
+        ("", "torch.nn.Transformer(8, 2)"),
+        ("encoder", "torch.nn.TransformerEncoder(1 layers)"),
+        ("encoder.layers.0", "torch.nn.TransformerEncoderLayer(8, 2)"),
+        ("encoder.layers.0.self_attn", "torch.nn.MultiheadAttention(8, 2)"),
+        ("decoder", "torch.nn.TransformerDecoder(1 layers)"),
+        ("decoder.layers.0", "torch.nn.TransformerDecoderLayer(8, 2)"),
+        ("decoder.layers.0.self_attn", "torch.nn.MultiheadAttention(8, 2)"),
+        ("decoder.layers.0.multihead_attn", "torch.nn.MultiheadAttention(8, 2)"),
+    ]
+    assert {entry.reason for entry in report.layers} == {"CPU kernels for torch.float32"}
+
+
+class TunedAttention(nn.MultiheadAttention):
+    """A subclass, as a user would write."""
+
+
+def parametrized_attention() -> nn.Module:
+    layer = nn.MultiheadAttention(8, 2)
+    parametrize.register_parametrization(layer, "in_proj_weight", Halved())
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: TunedAttention(8, 2), "a subclass of torch.nn.MultiheadAttention"),
+        (parametrized_attention, "parametrized: accelerate the model before"),
+        (lambda: nn.MultiheadAttention(8, 2).half(), "not in torch.float16"),
+        (lambda: pyrnn.nn.MultiheadAttention(8, 2), "already pyrnn's"),
+    ],
+)
+def test_which_attention_is_left_alone_and_why(make: Any, words: str) -> None:
+    layer = make()
+    kind = type(layer)
+    (entry,) = pyrnn.accelerate(layer).layers
+    assert not entry.swapped
+    assert words in entry.reason
+    assert type(layer) is kind

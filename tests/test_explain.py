@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import pyrnn
+import pyrnn.nn
 from pyrnn import _native
 from pyrnn.ops import _cpu
 
@@ -149,3 +150,60 @@ def test_misuse() -> None:
         pyrnn.explain(nn.GRU(3, 4), X)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="Expected 3, got 5"):
         pyrnn.explain(pyrnn.GRU(3, 4), torch.zeros(8, 4, 5))
+
+
+# ---- attention and Transformers ------------------------------------------------------------------
+
+
+def test_attention() -> None:
+    layer = pyrnn.nn.MultiheadAttention(16, 4, causal=True, window=(3, 0))
+    x = torch.randn(5, 2, 16)
+    explanation = pyrnn.explain(layer, x, x, x, need_weights=False)
+    (entry,) = explanation.layers
+    assert explanation.call == "MultiheadAttention: 1 attention"
+    assert entry.sizes == "self-attention, B = 2, H = 4, T = 5, S = 5, D = 4"
+    assert entry.kernel == "attention, float32, causal, window (3, 0)"
+    assert (entry.path, entry.isa, entry.threads) == ("native", _native.isa(), torch.get_num_threads())
+    assert entry.memory.startswith("0.2 KiB beside queries, keys")  # 2 * 4 * 5 numbers of 4 bytes
+    with torch.no_grad():
+        assert pyrnn.explain(layer, x, x, x).layers[0].memory.startswith("nothing is kept")
+    words = str(explanation).splitlines()
+    assert [line.split()[0] for line in words[1:]] == ["layer", "route", "kernel", "machine", "memory"]
+
+
+def test_attention_by_the_reference() -> None:
+    layer = pyrnn.nn.MultiheadAttention(16, 4, batch_first=True).half()
+    (entry,) = pyrnn.explain(layer, torch.zeros(2, 5, 16).half(), *[torch.zeros(2, 7, 16).half()] * 2).layers
+    assert entry.sizes == "attention, B = 2, H = 4, T = 5, S = 7, D = 4"
+    assert (entry.path, entry.isa) == ("reference", None)
+    assert entry.kernel == "pyrnn.reference.scaled_dot_product_attention, float16"
+    assert "not in torch.float16" in entry.reason
+    assert "keeps several times the weights of" in entry.memory
+
+
+def test_every_attention_of_a_transformer_is_named() -> None:
+    model = pyrnn.nn.Transformer(8, 2, 2, 1, 16)
+    explanation = pyrnn.explain(model, torch.zeros(7, 3, 8), torch.zeros(5, 3, 8))
+    assert [entry.sizes for entry in explanation.layers] == [
+        "self-attention, B = 3, H = 2, T = 7, S = 7, D = 4",
+        "self-attention, B = 3, H = 2, T = 7, S = 7, D = 4",
+        "self-attention, B = 3, H = 2, T = 5, S = 5, D = 4",
+        "attention, B = 3, H = 2, T = 5, S = 7, D = 4",
+    ]
+
+
+def test_keys_of_a_cache_are_counted() -> None:
+    decoder = pyrnn.nn.TransformerDecoder(pyrnn.nn.TransformerDecoderLayer(8, 2, 16), 2)
+    memory, cache = torch.zeros(7, 3, 8), decoder.new_cache()
+    decoder(torch.zeros(4, 3, 8), memory, cache=cache)
+    token = torch.zeros(1, 3, 8)
+    entries = pyrnn.explain(decoder, token, memory, cache=cache).layers
+    assert [entry.sizes.split(", ")[3:5] for entry in entries] == [["T = 1", "S = 5"], ["T = 1", "S = 7"]] * 2
+    assert entries[0].kernel == "attention, float32, causal"
+
+
+def test_torch_s_attention_is_not_explained() -> None:
+    layer = pyrnn.nn.TransformerEncoderLayer(8, 2, 16)
+    layer.self_attn = nn.MultiheadAttention(8, 2)
+    with pytest.raises(TypeError, match=r"activation\.MultiheadAttention; pyrnn\.accelerate"):
+        pyrnn.explain(layer, X)

@@ -100,7 +100,7 @@ def test_baseline_runs_on_an_old_processor() -> None:
 def kernel_objects() -> list[Path]:
     """Per-instruction-set objects of the newest ordinary build (not that of the C++ tests)."""
     builds = [folder for folder in (ROOT / "build").glob("*") if not folder.name.startswith("ctest")]
-    found = [sorted(folder.glob("CMakeFiles/pyrnn_kernels_*.dir/**/*.o")) for folder in builds]
+    found = [sorted(folder.glob("CMakeFiles/pyrnn_*_*.dir/**/*.o")) for folder in builds]
     return max(filter(None, found), key=lambda objects: objects[0].stat().st_mtime, default=[])
 
 
@@ -126,7 +126,7 @@ def test_kernel_objects_share_no_functions() -> None:
 
 def test_peak_is_measured_with_multiply_adds() -> None:
     """A compiler that sees through the loop times additions, or nothing, and every share of peak is wrong."""
-    objects = [path for path in kernel_objects() if "_avx" in path.as_posix()]
+    objects = [path for path in kernel_objects() if "recurrent_avx" in path.as_posix()]
     objdump = shutil.which("objdump")
     if not objects or objdump is None:
         pytest.skip("no objdump, or no build folder with x86 kernel objects")

@@ -13,11 +13,12 @@ namespace {
 struct InstructionSet {
   const char* name;
   bool (*supported)();
-  const KernelSet* sets[kDTypes];  // by DType
+  KernelSet sets[kDTypes];  // by DType
 };
 
-#define PYRNN_SETS(isa) \
-  {&pyrnn_kernels_##isa##_float32, &pyrnn_kernels_##isa##_bfloat16, &pyrnn_kernels_##isa##_float64}
+#define PYRNN_SET(isa, dtype) \
+  {&pyrnn_recurrent_##isa##_##dtype, &pyrnn_attention_##isa##_##dtype, &pyrnn_pointwise_##isa##_##dtype}
+#define PYRNN_SETS(isa) {PYRNN_SET(isa, float32), PYRNN_SET(isa, bfloat16), PYRNN_SET(isa, float64)}
 
 #ifdef PYRNN_X86
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
@@ -68,10 +69,10 @@ std::vector<std::string> isas() {
 
 std::string isa() { return current().load()->name; }
 void set_isa(const std::string& name) { current() = find(name); }
-const KernelSet& kernels(int dtype) { return *current().load()->sets[dtype]; }
+const KernelSet& kernels(int dtype) { return current().load()->sets[dtype]; }
 
 double fma_peak(int dtype, int threads) {
-  const auto burst = kernels(dtype).fma_burst;
+  const auto burst = kernels(dtype).recurrent->fma_burst;
   double best = 0;
   for (int repeat = 0; repeat < 5; repeat++) {
     int64_t operations = 0;

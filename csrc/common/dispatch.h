@@ -4,9 +4,17 @@
 #include <string>
 #include <vector>
 
+#include "../attention/kernels.h"
+#include "../pointwise/kernels.h"
 #include "../recurrent/kernels.h"
 
 namespace pyrnn {
+
+struct KernelSet {
+  const RecurrentKernels* recurrent;
+  const AttentionKernel* attention;
+  const PointwiseKernels* pointwise;
+};
 
 std::vector<std::string> isas();        // those that this processor can run, best first
 std::string isa();                      // the one in use

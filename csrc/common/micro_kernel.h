@@ -15,7 +15,6 @@ namespace pyrnn {
 namespace {
 
 // ---- operands: the element type of A and B, and how one multiplies into the accumulators of type Acc
-// ------------
 template <class T>
 struct PlainOperand {
   using Element = T;  // one k
@@ -47,6 +46,14 @@ struct Bf16DotOperand {
   }
   static inline __m512i load_b(const Bf16Pair* b) { return _mm512_loadu_si512(b); }
 };
+
+// 16 pairs, rounded to nearest even.
+inline void store_pairs(Bf16Pair* to, Vec<float> even, Vec<float> odd) {
+  const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);  // even ones, then odd ones
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                         22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, halves));
+}
 #endif
 
 constexpr int kRegisters = kVectorBytes == 64 ? 32 : 16;

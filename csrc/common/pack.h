@@ -9,6 +9,16 @@
 namespace pyrnn {
 namespace {
 
+// ---- tiles of rows: as even as they go, none above the register limit
+template <int NV, class F>
+inline void for_row_tiles(int64_t rows, F f) {
+  int64_t tiles = ceil_div(rows, max_rows(NV));
+  for (int64_t i = 0; i < tiles; i++) {
+    Range r = {rows * i / tiles, rows * (i + 1) / tiles};
+    f(r.begin, int(r.end - r.begin));
+  }
+}
+
 template <class X, class Y>
 constexpr bool kSame = false;
 template <class X>
@@ -44,7 +54,6 @@ inline void copy_row(typename Op::Storage* to, const S* from, int64_t n, int64_t
 }
 
 // ---- square transposition in registers: log2(lanes) rounds of interleaving
-// ---------------------------------------
 template <class T>
 inline void transpose(Vec<T>* v) {
   constexpr int L = kLanes<T>;

@@ -48,7 +48,6 @@ inline Vec<T> splat(T x) {
 }
 
 // ---- loads and stores: memory type S to arithmetic type A (float for bfloat16, else S itself)
-// --------------------
 typedef uint16_t u16_load __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
 typedef uint16_t u16_vec __attribute__((vector_size(kVectorBytes / 2)));
 typedef uint32_t u32_vec __attribute__((vector_size(kVectorBytes)));
@@ -62,6 +61,11 @@ inline void store(double* p, Vec<double> v) { *(VecTypes<double>::load*)p = v; }
 template <class A>
 inline Vec<float> load(const bf16* p) {
   return (Vec<float>)(__builtin_convertvector((u16_vec) * (const u16_load*)p, u32_vec) << 16);
+}
+template <class A>
+inline Vec<A> load(const uint8_t* p) {
+  typedef uint8_t bytes __attribute__((vector_size(kLanes<A>), aligned(1), may_alias));
+  return __builtin_convertvector(*(const bytes*)p, Vec<A>);
 }
 inline void store(bf16* p, Vec<float> v) {  // round to nearest even; a NaN stays a (quiet) NaN
   u32_vec bits = (u32_vec)v;
@@ -79,6 +83,14 @@ inline Vec<A> load_n(const S* p, int64_t n) {
   for (int64_t i = 0; i < n; i++) buffer[i] = p[i];
   return load<A>(buffer);
 }
+// The same of numbers at a stride.
+template <class A, class S>
+inline Vec<A> load_spaced(const S* p, int64_t stride, int64_t n) {
+  if (stride == 1) return load_n<A>(p, n);
+  S buffer[kLanes<A>] = {};
+  for (int64_t i = 0; i < n; i++) buffer[i] = p[i * stride];
+  return load<A>(buffer);
+}
 template <class V, class S>
 inline void store_n(S* p, V v, int64_t n) {
   constexpr int lanes = sizeof(V) / sizeof(v[0]);
@@ -89,7 +101,6 @@ inline void store_n(S* p, V v, int64_t n) {
 }
 
 // ---- elementary functions, a few units in the last place
-// --------------------------------------------------------
 template <class A>
 struct ExpConstants;
 template <>

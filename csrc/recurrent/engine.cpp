@@ -1,35 +1,18 @@
 #include "engine.h"
 
 #include <algorithm>
-#include <memory>
-#include <new>
 #include <numeric>
 #include <stdexcept>
 #include <vector>
 
 #include "../common/dispatch.h"
+#include "../common/workspace.h"
 #ifdef _OPENMP
 #  include <omp.h>
 #endif
 
 namespace pyrnn {
 namespace {
-
-// Scratch memory of the calling thread, kept from call to call: fresh pages are slow.
-char* scratch(size_t bytes) {
-  struct Free {
-    void operator()(char* p) const { ::operator delete(p, std::align_val_t(64)); }
-  };
-  thread_local std::unique_ptr<char, Free> block;
-  thread_local size_t size = 0;
-  if (bytes > size) {
-    block.reset();
-    size = 0;
-    block.reset(static_cast<char*>(::operator new(bytes, std::align_val_t(64))));
-    size = bytes;
-  }
-  return block.get();
-}
 
 // A plan and the arrays that it points to.
 struct PlanStorage {
@@ -104,7 +87,7 @@ void run(const Problem& p, const RecurrentKernel& kernel, Pass pass, const Split
   const Plan& plan = storage.plan;
   const auto bytes = pass == Pass::forward ? kernel.forward_bytes : kernel.backward_bytes;
   const auto work = pass == Pass::forward ? kernel.forward : kernel.backward;
-  char* memory = scratch(bytes(p, plan));
+  char* memory = workspace(bytes(p, plan));
   if (plan.threads == 1) return work(p, plan, memory, 0);  // never a parallel region for one: safe after fork
 #ifdef _OPENMP
   bool short_of_threads = false;
@@ -138,7 +121,7 @@ void start(Problem& p, const int64_t* batch_sizes, Pass pass, int threads, int m
     p.lengths = lengths.data();
   }
   check(p);
-  const RecurrentKernel& kernel = kernels(p.dtype).recurrent[p.cell];
+  const RecurrentKernel& kernel = kernels(p.dtype).recurrent->cell[p.cell];
   run(p, kernel, pass, choose_split(p, pass, std::max(threads, 1), members));
 }
 

@@ -1,4 +1,4 @@
-// What the forward and the backward engine share: token addresses and tiles of rows.
+// What the forward and the backward engine share: token addresses.
 #pragma once
 #include "../common/pack.h"
 #include "cells/cell.h"
@@ -10,7 +10,6 @@ namespace pyrnn {
 namespace {
 
 // ---- where a token's row lies
-// ------------------------------------------------------------------------------------
 template <class S>
 inline S* row_of(const Problem& p, const Sequence& s, int64_t t, int64_t b) {
   return (S*)s.data + (p.step_offset ? (p.step_offset[t] + b) * s.b : t * s.t + b * s.b);
@@ -26,17 +25,6 @@ inline const S* previous_hidden(const Problem& p, int d, int64_t t, int64_t b, i
   if (before >= 0 && before < length) return row_of<S>(p, p.y, before, b) + d * p.P;
   const S* h0 = (const S*)p.direction[d].h0;
   return h0 ? h0 + b * p.P : nullptr;
-}
-
-// ---- tiles of rows: as even as they go, none above the register limit
-// ---------------------------------------------
-template <int NV, class F>
-inline void for_row_tiles(int64_t rows, F f) {
-  int64_t tiles = ceil_div(rows, max_rows(NV));
-  for (int64_t i = 0; i < tiles; i++) {
-    Range r = {rows * i / tiles, rows * (i + 1) / tiles};
-    f(r.begin, int(r.end - r.begin));
-  }
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Compiled once per instruction set and storage type: PYRNN_ISA, PYRNN_DTYPE, PYRNN_STORAGE (see
 // CMakeLists.txt).
 #include "kernels.h"
+#include "../common/operand.h"
 #include "backward.h"
 #include "cells/gru.h"
 #include "cells/lstm.h"
@@ -9,26 +10,6 @@
 
 namespace pyrnn {
 namespace {
-
-#if PYRNN_BF16_DOT
-template <class S>
-struct OperandOf {
-  using type = PlainOperand<S>;
-};
-template <>
-struct OperandOf<bf16> {
-  using type = Bf16DotOperand;
-};
-#else
-template <class S>
-struct OperandOf {
-  using type = PlainOperand<S>;
-};
-template <>
-struct OperandOf<bf16> {  // converted on the way in: no bfloat16 products here
-  using type = PlainOperand<float>;
-};
-#endif
 
 template <template <class, class, class> class Engine, class Cell>
 struct Entry {
@@ -80,9 +61,7 @@ int64_t fma_burst(int64_t iterations) {
 
 }  // namespace
 
-#define PYRNN_JOIN_(a, b, c) a##b##_##c
-#define PYRNN_JOIN(a, b, c) PYRNN_JOIN_(a, b, c)
-extern "C" const KernelSet PYRNN_JOIN(pyrnn_kernels_, PYRNN_ISA, PYRNN_DTYPE) = {
+PYRNN_DEFINE_KERNELS(RecurrentKernels, recurrent) = {
     {kernel<RnnCell<false>>(), kernel<RnnCell<true>>(), kernel<GruCell>(), kernel<LstmCell>()}, fma_burst};
 
 }  // namespace pyrnn

@@ -6,10 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../common/dtype.h"
+
 namespace pyrnn {
 
 enum CellKind { kRnnTanh, kRnnRelu, kGru, kLstm, kCellKinds };
-enum DType { kFloat32, kBfloat16, kFloat64, kDTypes };
 
 // A sequence tensor [T, B, F] of any strides (in elements, last dimension contiguous), or packed rows [N, F]
 // when the problem has step offsets; then `b` is the stride of a row.

@@ -25,6 +25,9 @@ MIN_ROUNDS = 5
 #: there to catch wrong answers; how exact each side is against float64 is the business of the tests.
 AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
+#: Largest accepted relative difference between the norms of two results that chance made.
+LIKENESS = 0.1
+
 #: How the compiled module names dtypes.
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 
@@ -117,6 +120,21 @@ def check_agreement(ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str)
     if not found <= allowed:
         raise RuntimeError(f"{what}: the results differ by {found:.2g}, {allowed:.2g} is allowed; not timed")
     return found
+
+
+def check_likeness(ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str) -> None:
+    """That results of different random numbers are as large as each other, within `LIKENESS`.
+
+    Raises:
+        RuntimeError: the contenders do not leave the same to chance.
+    """
+    for a, b in zip(ours, theirs, strict=True):
+        sizes = a.detach().double().norm().item(), b.detach().double().norm().item()
+        if a.shape != b.shape or not abs(sizes[0] - sizes[1]) <= LIKENESS * sizes[1]:
+            raise RuntimeError(
+                f"{what}: norms of results are {sizes[0]:.4g} and {sizes[1]:.4g} for shapes {_shape(a)} and "
+                f"{_shape(b)}, which chance does not explain; not timed"
+            )
 
 
 @functools.cache

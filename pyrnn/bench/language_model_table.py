@@ -58,11 +58,11 @@ def _is_quiet(measured: dict[str, Any]) -> bool:
 
 def table(rows: Sequence[record.Row]) -> str:
     """Markdown: how to read it, then a line for each row."""
-    machines = dict.fromkeys(
-        f"{row['processor']}, {row['threads']} threads, torch {row['torch']}, pyrnn {row['commit']}, "
-        f"{row['date'][:10]}"
-        for row in rows
-    )
+    commits: dict[str, dict[str, None]] = {}  # of each machine, in order and once each
+    for row in rows:
+        machine = f"{row['processor']}, {row['threads']} threads, torch {row['torch']}, {row['date'][:10]}"
+        commits.setdefault(machine, {})[row["commit"]] = None
+    machines = [f"{machine} (pyrnn {', '.join(found)})" for machine, found in commits.items()]
     how = (
         f"Measured on {'; '.join(machines)}. symbols/s: whole training steps, in alternation. layers alone: "
         "the ratio of the recurrent layers' forward and backward. MiB: what training adds to a process "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,60 @@ from rich.table import Table
 
 from pyrnn.bench.harness import geometric_mean
 from pyrnn.bench.quiet import TOLERATED
-from pyrnn.bench.record import ROOT, Row
+from pyrnn.bench.record import Row
 
 MODE_NAMES = {"infer": "inference", "train": "training"}
-SHAPE = ("T", "B", "I", "H")
 
 
-def print_table(rows: Sequence[Row]) -> None:
+def _no_remark(_rows: Sequence[Row]) -> str:
+    """What a benchmark says below its summary that has nothing to add."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of one benchmark are told apart and shown."""
+
+    name: str  # of the benchmark, its results files and its block in a page
+    across: str  # the field whose values stand side by side, for instance the cell
+    names: Mapping[str, str]  # those values, and how they are printed
+    shape: tuple[str, ...]  # the fields that give the sizes of a case
+    torch: str = "torch.nn"  # what the time of pyrnn is compared with
+    variants: Mapping[str, str] = field(default_factory=dict)  # those printed under another name
+    note: str = ""  # on how to read the tables
+    remark: Callable[[Sequence[Row]], str] = _no_remark  # what else the summary says of the rows
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells one case from another in a file of rows."""
+        return (self.across, "dtype", "mode", "variant", *self.shape, "threads", "isa")
+
+    def case_name(self, row: Row) -> str:
+        """The shape, and what is special about the case."""
+        shape = " ".join(str(row[name]) for name in self.shape)
+        return shape if row["variant"] == "plain" else f"{shape} {self.variant_name(row)}"
+
+    def variant_name(self, row: Row) -> str:
+        """What is special about the case, for a reader."""
+        return self.variants.get(row["variant"], row["variant"])
+
+    def columns(self, rows: Iterable[Row]) -> list[tuple[str, str]]:
+        """The pairs of `across` and mode that the rows have, in the order of their names."""
+        found = {(row[self.across], row["mode"]) for row in rows}
+        return [column for column in ((a, m) for a in self.names for m in MODE_NAMES) if column in found]
+
+    def column_of(self, row: Row) -> tuple[str, str]:
+        """Where the row stands."""
+        return row[self.across], row["mode"]
+
+    def headings(self, columns: Iterable[tuple[str, str]]) -> list[str]:
+        """The columns as a reader sees them."""
+        return [f"{self.names[across]} {MODE_NAMES[mode]}" for across, mode in columns]
+
+
+def print_table(rows: Sequence[Row], layout: Layout) -> None:
     """One line per row, then the geometric mean of the ratios of each group."""
-    table = Table("cell", "dtype", "mode", "case", title=machine(rows[0]))
+    table = Table(layout.across, "dtype", "mode", "case", title=machine(rows[0]))
     for heading in (
         "pyrnn ms",
         "p20-p80",
@@ -35,16 +82,17 @@ def print_table(rows: Sequence[Row]) -> None:
     for row in rows:
         ours, theirs, ratios = row["pyrnn_s"], row["torch_s"], row["ratio_spread"]
         table.add_row(
-            *(row["cell"], row["dtype"], row["mode"], case_name(row)),
+            *(row[layout.across], row["dtype"], row["mode"], layout.case_name(row)),
             *(_ms(ours["median"]), f"{_ms(ours['p20'])}-{_ms(ours['p80'])}"),
             *(_ms(theirs["median"]), f"{_ms(theirs['p20'])}-{_ms(theirs['p80'])}"),
             *(f"{row['gflops']:.0f}", f"{row['share_of_peak']:.0%}"),
             *(f"{row['ratio']:.2f}", f"{ratios['p20']:.2f}-{ratios['p80']:.2f}", _share(row["others"])),
         )
-    means = Table("cell", "dtype", "mode", "variant", title="geometric means")
+    groups = (layout.across, "dtype", "mode", "variant")
+    means = Table(*groups, title="geometric means")
     for heading in ("rows", "ratio", "smallest"):
         means.add_column(heading, justify="right")
-    for key, group in grouped(rows, lambda row: (row["cell"], row["dtype"], row["mode"], row["variant"])):
+    for key, group in grouped(rows, lambda row: tuple(row[name] for name in groups)):
         ratios = [row["ratio"] for row in group]
         means.add_row(*key, str(len(group)), f"{geometric_mean(ratios):.2f}", f"{min(ratios):.2f}")
     console = Console(width=None if Console().is_terminal else 150)
@@ -58,12 +106,6 @@ def machine(row: Row) -> str:
         f"torch {row['torch']} (BLAS {row['torch_blas']}), pyrnn {row['pyrnn']} {row['commit']}, "
         f"{row['date'][:10]}"
     )
-
-
-def case_name(row: Row) -> str:
-    """The shape, and what is special about the case."""
-    shape = " ".join(str(row[name]) for name in SHAPE)
-    return shape if row["variant"] == "plain" else f"{shape} {row['variant']}"
 
 
 def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
@@ -90,83 +132,67 @@ def _ms(seconds: float) -> str:
 # ---- Markdown ------------------------------------------------------------------------------------
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """A table for each dtype: cases down, cells and modes across, geometric means below each kind of case."""
-    parts = [f"{_sentence(rows)}\n"]
+def markdown(rows: Sequence[Row], layout: Layout) -> str:
+    """A table for each dtype: cases down, columns across, geometric means below each kind of case."""
+    parts = [f"{_sentence(rows, layout)}\n"]
     for dtype, of_dtype in grouped(rows, lambda row: row["dtype"]):
-        columns = sorted({(row["cell"], row["mode"]) for row in of_dtype}, key=_column_order)
-        headings = [f"{cell.upper()} {MODE_NAMES[mode]}" for cell, mode in columns]
+        columns = layout.columns(of_dtype)
+        headings = layout.headings(columns)
         peak = max(row["peak_gflops"] for row in of_dtype)
         parts += [
             f"**{dtype}** (multiply-add peak of the run: {peak:.0f} GF/s)\n",
-            table_line([f"{' '.join(SHAPE)}", *headings]),
+            table_line([" ".join(layout.shape), *headings]),
             table_line(["---", *("---:" for _ in headings)]),
         ]
-        for variant, of_variant in grouped(of_dtype, lambda row: row["variant"]):
-            for name, of_case in grouped(of_variant, case_name):
-                found = {(row["cell"], row["mode"]): row for row in of_case}
+        for variant, of_variant in grouped(of_dtype, layout.variant_name):
+            for name, of_case in grouped(of_variant, layout.case_name):
+                found = {layout.column_of(row): row for row in of_case}
                 parts.append(table_line([name, *(_cell(found.get(column)) for column in columns)]))
-            means = [
-                [row["ratio"] for row in of_variant if (row["cell"], row["mode"]) == column]
-                for column in columns
+            shown = [
+                f"**{geometric_mean(r):.2f}x**" if r else "" for r in _ratios(of_variant, layout, columns)
             ]
-            shown = [f"**{geometric_mean(ratios):.2f}x**" if ratios else "" for ratios in means]
             parts.append(table_line([f"**geometric mean, {variant}**", *shown]))
         parts.append("")
     return "\n".join(parts)
 
 
-def summary(rows: Sequence[Row], details: str) -> str:
+def summary(rows: Sequence[Row], layout: Layout, details: str) -> str:
     """One line for each dtype and kind of case: geometric mean and, in brackets, the smallest ratio."""
-    columns = sorted({(row["cell"], row["mode"]) for row in rows}, key=_column_order)
-    places = "; ".join(dict.fromkeys(machine(row) for row in rows))
+    columns = layout.columns(rows)
     lines = [
         (
-            "Time of torch.nn / time of pyrnn in the same run: geometric mean over the shapes, in brackets "
-            f"the smallest.\nMeasured on {places}.\nEvery shape, with GF/s and share of the peak: "
+            f"Time of {layout.torch} / time of pyrnn in the same run: geometric mean over the shapes, in "
+            f"brackets the smallest.\n{_where(rows, layout)}\nEvery shape, with GF/s and share of the peak: "
             f"[{details}]({details}).\n"
         ),
-        table_line(["", *(f"{cell.upper()} {MODE_NAMES[mode]}" for cell, mode in columns)]),
+        table_line(["", *layout.headings(columns)]),
         table_line(["---", *("---:" for _ in columns)]),
     ]
-    for (dtype, variant), group in grouped(rows, lambda row: (row["dtype"], row["variant"])):
-        ratios = [
-            [row["ratio"] for row in group if (row["cell"], row["mode"]) == column] for column in columns
-        ]
+    for (dtype, variant), group in grouped(rows, lambda row: (row["dtype"], layout.variant_name(row))):
+        ratios = _ratios(group, layout, columns)
         shown = [f"**{geometric_mean(r):.2f}x** ({min(r):.2f})" if r else "" for r in ratios]
         lines.append(table_line([f"{dtype}, {variant}", *shown]))
-    return "\n".join([*lines, *_room(rows)])
+    remark = layout.remark(rows)
+    return "\n".join([*lines, *(["", remark] if remark else [])])
 
 
-def _room(rows: Sequence[Row]) -> list[str]:
-    """What torch itself reaches on large cases: the peak leaves no larger ratio there than its inverse."""
-    large = [row for row in rows if row["variant"] == "plain" and row["B"] >= 32 and row["H"] >= 256]
-    shares: list[str] = []
-    for (dtype, cell), group in grouped(large, lambda row: (row["dtype"], row["cell"])):
-        reached = [row["torch_gflops"] / row["peak_gflops"] for row in group]
-        ours = [row["share_of_peak"] for row in group]
-        shares.append(
-            f"{dtype} {cell.upper()} {min(reached):.0%} to {max(reached):.0%} "
-            f"(pyrnn {min(ours):.0%} to {max(ours):.0%})"
-        )
-    if not shares:
-        return []
-    return [
-        "",
-        (
-            "At B >= 32 and H >= 256 torch's own layers reach of the multiply-add peak: "
-            f"{', '.join(shares)}. No kernel can be faster there than the peak allows."
-        ),
-    ]
+def _ratios(rows: Sequence[Row], layout: Layout, columns: Iterable[tuple[str, str]]) -> list[list[float]]:
+    """The ratios of each column."""
+    return [[row["ratio"] for row in rows if layout.column_of(row) == column] for column in columns]
 
 
-def _sentence(rows: Sequence[Row]) -> str:
+def _sentence(rows: Sequence[Row], layout: Layout) -> str:
     """How to read the table."""
-    places = "; ".join(dict.fromkeys(machine(row) for row in rows))
     return (
-        "Each entry: time of torch.nn / time of pyrnn in the same run (above 1x pyrnn is faster), its GF/s, "
-        f"and its share of the multiply-add peak. Measured on {places}.{_warning(rows)}"
+        f"Each entry: time of {layout.torch} / time of pyrnn in the same run (above 1x pyrnn is faster), its "
+        f"GF/s, and its share of the multiply-add peak. {_where(rows, layout)}{_warning(rows)}"
     )
+
+
+def _where(rows: Sequence[Row], layout: Layout) -> str:
+    """The benchmark's note, and the machines of the rows."""
+    places = "; ".join(dict.fromkeys(machine(row) for row in rows))
+    return f"{layout.note} Measured on {places}.".lstrip()
 
 
 def _warning(rows: Sequence[Row]) -> str:
@@ -178,10 +204,6 @@ def _warning(rows: Sequence[Row]) -> str:
     )
 
 
-def _column_order(column: tuple[str, str]) -> tuple[str, int]:
-    return column[0], [*MODE_NAMES].index(column[1])
-
-
 def table_line(entries: Sequence[str]) -> str:
     """One line of a Markdown table."""
     return f"| {' | '.join(entries)} |"
@@ -191,19 +213,22 @@ def _cell(row: Row | None) -> str:
     return "" if row is None else f"{row['ratio']:.2f}x, {row['gflops']:.0f}, {row['share_of_peak']:.0%}"
 
 
-def publish(name: str, rows: Sequence[Row], details: Path, readme: Path = ROOT / "README.md") -> None:
-    """Put the summary of `rows` into the README's block for benchmark `name`, with a link to `details`.
+def publish(rows: Sequence[Row], layout: Layout, details: Path, page: Path) -> None:
+    """Put the summary of `rows` into the page's block for the benchmark, with a link to `details`.
 
     Raises:
-        ValueError: some rows were measured on a busy machine, or the README has no such block.
+        ValueError: some rows were measured on a busy machine, or the page has no such block.
     """
     if busy := disturbed(rows):
-        names = ", ".join(f"{row['cell']} {row['dtype']} {row['mode']} {case_name(row)}" for row in busy[:5])
+        names = ", ".join(
+            f"{row[layout.across]} {row['dtype']} {row['mode']} {layout.case_name(row)}" for row in busy[:5]
+        )
         raise ValueError(
             f"{len(busy)} of {len(rows)} rows were measured while other processes used more than "
             f"{TOLERATED:.0%} of the cores ({names}); measure them again on a quiet machine"
         )
-    put_in_readme(name, summary(rows, str(details.relative_to(readme.parent))), readme)
+    link = Path(os.path.relpath(details, page.parent)).as_posix()
+    put_in_readme(layout.name, summary(rows, layout, link), page)
 
 
 def put_in_readme(name: str, text: str, readme: Path) -> None:

@@ -14,7 +14,8 @@ import torch
 
 import pyrnn.nn
 from pyrnn import _native
-from pyrnn.bench.recurrent import DTYPES, GATES
+from pyrnn.bench.comparison import DTYPES
+from pyrnn.bench.recurrent import GATES
 from pyrnn.ops import _cpu
 
 SIZES = tuple((B, H) for H in (128, 256, 512, 1024) for B in (1, 4, 8, 16, 24, 32, 64))

@@ -17,6 +17,22 @@ def recurrent(context: typer.Context) -> None:
     case.main(context.args)
 
 
+@app.command("attention", context_settings=_PASS_ON, add_help_option=False)
+def attention(context: typer.Context) -> None:
+    """Time scaled-dot-product attention; --help lists the options."""
+    from pyrnn.bench import attention as case
+
+    case.main(context.args)
+
+
+@app.command("transformer", context_settings=_PASS_ON, add_help_option=False)
+def transformer(context: typer.Context) -> None:
+    """Time the attention and Transformer layers; --help lists the options."""
+    from pyrnn.bench import transformer as case
+
+    case.main(context.args)
+
+
 @app.command("language-model", context_settings=_PASS_ON, add_help_option=False)
 def language_model(context: typer.Context) -> None:
     """Train the same model on both; --help lists the options."""

@@ -38,11 +38,12 @@ def language_model(
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Train a recurrent language model on a text.
+    """Train a language model on a text: an RNN, GRU or LSTM, or a transformer.
 
     \b
       pyrnn train language-model runs/book --text book.txt
       pyrnn train language-model runs/words --text book.txt --level word --max-vocabulary 10000
+      pyrnn train language-model runs/attention --text book.txt --cell transformer
       pyrnn train language-model runs/book --resume
       torchrun --nproc-per-node 2 -m pyrnn train language-model runs/book --text book.txt
 

@@ -1,30 +1,23 @@
-"""Recurrent language model: symbol vectors, stacked recurrent layers, softmax over the vocabulary.
+"""Language model: symbol vectors, recurrent layers or a transformer, softmax over the vocabulary.
 
 Dimension key: T time, B batch, E embedding, H hidden, L layers, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import pyrnn.nn
+from pyrnn.models._bodies import Backend, Cell, make_body
+from pyrnn.models._state import State
 from pyrnn.models.pretrained import Pretrained
 from pyrnn.nn._base import drop_locked
 
-Cell = Literal["rnn", "gru", "lstm"]
-Backend = Literal["pyrnn", "torch"]
 Input = Literal["embedding", "one-hot"]
 
-#: h [L, B, H] of an RNN or GRU, (h, c) of an LSTM.
-RecurrentState = Tensor | tuple[Tensor, Tensor]
-
-_CLASS_NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 _MOST_LAYERS = 1000
 
 
@@ -34,24 +27,29 @@ class LanguageModelConfig:
 
     Args:
         vocabulary_size: V, symbols that the model knows.
-        cell: "rnn" (tanh), "gru" or "lstm".
+        cell: "rnn" (tanh), "gru", "lstm" or "transformer". A job takes other defaults for a transformer.
         input: "embedding" looks up a learned vector of each symbol; "one-hot" feeds the symbol's unit vector
             to the first layer, whose input weights then are [G*H, V].
-        embedding_size: E, width of the symbol vectors; without effect for one-hot input.
-        hidden_size: H, units of a recurrent layer.
-        num_layers: L, recurrent layers stacked on one another.
-        dropout: probability of zeroing an element between recurrent layers and before the softmax.
+        embedding_size: E, width of the symbol vectors; without effect for one-hot input, and in a
+            transformer, whose vectors have H.
+        hidden_size: H, units of a recurrent layer; the width of a transformer.
+        num_layers: L, layers stacked on one another.
+        num_heads: heads of a transformer's attention, a divisor of H.
+        context: symbols before its own that a position sees in each layer of a transformer.
+        dropout: probability of zeroing an element between recurrent layers, or in a transformer an attention
+            weight and an element of what a part computes; and of zeroing one before the softmax.
         input_dropout: probability of zeroing an element of the symbol vectors.
         locked_dropout: keep one dropout mask for all steps of a window instead of drawing one a step.
             Source: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
-            networks", 2016.
+            networks", 2016. Of recurrent layers only.
         tied: use the embedding matrix as the softmax's weight; where E and H differ, a learned projection
             H -> E stands before it.
             Source: Press and Wolf, "Using the output embedding to improve language models", 2017.
 
     Raises:
-        ValueError: a size below one, a dropout outside [0, 1), an unknown cell or input, or tied weights with
-            one-hot input.
+        ValueError: a size below one, a dropout outside [0, 1), an unknown cell or input, heads that do not
+            divide the width, tied weights with one-hot input, or a transformer with one-hot input or locked
+            dropout.
     """
 
     vocabulary_size: int
@@ -60,13 +58,16 @@ class LanguageModelConfig:
     embedding_size: int = 64
     hidden_size: int = 256
     num_layers: int = 2
+    num_heads: int = 4
+    context: int = 128
     dropout: float = 0.2
     input_dropout: float = 0.0
     locked_dropout: bool = False
     tied: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary_size", "embedding_size", "hidden_size", "num_layers"):
+        sizes = ("vocabulary_size", "embedding_size", "hidden_size", "num_layers", "num_heads", "context")
+        for name in sizes:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.num_layers > _MOST_LAYERS:
@@ -74,33 +75,46 @@ class LanguageModelConfig:
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.cell not in _CLASS_NAMES:
-            raise ValueError(f"cell must be one of {', '.join(_CLASS_NAMES)}, got {self.cell!r}")
+        if self.cell not in get_args(Cell):
+            raise ValueError(f"cell must be one of {', '.join(get_args(Cell))}, got {self.cell!r}")
         if self.input not in ("embedding", "one-hot"):
             raise ValueError(f"input must be 'embedding' or 'one-hot', got {self.input!r}")
         if self.tied and self.input == "one-hot":
             raise ValueError(
                 "tied weights need an embedding to tie to: set input to 'embedding' or tied to false"
             )
+        if self.cell == "transformer":
+            self._check_transformer()
 
+    def _check_transformer(self) -> None:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and {self.num_heads}"
+            )
+        if self.input == "one-hot":
+            raise ValueError("a transformer has no weights for one-hot input: set input to 'embedding'")
+        if self.locked_dropout:
+            raise ValueError("a transformer has no locked dropout: set locked_dropout to false")
 
-def recurrent_class(cell: Cell, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
-    """The layer class of a cell: this package's, or torch's of the same name and constructor."""
-    if backend not in ("pyrnn", "torch"):
-        raise ValueError(f"backend must be 'pyrnn' or 'torch', got {backend!r}")
-    return getattr(pyrnn.nn if backend == "pyrnn" else torch.nn, _CLASS_NAMES[cell])
+    @property
+    def vector_size(self) -> int:
+        """Width of the symbol vectors: E, in a transformer H."""
+        return self.hidden_size if self.cell == "transformer" else self.embedding_size
 
-
-def detach_state(state: RecurrentState) -> RecurrentState:
-    """The same state without its history: where truncated BPTT cuts the graph."""
-    return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())
+    @property
+    def vector_std(self) -> float:
+        """Standard deviation of a fresh model's symbol vectors."""
+        if self.cell == "transformer":
+            return 0.02  # as GPT-2's: larger ones would drown what the layers add
+        return self.vector_size**-0.5 if self.tied else 1.0  # N(0, 1) would saturate a tied softmax
 
 
 class LanguageModel(Pretrained):
     """Predicts the next symbol at every step of a sequence.
 
-    p(x_{t+1} | x_1..x_t) = softmax(W h_t + b), where h_t is the last recurrent layer's output.
-    Source: Mikolov et al., "Recurrent neural network based language model", 2010.
+    p(x_{t+1} | x_1..x_t) = softmax(W h_t + b), where h_t is the last layer's output.
+    Sources: Mikolov et al., "Recurrent neural network based language model", 2010; Radford et al., "Improving
+    language understanding by generative pre-training", 2018.
 
     Args:
         config: the sizes.
@@ -108,9 +122,10 @@ class LanguageModel(Pretrained):
             dropout and are there to compare with.
 
     Raises:
-        ValueError: locked dropout with torch's layers.
+        ValueError: a transformer or locked dropout with torch's layers.
 
     Example:
+        >>> import torch
         >>> model = LanguageModel(LanguageModelConfig(vocabulary_size=65))
         >>> logits, state = model(torch.zeros(64, 32, dtype=torch.int64))
         >>> logits.shape
@@ -120,39 +135,35 @@ class LanguageModel(Pretrained):
     model_type = "pyrnn-language-model"
     config_class = LanguageModelConfig
     config: LanguageModelConfig
+    recurrent: nn.Module  # the body is named for what it is: `recurrent` or `transformer`
+    transformer: nn.Module
 
     def __init__(self, config: LanguageModelConfig, *, backend: Backend = "pyrnn") -> None:
         super().__init__()
         self.config = config
-        V, H, E = config.vocabulary_size, config.hidden_size, config.embedding_size
-        one_hot = config.input == "one-hot"
-        options = {
-            "dropout": config.dropout if config.num_layers > 1 else 0.0
-        }  # torch warns about a single layer's
-        if config.locked_dropout:
-            if backend == "torch":
-                raise ValueError(
-                    "torch's layers have no locked dropout; use this package's, or locked_dropout=False"
-                )
-            options["locked_dropout"] = True
-        self.embedding = None if one_hot else nn.Embedding(V, E)
-        self.recurrent = recurrent_class(config.cell, backend)(
-            V if one_hot else E, H, config.num_layers, **options
-        )
+        V, H, E = config.vocabulary_size, config.hidden_size, config.vector_size
+        self.embedding = None if config.input == "one-hot" else nn.Embedding(V, E)
+        self._body_name, body = make_body(config, backend)
+        self.add_module(self._body_name, body)
         self.bottleneck = nn.Linear(H, E, bias=False) if config.tied and H != E else None
         self.projection = nn.Linear(E if config.tied else H, V)
-        if config.tied and self.embedding is not None:
-            nn.init.normal_(self.embedding.weight, std=E**-0.5)  # N(0, 1) would saturate the softmax
-            self.projection.weight = self.embedding.weight
+        if self.embedding is not None:
+            if config.vector_std != 1:  # that of nn.Embedding
+                nn.init.normal_(self.embedding.weight, std=config.vector_std)
+            if config.tied:
+                self.projection.weight = self.embedding.weight
+        if config.cell == "transformer":  # its outputs are normed: torch's default would make bold guesses
+            nn.init.normal_(self.projection.weight, std=config.vector_std)
+            nn.init.zeros_(self.projection.bias)
 
     def forward(
-        self, input: Tensor, state: RecurrentState | None = None, *, lengths: Tensor | None = None
-    ) -> tuple[Tensor, RecurrentState]:
+        self, input: Tensor, state: State | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Logits of the next symbol at every step.
 
         Args:
             input: [T, B] int64 ids in [0, V).
-            state: what an earlier call returned, to continue from it; None starts from zeros.
+            state: what an earlier call returned, to continue from it; None starts from nothing.
             lengths: [B] int64 in [0, T]: symbols of each sequence; what stands beyond is not read.
 
         Returns:
@@ -164,7 +175,7 @@ class LanguageModel(Pretrained):
         """
         vectors = self._drop(self._vectors(input), self.config.input_dropout)
         options = {} if lengths is None else {"lengths": lengths}
-        output, new_state = self.recurrent(vectors, state, **options)
+        output, new_state = self.get_submodule(self._body_name)(vectors, state, **options)
         if self.bottleneck is not None:
             output = self.bottleneck(output)
         return self.projection(self._drop(output, self.config.dropout)), new_state

@@ -1,6 +1,37 @@
-"""Recurrent layers and cells, drop-in for torch.nn's."""
+"""Recurrent layers and cells, attention and Transformers: drop-in for torch.nn's."""
 
+from pyrnn.nn.attention import MultiheadAttention
+from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.cells import GRUCell, LSTMCell, RNNCell
+from pyrnn.nn.positions import (
+    LearnedPositionalEncoding,
+    RotaryEmbedding,
+    SinusoidalPositionalEncoding,
+    alibi_slopes,
+    sinusoidal_positions,
+)
 from pyrnn.nn.recurrent import GRU, LSTM, RNN
+from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
+from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
-__all__ = ["RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"]
+__all__ = [
+    "RNN",
+    "GRU",
+    "LSTM",
+    "RNNCell",
+    "GRUCell",
+    "LSTMCell",
+    "MultiheadAttention",
+    "TransformerEncoderLayer",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerDecoder",
+    "Transformer",
+    "KeyValueCache",
+    "CacheList",
+    "SinusoidalPositionalEncoding",
+    "LearnedPositionalEncoding",
+    "RotaryEmbedding",
+    "sinusoidal_positions",
+    "alibi_slopes",
+]

@@ -1,6 +1,21 @@
 """Functional operators."""
 
+from pyrnn.ops.attention import attention_route, scaled_dot_product_attention
+from pyrnn.ops.dropout import dropout, dropout_route
+from pyrnn.ops.linear import LinearRoute, linear, linear_route
 from pyrnn.ops.recurrent import Route, recurrent, route
 from pyrnn.reference import RecurrentOutput
 
-__all__ = ["RecurrentOutput", "Route", "recurrent", "route"]
+__all__ = [
+    "LinearRoute",
+    "RecurrentOutput",
+    "Route",
+    "attention_route",
+    "dropout",
+    "dropout_route",
+    "linear",
+    "linear_route",
+    "recurrent",
+    "route",
+    "scaled_dot_product_attention",
+]

@@ -1,5 +1,12 @@
-"""The oracle: recurrent networks written from their equations in plain torch, for any floating dtype."""
+"""The oracle: recurrent networks and attention from their equations, in plain torch, for any float."""
 
+from pyrnn.reference.attention import AttentionOutput, scaled_dot_product_attention
 from pyrnn.reference.recurrent import RecurrentOutput, group_weights, recurrent
 
-__all__ = ["RecurrentOutput", "group_weights", "recurrent"]
+__all__ = [
+    "AttentionOutput",
+    "RecurrentOutput",
+    "group_weights",
+    "recurrent",
+    "scaled_dot_product_attention",
+]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pyrnn.models import LanguageModel, RecurrentState
+from pyrnn.models import LanguageModel, State
 from pyrnn.search._model import check_ids, check_texts, evaluating, window_steps
 from pyrnn.search.filtering import SamplingConfig, filter_logits
 from pyrnn.text import Tokenizer
@@ -126,8 +126,8 @@ def generate_text(
     steps = [symbols.tolist() for symbols in _generate_encoded(model, tokenizer, ids, config, seed)]
     columns: Iterable[Iterable[int]] = zip(*steps, strict=True) if steps else [()] * len(ids)
     return [
-        "".join(_continuation(tokenizer, prompt, _until_end(column, tokenizer, config)))
-        for prompt, column in zip(ids, columns, strict=True)
+        "".join(_continuation(tokenizer, prompt, read, _until_end(column, tokenizer, config)))
+        for prompt, read, column in zip(prompts, ids, columns, strict=True)
     ]
 
 
@@ -151,7 +151,7 @@ def stream_text(
     ids = tokenizer.encode(prompt)
     steps = _generate_encoded(model, tokenizer, [ids], config, seed)
     drawn = _until_end((int(symbols) for symbols in steps), tokenizer, config)
-    return _continuation(tokenizer, ids, drawn)
+    return _continuation(tokenizer, prompt, ids, drawn)
 
 
 def _generate_encoded(
@@ -181,13 +181,21 @@ def _until_end(ids: Iterable[int], tokenizer: Tokenizer, config: SamplingConfig)
         yield id
 
 
-def _continuation(tokenizer: Tokenizer, prompt: Tensor, drawn: Iterable[int]) -> Iterator[str]:
-    """The text of `drawn` after `prompt` [N], whose end decides, say, whether a space comes between."""
-    hidden = len(tokenizer.decode(prompt))
-    for piece in tokenizer.decode_stream(chain(prompt.tolist(), drawn)):
+def _continuation(
+    tokenizer: Tokenizer, prompt: str, prompt_ids: Tensor, drawn: Iterable[int]
+) -> Iterator[str]:
+    """The text of `drawn` after `prompt`, whose end decides, say, whether a space comes between.
+
+    Ids of words know nothing of white space behind the prompt: then the space is there already.
+    """
+    read = tokenizer.decode(prompt_ids)
+    spaced = prompt[-1:].isspace() and not read[-1:].isspace()
+    hidden = len(read)
+    for piece in tokenizer.decode_stream(chain(prompt_ids.tolist(), drawn)):
         shown, hidden = piece[hidden:], max(0, hidden - len(piece))
         if shown:
-            yield shown
+            yield shown.removeprefix(" ") if spaced else shown
+            spaced = False
 
 
 def _symbols(
@@ -200,7 +208,7 @@ def _symbols(
     generator: torch.Generator | None,
 ) -> Iterator[Tensor]:
     """What `generate` returns, for the padded prompts [T, B] and, where they differ, their lengths [B]."""
-    state: RecurrentState | None = None
+    state: State | None = None
     finished = torch.zeros(input.shape[1], dtype=torch.bool, device=input.device)
     for _ in range(config.max_symbols):
         with evaluating(model):
@@ -215,8 +223,8 @@ def _symbols(
 
 
 def _read(
-    model: LanguageModel, ids: Tensor, state: RecurrentState | None, lengths: Tensor | None
-) -> tuple[Tensor, RecurrentState]:
+    model: LanguageModel, ids: Tensor, state: State | None, lengths: Tensor | None
+) -> tuple[Tensor, State]:
     """Logits [B, V] after each sequence's last symbol, and the state there, for `ids` [T, B].
 
     Long prompts are read window by window, for the logits of all their steps are not wanted.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pyrnn.losses import IGNORE, sequence_cross_entropy
-from pyrnn.models import LanguageModel, RecurrentState
+from pyrnn.models import LanguageModel, State, select_state
 from pyrnn.search._model import check_texts, evaluating, window_steps
 from pyrnn.text import Tokenizer
 
@@ -56,7 +56,7 @@ def score(
 ) -> list[SentenceScore]:
     r"""Score each sentence on its own, log p(x_1..x_N) = sum_t log p(x_t | EOS, x_1..x_{t-1}).
 
-    The state starts at zeros and EOS is read first; the closing EOS is the last x_t, unless the sentence
+    The model starts without a state and reads EOS first; the closing EOS is the last x_t, unless the sentence
     ends in one already. A tokenizer without EOS leaves nothing to start from and no end to predict: then the
     first symbol is context only, and the sum runs over the others. Unknown symbols are scored as UNK.
 
@@ -136,7 +136,7 @@ def _log_probabilities(model: LanguageModel, sequences: Sequence[Tensor]) -> Ten
     inputs = pad_sequence([sequence[:-1] for sequence in sequences]).to(device)
     targets = pad_sequence([sequence[1:] for sequence in sequences], padding_value=IGNORE).to(device)
     sums = torch.zeros(len(sequences), dtype=torch.float64, device=device)
-    state: RecurrentState | None = None
+    state: State | None = None
     begin, T = 0, inputs.shape[0]
     while begin < T:
         live = int((lengths > begin).sum())
@@ -144,17 +144,11 @@ def _log_probabilities(model: LanguageModel, sequences: Sequence[Tensor]) -> Ten
         steps = min(window_steps(live, V), max(_SHORTEST_WINDOW, int(left[-1])), T - begin)
         window = slice(begin, begin + steps), slice(live)
         options = {"lengths": left.clamp(max=steps).to(device)} if left[-1] < steps else {}
-        logits, state = model(inputs[window], _first(state, live), **options)
+        before = None if state is None else select_state(state, slice(live))
+        logits, state = model(inputs[window], before, **options)
         if logits.dtype != torch.float64:
             logits = logits.float()
         losses = sequence_cross_entropy(logits, targets[window], reduction="none")
         sums[:live] -= losses.double().sum(0)
         begin += steps
     return sums
-
-
-def _first(state: RecurrentState | None, live: int) -> RecurrentState | None:
-    """The state of the first `live` sequences."""
-    if state is None:
-        return None
-    return state[:, :live] if isinstance(state, Tensor) else (state[0][:, :live], state[1][:, :live])

@@ -1,6 +1,6 @@
 """All that a training run needs to go on exactly where it was, in one file that is whole or not there.
 
-Tensors: `model/NAME`, `optimizer/INDEX/NAME`, `state/INDEX` [L, B, H] of all processes' streams, and
+Tensors: `model/NAME`, `optimizer/INDEX/NAME`, `state/INDEX`, the carried state of all processes' streams, and
 `random/RANK` (and `random_cuda/RANK`), torch's generators. The counters stand as JSON in the file's metadata.
 A file of safetensors holds numbers alone: nothing in it is executed.
 """
@@ -19,6 +19,8 @@ from torch import Tensor
 
 from pyrnn._configuration import from_mapping
 from pyrnn._files import replacing
+from pyrnn.models._bodies import state_shapes
+from pyrnn.models._state import state_tensors
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.distributed import Processes
 from pyrnn.train.truncated_bptt import TruncatedBPTT
@@ -61,7 +63,7 @@ def gather_checkpoint(trainer: TruncatedBPTT) -> dict[str, Tensor]:
         for name, value in values.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{index}/{name}"] = value
-    for index, state in enumerate(_as_tuple(trainer.state)):
+    for index, state in enumerate(state_tensors(trainer.state)):
         tensors[f"state/{index}"] = torch.cat(processes.gather(state), dim=1)
     randoms = {"random": torch.get_rng_state()}
     if trainer.device.type == "cuda":
@@ -116,11 +118,11 @@ def restore(trainer: TruncatedBPTT, tensors: dict[str, Tensor], counters: Counte
         )
     if not 0 < counters.steps <= trainer.total_steps:  # the first one is written after a step
         raise ValueError(f"{path} is at step {counters.steps} of a run of {trainer.total_steps}")
+    trainer.steps_done = counters.steps
     try:
         _restore(trainer, tensors, processes)
     except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} does not fit the model of its run: {error}") from error
-    trainer.steps_done = counters.steps
 
 
 @torch.no_grad()
@@ -147,16 +149,20 @@ def _restore(trainer: TruncatedBPTT, tensors: dict[str, Tensor], processes: Proc
         if not values:
             del optimizer["state"][index]
     trainer.optimizer.load_state_dict(optimizer)
-    sizes = trainer.model.config
-    shape = torch.empty(sizes.num_layers, trainer.batches.batch_size, sizes.hidden_size, device="meta")
-    names = ("state/0", "state/1") if sizes.cell == "lstm" else ("state/0",)
-    states = [_shaped(tensors, name, shape) for name in names]
-    share = trainer.batches.batch_size // processes.world
-    own = [s[:, processes.rank * share :][:, :share].to(trainer.device).contiguous() for s in states]
-    trainer.state = own[0] if len(own) == 1 else (own[0], own[1])
+    _restore_state(trainer, tensors)
     torch.set_rng_state(tensors[f"random/{processes.rank}"])
     if trainer.device.type == "cuda":
         torch.cuda.set_rng_state(tensors[f"random_cuda/{processes.rank}"], trainer.device)
+
+
+def _restore_state(trainer: TruncatedBPTT, tensors: dict[str, Tensor]) -> None:
+    """The carried state of this process's streams."""
+    rank, world, batches = trainer.processes.rank, trainer.processes.world, trainer.batches
+    shapes = state_shapes(trainer.model.config, batches.batch_size, trainer.steps_read)
+    states = [_shaped(tensors, f"state/{i}", torch.empty(s, device="meta")) for i, s in enumerate(shapes)]
+    share = batches.batch_size // world
+    own = [s[:, rank * share :][:, :share].to(trainer.device).contiguous() for s in states]
+    trainer.state = own[0] if len(own) == 1 else tuple(own)
 
 
 def _optimizer_tensors(config: TrainConfig) -> tuple[str, ...]:
@@ -170,7 +176,3 @@ def _shaped(tensors: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
     if tensors[name].shape != like.shape:
         raise RuntimeError(f"{name} should be {list(like.shape)}, is {list(tensors[name].shape)}")
     return tensors[name]
-
-
-def _as_tuple(state: Tensor | tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
-    return () if state is None else (state,) if isinstance(state, Tensor) else state

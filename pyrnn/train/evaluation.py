@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrnn.losses import sequence_cross_entropy
-from pyrnn.models import LanguageModel, RecurrentState
+from pyrnn.models import LanguageModel, State
 from pyrnn.text import StreamBatches, encode_file, open_tokens
 from pyrnn.train.run_folder import Run, text_path
 
@@ -56,7 +56,7 @@ def evaluate(model: LanguageModel, batches: StreamBatches) -> Evaluation:
     device = next(model.parameters()).device
     model.eval()
     total = 0.0
-    state: RecurrentState | None = None
+    state: State | None = None
     for inputs, targets in batches:
         logits, state = model(inputs.to(device), state)
         total += sequence_cross_entropy(logits, targets.to(device), reduction="sum").item()

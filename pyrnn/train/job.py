@@ -19,6 +19,15 @@ from pyrnn.train.config import TrainConfig
 tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
+#: Defaults of a job's settings where they depend on the cell; they are those of the character model.
+DEFAULTS_OF_CELLS: dict[str, dict[str, dict[str, Any]]] = {
+    "transformer": {
+        "model": {"hidden_size": 128, "num_layers": 4, "dropout": 0.1},
+        "train": {"learning_rate": 0.004},
+    },
+}
+
+
 @dataclass(frozen=True)
 class TextConfig:
     """The text of a run, and its symbols.
@@ -55,6 +64,9 @@ class TextConfig:
 class LanguageModelJob:
     """A language-model run.
 
+    Read from a mapping or a file, what is not given takes the default of the job's cell: that of its
+    dataclass, or where there is one that of `DEFAULTS_OF_CELLS`.
+
     Args:
         text: what to read.
         model: the sizes; `vocabulary_size` follows from the text.
@@ -79,6 +91,9 @@ class LanguageModelJob:
         """
         if isinstance(tables, Mapping) and isinstance(model := tables.get("model"), Mapping):
             tables = {**tables, "model": {"vocabulary_size": 1, **model}}
+            for name, defaults in DEFAULTS_OF_CELLS.get(str(model.get("cell")), {}).items():
+                if isinstance(given := tables.get(name, {}), Mapping):
+                    tables = {**tables, name: {**defaults, **given}}
         return from_mapping(cls, tables, where=where)
 
     @classmethod
@@ -105,10 +120,18 @@ class LanguageModelJob:
     def updated(self, settings: Mapping[str, Any]) -> LanguageModelJob:
         """The same job with some settings changed, each named as in its table.
 
+        With another cell, settings that have the old cell's default take the new one's.
+
         Raises:
             ValueError: a name that no table has, or a value that does not fit.
         """
         tables: dict[str, dict[str, Any]] = json.loads(json.dumps(asdict(self)))
+        if (cell := settings.get("cell", self.model.cell)) != self.model.cell:
+            old, new = (_defaults(c) for c in (self.model.cell, cell))
+            for table, values in tables.items():
+                for name, value in values.items():
+                    if value == old[table][name]:
+                        values[name] = new[table][name]
         for name, value in settings.items():
             homes = [table for table, values in tables.items() if name in values]
             if not homes:
@@ -131,6 +154,12 @@ class LanguageModelJob:
                 if mine[name] != theirs[name] and name != "vocabulary_size"
             ]
         return found
+
+
+def _defaults(cell: Any) -> dict[str, dict[str, Any]]:
+    """The tables of a job of which nothing but the cell is known."""
+    job = LanguageModelJob.from_mapping({"model": {"cell": cell}}, where="settings")
+    return json.loads(json.dumps(asdict(job)))
 
 
 def _read_toml(path: Path) -> Any:

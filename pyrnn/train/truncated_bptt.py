@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrnn.losses import sequence_cross_entropy
-from pyrnn.models import LanguageModel, RecurrentState, detach_state
+from pyrnn.models import LanguageModel, State, detach_state
 from pyrnn.text import StreamBatches
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.distributed import Processes
@@ -29,8 +29,8 @@ class TruncatedBPTT:
     """Optimizes `model` window by window; the state flows on, its gradient stops at each window's start.
 
     Everything that a step depends on is the model, `optimizer`, `state`, `steps_done` and torch's random
-    state: the position in the text and the learning rate follow from `steps_done`. The state starts from
-    zeros at each epoch. Of several processes each reads its share of the streams; the loss and the gradient
+    state: the position in the text and the learning rate follow from `steps_done`. Each epoch starts
+    without a state. Of several processes each reads its share of the streams; the loss and the gradient
     are those of one process that reads them all (dropout masks differ).
 
     Source: Williams and Peng, "An efficient gradient-based algorithm for on-line training of recurrent
@@ -67,7 +67,7 @@ class TruncatedBPTT:
         self.total_steps = min(config.epochs * len(batches), config.max_steps or sys.maxsize)
         self.schedule = Schedule(config.learning_rate, config.warmup_steps, self.total_steps, config.decay)
         self.optimizer = _optimizer(model, config)
-        self.state: RecurrentState | None = None
+        self.state: State | None = None
         self.steps_done = 0
         self._mine = batches.shard(self.processes.rank, self.processes.world)
         self._parallel = self.processes.parallel(model)
@@ -76,6 +76,12 @@ class TruncatedBPTT:
     def learning_rate(self) -> float:
         """The rate of the next step."""
         return self.schedule(self.steps_done)
+
+    @property
+    def steps_read(self) -> int:
+        """Symbols of each stream that the state has behind it: those of this epoch's windows so far."""
+        windows = (self.steps_done - 1) % len(self.batches) + 1
+        return min(windows * self.batches.window, -(-self.batches.pairs // self.batches.batch_size))
 
     def step(self) -> StepResult:
         """Read the next window, and update the model once."""

@@ -37,7 +37,7 @@ def test_cells_have_about_the_same_parameters(task: str) -> None:
 
 
 def test_memory_is_measured() -> None:
-    assert language_model._memory_here("character", "lstm", "pyrnn") > 10
+    assert language_model.measure_memory("character", "lstm", "pyrnn", threads=1) > 10
 
 
 def test_the_table_shows_the_row() -> None:

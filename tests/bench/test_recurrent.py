@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyrnn.bench.harness import check_agreement
-from pyrnn.bench.recurrent import Case, arguments, cases, measure, runners
+from pyrnn.bench.recurrent import BENCHMARK, Case, runners
 
 SMALL = Case("gru", "float32", "train", "plain", T=5, B=3, I=4, H=6)
 
@@ -32,10 +32,15 @@ def test_lengths_count_real_tokens() -> None:
 
 
 def test_selection() -> None:
-    selected = list(cases(arguments(["--cell", "gru", "--dtype", "float32", "--mode", "train"])))
+    selected = list(
+        BENCHMARK.cases(BENCHMARK.arguments(["--cell", "gru", "--dtype", "float32", "--mode", "train"]))
+    )
     assert {(case.cell, case.dtype, case.mode) for case in selected} == {("gru", "float32", "train")}
     assert len([case for case in selected if case.variant == "plain"]) == 13
-    assert len(list(cases(arguments(["--shapes", "quick", "--variant", "plain"])))) == 3 * 3 * 2 * 2
+    assert (
+        len(list(BENCHMARK.cases(BENCHMARK.arguments(["--shapes", "quick", "--variant", "plain"]))))
+        == 3 * 3 * 2 * 2
+    )
 
 
 @pytest.mark.parametrize("variant", ["plain", "bidirectional", "two-layer", "lengths"])
@@ -53,7 +58,7 @@ def test_contenders_compute_the_same(cell: str, mode: str, variant: str) -> None
 
 
 def test_measure_makes_a_complete_row() -> None:
-    row = measure(SMALL, seconds=0.0, repeats=3)
+    row = BENCHMARK.measure(SMALL, seconds=0.0, repeats=3)
     assert row["rounds"] == 3
     assert row["ratio"] == pytest.approx(row["torch_s"]["median"] / row["pyrnn_s"]["median"])
     assert row["gflops"] == pytest.approx(SMALL.operations() / row["pyrnn_s"]["median"] / 1e9)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyrnn.bench import picture, record, report
+from pyrnn.bench.recurrent import LAYOUT
 
 
 def row(**changes: object) -> record.Row:
@@ -54,7 +55,7 @@ def test_results_file_tells_day_and_processor() -> None:
 
 
 def test_markdown() -> None:
-    lines = report.markdown(ROWS).splitlines()
+    lines = report.markdown(ROWS, LAYOUT).splitlines()
     assert "| T B I H | GRU training | LSTM inference |" in lines
     assert "| 64 8 256 256 | 2.00x, 400, 80% | 0.50x, 400, 80% |" in lines
     assert "| 35 8 256 256 | 8.00x, 400, 80% |  |" in lines
@@ -83,12 +84,12 @@ def test_readme_without_the_block_is_an_error(tmp_path: Path) -> None:
 
 def test_rows_of_a_busy_machine_are_not_published(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text("<!-- bench:x -->\n<!-- /bench -->\n")
+    readme.write_text("<!-- bench:recurrent -->\n<!-- /bench -->\n")
     rows = [*ROWS, row(T=99, others=0.4)]
     with pytest.raises(ValueError, match=r"1 of 5 rows .*gru float32 train 99 8 256 256"):
-        report.publish("x", rows, tmp_path / "x.md", readme)
-    assert "1 of 5 rows were measured on a busy machine" in report.markdown(rows)
-    report.publish("x", ROWS, tmp_path / "results" / "x.md", readme)
+        report.publish(rows, LAYOUT, tmp_path / "x.md", readme)
+    assert "1 of 5 rows were measured on a busy machine" in report.markdown(rows, LAYOUT)
+    report.publish(ROWS, LAYOUT, tmp_path / "results" / "x.md", readme)
     assert "busy" not in readme.read_text()
     assert "**4.00x** (2.00)" in readme.read_text()
     assert "[results/x.md](results/x.md)" in readme.read_text()
@@ -99,12 +100,12 @@ def test_projects_readme_has_the_block() -> None:
 
 
 def test_table_prints_every_row(capsys: pytest.CaptureFixture[str]) -> None:
-    report.print_table(ROWS)
+    report.print_table(ROWS, LAYOUT)
     printed = capsys.readouterr().out
     assert printed.count("1.80-2.20") == len(ROWS)
     assert "geometric means" in printed
 
 
 def test_picture(tmp_path: Path) -> None:
-    picture.draw(tmp_path / "ratios.png", ROWS)
+    picture.draw(tmp_path / "ratios.png", ROWS, LAYOUT)
     assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")

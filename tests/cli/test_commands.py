@@ -49,12 +49,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize("level", ["character", "word --max-vocabulary 300", "subword --max-vocabulary 300"])
-def test_every_command_on_one_run(level: str, command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "described"),
+    [
+        ("character", "2-layer LSTM, 32 units"),
+        ("word --max-vocabulary 300", "2-layer LSTM, 32 units"),
+        ("subword --max-vocabulary 300", "2-layer LSTM, 32 units"),
+        ("word --max-vocabulary 300 --cell transformer --context 20", "4-layer TRANSFORMER, 32 units"),
+    ],
+)
+def test_every_command_on_one_run(kind: str, described: str, command: Command, tmp_path: Path) -> None:
     text, run = tmp_path / "text.txt", tmp_path / "run"
     text.write_text(TEXT)
     code, out, err = command(
-        f"train language-model {run} --text {text} --level {level} {SMALL} --batch-size 4"
+        f"train language-model {run} --text {text} --level {kind} {SMALL} --batch-size 4"
     )
     assert code == 0, err
     rows = [json.loads(line) for line in out.splitlines()]
@@ -81,7 +89,7 @@ def test_every_command_on_one_run(level: str, command: Command, tmp_path: Path) 
 
     code, out, _ = command(f"info {run}")
     assert code == 0
-    assert "2-layer LSTM, 32 units" in out
+    assert described in out
 
 
 def test_pictures(trained: Path, command: Command, tmp_path: Path) -> None:
@@ -186,7 +194,7 @@ def test_bad_arguments(line: str, words: str, trained: Path, command: Command, t
         ('{"train": {"learning_rate": NaN}}', "learning_rate must be positive"),
         ('{"model": {"hidden": 3}}', "unknown settings hidden; known are vocabulary_size"),
         ('{"modle": {}}', "unknown settings modle; known are text, model, train"),
-        ('{"model": {"cell": ["lstm"]}}', "cell must be one of 'rnn', 'gru', 'lstm'"),
+        ('{"model": {"cell": ["lstm"]}}', "cell must be one of 'rnn', 'gru', 'lstm', 'transformer'"),
         ('{"train": {"betas": [0.9]}}', "betas must be 2 values"),
     ],
 )

@@ -3,9 +3,12 @@ from typing import Any
 import pytest
 import torch
 
-from pyrnn.models import LanguageModel, LanguageModelConfig, detach_state, recurrent_class
+from pyrnn.models import LanguageModel, LanguageModelConfig, detach_state, recurrent_class, select_state
+from pyrnn.models._bodies import state_shapes
+from pyrnn.models._state import state_tensors
 
 CELLS = ("rnn", "gru", "lstm")
+BODIES = (*CELLS, "transformer")
 
 
 def _model(backend: Any = "pyrnn", **changes: Any) -> LanguageModel:
@@ -17,8 +20,9 @@ def _ids(T: int, B: int) -> torch.Tensor:
     return torch.randint(0, 11, (T, B), generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("backend", ["pyrnn", "torch"])
+@pytest.mark.parametrize(
+    ("cell", "backend"), [*((cell, "pyrnn") for cell in BODIES), *((cell, "torch") for cell in CELLS)]
+)
 def test_carried_state_equals_one_long_pass(cell: str, backend: str) -> None:
     model = _model(backend, cell=cell)
     ids = _ids(13, 3)
@@ -40,7 +44,7 @@ def test_both_backends_agree_on_the_same_weights(cell: str) -> None:
     torch.testing.assert_close(ours(ids)[0], theirs(ids)[0])
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", BODIES)
 def test_a_detached_state_stops_the_gradient_and_keeps_the_values(cell: str) -> None:
     _, state = _model(cell=cell)(_ids(3, 2))
     detached = detach_state(state)
@@ -59,8 +63,8 @@ def test_tied_weights_are_one_parameter() -> None:
 
 
 def test_a_fresh_model_predicts_nearly_uniformly() -> None:
-    for tied in (False, True):
-        model = _model(embedding_size=8, tied=tied)
+    for options in ({}, {"tied": True}, {"cell": "transformer"}, {"cell": "transformer", "tied": True}):
+        model = _model(embedding_size=8, **options)
         logits, _ = model(_ids(20, 4))
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), _ids(20, 4).flatten())
         assert abs(loss.item() - torch.tensor(11.0).log().item()) < 0.3
@@ -83,16 +87,36 @@ def test_one_hot_input_is_an_embedding_with_unit_vectors() -> None:
     torch.testing.assert_close(one_hot(_ids(5, 3))[0], embedded(_ids(5, 3))[0])
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", BODIES)
 def test_lengths_leave_each_sequence_as_it_is_alone(cell: str) -> None:
-    model = _model(cell=cell)
-    ids, lengths = _ids(7, 3), torch.tensor([7, 2, 5])
+    model = _model(cell=cell, context=4)
+    ids, lengths, further = _ids(7, 3), torch.tensor([7, 2, 5]), _ids(4, 3)
     logits, state = model(ids, lengths=lengths)
+    after, _ = model(further, state)
     for b, length in enumerate(lengths.tolist()):
         alone, alone_state = model(ids[:length, b : b + 1])
         torch.testing.assert_close(logits[:length, b], alone[:, 0])
-        h, alone_h = (s[0] if isinstance(s, tuple) else s for s in (state, alone_state))
-        torch.testing.assert_close(h[:, b], alone_h[:, 0])
+        torch.testing.assert_close(after[:, b], model(further[:, b : b + 1], alone_state)[0][:, 0])
+
+
+@pytest.mark.parametrize("cell", BODIES)
+def test_a_state_can_be_selected_and_used_again(cell: str) -> None:
+    model = _model(cell=cell, context=4)
+    ids, further = _ids(9, 3), _ids(2, 3)
+    _, state = model(ids)
+    first = model(further, state)[0]
+    torch.testing.assert_close(model(further, state)[0], first)
+    order = torch.tensor([2, 0, 0, 1])
+    torch.testing.assert_close(model(further[:, order], select_state(state, order))[0], first[:, order])
+    torch.testing.assert_close(model(further[:, :2], select_state(state, slice(2)))[0], first[:, :2])
+
+
+@pytest.mark.parametrize("cell", BODIES)
+@pytest.mark.parametrize("steps", [1, 3, 4, 9])
+def test_shapes_of_the_state_are_known_beforehand(cell: str, steps: int) -> None:
+    model = _model(cell=cell, context=4, num_heads=2)
+    _, state = model(_ids(steps, 3))
+    assert [tuple(part.shape) for part in state_tensors(state)] == state_shapes(model.config, 3, steps)
 
 
 def test_locked_dropout_keeps_its_mask_over_time() -> None:
@@ -120,14 +144,38 @@ def test_dropout_acts_in_training_only() -> None:
     [
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
-        ({"cell": "qrnn"}, "cell must be one of rnn, gru, lstm, got 'qrnn'"),
+        ({"cell": "qrnn"}, "cell must be one of rnn, gru, lstm, transformer, got 'qrnn'"),
         ({"tied": True, "input": "one-hot"}, "tied weights need an embedding to tie to"),
         ({"input": "bytes"}, "input must be 'embedding' or 'one-hot', got 'bytes'"),
+        ({"num_heads": 0}, "num_heads must be at least 1, got 0"),
+        ({"context": 0}, "context must be at least 1, got 0"),
+        (
+            {"cell": "transformer", "num_heads": 3},
+            "hidden_size must be a multiple of num_heads, got 8 and 3",
+        ),
+        ({"cell": "transformer", "input": "one-hot"}, "no weights for one-hot input"),
+        ({"cell": "transformer", "locked_dropout": True}, "a transformer has no locked dropout"),
     ],
 )
 def test_bad_configurations_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         _model(**changes)
+
+
+def test_the_vectors_of_a_transformer_are_as_wide_as_its_layers() -> None:
+    for tied in (False, True):
+        model = _model(cell="transformer", embedding_size=6, hidden_size=8, tied=tied)
+        assert model.embedding is not None
+        assert model.embedding.weight.shape == (11, 8)
+        assert model.bottleneck is None
+        assert model(_ids(3, 2))[0].shape == (3, 2, 11)
+
+
+def test_torch_has_no_transformer_with_a_state() -> None:
+    with pytest.raises(ValueError, match="torch's transformer layers carry no state"):
+        _model("torch", cell="transformer")
+    with pytest.raises(ValueError, match="a recurrent cell is one of rnn, gru, lstm, got 'transformer'"):
+        recurrent_class("transformer")
 
 
 def test_an_unknown_backend_is_refused() -> None:

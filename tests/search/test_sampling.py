@@ -31,7 +31,14 @@ def _prompts(*lengths: int, below: int = V) -> list[Tensor]:
 
 @pytest.mark.parametrize("logits_at_once", [1, 3 * V * 5, 1 << 24])  # windows of one step, of a few, of all
 @pytest.mark.parametrize(
-    "options", [{"cell": "rnn"}, {"cell": "gru"}, {"cell": "lstm"}, {"input": "one-hot"}]
+    "options",
+    [
+        {"cell": "rnn"},
+        {"cell": "gru"},
+        {"cell": "lstm"},
+        {"input": "one-hot"},
+        {"cell": "transformer", "context": 4},
+    ],
 )
 def test_unequal_prompts_together_continue_as_each_alone(
     options: dict[str, Any], logits_at_once: int, monkeypatch: pytest.MonkeyPatch

@@ -50,6 +50,17 @@ def test_streamed_pieces_are_the_whole_text(level: str, stop_at_eos: bool) -> No
             assert all(pieces)
 
 
+@pytest.mark.parametrize("prompt", ["the ", "the  ", "open, ( ", "the\n", "the \n", " ", "the"])
+def test_a_space_behind_a_prompt_is_not_written_twice(prompt: str) -> None:
+    tokenizer = _tokenizer("word")
+    config = SamplingConfig(temperature=0, max_symbols=1)
+    for following, symbol in (("cat", " cat"), (".", ".")):
+        model = constant_model(torch.eye(len(tokenizer))[tokenizer.encode(following)[0]])
+        [text] = generate_text(model, tokenizer, [prompt], config)
+        assert "".join(stream_text(model, tokenizer, prompt, config)) == text
+        assert text == (symbol.strip() if prompt[-1:].isspace() else symbol)
+
+
 def test_a_piece_comes_as_soon_as_it_is_drawn() -> None:
     tokenizer = _tokenizer("word")
     model = small_model(len(tokenizer))

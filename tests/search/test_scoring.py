@@ -33,7 +33,14 @@ def _assert_close(results: Sequence[SentenceScore], expected: Sequence[float]) -
 
 @pytest.mark.parametrize("level", ["character", "word", "subword"])
 @pytest.mark.parametrize(
-    "options", [{"cell": "rnn"}, {"cell": "gru"}, {"cell": "lstm"}, {"input": "one-hot"}]
+    "options",
+    [
+        {"cell": "rnn"},
+        {"cell": "gru"},
+        {"cell": "lstm"},
+        {"input": "one-hot"},
+        {"cell": "transformer", "context": 4},
+    ],
 )
 def test_scores_are_the_sums_of_the_definition(level: Any, options: dict[str, Any]) -> None:
     tokenizer = train_tokenizer(lambda: [TEXT], level=level, max_size=None if level != "subword" else 280)
@@ -50,12 +57,13 @@ def test_scores_are_the_sums_of_the_definition(level: Any, options: dict[str, An
     batch_size=st.integers(1, 9),
     logits_at_once=st.sampled_from([1, 40, 1 << 24]),
     shortest_window=st.sampled_from([1, 3, 32]),
+    cell=st.sampled_from(["gru", "transformer"]),
 )
 def test_neither_batch_nor_windows_change_a_score(
-    sentences: list[str], batch_size: int, logits_at_once: int, shortest_window: int
+    sentences: list[str], batch_size: int, logits_at_once: int, shortest_window: int, cell: str
 ) -> None:
     torch.manual_seed(0)
-    model = small_model(len(LINES), cell="gru")
+    model = small_model(len(LINES), cell=cell, context=3)
     alone = [result.log_probability for sentence in sentences for result in score(model, LINES, [sentence])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_model, "LOGITS_AT_ONCE", logits_at_once)

@@ -52,8 +52,9 @@ def _losses(run: Run) -> list[float]:
     return [row["loss" if "loss" in row else "validation_loss"] for row in run.metrics]
 
 
-def test_the_losses_are_those_of_one_process(tmp_path: Path) -> None:
-    flags = _flags(tmp_path)
+@pytest.mark.parametrize("cell", ["lstm", "transformer"])
+def test_the_losses_are_those_of_one_process(cell: str, tmp_path: Path) -> None:
+    flags = _flags(tmp_path, cell=cell)
     for name, processes in (("one", 1), ("two", 2)):
         done = _train(tmp_path / name, processes, *flags)
         assert done.returncode == 0, done.stderr

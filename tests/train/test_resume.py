@@ -78,8 +78,10 @@ def _result(folder: Path) -> tuple[Any, ...]:
         {"cell": "gru", "optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.5},
         {"cell": "rnn", "patience": 1, "learning_rate": 0.3, "locked_dropout": True},
         {"precision": "bfloat16", "tied": True, "max_steps": 50},
+        {"cell": "transformer", "context": 40, "num_layers": 2, "dropout": 0.2},
+        {"cell": "transformer", "num_layers": 1, "precision": "bfloat16", "input_dropout": 0.1},
     ],
-    ids=["lstm", "gru-sgd", "rnn-patience", "bfloat16-tied"],
+    ids=["lstm", "gru-sgd", "rnn-patience", "bfloat16-tied", "transformer", "transformer-bfloat16"],
 )
 def test_killed_at_random_steps(settings: dict[str, Any], tmp_path: Path) -> None:
     job = _job(tmp_path, **settings)
@@ -234,6 +236,20 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
             counters.steps = 10_000
         write_checkpoint(path, tensors, counters)
     with pytest.raises(ValueError, match=str(path)):
+        train_language_model(None, tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_of_another_context_is_refused(tmp_path: Path) -> None:
+    job = _job(tmp_path, cell="transformer", max_steps=8)
+    with pytest.raises(Killed):
+        train_language_model(job, tmp_path / "run", reporter=KillAt(6))
+    path = tmp_path / "run" / CHECKPOINT
+    tensors, counters = read_checkpoint(path)
+    tensors["state/3"] = tensors["state/3"][:, :, :, 1:].contiguous()
+    from pyrnn.train.checkpoint import write_checkpoint
+
+    write_checkpoint(path, tensors, counters)
+    with pytest.raises(ValueError, match=r"state/3 should be \[1, 4, 4, 64, 4\], is \[1, 4, 4, 63, 4\]"):
         train_language_model(None, tmp_path / "run", resume=True)
 
 

@@ -35,7 +35,7 @@ def _weights(model: LanguageModel) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "transformer"])
 def test_loss_falls_on_a_small_text(cell: str) -> None:
     model = _model(cell=cell)
     train, validation = split_validation(IDS)
@@ -73,8 +73,9 @@ def test_the_state_is_carried_within_an_epoch_and_dropped_between() -> None:
     assert not left[0].requires_grad
 
 
-def test_windows_of_one_forward_pass_cover_the_same_loss_as_evaluation() -> None:
-    model = _model(dropout=0.0)
+@pytest.mark.parametrize("cell", ["lstm", "transformer"])
+def test_windows_of_one_forward_pass_cover_the_same_loss_as_evaluation(cell: str) -> None:
+    model = _model(cell=cell, dropout=0.0)
     whole = StreamBatches(IDS, batch_size=1, window=len(IDS) - 1)
     pieces = StreamBatches(IDS, batch_size=1, window=7)
     assert evaluate(model, pieces).loss == pytest.approx(evaluate(model, whole).loss, rel=1e-5)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from pyrnn.bench.recurrent import MODES, Case
+from pyrnn.bench.comparison import MODES
+from pyrnn.bench.recurrent import Case
 
 DTYPES = ("bfloat16", "float16", "float32")
 

@@ -9,7 +9,8 @@ from pyrnn.bench.gpu.cases import GpuCase
 from pyrnn.bench.gpu.goals import GOALS, Goal
 from pyrnn.bench.gpu.stages import NAMES
 from pyrnn.bench.record import Row
-from pyrnn.bench.report import MODE_NAMES, case_name, grouped, table_line
+from pyrnn.bench.recurrent import LAYOUT
+from pyrnn.bench.report import MODE_NAMES, grouped, table_line
 
 HOW_TO_READ = (
     "Each case: microseconds a step of pyrnn and of torch.nn, the time of torch.nn / the time of pyrnn "
@@ -150,7 +151,7 @@ def _line(row: Row) -> list[str]:
     )
     share = f"{row['share_of_limit']:.0%}" if "share_of_limit" in row else "-"
     return [
-        case_name(row),
+        LAYOUT.case_name(row),
         f"{row['us_per_step']:.2f}",
         f"{row['torch_us_per_step']:.2f}",
         f"{row['ratio']:.2f}x",

@@ -1,0 +1,204 @@
+// Forward pass for few queries, as when a model generates: a panel would leave most lanes idle, and what
+// counts is how fast keys and values stream by.
+//
+// Each is read once, along its features: scores are dot products, outputs sums of rows. The keys are cut into
+// chunks, so that one query has work for all cores; a second stage joins the chunks by their maxima. Bytes:
+// keys and values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
+#pragma once
+#include "exp2.h"
+#include "operands.h"
+#include "panel.h"
+
+namespace pyrnn {
+namespace {
+
+constexpr int64_t kFewQueries = 4;
+
+inline bool few_queries(const AttentionProblem& p) { return p.T <= kFewQueries && p.dropout == 0; }
+
+template <class S, class Op>
+struct Few {
+  using A = typename Op::Acc;
+  using Element = typename Op::Element;
+  static constexpr int L = kLanes<A>, E = Op::kPerElement, kRows = 4, kVectors = 4;
+  static constexpr int64_t kChunk = 512;
+
+  const AttentionProblem& p;
+  int64_t group, queries, chunks, stride;  // of one chunk's result of one query: maximum, sum, out
+  A* scores;                               // [kRows][kChunk]
+
+  explicit Few(const AttentionProblem& problem)
+      : p(problem), group(p.H / p.K), queries(group * p.T), chunks(ceil_div(p.S, kChunk)), stride(2 + p.V) {}
+
+  int64_t tasks(int stage) const { return stage == 0 ? p.B * p.K * chunks : stage == 1 ? p.B * p.K : 0; }
+  size_t shared_bytes() const { return sizeof(A) * tasks(0) * queries * stride; }
+  size_t layout(char* base) {
+    Scratch s{base};
+    scores = s.take<A>(kRows * kChunk);
+    return s.used;
+  }
+
+  void run(char* shared, int stage, int64_t task) {
+    if (stage == 1) return join((const A*)shared, task);
+    const int64_t kv = task / chunks, j0 = task % chunks * kChunk;
+    for (int64_t r = 0; r < queries; r += kRows)
+      attend(kv / p.K, kv % p.K, r, int(smaller(kRows, queries - r)), j0, smaller(kChunk, p.S - j0),
+             (A*)shared + (task * queries + r) * stride);
+  }
+
+ private:
+  // Query r of a head of keys: query r % T of the r / T-th head that reads it.
+  int64_t head(int64_t kv_head, int64_t r) const { return kv_head * group + r / p.T; }
+
+  void attend(int64_t b, int64_t kv_head, int64_t r0, int rows, int64_t j0, int64_t n, A* result) {
+    const S* k = (const S*)p.k.data + b * p.k.batch + kv_head * p.k.head;
+    const S* v = (const S*)p.v.data + b * p.v.batch + kv_head * p.v.head;
+    Range any = {j0 + n, j0};
+    bool partial = p.padding || p.mask_kind != kNoMask;
+    for (int r = 0; r < rows; r++) {
+      const int64_t h = head(kv_head, r0 + r), i = (r0 + r) % p.T;
+      const Range seen = seen_by(p, b, i);
+      const Range keys = {larger(seen.begin, j0), larger(smaller(seen.end, j0 + n), larger(seen.begin, j0))};
+      const S* q = (const S*)p.q.data + b * p.q.batch + h * p.q.head + i * p.q.row;
+      A* row = scores + r * kChunk - j0;
+      for (int64_t j = j0; j < j0 + n; j++) row[j] = 0;  // the weight of keys that this query does not see
+      for (int64_t j = keys.begin; j < keys.end; j += L) dot(q, k, j, smaller(L, keys.end - j), row + j);
+      finish(b, h, i, keys, row);
+      softmax(keys, row, result + r * stride);
+      if (keys.begin < keys.end) any = {smaller(any.begin, keys.begin), larger(any.end, keys.end)};
+      partial |= keys.begin > j0 || keys.end < j0 + n;
+    }
+    for (int64_t f = 0; f < p.V; f += kVectors * L) {
+      const int vectors = int(smaller(kVectors, ceil_div(p.V - f, L)));
+      with_vectors<kVectors>(vectors, [&](auto nv) {
+        constexpr int NV = decltype(nv)::value;
+        if (partial)
+          this->template add_rows<NV, true>(rows, any, v, f, result, j0);
+        else
+          this->template add_rows<NV, false>(rows, any, v, f, result, j0);
+      });
+    }
+  }
+
+  // scores of `count` neighbouring keys, at most L.
+  void dot(const S* q, const S* k, int64_t j, int64_t count, A* to) const {
+    Vec<A> partial[L];
+    for (int l = 0; l < L; l++) {
+      const S* key = k + (j + smaller(l, count - 1)) * p.k.row;
+      Vec<A> even{}, odd{};
+      int64_t f = 0;
+      if constexpr (kSame<S, typename Op::Storage>)  // as elements: pairs, where there are dot products
+        for (; f + 2 * E * L <= p.D; f += 2 * E * L) {
+          Op::multiply(even, Op::load_b((const Element*)(q + f)), Op::load_b((const Element*)(key + f)));
+          Op::multiply(odd, Op::load_b((const Element*)(q + f + E * L)),
+                       Op::load_b((const Element*)(key + f + E * L)));
+        }
+      for (; f < p.D; f += L) even += load_n<A>(q + f, p.D - f) * load_n<A>(key + f, p.D - f);
+      partial[l] = even + odd;
+    }
+    transpose<A>(partial);
+    Vec<A> sum = partial[0];
+    for (int l = 1; l < L; l++) sum += partial[l];
+    store_n(to, sum, count);
+  }
+
+  void finish(int64_t b, int64_t h, int64_t i, Range keys, A* row) const {
+    const Finish<A> finish_one(p, b, h);
+    const int64_t mask_at = b * p.mask.batch + h * p.mask.head + i * p.mask.query;
+    Vec<A> lane;
+    for (int l = 0; l < L; l++) lane[l] = A(l);
+    for (int64_t j = keys.begin; j < keys.end; j += L) {
+      const int64_t n = smaller(L, keys.end - j);
+      const int64_t at = mask_at + j * p.mask.key;
+      Vec<A> extra{};
+      if (p.mask_kind == kBoolMask) extra = as_bias<A>((const uint8_t*)p.mask.data + at, p.mask.key, n);
+      if (p.mask_kind == kFloatMask) extra = as_bias<A>((const S*)p.mask.data + at, p.mask.key, n);
+      const Vec<A> distance = A(p.query_start + i - j) - lane;
+      store_n(row + j, finish_one(load_n<A>(row + j, n), distance, extra), n);
+      for (int64_t l = 0; p.padding && l < n; l++)
+        if (p.padding[b * p.S + j + l]) row[j + l] = kNothing<A>;
+    }
+  }
+
+  // scores become weights; their maximum and sum go to the result.
+  void softmax(Range keys, A* row, A* result) const {
+    Vec<A> highest = splat<A>(kNothing<A>), sums{};
+    for_vectors(keys, [&](int64_t j, int64_t n) {
+      const Vec<A> s = n == L ? load<A>(row + j) : padded(row + j, n);
+      highest = s > highest ? s : highest;
+    });
+    A most = kNothing<A>, sum = 0;
+    for (int l = 0; l < L; l++) most = highest[l] > most ? highest[l] : most;
+    const A shift = most == kNothing<A> ? A(0) : most;
+    for_vectors(keys, [&](int64_t j, int64_t n) {
+      const Vec<A> w = exp2((n == L ? load<A>(row + j) : padded(row + j, n)) - shift);
+      sums += w;
+      store_n(row + j, w, n);
+    });
+    for (int l = 0; l < L; l++) sum += sums[l];
+    result[0] = most, result[1] = sum;
+  }
+  template <class F>
+  static void for_vectors(Range keys, F f) {
+    int64_t j = keys.begin;
+    for (; j + L <= keys.end; j += L) f(j, L);
+    if (j < keys.end) f(j, keys.end - j);
+  }
+  static Vec<A> padded(const A* row, int64_t n) {
+    Vec<A> s = splat<A>(kNothing<A>);
+    for (int l = 0; l < n && l < L; l++) s[l] = row[l];
+    return s;
+  }
+
+  // Sums of value rows. With kPartial some keys are not seen by some queries, and may hold no numbers.
+  template <int NV, bool kPartial>
+  void add_rows(int rows, Range keys, const S* v, int64_t f, A* result, int64_t j0) const {
+    Vec<A> sum[kRows][NV] = {};
+    const bool whole = f + NV * L <= p.V;
+    for (int64_t j = keys.begin; j < keys.end; j++) {
+      Vec<A> x[NV];
+      const S* row = v + j * p.v.row + f;
+      for (int i = 0; i < NV; i++)
+        x[i] = whole || i + 1 < NV ? load<A>(row + i * L) : load_n<A>(row + i * L, (p.V - f) % L);
+      for (int r = 0; r < kRows; r++) {
+        const A w = r < rows ? scores[r * kChunk + j - j0] : A(0);
+        if (kPartial && !(w != 0)) continue;
+        for (int i = 0; i < NV; i++) sum[r][i] += x[i] * w;
+      }
+    }
+    for (int r = 0; r < rows; r++)
+      for (int i = 0; i < NV; i++) store_n(result + r * stride + 2 + f + i * L, sum[r][i], p.V - f - i * L);
+  }
+
+  void join(const A* shared, int64_t kv) const {
+    const int64_t b = kv / p.K, kv_head = kv % p.K;
+    for (int64_t r = 0; r < queries; r++) {
+      const A* first = shared + (kv * chunks * queries + r) * stride;
+      A most = kNothing<A>, sum = 0;
+      for (int64_t c = 0; c < chunks; c++) {
+        const A m = first[c * queries * stride];
+        most = m > most ? m : most;
+      }
+      const int64_t h = head(kv_head, r), i = r % p.T;
+      S* out = (S*)p.out.data + b * p.out.batch + h * p.out.head + i * p.out.row;
+      auto factor = [&](int64_t c) {
+        const A m = first[c * queries * stride];
+        return m == kNothing<A> ? A(0) : exp2(splat<A>(m - most))[0];
+      };
+      for (int64_t c = 0; c < chunks; c++) {
+        const A part = first[c * queries * stride + 1];  // 0, or no number, where the maximum is -infinity
+        sum += part == 0 ? A(0) : part == part ? factor(c) * part : part;
+      }
+      for (int64_t f = 0; f < p.V; f += L) {
+        Vec<A> total{};
+        for (int64_t c = 0; c < chunks; c++)
+          total += load_n<A>(first + c * queries * stride + 2 + f, p.V - f) * factor(c);
+        store_n(out + f, sum == 0 ? Vec<A>{} : total / sum, p.V - f);
+      }
+      ((A*)p.lse)[(b * p.H + h) * p.T + i] = sum == 0 ? kNothing<A> : A((most + log2(sum)) / kLog2e);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace pyrnn

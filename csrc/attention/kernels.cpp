@@ -1,0 +1,58 @@
+// Compiled once per instruction set and storage type: PYRNN_ISA, PYRNN_DTYPE, PYRNN_STORAGE (see
+// CMakeLists.txt).
+#include "kernels.h"
+
+#include "backward.h"
+#include "few.h"
+#include "weights.h"
+
+namespace pyrnn {
+namespace {
+
+using S = PYRNN_STORAGE;
+using Op = typename OperandOf<S>::type;
+
+// Stages 0 and 1: the output, by panels or for few queries; stage 2: the weights.
+int64_t forward_tasks(const AttentionProblem& p, int stage) {
+  if (stage == 2) return Weights<S, Op>(p).tasks();
+  if (few_queries(p)) return Few<S, Op>(p).tasks(stage);
+  return stage == 0 ? PanelTasks<Op::Acc>(p).count(p) : 0;
+}
+size_t forward_shared(const AttentionProblem& p) { return few_queries(p) ? Few<S, Op>(p).shared_bytes() : 0; }
+size_t forward_scratch(const AttentionProblem& p) {
+  const size_t a = few_queries(p) ? Few<S, Op>(p).layout(nullptr) : Forward<S, Op>(p).layout(nullptr);
+  const size_t b = p.weights_kind == kNoWeights ? 0 : Weights<S, Op>(p).layout(nullptr);
+  return a > b ? a : b;
+}
+void forward(const AttentionProblem& p, char* shared, char* scratch, int stage, int64_t task) {
+  if (stage == 2) {
+    Weights<S, Op> work(p);
+    work.layout(scratch);
+    work.run(task);
+  } else if (few_queries(p)) {
+    Few<S, Op> work(p);
+    work.layout(scratch);
+    work.run(shared, stage, task);
+  } else {
+    Forward<S, Op> work(p);
+    work.layout(scratch);
+    work.run(task);
+  }
+}
+
+int64_t backward_tasks(const AttentionProblem& p, int stage) { return Backward<S, Op>(p).tasks(stage); }
+size_t backward_shared(const AttentionProblem& p) { return Backward<S, Op>(p).shared_bytes(); }
+size_t backward_scratch(const AttentionProblem& p) { return Backward<S, Op>(p).layout(nullptr); }
+void backward(const AttentionProblem& p, char* shared, char* scratch, int stage, int64_t task) {
+  Backward<S, Op> work(p);
+  work.layout(scratch);
+  work.run(shared, stage, task);
+}
+
+}  // namespace
+
+PYRNN_DEFINE_KERNELS(AttentionKernel, attention) = {
+    {forward_tasks, forward_shared, forward_scratch, forward},
+    {backward_tasks, backward_shared, backward_scratch, backward}};
+
+}  // namespace pyrnn

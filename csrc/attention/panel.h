@@ -1,0 +1,205 @@
+// A panel: up to kPanelVectors vectors of neighbouring queries of one head, and the scores of a block of keys
+// as they stand before the softmax, in units of log 2.
+#pragma once
+#include "../common/operand.h"
+#include "../common/pack.h"
+#include "problem.h"
+
+namespace pyrnn {
+namespace {
+
+constexpr int kPanelVectors = kRegisters == 32 ? 3 : 2;
+constexpr int64_t kBlockKeys = 64;  // scores, keys and values of a block fit the first cache together
+constexpr double kLog2e = 1.44269504088896340736;
+
+template <class A>
+constexpr A kNothing = -__builtin_huge_val();
+
+// From a product q.k to the score in units of log 2, in every layout: `distance` of query and key, `extra`
+// from the mask. An unseen key has -infinity, whatever was there before.
+template <class A>
+struct Finish {
+  using V = Vec<A>;
+  A scale, capped_scale, cap, slope;
+  bool has_mask;
+
+  Finish(const AttentionProblem& p, int64_t b, int64_t h)
+      : scale(A(p.scale * kLog2e)),
+        capped_scale(A(p.softcap > 0 ? p.scale / p.softcap : 0)),
+        cap(A(p.softcap * kLog2e)),
+        slope(p.slopes ? A(p.slopes[b * p.slope_batch + h * p.slope_head] * kLog2e) : 0),
+        has_mask(p.mask_kind != kNoMask) {}
+
+  V operator()(V product, V distance, V extra, A* cap_slope = nullptr) const {
+    V s = product * scale;
+    if (cap > 0) {
+      const V t = tanh(product * capped_scale);
+      if (cap_slope) store(cap_slope, 1 - t * t);
+      s = t * cap;
+    }
+    if (slope != 0) s -= (distance < 0 ? -distance : distance) * slope;
+    if (has_mask) s = extra == kNothing<A> ? extra : s + extra;
+    return s;
+  }
+};
+
+// What `count` numbers of the mask add to scores.
+template <class A>
+inline Vec<A> as_bias(const uint8_t* m, int64_t stride, int64_t count) {
+  return load_spaced<A>(m, stride, count) == 0 ? splat<A>(kNothing<A>) : Vec<A>{};
+}
+template <class A, class S>
+inline Vec<A> as_bias(const S* m, int64_t stride, int64_t count) {
+  return load_spaced<A>(m, stride, count) * A(kLog2e);
+}
+
+inline int64_t keys_of(const AttentionProblem& p, int64_t b) {
+  return p.lengths ? smaller(larger(p.lengths[b], 0), p.S) : p.S;
+}
+
+// The keys that query i sees, but for padding and mask.
+inline Range seen_by(const AttentionProblem& p, int64_t b, int64_t i) {
+  const int64_t at = p.query_start + i;
+  int64_t low = 0, high = keys_of(p, b);
+  if (p.causal) high = smaller(high, at + 1);
+  if (p.window_right >= 0) high = smaller(high, at + p.window_right + 1);
+  if (p.window_left >= 0) low = larger(low, at - p.window_left);
+  return low < high ? Range{low, high} : Range{0, 0};
+}
+
+// Panels of T queries: as even as they go.
+template <class A>
+struct Panels {
+  int64_t T, vectors, count;
+  explicit Panels(int64_t queries)
+      : T(queries), vectors(ceil_div(T, kLanes<A>)), count(ceil_div(vectors, kPanelVectors)) {}
+  int64_t first(int64_t panel) const { return vectors * panel / count * kLanes<A>; }
+  int width(int64_t panel) const { return int(vectors * (panel + 1) / count - vectors * panel / count); }
+};
+
+template <class S, class A, int NV>
+struct Panel {
+  using V = Vec<A>;
+  using I = typename VecTypes<A>::mask;
+  using Index = __typeof__(I{}[0] + 0);
+  static constexpr int L = kLanes<A>, W = NV * L;
+
+  const AttentionProblem& p;
+  int64_t b, h, t0, valid;       // queries t0 .. t0 + valid; the lanes beyond repeat the last one
+  I first_key[NV], end_key[NV];  // of each query
+  Range keys, inside;            // of all queries: some see these; all see these
+  V position[NV];
+  Finish<A> finish_one;
+  A* bias;           // [kBlockKeys][W] of the mask
+  A* slopes_of_cap;  // [kBlockKeys][W] derivative of the softcap; null: not wanted
+
+  Panel(const AttentionProblem& problem, int64_t batch, int64_t head, int64_t query, A* bias_block,
+        A* cap_block = nullptr)
+      : p(problem),
+        b(batch),
+        h(head),
+        t0(query),
+        valid(smaller(W, problem.T - query)),
+        finish_one(problem, batch, head),
+        bias(bias_block),
+        slopes_of_cap(cap_block) {
+    keys = {p.S, 0}, inside = {0, p.S};
+    for (int i = 0; i < W; i++) {
+      const int64_t query = t0 + smaller(i, valid - 1);
+      const Range seen = seen_by(p, b, query);
+      first_key[i / L][i % L] = Index(seen.begin);
+      end_key[i / L][i % L] = Index(seen.end);
+      position[i / L][i % L] = A(p.query_start + query);
+      if (seen.begin < seen.end) keys = {smaller(keys.begin, seen.begin), larger(keys.end, seen.end)};
+      inside = {larger(inside.begin, seen.begin), smaller(inside.end, seen.end)};
+    }
+    if (keys.end <= keys.begin) keys = {0, 0};
+    keys.begin -= keys.begin % kBlockKeys;  // dropout and pairs want aligned blocks
+  }
+
+  // Whether queries of this block may be cut off from keys of it: then what is there may be no number.
+  bool partial(int64_t j0, int64_t n) const {
+    return p.mask_kind != kNoMask || p.padding || j0 < inside.begin || j0 + n > inside.end;
+  }
+
+  // False: no query of the panel sees a key of the block, as far as masks tell.
+  bool prepare(int64_t j0, int64_t n) const {
+    if (p.padding) {
+      const uint8_t* row = p.padding + b * p.S + j0;
+      int64_t real = 0;
+      for (int64_t j = 0; j < n; j++) real += !row[j];
+      if (!real) return false;
+    }
+    if (p.mask_kind == kBoolMask) return stage((const uint8_t*)p.mask.data, j0, n);
+    if (p.mask_kind == kFloatMask) return stage((const S*)p.mask.data, j0, n);
+    return true;
+  }
+
+  // Products q.k [n][W] become scores; what a query does not see becomes -infinity.
+  void finish(int64_t j0, int64_t n, A* block) const {
+    const bool edge = j0 < inside.begin || j0 + n > inside.end;
+    for (int64_t j = 0; j < n; j++) {
+      const bool padding = p.padding && p.padding[b * p.S + j0 + j];
+      for (int v = 0; v < NV; v++) {
+        A* at = block + j * W + v * L;
+        const V extra = finish_one.has_mask ? load<A>(bias + j * W + v * L) : V{};
+        V s = finish_one(load<A>(at), position[v] - A(j0 + j), extra,
+                         slopes_of_cap ? slopes_of_cap + j * W + v * L : nullptr);
+        if (edge) {
+          const I key = I{} + Index(j0 + j);
+          s = ((key >= first_key[v]) & (key < end_key[v])) ? s : splat<A>(kNothing<A>);
+        }
+        store(at, padding ? splat<A>(kNothing<A>) : s);
+      }
+    }
+  }
+
+  // The stored log-sum-exp in units of log 2; +infinity, which makes every weight 0, for queries that see
+  // nothing.
+  void load_lse(V* lse) const {
+    const A* stored = (const A*)p.lse + (b * p.H + h) * p.T + t0;
+    for (int v = 0; v < NV; v++) {
+      V x;
+      for (int l = 0; l < L; l++) x[l] = stored[smaller(v * L + l, valid - 1)];
+      for (int l = 0; l < L; l++) x[l] = v * L + l < valid ? x[l] : kNothing<A>;
+      lse[v] = x == kNothing<A> ? splat<A>(-kNothing<A>) : x * A(kLog2e);
+    }
+  }
+
+ private:
+  // The mask's block, transposed; false if nothing in it can be seen.
+  template <class M>
+  bool stage(const M* mask, int64_t j0, int64_t n) const {
+    mask += b * p.mask.batch + h * p.mask.head + t0 * p.mask.query + j0 * p.mask.key;
+    V most = splat<A>(kNothing<A>);
+    if (p.mask.query == 0) {  // one row for all queries
+      for (int64_t j = 0; j < n; j++) {
+        const V x = splat<A>(as_bias<A>(mask + j * p.mask.key, 0, 1)[0]);
+        most = x > most ? x : most;
+        for (int v = 0; v < NV; v++) store(bias + j * W + v * L, x);
+      }
+    } else {
+      for (int v = 0; v < NV; v++)
+        for (int64_t j = 0; j < n; j += L) {
+          V square[L];
+          const int64_t count = smaller(L, n - j);
+          for (int l = 0; l < L; l++) {
+            const int64_t query = smaller(v * L + l, valid - 1);
+            const M* from = mask + query * p.mask.query + j * p.mask.key;
+            square[l] = as_bias<A>(from, p.mask.key, count);
+          }
+          transpose<A>(square);
+          for (int64_t i = 0; i < count; i++) {
+            most = square[i] > most ? square[i] : most;
+            store(bias + (j + i) * W + v * L, square[i]);
+          }
+        }
+    }
+    for (int l = 0; l < L; l++)
+      if (!(most[l] == kNothing<A>)) return true;
+    return false;
+  }
+};
+
+}  // namespace
+}  // namespace pyrnn

@@ -1,0 +1,10 @@
+// What kernels.cpp defines, once for each instruction set and storage type.
+#pragma once
+#include "../common/kernel_sets.h"
+#include "problem.h"
+
+namespace pyrnn {
+
+PYRNN_DECLARE_KERNELS(PointwiseKernels, pointwise)
+
+}  // namespace pyrnn

@@ -1,0 +1,174 @@
+"""A benchmark of this package against torch: its cases, the command line, one row a case, record and report.
+
+`recurrent.py`, `attention.py` and `transformer.py` say what the cases are and what the two sides do; all
+else is here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from rich.progress import track
+
+from pyrnn.bench import record, report
+from pyrnn.bench.harness import check_agreement, check_likeness, duel, fma_peak
+from pyrnn.bench.quiet import Watch
+from pyrnn.bench.step import Step
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+MODES = ("infer", "train")
+
+
+class Case(Protocol):
+    """One line of a benchmark: a dataclass that begins with the field across, dtype, mode and variant."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def dtype(self) -> str:
+        """A name of `DTYPES`."""
+        ...
+
+    @property
+    def variant(self) -> str:
+        """What is special; "plain": nothing, "dropout": nothing but dropout."""
+        ...
+
+    def operations(self) -> int:
+        """Floating-point operations of the matrix products, a multiply-add being two."""
+        ...
+
+    def facts(self) -> record.Row:
+        """What a row says of the case beside its fields: at least "includes"."""
+        ...
+
+
+AnyCase = TypeVar("AnyCase", bound=Case)
+
+
+def _meaningful(_case: object) -> bool:
+    """Every combination of the choices is a case."""
+    return True
+
+
+@dataclass(frozen=True)
+class Benchmark(Generic[AnyCase]):
+    """Everything that one benchmark consists of."""
+
+    layout: report.Layout
+    about: str | None  # for --help
+    make_case: Callable[..., AnyCase]  # the field across, dtype, mode, variant, *sizes
+    sides: Callable[[AnyCase], tuple[Step, Step]]  # ours and theirs, on equal inputs and parameters
+    shapes: Mapping[str, Collection[tuple[int, ...]]]  # of each variant
+    quick: Collection[tuple[int, ...]]  # those of --shapes quick
+    page: Path  # has the block for the summary
+    meaningful: Callable[[AnyCase], bool] = _meaningful  # whether the combination is measured
+
+    def arguments(self, argv: list[str] | None) -> argparse.Namespace:
+        """The command line."""
+        parser = argparse.ArgumentParser(prog=f"bench {self.layout.name}", description=self.about)
+        choose: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
+        names = self.layout.names
+        parser.add_argument(
+            f"--{self.layout.across}", dest="across", choices=names, default=[*names], **choose
+        )
+        parser.add_argument("--dtype", choices=DTYPES, default=["float32", "bfloat16"], **choose)
+        parser.add_argument("--mode", choices=MODES, default=[*MODES], **choose)
+        parser.add_argument("--variant", choices=self.shapes, default=[*self.shapes], **choose)
+        parser.add_argument("--shapes", choices=("all", "quick"), default="all")
+        parser.add_argument("--seconds", type=float, default=2.0, help="time for each row (default 2)")
+        parser.add_argument(
+            "--repeats", type=int, default=200, help="at most so many rounds a row (default 200)"
+        )
+        parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="for both sides")
+        parser.add_argument("--no-record", action="store_true", help="print only; leave bench/results alone")
+        parser.add_argument(
+            "--readme",
+            action="store_true",
+            help=f"put the table of today's record into {self.page.relative_to(record.ROOT)}",
+        )
+        return parser.parse_args(argv)
+
+    def cases(self, options: argparse.Namespace) -> Iterator[AnyCase]:
+        """The cases that the command line selects, those of one table next to each other."""
+        for dtype, variant in itertools.product(options.dtype, options.variant):
+            for shape in self.shapes[variant]:
+                if options.shapes == "quick" and shape not in self.quick:
+                    continue
+                for across, mode in itertools.product(options.across, options.mode):
+                    case = self.make_case(across, dtype, mode, variant, *shape)
+                    if self.meaningful(case):
+                        yield case
+
+    def measure(self, case: AnyCase, *, seconds: float, repeats: int) -> record.Row:
+        """One row: agreement first, then the alternated timing.
+
+        With dropout the two sides draw different numbers: the case without it must agree, and then the norms
+        of the results with it.
+        """
+        certain = replace(case, variant="plain") if case.variant == "dropout" else case
+        ours, theirs = self._tried(certain)
+        agreement = check_agreement(ours.compared(), theirs.compared(), str(certain))
+        if certain != case:
+            ours, theirs = self._tried(case)
+            check_likeness(ours.compared(), theirs.compared(), str(case))
+        watch = Watch()
+        result = duel(ours.contender(), theirs.contender(), seconds=seconds, max_rounds=repeats)
+        peak = fma_peak(DTYPES[case.dtype], torch.get_num_threads())
+        rate = case.operations() / result.ours.median
+        return {
+            "benchmark": self.layout.name,
+            **asdict(case),
+            **case.facts(),
+            "rounds": result.rounds,
+            "pyrnn_s": asdict(result.ours),
+            "torch_s": asdict(result.theirs),
+            "ratio": result.ratio,
+            "ratio_spread": asdict(result.ratios),
+            "gflops": rate / 1e9,
+            "torch_gflops": case.operations() / result.theirs.median / 1e9,
+            "peak_gflops": peak / 1e9,
+            "share_of_peak": rate / peak,
+            "difference": agreement,
+            "others": watch.others(),
+        }
+
+    def _tried(self, case: AnyCase) -> tuple[Step, Step]:
+        """Both sides after their first step."""
+        sides = self.sides(case)
+        for side in sides:
+            side.contender().timed()
+        return sides
+
+    def main(self, argv: list[str] | None = None) -> None:
+        """Measure, record, print."""
+        options = self.arguments(argv)
+        torch.set_num_threads(options.threads)
+        env = record.environment()
+        path = record.results_file(self.layout.name, env)
+        keep = record.IN_CHECKOUT and not options.no_record
+        rows = []
+        for case in track(list(self.cases(options)), description=self.layout.name):
+            row = {**self.measure(case, seconds=options.seconds, repeats=options.repeats), **env}
+            rows.append(row)
+            if keep:
+                record.append(path, row)
+        if not rows:
+            raise SystemExit("these choices leave no case: give more of them, or none for all")
+        report.print_table(rows, self.layout)
+        if not keep:
+            return
+        from pyrnn.bench import picture  # needs matplotlib, which measuring does not
+
+        recorded = record.latest(record.read(path), self.layout.key)
+        table = report.markdown(recorded, self.layout)
+        path.with_suffix(".md").write_text(f"# {path.stem}\n\n{table}", encoding="utf-8")
+        picture.draw(path.with_suffix(".png"), recorded, self.layout)
+        if options.readme:
+            report.publish(recorded, self.layout, path.with_suffix(".md"), self.page)

@@ -1,0 +1,69 @@
+"""What stands between the symbol vectors and the softmax of a language model: the one place that chooses it.
+
+A body is called as `body(vectors [T, B, E], state, lengths=...)` and returns outputs [T, B, H] and a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+import pyrnn.nn
+from pyrnn.models._transformer import CausalTransformer
+
+if TYPE_CHECKING:
+    from pyrnn.models.language_model import LanguageModelConfig
+
+Cell = Literal["rnn", "gru", "lstm", "transformer"]
+Backend = Literal["pyrnn", "torch"]
+
+_CLASS_NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
+
+
+def recurrent_class(cell: Cell, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
+    """The layer class of a recurrent cell: this package's, or torch's of the same name and constructor."""
+    if backend not in ("pyrnn", "torch"):
+        raise ValueError(f"backend must be 'pyrnn' or 'torch', got {backend!r}")
+    if cell not in _CLASS_NAMES:
+        raise ValueError(f"a recurrent cell is one of {', '.join(_CLASS_NAMES)}, got {cell!r}")
+    return getattr(pyrnn.nn if backend == "pyrnn" else torch.nn, _CLASS_NAMES[cell])
+
+
+def make_body(config: LanguageModelConfig, backend: Backend) -> tuple[str, nn.Module]:
+    """The name under which a model keeps its body, and the body itself.
+
+    Raises:
+        ValueError: torch's layers cannot do what `config` asks for.
+    """
+    if config.cell == "transformer":
+        if backend != "pyrnn":
+            raise ValueError("torch's transformer layers carry no state: use this package's")
+        return "transformer", CausalTransformer(
+            width=config.hidden_size,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            context=config.context,
+            dropout=config.dropout,
+        )
+    # torch warns about a single layer's dropout
+    options: dict[str, object] = {"dropout": config.dropout if config.num_layers > 1 else 0.0}
+    if config.locked_dropout:
+        if backend == "torch":
+            raise ValueError(
+                "torch's layers have no locked dropout; use this package's, or locked_dropout=False"
+            )
+        options["locked_dropout"] = True
+    features = config.vocabulary_size if config.input == "one-hot" else config.vector_size
+    layers = recurrent_class(config.cell, backend)(features, config.hidden_size, config.num_layers, **options)
+    return "recurrent", layers
+
+
+def state_shapes(config: LanguageModelConfig, batch_size: int, steps: int) -> list[tuple[int, ...]]:
+    """Shapes of the state's tensors after `steps` symbols of each of `batch_size` sequences of one length."""
+    if config.cell == "transformer":
+        heads, C = config.num_heads, min(config.context, steps)
+        return [(1, batch_size, heads, C, config.hidden_size // heads)] * (2 * config.num_layers)
+    return [(config.num_layers, batch_size, config.hidden_size)] * (2 if config.cell == "lstm" else 1)

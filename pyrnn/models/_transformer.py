@@ -1,0 +1,120 @@
+"""A decoder-only transformer, called as a recurrent layer is: with a state that it returns anew.
+
+Dimension key: T time, B batch, E width, H heads, D = E / H, C steps remembered, L layers.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pyrnn.nn import CacheList, KeyValueCache, TransformerEncoder, TransformerEncoderLayer
+
+#: Features inside a feed-forward network, in widths of the model.
+EXPANSION = 4
+
+
+class CausalTransformer(nn.Module):
+    r"""Blocks of causal self-attention and feed-forward network: x += attention(norm(x)), x += ff(norm(x)).
+
+    In each layer a step sees itself and the `context` steps before it, with scores that fall with the
+    distance, whatever the place. So a sequence may be as long as it likes and be read in any pieces: the
+    state holds what the next steps can still see. It is a value and no buffer: one state may be continued in
+    several ways.
+
+    Sources: Vaswani et al., "Attention is all you need", 2017. Norms before the parts: Xiong et al., "On
+    layer normalization in the transformer architecture", 2020. Window: Beltagy et al., "Longformer", 2020.
+    Distances: Press et al., "Train short, test long", 2022. Carried keys: Dai et al., "Transformer-XL", 2019.
+
+    Args:
+        width: E.
+        num_layers: L.
+        num_heads: H, a divisor of E.
+        context: steps before its own that a step sees in each layer.
+        dropout: probability of zeroing an attention weight, a feature inside a feed-forward network, or an
+            element of what a part adds.
+
+    Example:
+        >>> body = CausalTransformer(width=16, num_layers=2, num_heads=4, context=8)
+        >>> output, state = body(torch.randn(5, 3, 16))
+        >>> output.shape, len(state), state[0].shape
+        (torch.Size([5, 3, 16]), 4, torch.Size([1, 3, 4, 5, 4]))
+    """
+
+    def __init__(
+        self, *, width: int, num_layers: int, num_heads: int, context: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.context = context
+        layer = TransformerEncoderLayer(
+            width,
+            num_heads,
+            EXPANSION * width,
+            dropout,
+            "gelu",
+            norm_first=True,
+            causal=True,
+            window=(context, 0),
+            alibi=True,
+        )
+        self.encoder = TransformerEncoder(layer, num_layers, nn.LayerNorm(width))
+        self._reset(num_layers)
+
+    def _reset(self, num_layers: int) -> None:
+        """Draw weights from N(0, 0.02^2), the last of each part from N(0, 0.02^2 / 2L): 2 L parts are summed.
+
+        Source: Radford et al., "Language models are unsupervised multitask learners", 2019, section 2.3.
+        """
+        for name, parameter in self.encoder.named_parameters():
+            if parameter.dim() == 2:
+                ends = name.endswith(("out_proj.weight", "linear2.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * num_layers) ** 0.5 if ends else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self, input: Tensor, state: tuple[Tensor, ...] | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run the blocks.
+
+        Args:
+            input: [T, B, E].
+            state: what an earlier call returned, to continue from it.
+            lengths: [B] int64 in [0, T]: steps of each sequence; what stands beyond is not read.
+
+        Returns:
+            output [T, B, E], which means nothing beyond a length, and the state: keys and values of each
+            layer in turn, [1, B, H, C, D], the last C = min(context, steps so far) ones with the newest last.
+            Once lengths were given, [1, B] int64 follows: how many of the C a sequence has.
+        """
+        T, B = input.shape[:2]
+        memory, filled = _parts(state, 2 * len(self.encoder.layers))
+        C = memory[0].shape[2] if memory else 0
+        caches = [KeyValueCache(keep=self.context) for _ in self.encoder.layers]
+        if memory:
+            padding = (
+                None if filled is None else torch.arange(C, device=input.device) < C - filled.unsqueeze(1)
+            )
+            for cache, keys, values in zip(caches, memory[::2], memory[1::2], strict=True):
+                cache.append(keys, values, padding)
+        output = self.encoder(input, cache=CacheList(caches))
+        kept = [cast(Tensor, rows) for cache in caches for rows in (cache.keys, cache.values)]
+        C_new = min(self.context, C + T)
+        if filled is None and lengths is None:
+            return output, tuple(rows[:, :, C + T - C_new :].unsqueeze(0) for rows in kept)
+        before = torch.full((B,), C, device=input.device) if filled is None else filled
+        read = torch.full((B,), T, device=input.device) if lengths is None else lengths
+        # A sequence's keys end C + read after the first; places before the first become padding.
+        newest = (C + read - C_new).unsqueeze(1) + torch.arange(C_new, device=input.device)
+        index = newest.clamp(min=0).view(B, 1, C_new, 1)
+        tensors = [rows.take_along_dim(index, dim=2).unsqueeze(0) for rows in kept]
+        return output, (*tensors, (before + read).clamp(max=C_new).unsqueeze(0))
+
+
+def _parts(state: tuple[Tensor, ...] | None, count: int) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """Keys and values [B, H, C, D] of each layer; how many of the C each has [B], if that may differ."""
+    if state is None:
+        return (), None
+    return tuple(part[0] for part in state[:count]), state[count][0] if len(state) > count else None

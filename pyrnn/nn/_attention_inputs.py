@@ -1,0 +1,129 @@
+"""What may come into multi-head attention, checked once, and its masks in the operator's form."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_operands(
+    query: Tensor, key: Tensor, value: Tensor, *, widths: tuple[int, int, int], batch_first: bool
+) -> None:
+    """Raise unless all are [T, B, E], with `batch_first` [B, T, E], or all [T, E], of these widths."""
+    if query.dim() not in (2, 3):
+        raise AssertionError(
+            f"query should be unbatched 2-D or batched 3-D, got a {query.dim()}-D tensor of shape "
+            f"{tuple(query.shape)}"
+        )
+    kind = "batched (3-D)" if query.dim() == 3 else "unbatched (2-D)"
+    for name, tensor in (("key", key), ("value", value)):
+        if tensor.dim() != query.dim():
+            raise AssertionError(
+                f"for {kind} query, expected {name} to be {query.dim()}-D too, got {tensor.dim()}-D"
+            )
+    if query.shape[-1] != widths[0]:
+        raise AssertionError(f"was expecting embedding dimension of {widths[0]}, but got {query.shape[-1]}")
+    if key.shape[:-1] != value.shape[:-1]:
+        raise AssertionError(
+            "key and value must have the same length and batch, got shapes "
+            f"{tuple(key.shape)} and {tuple(value.shape)}"
+        )
+    # torch lets the product fail if keys and values have one wrong width where they should have the queries'.
+    one_width = widths[0] == widths[1] == widths[2] and key.shape == value.shape
+    for name, tensor, width in (("key", key, widths[1]), ("value", value, widths[2])):
+        if tensor.shape[-1] != width:
+            kind_of_error = RuntimeError if one_width else AssertionError
+            raise kind_of_error(f"expected {width} features of {name}, got {tensor.shape[-1]}")
+    batch_dim = 0 if batch_first else 1
+    if query.dim() == 3 and query.shape[batch_dim] != key.shape[batch_dim]:
+        raise RuntimeError(
+            f"query and key must have the same batch size (dimension {batch_dim} with "
+            f"batch_first={batch_first}), got {query.shape[batch_dim]} and {key.shape[batch_dim]}"
+        )
+
+
+def check_alike(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, *, autocasts: bool) -> None:
+    """Raise unless all have the weight's device and, if autocast will not unify them, dtype."""
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        if tensor.device != weight.device or (tensor.dtype != weight.dtype and not autocasts):
+            raise RuntimeError(
+                f"expected {name} to have the weights' dtype and device, {weight.dtype} at {weight.device}, "
+                f"got {tensor.dtype} at {tensor.device}: convert it, or the layer, with .to()"
+            )
+
+
+def check_masks(
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
+    *,
+    B: int | None,
+    H: int,
+    T: int,
+    S: int,
+    new: int,
+) -> None:
+    """Raise unless the masks fit B sequences (None: unbatched), H heads, T queries and S keys, `new` of them
+    new.
+
+    Raises:
+        AssertionError, RuntimeError: where torch raises them.
+    """
+    for name, mask in (("key_padding_mask", key_padding_mask), ("attn_mask", attn_mask)):
+        if mask is not None and mask.dtype != torch.bool and not mask.is_floating_point():
+            raise AssertionError(f"only bool and floating types of {name} are supported, got {mask.dtype}")
+    if key_padding_mask is not None:
+        expected = (new,) if B is None else (B, new)
+        if key_padding_mask.shape != expected:
+            raise AssertionError(
+                f"expected key_padding_mask of shape {expected}, got {tuple(key_padding_mask.shape)}"
+            )
+    if attn_mask is None:
+        return
+    if attn_mask.dim() not in (2, 3):
+        raise AssertionError(f"expected attn_mask to be 2-D or 3-D, got {attn_mask.dim()}-D")
+    expected = (T, S) if attn_mask.dim() == 2 else (H * (1 if B is None else B), T, S)
+    if attn_mask.shape != expected:
+        kind_of_error = AssertionError if B is None and attn_mask.dim() == 3 else RuntimeError
+        raise kind_of_error(
+            f"the shape of the {attn_mask.dim()}-D attn_mask is {tuple(attn_mask.shape)}, but should be "
+            f"{expected}"
+        )
+
+
+def operator_masks(
+    attn_mask: Tensor | None, key_padding_mask: Tensor | None, *, H: int, extra: int, dtype: torch.dtype
+) -> tuple[Tensor | None, Tensor | None]:
+    """The masks as `ops.scaled_dot_product_attention` takes them: one over scores, one bool over keys.
+
+    Here True forbids, there it takes part. `extra` keys that every query sees stand behind the others. A
+    float padding mask is added to the scores; a bool one stays [B, S], and no [T, S] is made for its sake.
+    """
+    if attn_mask is not None:
+        if attn_mask.dim() == 3:
+            attn_mask = attn_mask.unflatten(0, (-1, H))
+        if attn_mask.dtype == torch.bool:
+            attn_mask = ~attn_mask
+        attn_mask = _widen(attn_mask, extra, visible=attn_mask.dtype == torch.bool)
+    if key_padding_mask is None:
+        return _as(attn_mask, dtype), None
+    key_padding_mask = _widen(key_padding_mask, extra, visible=False)
+    if key_padding_mask.dtype == torch.bool:
+        return _as(attn_mask, dtype), key_padding_mask
+    bias = key_padding_mask[:, None, None, :]
+    if attn_mask is None:
+        return _as(bias, dtype), None
+    if attn_mask.dtype == torch.bool:
+        return _as(bias.masked_fill(~attn_mask, -torch.inf), dtype), None
+    return _as(attn_mask + bias, dtype), None
+
+
+def _widen(mask: Tensor, extra: int, *, visible: bool) -> Tensor:
+    """The mask with `extra` columns behind, which forbid nothing: `visible` if bool, 0 if added."""
+    if not extra:
+        return mask
+    value = visible if mask.dtype == torch.bool else 0
+    return torch.nn.functional.pad(mask, (0, extra), value=value)
+
+
+def _as(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return mask if mask is None or mask.dtype == torch.bool else mask.to(dtype)

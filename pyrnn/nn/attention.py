@@ -1,0 +1,371 @@
+"""MultiheadAttention: drop-in for the layer of torch.nn by the same name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyrnn import ops
+from pyrnn.nn import _nested
+from pyrnn.nn._attention_inputs import check_alike, check_masks, check_operands, operator_masks
+from pyrnn.nn._base import autocasts
+from pyrnn.nn.cache import KeyValueCache
+from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
+
+
+class MultiheadAttention(nn.MultiheadAttention):
+    """Attention in several heads: each projects queries, keys and values, and attends by itself.
+
+    head_h = softmax(q_h k_h^T / sqrt(D) + mask) v_h, with q_h = W_q,h query, k_h = W_k,h key, v_h = W_v,h
+    value; output = W_o (head_1 ... head_H) + b_o.
+
+    Drop-in for `torch.nn.MultiheadAttention`: the same parameters (names, shapes, initialisation), arguments
+    and results, in training and evaluation alike. Where torch gives NaN, to a query that sees no key, every
+    head gives zeros.
+
+    Args:
+        embed_dim: E, features of the queries and of the output.
+        num_heads: H, a divisor of E. D = E / H.
+        dropout: Probability of dropping a weight while training.
+        bias: Whether the projections have biases.
+        add_bias_kv: Append a learned key and value to those of every sequence.
+        add_zero_attn: Append a key and a value of zeros to those of every sequence.
+        kdim: Features of the keys; E by default.
+        vdim: Features of the values; E by default.
+        batch_first: Input and output are [B, T, E] instead of [T, B, E].
+        device: Where the parameters lie.
+        dtype: Of the parameters. float32, float64 and bfloat16 have CPU kernels.
+        causal: No query sees a key behind its own position; needs no mask.
+        window: (left, right): how many keys back and ahead a query sees; negative: no limit.
+        alibi: Scores fall with distance, each head at a slope of its own (`alibi_slopes`).
+        rotary: Turns queries and keys by their positions.
+
+    Raises:
+        ValueError: a size is not positive, or options exclude each other.
+        AssertionError: `num_heads` does not divide `embed_dim`.
+
+    Source: Vaswani et al., Attention Is All You Need (2017), section 3.2.2. Window: Beltagy et al.,
+    Longformer (2020). ALiBi: Press et al. (2022). Rotary: Su et al., RoFormer (2021).
+
+    Example:
+        >>> import torch, pyrnn.nn
+        >>> attention = pyrnn.nn.MultiheadAttention(8, 2)
+        >>> x = torch.randn(5, 3, 8)
+        >>> output, weights = attention(x, x, x)
+        >>> output.shape, weights.shape
+        (torch.Size([5, 3, 8]), torch.Size([3, 5, 5]))
+    """
+
+    # Class attributes, so that a layer which never met this constructor (an accelerated one) has them too.
+    causal: bool = False
+    window: tuple[int, int] | None = None
+    _slopes: Tensor | None = None
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        causal: bool = False,
+        window: tuple[int, int] | None = None,
+        alibi: bool = False,
+        rotary: RotaryEmbedding | None = None,
+    ) -> None:
+        super().__init__(
+            embed_dim, num_heads, dropout, bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, device,
+            dtype,
+        )  # fmt: skip
+        self._extend(causal=causal, window=window, alibi=alibi, rotary=rotary)
+
+    def _extend(
+        self,
+        *,
+        causal: bool = False,
+        window: tuple[int, int] | None = None,
+        alibi: bool = False,
+        rotary: RotaryEmbedding | None = None,
+    ) -> None:
+        """Take the options that torch's layer lacks."""
+        if self._extra_keys and (causal or window is not None or alibi):
+            raise ValueError(
+                "add_bias_kv and add_zero_attn append keys that stand at no position: causal, window and "
+                "alibi cannot be combined with them"
+            )
+        if rotary is not None and rotary.dim > self.head_dim:
+            raise ValueError(f"rotary turns {rotary.dim} features, and a head has only {self.head_dim}")
+        if window is not None and len(window) != 2:
+            raise ValueError(f"window expects two numbers of keys (left, right), got {window}")
+        if causal:
+            self.causal = True
+        if window is not None:
+            self.window = (int(window[0]), int(window[1]))
+        if alibi:
+            self._slopes = alibi_slopes(self.num_heads)
+        if rotary is not None:
+            self.rotary = rotary
+
+    @property
+    def _rotary(self) -> RotaryEmbedding | None:
+        rotary: Any = self._modules.get("rotary")
+        return rotary
+
+    @property
+    def _depends_on_positions(self) -> bool:
+        """Whether one of the options is set that torch's layer lacks."""
+        options = (self.window, self._slopes, self._rotary)
+        return self.causal or any(option is not None for option in options)
+
+    @property
+    def _extra_keys(self) -> int:
+        """Keys appended to those of every sequence."""
+        return int(self.bias_k is not None) + int(self.add_zero_attn)
+
+    def extra_repr(self) -> str:
+        """The options that torch's layer lacks."""
+        options = {"causal": self.causal, "window": self.window, "alibi": self._slopes is not None}
+        return ", ".join(f"{name}={value}" for name, value in options.items() if value)
+
+    def new_cache(self) -> KeyValueCache:
+        """An empty cache for self-attention, which keeps as many keys as this layer's window reaches back."""
+        left = -1 if self.window is None else self.window[0]
+        return KeyValueCache(keep=left if left >= 0 else None)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+        *,
+        cache: KeyValueCache | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend from `query` to `key` and `value`.
+
+        Args:
+            query: [T, B, E], [B, T, E] with `batch_first`, or [T, E]. A nested tensor with `batch_first`.
+            key: the same with S for T and kdim for E.
+            value: the same with S for T and vdim for E.
+            key_padding_mask: [B, S], or [S]: bool, True where a key is padding, or float, added to the
+                scores.
+            need_weights: whether to return the weights. Not asking for them saves memory and time.
+            attn_mask: [T, S] or [B*H, T, S]: bool, True where a query must not see a key, or float, added.
+            average_attn_weights: whether to return the mean of the weights over the heads.
+            is_causal: a hint that `attn_mask`, required with it, is causal: nothing behind a query is looked
+                at, and without padding and weights the mask is not looked at either.
+            cache: keys and values of earlier calls, to which those of this one are appended; attention is
+                then causal and needs no mask. `attn_mask` covers the keys kept and the new ones,
+                `key_padding_mask` only the new ones. With a fixed cache that holds a memory, `key`, `value`
+                and `key_padding_mask` are not looked at.
+
+        Returns:
+            Output, shaped as `query`; weights after dropout, [B, T, S], or [B, H, T, S] if not averaged,
+            without B for unbatched input; None if not needed.
+
+        Raises:
+            AssertionError: shapes do not fit together, or a mask is neither bool nor float, as in torch.
+            RuntimeError: a mask has the wrong shape, a dtype or device differs, or a hint lacks its mask.
+            ValueError: the cache does not fit the call.
+        """
+        if query.is_nested or key.is_nested or value.is_nested:
+            masked = attn_mask is not None or key_padding_mask is not None or is_causal or cache is not None
+            return self._forward_nested(query, key, value, need_weights, average_attn_weights, masked=masked)
+        known = isinstance(cache, KeyValueCache) and cache.fixed and cache.length > 0
+        if known:
+            key, value, key_padding_mask = query, query, None
+        self._check(query, key, value, key_padding_mask, attn_mask, cache, is_causal=is_causal, known=known)
+        q, *new = self._project(query, key, value, cache, known=known)
+        if query.dim() == 2 and key_padding_mask is not None:
+            key_padding_mask = key_padding_mask.unsqueeze(0)
+        causal, query_start, extra = self.causal, 0, self._extra_keys
+        if cache is not None:
+            k, v, key_padding_mask = _recall(cache, new, key_padding_mask)
+            if cache.fixed:  # a hint would take the first of these queries for the first of all
+                is_causal = False
+            else:
+                causal, query_start = True, k.shape[2] - q.shape[2]
+        else:
+            k, v = self._with_extra_keys(*new)
+        if is_causal and key_padding_mask is None and not need_weights:
+            causal, attn_mask = True, None
+        elif not extra:  # they stand behind all other keys, where the hint would hide them
+            causal = causal or is_causal
+        mask, padding = operator_masks(
+            attn_mask, key_padding_mask, H=self.num_heads, extra=extra, dtype=q.dtype
+        )
+        result = ops.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            mask,
+            self.dropout if self.training else 0.0,
+            causal,
+            key_padding_mask=padding,
+            query_start=query_start,
+            window=self.window,
+            alibi_slopes=None if self._slopes is None else self._slopes.to(q.device),
+            return_weights=("mean" if average_attn_weights else "full") if need_weights else None,
+        )
+        attended, weights = result if isinstance(result, tuple) else (result, None)
+        batch_first = self.batch_first and query.dim() == 3
+        merged = attended.permute((0, 2, 1, 3) if batch_first else (2, 0, 1, 3)).flatten(-2)
+        output = ops.linear(merged, self.out_proj.weight, self.out_proj.bias)
+        if query.dim() == 2:
+            return output.squeeze(1), None if weights is None else weights.squeeze(0)
+        return output, weights
+
+    def _project(
+        self, query: Tensor, key: Tensor, value: Tensor, cache: KeyValueCache | None, *, known: bool
+    ) -> tuple[Tensor, ...]:
+        """Queries, keys and values as [B, H, T, D]; queries alone if the others are known.
+
+        They are views of what the projections made, whose order of memory the operator's output then has.
+        """
+        E, H = self.embed_dim, self.num_heads
+        weights, bias = self._input_weights()
+        biases = (None,) * 3 if bias is None else bias.split(E)
+        if known:
+            parts = [ops.linear(query, weights[0], biases[0])]
+        elif query is key and key is value and self.in_proj_weight is not None:
+            parts = list(ops.linear(query, self.in_proj_weight, bias).unflatten(-1, (3, E)).unbind(-2))
+        else:
+            operands = zip((query, key, value), weights, biases, strict=True)
+            parts = [ops.linear(*operand) for operand in operands]
+        heads = [part.unflatten(-1, (H, self.head_dim)) for part in parts]
+        if query.dim() == 2:
+            heads = [head.unsqueeze(1) for head in heads]
+        batch_first = self.batch_first and query.dim() == 3
+        rotary = self._rotary
+        if rotary is not None:
+            start, sequence_dim = 0 if cache is None else cache.position, 1 if batch_first else 0
+            heads[:2] = [rotary(head, start, sequence_dim=sequence_dim) for head in heads[:2]]
+        return tuple(head.permute((0, 2, 1, 3) if batch_first else (1, 2, 0, 3)) for head in heads)
+
+    def _input_weights(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """The weights of query, key and value, and the bias of all three."""
+        if self.in_proj_weight is not None:
+            return self.in_proj_weight.split(self.embed_dim), self.in_proj_bias
+        return (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight), self.in_proj_bias
+
+    def _with_extra_keys(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values with the learned ones and those of zeros behind them, if the layer has any."""
+        B, H, _, D = k.shape
+        if self.bias_k is not None and self.bias_v is not None:
+            learned = [
+                bias.view(H, 1, D).expand(B, H, 1, D).to(k.dtype) for bias in (self.bias_k, self.bias_v)
+            ]
+            k, v = torch.cat((k, learned[0]), dim=2), torch.cat((v, learned[1]), dim=2)
+        if self.add_zero_attn:
+            zeros = k.new_zeros(B, H, 1, D)
+            k, v = torch.cat((k, zeros), dim=2), torch.cat((v, zeros), dim=2)
+        return k, v
+
+    def _check(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None,
+        attn_mask: Tensor | None,
+        cache: KeyValueCache | None,
+        *,
+        is_causal: bool,
+        known: bool,
+    ) -> None:
+        """Raise unless the call fits; key and value are the query where a cache knows them."""
+        E = self.embed_dim
+        widths = (E, E, E) if known else (E, self.kdim, self.vdim)
+        check_operands(query, key, value, widths=widths, batch_first=self.batch_first)
+        weight = self.out_proj.weight
+        check_alike(query, key, value, weight, autocasts=autocasts(query))
+        batch_dim, sequence_dim = (0, 1) if self.batch_first else (1, 0)
+        if query.dim() == 2:
+            sequence_dim = 0
+        T, S = query.shape[sequence_dim], key.shape[sequence_dim]
+        kept = S
+        if cache is not None:
+            self._check_cache(cache, T, S, key_padding_mask)
+            kept = cache.length_with(S)
+        B = None if query.dim() == 2 else query.shape[batch_dim]
+        check_masks(attn_mask, key_padding_mask, B=B, H=self.num_heads, T=T, S=kept, new=S)
+        grows = cache is not None and not cache.fixed
+        if is_causal and attn_mask is None and not self.causal and not grows:
+            raise RuntimeError(
+                "is_causal is a hint about attn_mask, which is needed with it: "
+                "generate_square_subsequent_mask of nn.Transformer makes one; causal=True needs none"
+            )
+
+    def _check_cache(self, cache: KeyValueCache, T: int, S: int, key_padding_mask: Tensor | None) -> None:
+        if not isinstance(cache, KeyValueCache):
+            name = type(cache).__name__
+            raise TypeError(f"expected cache to be a KeyValueCache (layer.new_cache()), got {name}")
+        if self._extra_keys:
+            raise ValueError("a cache cannot be combined with add_bias_kv or add_zero_attn")
+        if key_padding_mask is not None and key_padding_mask.dtype != torch.bool:
+            raise ValueError(f"with a cache, key_padding_mask must be bool, got {key_padding_mask.dtype}")
+        if cache.fixed and self._depends_on_positions:
+            raise ValueError(
+                "a fixed cache holds a memory, at whose positions the queries do not stand: causal, window, "
+                "alibi and rotary are for self-attention"
+            )
+        if not cache.fixed and T != S:
+            raise ValueError(
+                f"a cache grows by the keys of its queries: expected as many keys as queries, got {S} keys "
+                f"and {T} queries. KeyValueCache(fixed=True) is for a memory"
+            )
+
+    def _forward_nested(
+        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool, average: bool, *, masked: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention within each sequence of nested tensors; weights, if needed, are padded with zeros."""
+        if not (query.is_nested and query is key and key is value and self.batch_first) or masked:
+            raise AssertionError(
+                "nested tensors are taken for self-attention (query is key is value) with batch_first=True, "
+                "without masks and cache: pad them with torch.nested.to_padded_tensor for anything else"
+            )
+        padded, padding = _nested.pad(query)
+        output, weights = self(padded, padded, padded, padding, need_weights, None, average)
+        if weights is not None:
+            weights = weights.masked_fill(padding[:, :, None] if average else padding[:, None, :, None], 0)
+        return _nested.unpad(output, padding, query.layout), weights
+
+    def merge_masks(
+        self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, query: Tensor
+    ) -> tuple[Tensor | None, int | None]:
+        """What torch's own encoder layer calls before it computes this layer by itself, which some cannot be.
+
+        Raises:
+            RuntimeError: this layer has options that torch's encoder layer would ignore.
+        """
+        if self._depends_on_positions:
+            raise RuntimeError(
+                "torch.nn.TransformerEncoderLayer would leave out this layer's causal, window, alibi and "
+                "rotary: use pyrnn.nn.TransformerEncoderLayer"
+            )
+        return super().merge_masks(attn_mask, key_padding_mask, query)
+
+
+def _recall(
+    cache: KeyValueCache, new: list[Tensor], padding: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and padding of all calls, after appending those of this one (none if they are known)."""
+    if new:
+        cache.append(new[0], new[1], padding)
+    keys, values = cache.keys, cache.values
+    assert keys is not None
+    assert values is not None
+    return keys, values, cache.padding

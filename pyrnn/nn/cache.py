@@ -1,0 +1,264 @@
+"""Keys and values that attention has computed already, kept for the tokens that follow."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class KeyValueCache:
+    """The keys and values of one attention layer, appended to as sequences grow.
+
+    With S keys kept and T new ones, `append` writes the T behind the others: a buffer that must grow gets
+    twice the room it needs, so n tokens cost O(n) copies. While gradients are recorded, old and new keys are
+    concatenated instead, because what backward is going to read must not be written to.
+
+    A fixed cache holds the keys of a memory that does not grow (an encoder's output): the first call fills
+    it, and later ones use what it holds without projecting the memory again.
+
+    Args:
+        keep: Keys of earlier calls that stay visible (None: all). A layer whose window reaches `left` keys
+            back needs no more than `left`.
+        fixed: The keys are those of a memory: filled once, never appended to.
+
+    Attributes:
+        position: Tokens seen so far, also those forgotten: where the next token stands.
+
+    Raises:
+        ValueError: `keep` is negative, or given together with `fixed`.
+
+    Source: Shazeer, Fast Transformer Decoding: One Write-Head is All You Need (2019), section 2.4.
+
+    Example:
+        >>> import torch, pyrnn.nn
+        >>> attention = pyrnn.nn.MultiheadAttention(8, 2, causal=True).eval()
+        >>> x, cache = torch.randn(5, 1, 8), attention.new_cache()
+        >>> whole, _ = attention(x, x, x)
+        >>> steps = [attention(token, token, token, cache=cache)[0] for token in x.split(1)]
+        >>> torch.testing.assert_close(torch.cat(steps), whole)
+        >>> cache
+        KeyValueCache(length=5, position=5)
+    """
+
+    def __init__(self, *, keep: int | None = None, fixed: bool = False) -> None:
+        if keep is not None and (keep < 0 or fixed):
+            raise ValueError(
+                "KeyValueCache expects keep >= 0, and None with fixed=True, for a memory is kept whole; "
+                f"got keep={keep}, fixed={fixed}"
+            )
+        self.keep = keep
+        self.fixed = fixed
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the next call is the first."""
+        # Keys [B, H, capacity, D], values [B, H, capacity, V] and, once a key is padding, bool [B, 1,
+        # capacity, 1].
+        self._buffers: list[Tensor] = []
+        self._begin = self._end = 0
+        # Whether the buffers are the cache's own. Those of a first call are the caller's tensors.
+        self._owned = False
+        self.position = 0
+
+    @property
+    def length(self) -> int:
+        """S, how many keys are kept."""
+        return self._end - self._begin
+
+    @property
+    def keys(self) -> Tensor | None:
+        """The keys kept, [B, H, S, D]; None before the first call."""
+        return self._kept(0)
+
+    @property
+    def values(self) -> Tensor | None:
+        """The values kept, [B, H, S, V]; None before the first call."""
+        return self._kept(1)
+
+    @property
+    def padding(self) -> Tensor | None:
+        """Which of the keys kept are padding, bool [B, S]; None if no call told of any."""
+        padding = self._kept(2)
+        return None if padding is None else padding[:, 0, :, 0]
+
+    def length_with(self, T: int) -> int:
+        """How many keys are kept once T more are appended; of a memory that is held already, its own."""
+        if self.fixed and self._buffers:
+            return self.length
+        return T + (self.length if self.keep is None else min(self.length, self.keep))
+
+    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None = None) -> None:
+        """Forget what is older than `keep`, and put new keys and values behind the rest.
+
+        Args:
+            keys: [B, H, T, D].
+            values: [B, H, T, V].
+            padding: bool [B, T], True where a key is padding; None if none is.
+
+        Raises:
+            ValueError: a shape, dtype or device differs from what is kept; the cache is fixed and filled.
+        """
+        self._check(keys, values, padding)
+        T = keys.shape[2]
+        new = [keys, values]
+        if padding is not None or len(self._buffers) == 3:
+            new.append(_padding_column(keys, T) if padding is None else padding[:, None, :, None])
+            if len(self._buffers) == 2:
+                self._buffers.append(_padding_column(keys, self._buffers[0].shape[2]))
+        if self.keep is not None:
+            self._begin = max(self._begin, self._end - self.keep)
+        if not self._buffers:
+            self._replace(new)
+        elif torch.is_grad_enabled():
+            pairs = zip(self._all_kept(), new, strict=True)
+            self._replace([torch.cat(pair, dim=2) for pair in pairs])
+        else:
+            self._make_room(T)
+            for buffer, rows in zip(self._buffers, new, strict=True):
+                buffer[:, :, self._end : self._end + T] = rows
+            self._end += T
+        self.position += T
+
+    def reorder(self, indices: Tensor) -> None:
+        """Let row `indices[n]` be row n from now on: the beams that survive, some of them more than once.
+
+        One copy of what is kept; none if every row stays where it is.
+
+        Args:
+            indices: int64 [N]. N may differ from B.
+        """
+        if not self._buffers:
+            return
+        rows = torch.arange(self._buffers[0].shape[0], device=indices.device)
+        if torch.equal(indices, rows):
+            return
+        if torch.is_grad_enabled():
+            self._replace([kept.index_select(0, indices) for kept in self._all_kept()])
+        else:
+            self._move(self._buffers[0].shape[2], indices)
+
+    def detach(self) -> None:
+        """Let no gradient flow back into earlier calls (truncated back-propagation)."""
+        self._buffers = [buffer.detach() for buffer in self._buffers]
+
+    def truncate(self, length: int) -> None:
+        """Keep the first `length` of the keys alone: the tokens behind them are taken back.
+
+        Raises:
+            ValueError: `length` is negative or more than is kept, or the cache is fixed.
+        """
+        if self.fixed or not 0 <= length <= self.length:
+            raise ValueError(
+                f"truncate expects a length from 0 to the {self.length} keys kept, and a cache that is not "
+                f"fixed; got {length}, fixed={self.fixed}"
+            )
+        self.position -= self.length - length
+        self._end = self._begin + length
+
+    def __repr__(self) -> str:
+        keep = "" if self.keep is None else f", keep={self.keep}"
+        fixed = ", fixed=True" if self.fixed else ""
+        return f"KeyValueCache(length={self.length}, position={self.position}{keep}{fixed})"
+
+    def _kept(self, number: int) -> Tensor | None:
+        if number >= len(self._buffers):
+            return None
+        return self._buffers[number][:, :, self._begin : self._end]
+
+    def _all_kept(self) -> list[Tensor]:
+        return [buffer[:, :, self._begin : self._end] for buffer in self._buffers]
+
+    def _replace(self, buffers: list[Tensor]) -> None:
+        """Take tensors that hold exactly what is to be kept, and that others may read: never written to."""
+        self._buffers, self._owned = buffers, False
+        self._begin, self._end = 0, buffers[0].shape[2]
+
+    def _make_room(self, T: int) -> None:
+        """Buffers that may be written to, with room for T more keys."""
+        needed, capacity = self.length + T, self._buffers[0].shape[2]
+        # An inference tensor may be written to in inference mode alone.
+        writable = self._owned and (torch.is_inference_mode_enabled() or not self._buffers[0].is_inference())
+        if not writable or self._end + T > capacity:
+            self._move(2 * needed)
+
+    def _move(self, capacity: int, indices: Tensor | None = None) -> None:
+        """Copy what is kept, or the rows `indices` of it, to the start of new buffers."""
+        length = self.length
+        moved = []
+        for buffer, kept in zip(self._buffers, self._all_kept(), strict=True):
+            B, H, _, D = buffer.shape
+            new = buffer.new_empty(B if indices is None else indices.shape[0], H, capacity, D)
+            if indices is None:
+                new[:, :, :length] = kept
+            else:
+                torch.index_select(kept, 0, indices, out=new[:, :, :length])
+            moved.append(new)
+        self._buffers, self._owned = moved, True
+        self._begin, self._end = 0, length
+
+    def _check(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
+        if self.fixed and self._buffers:
+            raise ValueError("a fixed cache is filled once: clear() it to keep the keys of another memory")
+        B, T = keys.shape[0], keys.shape[2]
+        if padding is not None and (padding.dtype != torch.bool or padding.shape != (B, T)):
+            raise ValueError(
+                f"expected padding of shape {(B, T)} and torch.bool, one entry for each new key; "
+                f"got {tuple(padding.shape)}, {padding.dtype}"
+            )
+        if not self._buffers:
+            return
+        for name, kept, new in zip(("keys", "values"), self._buffers, (keys, values), strict=False):
+            expected = (*kept.shape[:2], T, kept.shape[3])
+            if new.shape != expected or new.dtype != kept.dtype or new.device != kept.device:
+                raise ValueError(
+                    f"expected new {name} of shape {expected}, {kept.dtype}, on {kept.device}, as in the "
+                    f"cache; got {tuple(new.shape)}, {new.dtype}, on {new.device}. clear() it, or make a new "
+                    "one, for other sequences"
+                )
+
+
+def _padding_column(keys: Tensor, length: int) -> Tensor:
+    """No padding, for `length` keys."""
+    return torch.zeros(keys.shape[0], 1, length, 1, dtype=torch.bool, device=keys.device)
+
+
+class CacheList(list["KeyValueCache | CacheList"]):
+    """The caches of several layers, or of the parts of one, which change together.
+
+    Example:
+        >>> import torch, pyrnn.nn
+        >>> layer = pyrnn.nn.TransformerEncoderLayer(8, 2, 16, causal=True).eval()
+        >>> model = pyrnn.nn.TransformerEncoder(layer, 3)
+        >>> cache = model.new_cache()
+        >>> for token in torch.randn(5, 4, 8).split(1):
+        ...     output = model(token, cache=cache)
+        ...     cache.reorder(torch.tensor([0, 0, 2, 1]))  # a beam search chose these rows
+        >>> cache.position
+        5
+    """
+
+    @property
+    def position(self) -> int:
+        """Tokens seen so far: where the next token stands."""
+        return self[0].position
+
+    def clear(self) -> None:
+        """Forget everything, in every cache."""
+        for cache in self:
+            cache.clear()
+
+    def reorder(self, indices: Tensor) -> None:
+        """Let row `indices[n]` be row n from now on, in every cache. See `KeyValueCache.reorder`."""
+        for cache in self:
+            cache.reorder(indices)
+
+    def detach(self) -> None:
+        """Let no gradient flow back into earlier calls."""
+        for cache in self:
+            cache.detach()
+
+    def truncate(self, length: int) -> None:
+        """Keep the first `length` of the keys alone, in every cache that is not fixed."""
+        for cache in self:
+            if isinstance(cache, CacheList) or not cache.fixed:
+                cache.truncate(length)

@@ -1,0 +1,237 @@
+"""What one call of attention computes, checked once for every route.
+
+The kernels read raw memory, so nothing reaches them that has not passed `make_problem`.
+
+Dimension key: B batch, H heads of the queries, K heads of keys and values (H a multiple of K), T queries, S
+keys, D features of queries and keys, V features of values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyrnn.ops._problem import _bad_shape, _readable, _show
+
+WEIGHTS_KINDS = ("none", "mean", "full")
+
+
+class Call(NamedTuple):
+    """The arguments of `pyrnn::scaled_dot_product_attention`."""
+
+    query: Tensor  # [B, H, T, D]
+    key: Tensor  # [B, K, S, D]
+    value: Tensor  # [B, K, S, V]
+    attn_mask: Tensor | None  # each size that of [B, H, T, S], or 1
+    key_padding_mask: Tensor | None  # bool [B, S]
+    lengths: Tensor | None  # [B]
+    alibi_slopes: Tensor | None  # [B, H] or [1, H]
+    seed: Tensor | None  # []
+    dropout_p: float
+    is_causal: bool
+    scale: float | None
+    query_start: int
+    window_left: int
+    window_right: int
+    softcap: float
+    return_weights: str
+
+
+@dataclass(frozen=True)
+class AttentionProblem:
+    """Sizes and options of one checked call."""
+
+    B: int
+    H: int
+    K: int
+    T: int
+    S: int
+    D: int
+    V: int
+    dtype: torch.dtype
+    is_causal: bool
+    scale: float
+    query_start: int
+    window_left: int  # negative: no limit
+    window_right: int
+    softcap: float
+    dropout_p: float
+    return_weights: str
+
+    @property
+    def scores_shape(self) -> tuple[int, int, int, int]:
+        return (self.B, self.H, self.T, self.S)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        return (self.B, self.H, self.T, self.V)
+
+    @property
+    def lse_shape(self) -> tuple[int, int, int]:
+        return (self.B, self.H, self.T)
+
+    @property
+    def weights_shape(self) -> tuple[int, ...]:
+        if self.return_weights == "none":
+            return (0,)
+        return self.scores_shape if self.return_weights == "full" else (self.B, self.T, self.S)
+
+
+def make_problem(call: Call) -> AttentionProblem:
+    """Check one call and return its sizes, those of a traced call symbolic.
+
+    Raises:
+        TypeError: query is not floating point; a mask, lengths or the seed have the wrong kind of numbers.
+        ValueError: anything else that does not fit. The values of lengths are read only where they are plain
+            CPU tensors; shapes, dtypes and devices are checked everywhere.
+    """
+    B, H, K, T, S, D, V = _check_operands(call)
+    _check_options(call)
+    problem = AttentionProblem(
+        B=B,
+        H=H,
+        K=K,
+        T=T,
+        S=S,
+        D=D,
+        V=V,
+        dtype=call.query.dtype,
+        is_causal=call.is_causal,
+        scale=D**-0.5 if call.scale is None else call.scale,
+        query_start=call.query_start,
+        window_left=call.window_left,
+        window_right=call.window_right,
+        softcap=call.softcap,
+        dropout_p=call.dropout_p,
+        return_weights=call.return_weights,
+    )
+    _check_masks(call, problem)
+    return problem
+
+
+def check_like(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, query: Tensor) -> None:
+    """Require `shape`, `dtype` and the device of the query."""
+    if tensor.shape != shape:
+        _bad_shape(name, tensor, _show(shape))
+    if tensor.dtype is not dtype:
+        raise ValueError(
+            f"query and {name} are not the same dtype: expected {dtype} for {name}, got {tensor.dtype}; "
+            f"convert it with .to({dtype})"
+        )
+    _check_device(name, tensor, query)
+
+
+def _check_operands(call: Call) -> tuple[int, ...]:
+    query, key, value = call.query, call.key, call.value
+    if not query.is_floating_point():
+        raise TypeError(
+            f"query must be a floating point tensor, got {query.dtype}; convert it with query.to(...)"
+        )
+    for name, tensor, meaning in (
+        ("query", query, "[B, H, T, D]"),
+        ("key", key, "[B, K, S, D]"),
+        ("value", value, "[B, K, S, V]"),
+    ):
+        if tensor.dim() != 4:
+            _bad_shape(name, tensor, meaning)
+    B, H, T, D = query.shape
+    K, S, V = key.shape[1], key.shape[2], value.shape[3]
+    if D == 0 or V == 0:
+        raise ValueError(f"query, key and value need at least one feature, got D = {D} and V = {V}")
+    check_like("key", key, (B, K, S, D), query.dtype, query)
+    check_like("value", value, (B, K, S, V), query.dtype, query)
+    if (H % K if K else H) != 0:
+        raise ValueError(
+            f"the heads of the query must be a multiple of those of key and value, got H = {H} and K = {K}"
+        )
+    return B, H, K, T, S, D, V
+
+
+def _check_options(call: Call) -> None:
+    if not 0 <= call.dropout_p <= 1:
+        raise ValueError(f"dropout_p must be a probability in [0, 1], got {call.dropout_p}")
+    if not (call.softcap >= 0 and math.isfinite(call.softcap)):
+        raise ValueError(f"softcap must be 0 (none) or the positive bound of the scores, got {call.softcap}")
+    if call.scale is not None and not math.isfinite(call.scale):
+        raise ValueError(f"scale must be finite, or None for D ** -0.5, got {call.scale}")
+    if call.return_weights not in WEIGHTS_KINDS:
+        raise ValueError(f"return_weights must be one of {WEIGHTS_KINDS}, got {call.return_weights!r}")
+    if call.dropout_p > 0 and call.seed is None:
+        raise ValueError("dropout needs a seed: expected an int64 scalar tensor, got None")
+    if call.seed is not None and (call.seed.dtype is not torch.int64 or call.seed.dim() != 0):
+        raise TypeError(
+            f"seed must be an int64 scalar tensor, got {call.seed.dtype} of shape {_show(call.seed.shape)}; "
+            "make one with torch.tensor(number)"
+        )
+
+
+def _check_masks(call: Call, problem: AttentionProblem) -> None:
+    query, mask, padding, lengths, slopes = call.query, *call[3:7]
+    if mask is not None:
+        if mask.dtype is not torch.bool and mask.dtype is not query.dtype:
+            raise TypeError(
+                f"attn_mask must be bool (True takes part) or of the query's dtype {query.dtype} (added to "
+                f"the scores), got {mask.dtype}; convert it with attn_mask.to(...)"
+            )
+        sizes = zip(mask.shape, problem.scores_shape, strict=False)
+        if mask.dim() != 4 or any(ours != 1 and ours != full for ours, full in sizes):
+            _bad_shape("attn_mask", mask, f"[B, H, T, S] = {_show(problem.scores_shape)} or 1 in any place")
+        _check_device("attn_mask", mask, query)
+    if padding is not None:
+        if padding.dtype is not torch.bool:
+            raise TypeError(
+                f"key_padding_mask must be bool (True where a key is padding), got {padding.dtype}; convert "
+                "it with key_padding_mask.bool()"
+            )
+        check_like("key_padding_mask", padding, (problem.B, problem.S), torch.bool, query)
+    if lengths is not None:
+        _check_lengths(lengths, problem)
+    if slopes is not None:
+        shared = slopes.dim() == 2 and slopes.shape[0] == 1
+        shape = (1 if shared else problem.B, problem.H)
+        check_like("alibi_slopes", slopes, shape, torch.float32, query)
+
+
+def _check_lengths(lengths: Tensor, problem: AttentionProblem) -> None:
+    if lengths.dtype not in (torch.int64, torch.int32):
+        raise TypeError(
+            f"lengths must be int32 or int64, got {lengths.dtype}; convert them with lengths.long()"
+        )
+    if lengths.shape != (problem.B,):
+        _bad_shape("lengths", lengths, f"[B] = {_show((problem.B,))}")
+    if _readable(lengths) and lengths.numel():
+        shortest, longest = (int(value) for value in torch.aminmax(lengths))
+        if shortest < 0 or longest > problem.S:
+            raise ValueError(
+                f"lengths must lie in [0, S] with S = {problem.S}, got values from {shortest} to {longest}; "
+                "clamp them or pad the keys to the longest sequence"
+            )
+
+
+def _check_device(name: str, tensor: Tensor, query: Tensor) -> None:
+    if tensor.device != query.device:
+        raise ValueError(
+            f"query and {name} are not at the same device: found query at {query.device} and {name} at "
+            f"{tensor.device}; move one with .to(device)"
+        )
+
+
+def empty_in_order(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """An uninitialised [B, heads, rows, features], its dimensions in the order in which those of `like` lie.
+
+    What was cut out of [T, B, heads * features] or any other layout is so merged again without a copy.
+    """
+    strides = like.stride()
+    # An expanded dimension has no place in memory; it is put outside.
+    outside = [n for n in range(3) if strides[n] == 0]
+    inside = sorted((n for n in range(3) if strides[n] != 0), key=lambda n: -strides[n])
+    return torch.empty_permuted(shape, (*outside, *inside, 3), dtype=like.dtype, device=like.device)
+
+
+def options(call: Call) -> dict[str, Any]:
+    """The arguments that are no tensors, by name."""
+    return {name: getattr(call, name) for name in Call._fields[8:]}

@@ -1,0 +1,149 @@
+"""The operators of dropout below autograd: schemas, checks, native kernels, fake kernels, vmap rules.
+
+`pyrnn::dropout` is the public operator, `_dropout_bwd` its derivative, which only the autograd functions
+call. Nothing is kept between the two but the seed, and the input where an activation needs it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrnn import _native
+from pyrnn.ops._addresses import DTYPES
+from pyrnn.ops._library import Operator, define, library, loop_over_samples, refuse_gradients
+from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES
+from pyrnn.reference.dropout import dropout as reference
+
+ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}  #: as in csrc/pointwise/problem.h
+
+dropout_op = define(
+    "dropout", "(Tensor input, Tensor? residual, Tensor? seed, float p, str activation) -> Tensor"
+)
+backward_op = define(
+    "_dropout_bwd", "(Tensor grad, Tensor? input, Tensor? seed, float p, str activation) -> Tensor"
+)
+
+
+def check(tensor: Tensor, other: Tensor | None, name: str, seed: Tensor | None, p: float, act: str) -> None:
+    """Check a call; `other`, called `name`, is like `tensor` where it is there."""
+    if not tensor.is_floating_point():
+        raise TypeError(f"input must be floating point, got {tensor.dtype}; convert it with input.float()")
+    if act not in ACTIVATIONS:
+        known = ", ".join(repr(known) for known in ACTIVATIONS if known != "none")
+        raise ValueError(f"activation must be None or one of {known}, got {act!r}")
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must be a probability in [0, 1], got {p}")
+    if other is not None and other.shape != tensor.shape:
+        raise ValueError(
+            f"{name} must have the input's shape {list(tensor.shape)}, got {list(other.shape)}; "
+            "expand it first"
+        )
+    if other is not None and (other.dtype != tensor.dtype or other.device != tensor.device):
+        raise ValueError(
+            f"{name} must have the input's dtype and device, {tensor.dtype} on {tensor.device}, got "
+            f"{other.dtype} on {other.device}"
+        )
+    if p > 0 and seed is None:
+        raise ValueError("dropout with p > 0 needs a seed: expected an int64 scalar tensor, got None")
+    if seed is not None and (seed.dtype is not torch.int64 or seed.dim() != 0):
+        raise ValueError(
+            f"seed must be an int64 scalar tensor, got {seed.dtype} of shape {list(seed.shape)}; make one "
+            "with torch.tensor(number)"
+        )
+
+
+def why_not_native(device_type: str, dtype: torch.dtype) -> str:
+    """Why no kernel computes dropout for this device and dtype, in words; empty where one does."""
+    if device_type not in ("cpu", "meta"):
+        return f"there is no native kernel of dropout for device type {device_type!r}"
+    if dtype not in NATIVE_DTYPES["cpu"]:
+        names = ", ".join(str(native) for native in NATIVE_DTYPES["cpu"])
+        return f"the native CPU kernels compute in {names}, not in {dtype}"
+    return ""
+
+
+def by_reference(input: Tensor, residual: Tensor | None, seed: Tensor | None, p: float, act: str) -> Tensor:
+    """Check the call and compute it with the reference, differentiable any number of times."""
+    check(input, residual, "residual", seed, p, act)
+    return reference(input, residual, seed, p, act)
+
+
+def dropout_native(input: Tensor, residual: Tensor | None, seed: Tensor | None, p: float, act: str) -> Tensor:
+    """The kernel of `pyrnn::dropout` on the CPU."""
+    if why_not_native(input.device.type, input.dtype):
+        return by_reference(input, residual, seed, p, act).contiguous()
+    check(input, residual, "residual", seed, p, act)
+    return _run(_native.cpu.dropout_forward, input, input, residual, seed, p, act)
+
+
+def _backward(grad: Tensor, input: Tensor | None, seed: Tensor | None, p: float, act: str) -> Tensor:
+    check(grad, input, "input", seed, p, act)
+    if input is None and act != "none":
+        raise ValueError(f"the derivative of {act!r} needs the input, got None")
+    return _run(_native.cpu.dropout_backward, grad, input, grad, seed, p, act)
+
+
+def _run(
+    kernel: Operator,
+    like: Tensor,
+    x: Tensor | None,
+    other: Tensor | None,
+    seed: Tensor | None,
+    p: float,
+    act: str,
+) -> Tensor:
+    out = _empty_like(like)
+    tensors = [None if t is None else t.contiguous() for t in (x, other)]
+    if out.numel() and any(t is not None and not t.data_ptr() for t in tensors):
+        raise ValueError(
+            "an operand of dropout has no memory behind it: its storage was freed, or it is fake"
+        )
+    addresses = [0 if t is None else t.data_ptr() for t in (*tensors, out)]
+    number = int(seed) if seed is not None and p > 0 else 0
+    threads = _native.num_threads()
+    kernel(DTYPES[like.dtype], ACTIVATIONS[act], out.numel(), number, p, *addresses, threads)
+    return out
+
+
+def _empty_like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+def _fake(
+    tensor: Tensor, other: Tensor | None, seed: Tensor | None, p: float, act: str, *, name: str = "residual"
+) -> Tensor:
+    check(tensor, other, name, seed, p, act)
+    return _empty_like(tensor)
+
+
+def _folding_rule(operator: Operator) -> Any:
+    """The vmap rule: one call for all samples; one for each where elements are dropped, by position."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        if args[3] > 0:
+            results, dims = loop_over_samples(lambda *a: (operator(*a),))(info, in_dims, *args)
+            return results[0], dims[0]
+        folded = (
+            tensor
+            if tensor is None
+            else tensor.expand(info.batch_size, *tensor.shape)
+            if dim is None
+            else tensor.movedim(dim, 0)
+            for tensor, dim in zip(args[:2], in_dims[:2], strict=True)
+        )
+        return operator(*folded, None, *args[3:]), 0
+
+    return rule
+
+
+library.impl("dropout", lambda *args: by_reference(*args).contiguous(), "CompositeExplicitAutograd")
+library.impl("dropout", dropout_native, "CPU")
+library.impl("_dropout_bwd", _backward, "CPU")
+torch.library.register_fake("pyrnn::dropout", _fake, lib=library)
+torch.library.register_fake("pyrnn::_dropout_bwd", lambda *args: _fake(*args, name="input"), lib=library)
+torch.library.register_vmap("pyrnn::dropout", _folding_rule(dropout_op), lib=library)
+torch.library.register_vmap("pyrnn::_dropout_bwd", _folding_rule(backward_op), lib=library)
+refuse_gradients("_dropout_bwd", backward_op, "pyrnn::dropout")

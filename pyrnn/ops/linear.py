@@ -1,0 +1,212 @@
+"""A linear layer, and which of torch's libraries computes each of its three products."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+from pyrnn.machine import processor
+from pyrnn.ops import _library
+from pyrnn.ops.dropout import Activation, dropout
+from pyrnn.reference.dropout import ACTIVATIONS
+
+Product = Literal["forward", "input_gradient", "weight_gradient"]
+
+#: How oneDNN calls the activations: name and algorithm.
+_FUSED = {None: ("none", ""), "relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
+_SMALL = 2**16  # elements of a weight up to which a call of oneDNN costs more than it saves
+
+
+class LinearRoute(NamedTuple):
+    """Which library computes a product, and why."""
+
+    path: Literal["onednn", "torch"]
+    reason: str
+
+
+def linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, activation: Activation | None = None
+) -> Tensor:
+    """Apply a linear map and an activation: y = activation(x W^T + b).
+
+    The numbers are those of `torch.nn.functional.linear` up to rounding; what differs is the library that
+    multiplies. On the CPU torch takes MKL for float32, which is not fast on every vendor's processors;
+    `linear_route` says which library takes each product. Compiled code, torch.func, forward mode and
+    derivatives above the first are left to torch.
+
+    Args:
+        input: [..., I], any floating dtype and device.
+        weight: [O, I].
+        bias: [O], or None.
+        activation: "relu", "gelu", "gelu_tanh", or None.
+
+    Returns:
+        [..., O].
+
+    Raises:
+        TypeError: a dtype differs from the others, or is not floating point.
+        ValueError: a shape does not fit, or the activation is unknown.
+
+    Source: Hendrycks and Gimpel, Gaussian Error Linear Units (2016), for the activations.
+
+    Example:
+        >>> import torch
+        >>> from pyrnn.ops import linear
+        >>> linear(torch.ones(2, 3), torch.eye(3), torch.tensor([-2.0, 0.0, 1.0]), "relu")
+        tensor([[0., 1., 2.],
+                [0., 1., 2.]])
+    """
+    device_type = input.device.type
+    if _library.autocast_enabled(device_type):
+        input, weight, bias = _library.autocast((input, weight, bias), device_type)
+    _check(input, weight, bias, activation)
+    tensors = (input, weight, bias)
+    with _library.autocast_disabled(device_type):
+        if _left_to_torch(tensors) or not input.numel():
+            return ACTIVATIONS[activation or "none"](F.linear(input, weight, bias))
+        rows = input.reshape(-1, input.shape[-1])
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+            output: Any = _activate(_Linear.apply(rows, weight, bias), activation)  # type: ignore[arg-type]
+        else:
+            output = _forward(rows, weight, bias, activation)
+        return output.view(*input.shape[:-1], weight.shape[0])
+
+
+def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") -> LinearRoute:
+    """Which library computes a product of `linear`, and why.
+
+    The rule follows measurements of transformer layers (32 to 2048 rows, weights of 256 x 256 to 4096 x 1024)
+    with two threads of an AMD processor with AVX-512; on other vendors' torch's own choice stands.
+
+    Args:
+        input: [..., I].
+        weight: [O, I].
+        product: "forward" (x W^T), "input_gradient" (g W) or "weight_gradient" (g^T x).
+
+    Example:
+        >>> import torch
+        >>> from pyrnn.ops import linear_route
+        >>> linear_route(torch.zeros(2, 4), torch.zeros(3, 4)).path
+        'torch'
+    """
+    dtype, (O, I) = input.dtype, weight.shape  # noqa: E741
+    missing = _why_no_onednn(input.device.type, dtype)
+    if missing:
+        return LinearRoute("torch", missing)
+    if not input.numel() or not weight.numel():
+        return LinearRoute("torch", "there is nothing to multiply")
+    if product == "forward" and dtype is torch.bfloat16:
+        return LinearRoute("onednn", "called directly it was measured faster than through torch")
+    if dtype is torch.bfloat16:
+        return LinearRoute("torch", "torch itself takes oneDNN for bfloat16")
+    if weight.numel() <= _SMALL:
+        return LinearRoute(
+            "torch", f"the weight has no more than {_SMALL} elements: the call itself costs most"
+        )
+    if product == "weight_gradient" and I <= O:
+        return LinearRoute("torch", f"oneDNN is slow at g^T x with I <= O, here {I} and {O}")
+    return LinearRoute("onednn", f"it is faster than MKL on {processor()[0]}")
+
+
+class _Linear(Function):
+    """input [N, I], weight and bias to x W^T + b, with the library of each product chosen."""
+
+    @staticmethod
+    @_library.sign
+    def forward(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _forward(input, weight, bias, None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,), (input, weight) = grads, ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        return (
+            _multiply(grad, weight, "input_gradient", input, weight) if needs[0] else None,
+            _multiply(grad.t(), input, "weight_gradient", input, weight) if needs[1] else None,
+            grad.sum(0) if needs[2] else None,
+        )
+
+
+def _forward(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
+    if linear_route(input, weight).path == "onednn":
+        return _onednn(input, weight, bias, activation)
+    return _activate(F.linear(input, weight, bias), activation)
+
+
+def _multiply(a: Tensor, b: Tensor, product: Product, input: Tensor, weight: Tensor) -> Tensor:
+    """a b; where a second derivative is prepared, or a transform followed, by torch, which can derive it."""
+    derived = torch.is_grad_enabled() or _left_to_torch((a, b))
+    if derived or linear_route(input, weight, product).path == "torch":
+        return a @ b
+    return _onednn(a, b.t(), None, None)
+
+
+def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
+    name, algorithm = _FUSED[activation]
+    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, name, [], algorithm)
+
+
+def _activate(output: Tensor, activation: Activation | None) -> Tensor:
+    return output if activation is None else dropout(output, 0.0, activation=activation)
+
+
+def _left_to_torch(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether somebody follows the call who knows torch's own operators alone, or it is not for the CPU."""
+    if torch.compiler.is_compiling():
+        return True
+    with torch.no_grad():  # ordinary gradients are in hand here
+        return not _library.unobserved(tensors)
+
+
+@functools.cache
+def _mkl_suits() -> bool:
+    """Whether the products are MKL's own processors', or those of a library that nobody compared."""
+    return processor()[0] != "AuthenticAMD" or not torch.backends.mkl.is_available()
+
+
+def _why_no_onednn(device_type: str, dtype: torch.dtype) -> str:
+    """Why oneDNN does not come into question, in words; empty where it does."""
+    if device_type != "cpu":
+        return f"oneDNN is for the CPU, the input is on {device_type!r}"
+    if dtype not in (torch.float32, torch.bfloat16):
+        return f"oneDNN multiplies torch.float32 and torch.bfloat16, not {dtype}"
+    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return "this torch has no oneDNN, or it is switched off (torch.backends.mkldnn)"
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return f"torch {torch.__version__} does not offer oneDNN's linear layer"
+    if _mkl_suits():
+        return f"torch's own choice was not found slower on {processor()[0]}"
+    if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "oneDNN has no bfloat16 on this processor"
+    return ""
+
+
+def _check(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> None:
+    if not input.is_floating_point():
+        raise TypeError(f"input must be floating point, got {input.dtype}; convert it with input.float()")
+    if activation not in _FUSED:
+        known = ", ".join(repr(known) for known in _FUSED if known)
+        raise ValueError(f"activation must be None or one of {known}, got {activation!r}")
+    if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            "expected input [..., I] and weight [O, I] with the same I, got "
+            f"{list(input.shape)} and {list(weight.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must have shape [O] = {list(weight.shape[:1])}, got {list(bias.shape)}")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise TypeError(
+                f"{name} must have the input's dtype {input.dtype}, got {tensor.dtype}; convert one of them"
+            )
+        if tensor is not None and tensor.device != input.device:
+            raise ValueError(f"{name} must be on the input's device {input.device}, got {tensor.device}")

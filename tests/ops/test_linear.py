@@ -1,0 +1,207 @@
+"""The linear layer: its numbers on every route, its derivatives, transforms and refusals."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vmap
+from torch.nn import functional as F
+
+from pyrnn.ops import linear, linear_route
+from pyrnn.reference.dropout import ACTIVATIONS
+from tests.helpers import assert_as_accurate
+
+linear_module: Any = sys.modules[linear.__module__]  # `pyrnn.ops.linear` is the function
+
+#: rows, I, O: below and above the size from which oneDNN is taken, odd, and with I on either side of O.
+SHAPES = [(0, 3, 2), (1, 1, 40), (30, 1, 1), (3, 5, 7), (33, 257, 300), (1, 300, 257), (40, 513, 129)]
+
+
+@pytest.fixture(params=["chosen", "onednn"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The route that this machine takes, and oneDNN for every product that it can do."""
+    if request.param == "onednn":
+        monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
+        if linear_module._why_no_onednn("cpu", torch.float32):
+            pytest.skip(linear_module._why_no_onednn("cpu", torch.float32))
+
+        def forced(input: Tensor, weight: Tensor, product: str = "forward") -> Any:
+            missing = linear_module._why_no_onednn("cpu", input.dtype)
+            return linear_module.LinearRoute("torch" if missing else "onednn", missing or "forced")
+
+        monkeypatch.setattr(linear_module, "linear_route", forced)
+    return request.param
+
+
+def leaves(rows: int, i: int, o: int, dtype: torch.dtype = torch.float64, *, bias: bool = True) -> list[Any]:
+    made = [torch.randn(rows, i), torch.randn(o, i) / i**0.5, torch.randn(o) if bias else None]
+    return [None if t is None else t.to(dtype).requires_grad_() for t in made]
+
+
+def torchs(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    return ACTIVATIONS[activation or "none"](F.linear(x, weight, bias))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", [None, "relu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_as_accurate_as_torch(
+    path: str, shape: tuple[int, int, int], dtype: torch.dtype, activation: Any, bias: bool
+) -> None:
+    given = leaves(*shape, dtype, bias=bias)
+    upstream = torch.randn(shape[0], shape[2]).to(dtype)
+
+    def run(operator: Callable[..., Tensor], to: torch.dtype) -> tuple[Tensor, ...]:
+        own = [None if t is None else t.detach().to(to).requires_grad_() for t in given]
+        out = operator(*own, activation=activation)
+        return out, *torch.autograd.grad(out, [t for t in own if t is not None], upstream.to(to))
+
+    names = ("output", "input", "weight", "bias")
+    exact = run(torchs, torch.float64)
+    assert_as_accurate(run(linear, dtype), run(torchs, dtype), exact, names=names)
+    with torch.no_grad():
+        inference = linear(*given, activation=activation)
+    assert_as_accurate([inference], [torchs(*given, activation=activation)], exact[:1], names=names)
+
+
+def test_leading_dimensions_and_layouts(path: str) -> None:
+    weight, bias = torch.randn(300, 260), torch.randn(300)
+    for x in (
+        torch.randn(260),
+        torch.randn(2, 3, 260),
+        torch.randn(260, 5).t(),
+        torch.randn(1, 260).expand(4, 260),
+        torch.randn(4, 520)[:, ::2],
+    ):
+        torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias), rtol=1e-4, atol=1e-4)
+    strided = torch.randn(260, 300).t()
+    x = torch.randn(7, 260)
+    torch.testing.assert_close(linear(x, strided), F.linear(x, strided), rtol=1e-4, atol=1e-4)
+
+
+def test_expanded_gradient(path: str) -> None:
+    x, weight, bias = leaves(20, 300, 260, torch.float32)
+    ours, exact = (
+        torch.autograd.grad(operator(x, weight, bias).sum(), (x, weight, bias))
+        for operator in (linear, F.linear)
+    )
+    torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-4)
+
+
+def test_only_needed_gradients(path: str) -> None:
+    x, weight, bias = leaves(20, 300, 260, torch.float32)
+    for wanted in (x, weight, bias):
+        own = [t.detach().requires_grad_(t is wanted) for t in (x, weight, bias)]
+        linear(*own).sum().backward()
+        assert [t.grad is not None for t in own] == [t is wanted for t in (x, weight, bias)]
+
+
+@pytest.mark.parametrize("activation", [None, "gelu"])
+def test_gradcheck_and_gradgradcheck(activation: Any) -> None:
+    given = leaves(3, 2, 4)
+
+    def run(*tensors: Tensor) -> Tensor:
+        return linear(*tensors, activation=activation)
+
+    assert torch.autograd.gradcheck(run, given)
+    assert torch.autograd.gradgradcheck(run, given)
+
+
+# torch compiles its formulas for forward-mode derivatives at the first use.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_functorch(path: str) -> None:
+    given = [t.detach() for t in leaves(5, 300, 260, torch.float32) if t is not None]
+    tangents = [torch.randn_like(t) for t in given]
+
+    def ours(*tensors: Tensor) -> Tensor:
+        return linear(*tensors, activation="gelu")
+
+    def exact(*tensors: Tensor) -> Tensor:
+        return F.gelu(F.linear(*tensors))
+
+    def transformed(run: Callable[..., Tensor]) -> tuple[Any, ...]:
+        def total(x: Tensor) -> Tensor:
+            return run(x, *given[1:]).sum()
+
+        return (
+            jvp(run, tuple(given), tuple(tangents)),
+            vmap(run, (0, None, None))(*given),
+            grad(total)(given[0]),
+            vmap(grad(total))(given[0]),
+        )
+
+    torch.testing.assert_close(transformed(ours), transformed(exact), rtol=1e-4, atol=1e-4)
+
+
+def test_batched_gradients(path: str) -> None:
+    x, weight, _ = leaves(2, 300, 260, torch.float32)
+    out = linear(x, weight)
+    basis = torch.randn(3, *out.shape)
+    (batched,) = torch.autograd.grad(out, x, basis, is_grads_batched=True)
+    torch.testing.assert_close(batched, basis @ weight, rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_training_is_one_graph(path: str) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(linear, fullgraph=True, backend="aot_eager")
+    given = leaves(4, 300, 260, torch.float32)
+    ours, eager = compiled(*given, activation="gelu"), linear(*given, activation="gelu")
+    torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(y.sum(), given) for y in (ours, eager)), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_autocast(path: str) -> None:
+    x, weight, bias = leaves(5, 300, 260, torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = linear(x, weight, bias)
+    assert out.dtype is torch.bfloat16
+    out.float().sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.dtype is torch.float32
+
+
+def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
+    if linear_module._why_no_onednn("cpu", torch.float32):
+        pytest.skip(linear_module._why_no_onednn("cpu", torch.float32))
+    x, wide, tall = torch.zeros(8, 512), torch.zeros(256, 512), torch.zeros(1024, 512)
+    assert linear_route(x, wide).path == "onednn"
+    assert linear_route(x, wide, "input_gradient").path == "onednn"
+    assert linear_route(x, wide, "weight_gradient").path == "onednn"
+    assert linear_route(x, tall, "weight_gradient").path == "torch"
+    assert "here 512 and 1024" in linear_route(x, tall, "weight_gradient").reason
+    assert "float64" in linear_route(x.double(), wide.double()).reason
+    assert "on 'meta'" in linear_route(x.to("meta"), wide.to("meta")).reason
+    monkeypatch.setattr(linear_module, "_mkl_suits", lambda: True)
+    assert "not found slower" in linear_route(x, wide).reason
+
+
+def test_switched_off_onednn_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert "switched off" in linear_route(torch.zeros(8, 512), torch.zeros(512, 512)).reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"input": torch.zeros(2, 4)}, ValueError, r"with the same I, got \[2, 4\] and \[2, 3\]"),
+        ({"input": torch.tensor(1.0)}, ValueError, "with the same I"),
+        ({"bias": torch.zeros(3)}, ValueError, r"bias must have shape \[O\] = \[2\], got \[3\]"),
+        ({"weight": torch.zeros(2, 3).double()}, TypeError, "got torch.float64; convert one of them"),
+        ({"bias": torch.zeros(2, device="meta")}, ValueError, "on the input's device cpu, got meta"),
+        ({"activation": "tanh"}, ValueError, "one of 'relu', 'gelu', 'gelu_tanh', got 'tanh'"),
+        ({"input": torch.zeros(2, 3).long()}, TypeError, "must be floating point, got torch.int64"),
+    ],
+)
+def test_refusals(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        linear(**{"input": torch.zeros(2, 3), "weight": torch.zeros(2, 3), **arguments})
