@@ -8,6 +8,7 @@
 
 #include "attention/engine.h"
 #include "common/dispatch.h"
+#include "common/workspace.h"
 #include "pointwise/engine.h"
 #include "recurrent/engine.h"
 
@@ -118,6 +119,8 @@ PYBIND11_MODULE(_cpu, m) {
         py::call_guard<py::gil_scoped_release>(),
         "Operations a second of multiply-adds in registers, measured now. dtype: 0 float32, 1 bfloat16, 2 "
         "float64.");
+  m.def("advise_huge_pages",
+        [](int64_t data, size_t bytes) { pyrnn::advise_huge_pages(address<char>(data), bytes); });
   m.def("recurrent_forward", &run<pyrnn::forward>);
   m.def("recurrent_backward", &run<pyrnn::backward>);
   m.def("attention_forward", &attend<pyrnn::attention_forward>);

@@ -33,7 +33,7 @@ struct Weights {
     block = s.take<A>(kBlockKeys * kMostW);
     bias = s.take<A>(p.mask_kind == kNoMask ? 0 : kBlockKeys * kMostW);
     factors = s.take<A>(dropout.active ? kBlockKeys * kMostW : 0);
-    sum = s.take<A>(p.S * kMostW);
+    sum = s.take<A>(mean ? p.S * kMostW : 0);
     return s.used;
   }
 
@@ -48,26 +48,34 @@ struct Weights {
  private:
   template <int NV>
   void run_panel(int64_t b, int64_t first, int64_t last, int64_t t0) {
-    for (int64_t i = 0; i < p.S * NV; i++) store(sum + i * L, Vec<A>{});
-    for (int64_t h = first; h < last; h++) add_head<NV>(Panel<S, A, NV>(p, b, h, t0, bias));
-    for (int64_t i = 0; mean && i < p.S * NV; i++) store(sum + i * L, load<A>(sum + i * L) / A(p.H));
     const Scores& w = p.weights;
     S* rows = (S*)w.data + b * w.batch + (mean ? 0 : first * w.head) + t0 * w.query;
-    store_transposed_block<S, A, NV>(sum, p.S, smaller(NV * L, p.T - t0), rows, w.query);
+    if (!mean) return add_head<NV>(Panel<S, A, NV>(p, b, first, t0, bias), rows);
+    for (int64_t i = 0; i < p.S * NV; i++) store(sum + i * L, Vec<A>{});
+    for (int64_t h = first; h < last; h++) add_head<NV>(Panel<S, A, NV>(p, b, h, t0, bias), rows);
+    Vec<A> share[NV];
+    for (int i = 0; i < NV; i++) share[i] = splat<A>(A(1) / A(p.H));
+    store_transposed<S, A, NV>(sum, p.S, share, smaller(NV * L, p.T - t0), rows, w.query);
   }
 
+  // The weights of one head: added to `sum` for the mean, else written to `rows`.
   template <int NV>
-  void add_head(const Panel<S, A, NV>& panel) {
+  void add_head(const Panel<S, A, NV>& panel, S* rows) {
     constexpr int W = NV * L;
     k.load_head(p.k, panel.b, panel.h / (p.H / p.K));
-    const S* rows = (const S*)p.q.data + panel.b * p.q.batch + panel.h * p.q.head + panel.t0 * p.q.row;
+    const S* q = (const S*)p.q.data + panel.b * p.q.batch + panel.h * p.q.head + panel.t0 * p.q.row;
     pack_from_columns<Op, NV, S>(
-        queries, p.D, [&](int c) -> const S* { return c < panel.valid ? rows + c * p.q.row : nullptr; });
+        queries, p.D, [&](int c) -> const S* { return c < panel.valid ? q + c * p.q.row : nullptr; });
+    if (!mean) write_zeros(panel.valid, 0, panel.keys.begin, rows);
+    if (!mean) write_zeros(panel.valid, panel.keys.end, p.S, rows);
     Vec<A> lse[NV];
     panel.load_lse(lse);
     for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += kBlockKeys) {
       const int64_t n = smaller(kBlockKeys, panel.keys.end - j0);
-      if (!panel.prepare(j0, n)) continue;
+      if (!panel.prepare(j0, n)) {
+        if (!mean) write_zeros(panel.valid, j0, j0 + n, rows);
+        continue;
+      }
       k.template times<NV>(j0, n, queries, block);
       panel.finish(j0, n, block);
       if (dropout.active) dropout.template factors<NV>(p, panel.b, panel.h, panel.t0, j0, n, factors);
@@ -76,10 +84,16 @@ struct Weights {
           const int64_t at = (j * NV + i) * L;
           Vec<A> w = exp2(load<A>(block + at) - lse[i]);
           if (dropout.active) w *= load<A>(factors + at);
-          A* to = sum + j0 * W + at;
-          store(to, load<A>(to) + w);
+          A* to = mean ? sum + j0 * W + at : block + at;
+          store(to, mean ? load<A>(to) + w : w);
         }
+      if (!mean) store_transposed_block<S, A, NV>(block, n, panel.valid, rows + j0, p.weights.query);
     }
+  }
+
+  void write_zeros(int64_t queries, int64_t begin, int64_t end, S* rows) const {
+    for (int64_t i = 0; i < queries; i++)
+      for (int64_t j = begin; j < end; j++) rows[i * p.weights.query + j] = 0;
   }
 };
 

@@ -6,6 +6,9 @@
 #ifdef _OPENMP
 #  include <omp.h>
 #endif
+#ifdef __linux__
+#  include <sys/mman.h>
+#endif
 
 namespace pyrnn {
 
@@ -22,6 +25,15 @@ char* workspace(size_t bytes) {
     size = bytes;
   }
   return block.get();
+}
+
+void advise_huge_pages(char* data, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t kPage = uintptr_t(1) << 21;  // other sizes of page are rounded by the system
+  const uintptr_t begin = (uintptr_t(data) + kPage - 1) & ~(kPage - 1),
+                  end = (uintptr_t(data) + bytes) & ~(kPage - 1);
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: may fail
+#endif
 }
 
 void for_tasks(int64_t tasks, int threads, const std::function<void(int64_t, int)>& run) {

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrnn import _native
 from pyrnn.ops._addresses import DTYPES, address
 from pyrnn.ops._attention_problem import WEIGHTS_KINDS, AttentionProblem, Call, empty_in_order
+from pyrnn.ops._memory import on_huge_pages
 from pyrnn.ops._problem import accumulation_dtype
 from pyrnn.ops._recurrent_kernels import _with_memory
 
@@ -24,6 +25,7 @@ _NO_SCORES = (0,) * 5
 def forward(problem: AttentionProblem, call: Call) -> tuple[Tensor, Tensor, Tensor]:
     """Run one call; returns the output, the weights and the log of each query's sum."""
     output, weights, lse = empty_outputs(problem, call)
+    on_huge_pages(output, weights)
     if not _is_empty(problem):
         q, k, v = (_rows(t) for t in call[:3])
         heads = (*map(_heads, (q, k, v, output)), *(_NO_HEADS,) * 4)
@@ -51,6 +53,8 @@ def backward(
     if d_mask.numel():  # the kernels write every pair; sums over what the mask was broadcast over follow
         whole = d_mask.shape == problem.scores_shape
         d_scores = d_mask if whole else call.query.new_empty(problem.scores_shape)
+        on_huge_pages(d_scores)
+    on_huge_pages(d_q, d_k, d_v)
     q, k, v, out = (_rows(t) for t in (*call[:3], out))
     g_out = None if g_out is None else _rows(g_out)
     heads = tuple(map(_heads, (q, k, v, out, g_out, d_q, d_k, d_v)))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrnn import _native
 from pyrnn.ops._addresses import CELLS, DTYPES, NOTHING, address, addresses, of_direction, sequence
+from pyrnn.ops._memory import on_huge_pages
 from pyrnn.ops._problem import Problem, workspace_shape
 
 #: Threads that share a team's units, for tests and measurements; 0 lets the chooser decide.
@@ -44,6 +45,7 @@ def forward(
     h_n, c_n = input.new_empty(problem.h_shape), input.new_empty(problem.c_shape)
     shape, dtype = workspace_shape(problem)
     workspace = torch.empty(shape if train else (0,), dtype=dtype)
+    on_huge_pages(output, cells, workspace)
     directions = [
         [
             *addresses(weights[5 * d : 5 * d + 5]),

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrnn import _native
 from pyrnn.ops._addresses import DTYPES
 from pyrnn.ops._library import Operator, define, library, loop_over_samples, refuse_gradients
+from pyrnn.ops._memory import on_huge_pages
 from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES
 from pyrnn.reference.dropout import dropout as reference
 
@@ -96,6 +97,7 @@ def _run(
     act: str,
 ) -> Tensor:
     out = _empty_like(like)
+    on_huge_pages(out)
     tensors = [None if t is None else t.contiguous() for t in (x, other)]
     if out.numel() and any(t is not None and not t.data_ptr() for t in tensors):
         raise ValueError(
