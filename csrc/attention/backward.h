@@ -72,9 +72,9 @@ struct Backward {
     const int64_t kv = task / splits, b = kv / p.K, k_head = kv % p.K, n = panels.count * group;
     if (splits > 1) d_k = (A*)shared + task * sum_of_keys();
     d_v = d_k + (p.d_k.data ? p.S * QueryRows<S, Op>::padded(p.D) : 0);
-    for (int64_t i = 0; i < sum_of_keys(); i++) d_k[i] = 0;
-    k.load_head(p.k, b, k_head);
-    v.load_head(p.v, b, k_head);
+    __builtin_memset(d_k, 0, sizeof(A) * sum_of_keys());
+    k.load_head(p.k, b, k_head, keys_of(p, b));
+    v.load_head(p.v, b, k_head, keys_of(p, b));
     for (int64_t i = task % splits; i < n; i += splits) {
       const int64_t h = k_head * group + i / panels.count, panel = i % panels.count;
       with_vectors<kPanelVectors>(panels.width(panel), [&](auto nv) {
@@ -136,15 +136,17 @@ struct Backward {
     const S* out = (const S*)p.out.data + b * p.out.batch + h * p.out.head + t0 * p.out.row;
     panel.load_lse(lse);
     bool live[W];
-    for (int c = 0; c < W; c++) {
-      live[c] = lse[c / L][c % L] != -kNothing<A>;
-      Vec<A> sum{};
-      if (live[c] && p.g_out.data)
-        for (int64_t f = 0; f < p.V; f += L)
-          sum += load_n<A>(g + c * p.g_out.row + f, p.V - f) * load_n<A>(out + c * p.out.row + f, p.V - f);
-      A total = 0;
-      for (int l = 0; l < L; l++) total += sum[l];
-      delta[c / L][c % L] = total;
+    for (int i = 0; i < NV; i++) {
+      Vec<A> products[L] = {};
+      for (int l = 0; l < L; l++) {
+        const int64_t c = i * L + l;
+        live[c] = lse[i][l] != -kNothing<A>;
+        if (live[c] && p.g_out.data)
+          for (int64_t f = 0; f < p.V; f += L)
+            products[l] +=
+                load_n<A>(g + c * p.g_out.row + f, p.V - f) * load_n<A>(out + c * p.out.row + f, p.V - f);
+      }
+      delta[i] = sums_of_each<A>(products);
     }
     auto q_row = [&](int64_t c) -> const S* { return live[c] ? q + c * p.q.row : nullptr; };
     auto g_row = [&](int64_t c) -> const S* {

@@ -30,6 +30,7 @@ inline Vec<double> exp2(Vec<double> x) {
 }
 
 // Once a query: the library's function will do (no inline one, which the linker could share).
+inline float log2(float x) { return __builtin_log2f(x); }
 inline double log2(double x) { return __builtin_log2(x); }
 
 }  // namespace

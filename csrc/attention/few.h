@@ -96,10 +96,7 @@ struct Few {
       for (; f < p.D; f += L) even += load_n<A>(q + f, p.D - f) * load_n<A>(key + f, p.D - f);
       partial[l] = even + odd;
     }
-    transpose<A>(partial);
-    Vec<A> sum = partial[0];
-    for (int l = 1; l < L; l++) sum += partial[l];
-    store_n(to, sum, count);
+    store_n(to, sums_of_each<A>(partial), count);
   }
 
   void finish(int64_t b, int64_t h, int64_t i, Range keys, A* row) const {

@@ -58,8 +58,8 @@ struct Forward {
   void run(int64_t task) {
     const int64_t kv = task / tasks.a_head_group, b = kv / p.K, k_head = kv % p.K;
     const int64_t n = tasks.panels.count * tasks.group, begin = task % tasks.a_head_group * tasks.a_task;
-    k.load_head(p.k, b, k_head);
-    v.load_head(p.v, b, k_head);
+    k.load_head(p.k, b, k_head, keys_of(p, b));
+    v.load_head(p.v, b, k_head, keys_of(p, b));
     for (int64_t i = begin; i < smaller(begin + tasks.a_task, n); i++) {
       const int64_t h = k_head * tasks.group + i / tasks.panels.count, panel = i % tasks.panels.count;
       with_vectors<kPanelVectors>(tasks.panels.width(panel), [&](auto nv) {

@@ -35,30 +35,34 @@ struct Rows {
   static constexpr int E = Op::kPerElement;
   static constexpr bool kInPlace = kSame<S, typename Op::Acc>;
 
+  static constexpr int64_t kMostTogether = 1 << 20;  // numbers
+
   const S* data;
   int64_t stride, rows, features;
   Storage* copy;   // [rows][round_up(features, E)]: where `data` cannot be read as elements
   Element* pairs;  // [ceil(rows / 2)][features], dot products only
 
   static int64_t padded(int64_t features) { return round_up(features, E); }
-  // Pairs of features are read in place if rows are made of whole pairs.
-  static bool needs_copy(int64_t features, int64_t stride) {
-    if (kInPlace) return false;
-    return E == 1 || features % E || stride % E;
+  // Pairs of features are read in place if rows are made of whole pairs. Rows far apart fall into the same
+  // few sets of a cache: they are put together, if a cache can hold them all.
+  static bool needs_copy(int64_t rows, int64_t features, int64_t stride) {
+    if (!kInPlace && (E == 1 || features % E || stride % E)) return true;
+    return stride != features && rows * features <= kMostTogether;
   }
 
   void layout(Scratch& s, int64_t n, int64_t width, int64_t row_stride, bool across_keys) {
     rows = n, features = width, stride = row_stride;
-    copy = s.take<Storage>(needs_copy(width, row_stride) ? n * padded(width) : 0);
+    copy = s.take<Storage>(needs_copy(n, width, row_stride) ? n * padded(width) : 0);
     pairs = s.take<Element>(E == 2 && across_keys ? ceil_div(n, 2) * width : 0);
   }
-  void load_head(const Heads& t, int64_t b, int64_t h) {
+  void load_head(const Heads& t, int64_t b, int64_t h, int64_t count) {  // the first `count` rows
     data = (const S*)t.data + b * t.batch + h * t.head;
+    count = smaller(round_up(count, 2), rows);
     if (copy)
-      for (int64_t j = 0; j < rows; j++)
+      for (int64_t j = 0; j < count; j++)
         copy_row<Op>(copy + j * padded(features), data + j * stride, features, padded(features));
     if (pairs)
-      for (int64_t j = 0; j < rows; j += 2)
+      for (int64_t j = 0; j < count; j += 2)
         interleave(pairs + j / 2 * features, data + j * stride,
                    j + 1 < rows ? data + (j + 1) * stride : nullptr);
   }

@@ -53,6 +53,7 @@ inline Vec<A> as_bias(const S* m, int64_t stride, int64_t count) {
   return load_spaced<A>(m, stride, count) * A(kLog2e);
 }
 
+// Keys of sequence b: none beyond them is seen.
 inline int64_t keys_of(const AttentionProblem& p, int64_t b) {
   return p.lengths ? smaller(larger(p.lengths[b], 0), p.S) : p.S;
 }
@@ -114,7 +115,8 @@ struct Panel {
       inside = {larger(inside.begin, seen.begin), smaller(inside.end, seen.end)};
     }
     if (keys.end <= keys.begin) keys = {0, 0};
-    keys.begin -= keys.begin % kBlockKeys;  // dropout and pairs want aligned blocks
+    // Dropout wants aligned blocks, dot products whole pairs: a key too many is treated as any unseen one.
+    keys = {keys.begin - keys.begin % kBlockKeys, smaller(round_up(keys.end, 2), p.S)};
   }
 
   // Whether queries of this block may be cut off from keys of it: then what is there may be no number.
@@ -159,8 +161,7 @@ struct Panel {
   void load_lse(V* lse) const {
     const A* stored = (const A*)p.lse + (b * p.H + h) * p.T + t0;
     for (int v = 0; v < NV; v++) {
-      V x;
-      for (int l = 0; l < L; l++) x[l] = stored[smaller(v * L + l, valid - 1)];
+      V x = load_n<A>(stored + v * L, larger(valid - v * L, 0));
       for (int l = 0; l < L; l++) x[l] = v * L + l < valid ? x[l] : kNothing<A>;
       lse[v] = x == kNothing<A> ? splat<A>(-kNothing<A>) : x * A(kLog2e);
     }

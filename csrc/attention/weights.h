@@ -62,7 +62,7 @@ struct Weights {
   template <int NV>
   void add_head(const Panel<S, A, NV>& panel, S* rows) {
     constexpr int W = NV * L;
-    k.load_head(p.k, panel.b, panel.h / (p.H / p.K));
+    k.load_head(p.k, panel.b, panel.h / (p.H / p.K), keys_of(p, panel.b));
     const S* q = (const S*)p.q.data + panel.b * p.q.batch + panel.h * p.q.head + panel.t0 * p.q.row;
     pack_from_columns<Op, NV, S>(
         queries, p.D, [&](int c) -> const S* { return c < panel.valid ? q + c * p.q.row : nullptr; });

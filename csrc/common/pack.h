@@ -84,6 +84,14 @@ inline void transpose(Vec<T>* v) {
 #endif
 }
 
+// Lane l of the result is the sum of v[l], which are lost.
+template <class T>
+inline Vec<T> sums_of_each(Vec<T>* v) {
+  transpose<T>(v);
+  for (int l = 1; l < kLanes<T>; l++) v[0] += v[l];
+  return v[0];
+}
+
 // A panel from columns that are contiguous in k: column c starts at column(c), which may be null for zeros.
 template <class Op, int NV, class S, class Column>
 inline void pack_from_columns(typename Op::Element* panel, int64_t K, Column column) {

@@ -67,11 +67,11 @@ def backward(
 
 def empty_outputs(problem: AttentionProblem, call: Call) -> tuple[Tensor, Tensor, Tensor]:
     """The output, the weights and the log of each query's sum, as the kernels lay them out."""
-    new = call.query.new_empty
+    dtype, device = problem.dtype, call.query.device
     return (
         empty_in_order(call.query, problem.output_shape),
-        new(problem.weights_shape),
-        new(problem.lse_shape, dtype=accumulation_dtype(problem.dtype)),
+        torch.empty(problem.weights_shape, dtype=dtype, device=device),
+        torch.empty(problem.lse_shape, dtype=accumulation_dtype(dtype), device=device),
     )
 
 

@@ -9,7 +9,6 @@ keys, D features of queries and keys, V features of values.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -41,8 +40,7 @@ class Call(NamedTuple):
     return_weights: str
 
 
-@dataclass(frozen=True)
-class AttentionProblem:
+class AttentionProblem(NamedTuple):
     """Sizes and options of one checked call."""
 
     B: int
@@ -226,6 +224,8 @@ def empty_in_order(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     What was cut out of [T, B, heads * features] or any other layout is so merged again without a copy.
     """
     strides = like.stride()
+    if strides[0] >= strides[1] >= strides[2] > 0:
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
     # An expanded dimension has no place in memory; it is put outside.
     outside = [n for n in range(3) if strides[n] == 0]
     inside = sorted((n for n in range(3) if strides[n] != 0), key=lambda n: -strides[n])

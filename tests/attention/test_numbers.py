@@ -79,7 +79,7 @@ def test_hidden_numbers_reach_nothing(name: str, queries: int, dtype: torch.dtyp
     q, k, v = operands(T=queries, S=S, D=9, V=18, dtype=dtype)
     seen = Composed.of(q, k, v, **options).seen.expand(2, 2, queries, S)
     rtol, atol = (0.02, 0.01) if dtype is torch.bfloat16 else (1e-5, 1e-6)
-    for j in (0, 64, S - 1):
+    for j in (0, 64, 65, S - 1):  # 65: a dot product of pairs reads it beside the last key of a length
         spoilt_k, spoilt_v = k.clone(), v.clone()
         spoilt_k[:, :, j, 3] = spoilt_v[:, :, j, 17] = garbage
         blind = ~seen[..., j]  # queries [B, H, T] that do not see key j

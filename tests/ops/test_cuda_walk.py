@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,7 +47,7 @@ def bytes_of(problem: Problem = PROBLEM, *, backward: bool = False, index: int =
 def test_a_plan_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Module()
     monkeypatch.setattr(_native, "emulated_cuda", module)
-    other_calls = [PROBLEM, replace(PROBLEM, T=9, N=27), replace(PROBLEM, checkpoint_every=2)]
+    other_calls = [PROBLEM, PROBLEM._replace(T=9, N=27), PROBLEM._replace(checkpoint_every=2)]
     assert [bytes_of(problem) for problem in other_calls] == [1, 1, 1]
     assert module.asked == [((2, 1, 1, 3, 5, 2, 0), False, 0, 0)]
     assert bytes_of(backward=True) == 2
@@ -56,7 +55,7 @@ def test_a_plan_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for number, changes in enumerate(
         ({"cell": "lstm"}, {"dtype": torch.float16}, {"B": 4}, {"H": 6}, {"D": 1})
     ):
-        assert bytes_of(replace(PROBLEM, **changes)) == 4 + number
+        assert bytes_of(PROBLEM._replace(**changes)) == 4 + number
     monkeypatch.setattr(_cuda_walk, "forced_engine", "step")
     assert bytes_of() == 9
     monkeypatch.setattr(_cuda_walk, "forced_engine", "")
