@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Self
 
 from pyrnn import ops
 from pyrnn.bench import record, report
@@ -73,6 +74,10 @@ class Case:
     def dropout(self) -> float:
         """The probability with which a weight is dropped."""
         return DROPOUT if self.variant == "dropout" else 0.0
+
+    def certain(self) -> Self:
+        """Without dropout: the two sides draw different numbers."""
+        return replace(self, variant="plain") if self.dropout else self
 
     def lengths(self) -> Tensor | None:
         """Uniform in [1, S], unsorted, and the same in every run."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from typing_extensions import Self
 
 import pyrnn.nn
 from pyrnn.bench import record, report
@@ -89,6 +90,10 @@ class Case:
         """Sequence steps that have data."""
         lengths = self.lengths()
         return self.T * self.B if lengths is None else int(lengths.sum())
+
+    def certain(self) -> Self:
+        """The case itself: nothing is left to chance."""
+        return self
 
     def operations(self) -> int:
         """Floating-point operations of the matrix products, a multiply-add being two."""

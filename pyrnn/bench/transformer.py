@@ -7,11 +7,12 @@ linear layers 2*N*M*K forward and three times that in training, for attention as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 import pyrnn.nn
 from pyrnn.bench import attention, record, report
@@ -54,11 +55,17 @@ class Case:
     T: int
     B: int
     E: int
+    activation: str = "relu"  # between the linear layers
 
     @property
     def dropout(self) -> float:
         """The layer's probability of dropout."""
         return DROPOUT if self.variant == "dropout" else 0.0
+
+    def certain(self) -> Self:
+        """Without dropout, and smooth where gradients are compared."""
+        smooth = "relu" if self.layer == "attention" or self.mode == "infer" else "gelu"
+        return replace(self, variant="plain" if self.dropout else self.variant, activation=smooth)
 
     def operations(self) -> int:
         """Floating-point operations of the matrix products, a multiply-add being two."""
@@ -105,7 +112,7 @@ def _layer(case: Case, library: Any) -> nn.Module:
         "dtype": getattr(torch, case.dtype),
     }
     if case.layer != "attention":
-        options["dim_feedforward"] = FEED_FORWARD * case.E
+        options |= {"dim_feedforward": FEED_FORWARD * case.E, "activation": case.activation}
     layer = getattr(library, LAYERS[case.layer])(case.E, case.E // HEAD_SIZE, **options)
     return layer.train(case.mode == "train")
 
