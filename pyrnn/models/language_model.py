@@ -58,7 +58,7 @@ class LanguageModelConfig:
     embedding_size: int = 64
     hidden_size: int = 256
     num_layers: int = 2
-    num_heads: int = 4
+    num_heads: int = 8
     context: int = 128
     dropout: float = 0.2
     input_dropout: float = 0.0

@@ -22,8 +22,8 @@ tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else 
 #: Defaults of a job's settings where they depend on the cell; they are those of the character model.
 DEFAULTS_OF_CELLS: dict[str, dict[str, dict[str, Any]]] = {
     "transformer": {
-        "model": {"hidden_size": 128, "num_layers": 4, "dropout": 0.1},
-        "train": {"learning_rate": 0.004},
+        "model": {"hidden_size": 128, "num_layers": 4, "dropout": 0.05},
+        "train": {"batch_size": 16, "learning_rate": 0.004},
     },
 }
 
