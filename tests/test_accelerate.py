@@ -282,3 +282,52 @@ def test_which_attention_is_left_alone_and_why(make: Any, words: str) -> None:
     assert not entry.swapped
     assert words in entry.reason
     assert type(layer) is kind
+
+
+class Translator(nn.Module):
+    """What a course's training script holds: embeddings, torch's Transformer and a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.symbols = nn.Embedding(20, 16, padding_idx=0)
+        self.transformer = nn.Transformer(16, 2, 1, 1, 32, dropout=0.0)
+        self.scores = nn.Linear(16, 20)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        causal = nn.Transformer.generate_square_subsequent_mask(len(target)).isinf()
+        padding = [(ids == 0).T for ids in (source, target)]
+        decoded = self.transformer(
+            self.symbols(source),
+            self.symbols(target),
+            tgt_mask=causal,
+            src_key_padding_mask=padding[0],
+            tgt_key_padding_mask=padding[1],
+            memory_key_padding_mask=padding[0],
+        )
+        return self.scores(decoded)
+
+
+def _losses(model: nn.Module) -> list[float]:
+    generator, optimizer = torch.Generator().manual_seed(0), torch.optim.AdamW(model.parameters(), 0.003)
+    losses = []
+    for _ in range(15):
+        source, target = (torch.randint(1, 20, (n, 4), generator=generator) for n in (9, 8))
+        source[6:, ::2], target[5:, 1::2] = 0, 0
+        output = model(source, target[:-1]).flatten(0, 1)
+        loss = nn.functional.cross_entropy(output, target[1:].flatten(), ignore_index=0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor:UserWarning")
+def test_a_training_script_goes_the_same_way() -> None:
+    torch.manual_seed(0)
+    theirs = Translator()
+    ours = copy.deepcopy(theirs)
+    assert pyrnn.accelerate(ours).swapped
+    expected = _losses(theirs)
+    assert expected[-1] < expected[0]
+    torch.testing.assert_close(_losses(ours), expected, rtol=1e-4, atol=0)

@@ -245,10 +245,11 @@ def _cache_of(number: int, cache: CacheList | None) -> dict[str, Any]:
 def _is_causal(mask: Tensor | None) -> bool:
     """Whether `mask` forbids exactly what stands behind each query, and does nothing else.
 
-    A compiled graph cannot depend on what a mask holds: there the answer is no, and the mask is used as it
-    is.
+    A compiled or traced graph cannot depend on what a mask holds: there the answer is no, and the mask is
+    used as it is.
     """
-    if mask is None or torch.compiler.is_compiling() or mask.dim() != 2 or mask.shape[0] != mask.shape[1]:
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if mask is None or recorded or mask.dim() != 2 or mask.shape[0] != mask.shape[1]:
         return False
     forbidden = True if mask.dtype == torch.bool else -torch.inf
     return torch.equal(mask, torch.full_like(mask, forbidden).triu(1))

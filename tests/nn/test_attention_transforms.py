@@ -203,5 +203,17 @@ def test_trace() -> None:
     assert_same(traced(other), layer(other))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float64])
+def test_trace_with_a_causal_mask(dtype: torch.dtype) -> None:
+    model = pyrnn.nn.Transformer(8, 2, 1, 1, 16, dtype=torch.float64).eval()
+    masks = [causal_mask(n) for n in (5, 3)]
+    if dtype == torch.bool:
+        masks = [mask < 0 for mask in masks]
+    first, second = ((x, x, mask, mask) for x, mask in zip((X, X[:3]), masks, strict=True))
+    traced: Any = torch.jit.trace(model, first, check_trace=False)
+    assert_same(traced(*second), model(*second))
+
+
 def test_modules_of_every_kind_are_in_the_package() -> None:
     assert {name for name in dir(torch.nn) if name.startswith("Transformer")} <= set(pyrnn.nn.__all__)
