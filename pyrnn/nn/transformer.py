@@ -248,7 +248,7 @@ def _is_causal(mask: Tensor | None) -> bool:
     A compiled or traced graph cannot depend on what a mask holds: there the answer is no, and the mask is
     used as it is.
     """
-    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
     if mask is None or recorded or mask.dim() != 2 or mask.shape[0] != mask.shape[1]:
         return False
     forbidden = True if mask.dtype == torch.bool else -torch.inf
