@@ -34,23 +34,26 @@ struct Forward {
   static constexpr int L = kLanes<A>, kMostW = kPanelVectors * L;
 
   const AttentionProblem& p;
+  const int64_t block;  // keys at a time
   PanelTasks<A> tasks;
   Dropout<A> dropout;
   Rows<S, Op> k, v;
   Element *queries, *right;  // packed panel; weights as right operand
   A *scores, *bias, *factors, *out;
+  Vec<A> inverse[kPanelVectors];  // of each query's sum
 
-  explicit Forward(const AttentionProblem& problem) : p(problem), tasks(problem), dropout(problem) {}
+  explicit Forward(const AttentionProblem& problem, int64_t keys_at_a_time = kBlockKeys)
+      : p(problem), block(keys_at_a_time), tasks(problem), dropout(problem) {}
 
   size_t layout(char* base) {
     Scratch s{base};
     k.layout(s, p.S, p.D, p.k.row, false);
     v.layout(s, p.S, p.V, p.v.row, true);
     queries = s.take<Element>(elements<Op>(p.D) * kMostW);
-    right = s.take<Element>(Op::kPerElement == 1 ? 0 : kBlockKeys / 2 * kMostW);
-    scores = s.take<A>(kBlockKeys * kMostW);
-    bias = s.take<A>(p.mask_kind == kNoMask ? 0 : kBlockKeys * kMostW);
-    factors = s.take<A>(dropout.active ? kBlockKeys * kMostW : 0);
+    right = s.take<Element>(Op::kPerElement == 1 ? 0 : block / 2 * kMostW);
+    scores = s.take<A>(block * kMostW);
+    bias = s.take<A>(p.mask_kind == kNoMask ? 0 : block * kMostW);
+    factors = s.take<A>(dropout.active ? block * kMostW : 0);
     out = s.take<A>(p.V * kMostW);
     return s.used;
   }
@@ -58,8 +61,7 @@ struct Forward {
   void run(int64_t task) {
     const int64_t kv = task / tasks.a_head_group, b = kv / p.K, k_head = kv % p.K;
     const int64_t n = tasks.panels.count * tasks.group, begin = task % tasks.a_head_group * tasks.a_task;
-    k.load_head(p.k, b, k_head, keys_of(p, b));
-    v.load_head(p.v, b, k_head, keys_of(p, b));
+    load_keys(b, k_head);
     for (int64_t i = begin; i < smaller(begin + tasks.a_task, n); i++) {
       const int64_t h = k_head * tasks.group + i / tasks.panels.count, panel = i % tasks.panels.count;
       with_vectors<kPanelVectors>(tasks.panels.width(panel), [&](auto nv) {
@@ -68,17 +70,24 @@ struct Forward {
     }
   }
 
- private:
+  void load_keys(int64_t b, int64_t k_head) {
+    k.load_head(p.k, b, k_head, keys_of(p, b));
+    v.load_head(p.v, b, k_head, keys_of(p, b));
+  }
+
+  // Leaves in `scores` the last block's weights, dropped but not yet times `inverse`; returns its keys.
   template <int NV>
-  void run_panel(int64_t b, int64_t h, int64_t t0) {
+  Range run_panel(int64_t b, int64_t h, int64_t t0) {
+    Range last{};
     const Panel<S, A, NV> panel(p, b, h, t0, bias);
     pack_queries<NV>(panel);
     Vec<A> most[NV], sum[NV];
     for (int i = 0; i < NV; i++) most[i] = splat<A>(kNothing<A>), sum[i] = Vec<A>{};
     for (int64_t i = 0; i < p.V * NV; i++) store(out + i * L, Vec<A>{});
-    for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += kBlockKeys) {
-      const int64_t n = smaller(kBlockKeys, panel.keys.end - j0);
+    for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += block) {
+      const int64_t n = smaller(block, panel.keys.end - j0);
       if (!panel.prepare(j0, n)) continue;
+      last = {j0, j0 + n};
       k.template times<NV>(j0, n, queries, scores);
       panel.finish(j0, n, scores);
       softmax<NV>(n, most, sum);
@@ -89,8 +98,10 @@ struct Forward {
         v.template transposed_times<NV>(j0, n, as_right<Op, NV>(scores, n, right), out);
     }
     write<NV>(panel, most, sum);
+    return last;
   }
 
+ private:
   template <int NV>
   void pack_queries(const Panel<S, A, NV>& panel) {
     const S* rows = (const S*)p.q.data + panel.b * p.q.batch + panel.h * p.q.head + panel.t0 * p.q.row;
@@ -147,7 +158,6 @@ struct Forward {
 
   template <int NV>
   void write(const Panel<S, A, NV>& panel, const Vec<A>* most, const Vec<A>* sum) {
-    Vec<A> inverse[NV];
     A* lse = (A*)p.lse + (panel.b * p.H + panel.h) * p.T + panel.t0;
     for (int i = 0; i < NV; i++) {
       inverse[i] = sum[i] == 0 ? Vec<A>{} : 1 / sum[i];

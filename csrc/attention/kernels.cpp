@@ -12,9 +12,11 @@ namespace {
 using S = PYRNN_STORAGE;
 using Op = typename OperandOf<S>::type;
 
-// Stages 0 and 1: the output, by panels or for few queries; stage 2: the weights.
+// Stages 0 and 1: the output, by panels or for few queries; stage 2: the weights, or both.
 int64_t forward_tasks(const AttentionProblem& p, int stage) {
-  if (stage == 2) return Weights<S, Op>(p).tasks();
+  const Weights<S, Op> weights(p);
+  if (stage == 2) return weights.tasks();
+  if (weights.with_output) return 0;
   if (few_queries(p)) return Few<S, Op>(p).tasks(stage);
   return stage == 0 ? PanelTasks<Op::Acc>(p).count(p) : 0;
 }

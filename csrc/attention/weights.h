@@ -1,7 +1,9 @@
-// The weights themselves, for callers who want to see them: from the stored log-sum-exp, one more product q.k
-// and no product with values. A task is one panel of queries of a head, or of all heads where their mean is
-// wanted.
+// The weights themselves, for callers who want to see them. A task is one panel of queries of a head, or of
+// all heads where their mean is wanted. If a cache holds a panel's scores for all keys, the forward pass is
+// run here with all of them as one block, and what it leaves are the weights. Else they are computed again
+// after it: from the stored log-sum-exp, with one more product q.k and none with values.
 #pragma once
+#include "few.h"
 #include "forward.h"
 
 namespace pyrnn {
@@ -13,27 +15,39 @@ struct Weights {
   using Element = typename Op::Element;
   static constexpr int L = kLanes<A>, kMostW = kPanelVectors * L;
 
+  // Of a panel. Less where keys and values are staged for every panel.
+  static constexpr int64_t kMostScores = Rows<S, Op>::kInPlace ? 1 << 17 : 1 << 16;
+  static constexpr int64_t kFewTasks = 8;  // the mean of the heads leaves fewer tasks than they do
+
   const AttentionProblem& p;
   Panels<A> panels;
   Dropout<A> dropout;
-  bool mean;
+  bool mean, with_output;
+  Forward<S, Op> forward;
   Rows<S, Op> k;
   Element* queries;
   A *block, *bias, *factors, *sum;
 
   explicit Weights(const AttentionProblem& problem)
-      : p(problem), panels(problem.T), dropout(problem), mean(problem.weights_kind == kMeanWeights) {}
+      : p(problem),
+        panels(problem.T),
+        dropout(problem),
+        mean(problem.weights_kind == kMeanWeights),
+        with_output(p.weights_kind != kNoWeights && !few_queries(p) && p.S * kMostW <= kMostScores &&
+                    (!mean || p.B * panels.count >= kFewTasks)),
+        forward(problem, round_up(p.S, kBlockKeys)) {}
 
   int64_t tasks() const { return p.weights_kind == kNoWeights ? 0 : p.B * (mean ? 1 : p.H) * panels.count; }
 
   size_t layout(char* base) {
     Scratch s{base};
+    sum = s.take<A>(mean ? p.S * kMostW : 0);
+    if (with_output) return s.used + forward.layout(base ? base + s.used : base);
     k.layout(s, p.S, p.D, p.k.row, false);
     queries = s.take<Element>(elements<Op>(p.D) * kMostW);
     block = s.take<A>(kBlockKeys * kMostW);
     bias = s.take<A>(p.mask_kind == kNoMask ? 0 : kBlockKeys * kMostW);
     factors = s.take<A>(dropout.active ? kBlockKeys * kMostW : 0);
-    sum = s.take<A>(mean ? p.S * kMostW : 0);
     return s.used;
   }
 
@@ -50,15 +64,44 @@ struct Weights {
   void run_panel(int64_t b, int64_t first, int64_t last, int64_t t0) {
     const Scores& w = p.weights;
     S* rows = (S*)w.data + b * w.batch + (mean ? 0 : first * w.head) + t0 * w.query;
-    if (!mean) return add_head<NV>(Panel<S, A, NV>(p, b, first, t0, bias), rows);
-    for (int64_t i = 0; i < p.S * NV; i++) store(sum + i * L, Vec<A>{});
-    for (int64_t h = first; h < last; h++) add_head<NV>(Panel<S, A, NV>(p, b, h, t0, bias), rows);
+    for (int64_t i = 0; mean && i < p.S * NV; i++) store(sum + i * L, Vec<A>{});
+    for (int64_t h = first; h < last; h++)
+      with_output ? attend<NV>(b, h, t0, rows) : add_head<NV>(Panel<S, A, NV>(p, b, h, t0, bias), rows);
+    if (!mean) return;
     Vec<A> share[NV];
     for (int i = 0; i < NV; i++) share[i] = splat<A>(A(1) / A(p.H));
     store_transposed<S, A, NV>(sum, p.S, share, smaller(NV * L, p.T - t0), rows, w.query);
   }
 
-  // The weights of one head: added to `sum` for the mean, else written to `rows`.
+  // The output and the weights of one head.
+  template <int NV>
+  void attend(int64_t b, int64_t h, int64_t t0, S* rows) {
+    forward.load_keys(b, h / (p.H / p.K));
+    const Range seen = forward.template run_panel<NV>(b, h, t0);
+    A* block = forward.scores;
+    for (int64_t j = 0; j < seen.end - seen.begin; j++)
+      for (int i = 0; i < NV; i++) {
+        A* at = block + (j * NV + i) * L;
+        store(at, load<A>(at) * forward.inverse[i]);
+      }
+    const int64_t valid = smaller(NV * L, p.T - t0);
+    write_zeros(valid, 0, seen.begin, rows);
+    put<NV>(seen, valid, block, rows);
+    write_zeros(valid, seen.end, p.S, rows);
+  }
+
+  // A block of weights is added to `sum` for the mean, else written to `rows`.
+  template <int NV>
+  void put(Range keys, int64_t valid, const A* block, S* rows) {
+    if (!mean)
+      return store_transposed_block<S, A, NV>(block, keys.end - keys.begin, valid, rows + keys.begin,
+                                              p.weights.query);
+    A* to = sum + keys.begin * NV * L;
+    for (int64_t i = 0; i < (keys.end - keys.begin) * NV; i++)
+      store(to + i * L, load<A>(to + i * L) + load<A>(block + i * L));
+  }
+
+  // The weights of one head, after its output.
   template <int NV>
   void add_head(const Panel<S, A, NV>& panel, S* rows) {
     constexpr int W = NV * L;
@@ -66,14 +109,14 @@ struct Weights {
     const S* q = (const S*)p.q.data + panel.b * p.q.batch + panel.h * p.q.head + panel.t0 * p.q.row;
     pack_from_columns<Op, NV, S>(
         queries, p.D, [&](int c) -> const S* { return c < panel.valid ? q + c * p.q.row : nullptr; });
-    if (!mean) write_zeros(panel.valid, 0, panel.keys.begin, rows);
-    if (!mean) write_zeros(panel.valid, panel.keys.end, p.S, rows);
+    write_zeros(panel.valid, 0, panel.keys.begin, rows);
+    write_zeros(panel.valid, panel.keys.end, p.S, rows);
     Vec<A> lse[NV];
     panel.load_lse(lse);
     for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += kBlockKeys) {
       const int64_t n = smaller(kBlockKeys, panel.keys.end - j0);
       if (!panel.prepare(j0, n)) {
-        if (!mean) write_zeros(panel.valid, j0, j0 + n, rows);
+        write_zeros(panel.valid, j0, j0 + n, rows);
         continue;
       }
       k.template times<NV>(j0, n, queries, block);
@@ -84,15 +127,14 @@ struct Weights {
           const int64_t at = (j * NV + i) * L;
           Vec<A> w = exp2(load<A>(block + at) - lse[i]);
           if (dropout.active) w *= load<A>(factors + at);
-          A* to = mean ? sum + j0 * W + at : block + at;
-          store(to, mean ? load<A>(to) + w : w);
+          store(block + at, w);
         }
-      if (!mean) store_transposed_block<S, A, NV>(block, n, panel.valid, rows + j0, p.weights.query);
+      put<NV>({j0, j0 + n}, panel.valid, block, rows);
     }
   }
 
   void write_zeros(int64_t queries, int64_t begin, int64_t end, S* rows) const {
-    for (int64_t i = 0; i < queries; i++)
+    for (int64_t i = 0; !mean && i < queries; i++)
       for (int64_t j = begin; j < end; j++) rows[i * p.weights.query + j] = 0;
   }
 };

@@ -84,6 +84,24 @@ def test_heads_that_share_keys(H: int, K: int, is_causal: bool, dtype: torch.dty
     check(operands(H=H, K=K, T=70, S=70, D=32, V=32, dtype=dtype), options)
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("return_weights", ["mean", "full"])
+@pytest.mark.parametrize(
+    ("B", "H", "T", "S"),
+    [
+        (9, 2, 20, 37),  # with the output, in one pass
+        (1, 2, 6, 16_500),  # after it: too many keys for a cache
+    ],
+)
+def test_weights_of_either_pass(
+    B: int, H: int, T: int, S: int, return_weights: str, dtype: torch.dtype
+) -> None:
+    q, k, v = operands(B=B, H=H, T=T, S=S, dtype=dtype)
+    options = {"return_weights": return_weights, "is_causal": True, "query_start": S - T - 2}
+    check((q, k, v), {**options, "lengths": torch.arange(S, S - B, -1)})
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_long_sums_are_as_accurate_as_torch(dtype: torch.dtype) -> None:
     """Rounding grows with the length of a chain of sums, and torch's libraries keep theirs short."""
