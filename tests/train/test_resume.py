@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from pyrnn.train import LanguageModelJob, StepResult, TruncatedBPTT, load_run, train_language_model
-from pyrnn.train.checkpoint import read_checkpoint
+from pyrnn.train.checkpoint import read_checkpoint, write_checkpoint
 from pyrnn.train.run_folder import CHECKPOINT, METRICS
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
@@ -246,10 +246,8 @@ def test_a_checkpoint_of_another_context_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run" / CHECKPOINT
     tensors, counters = read_checkpoint(path)
     tensors["state/3"] = tensors["state/3"][:, :, :, 1:].contiguous()
-    from pyrnn.train.checkpoint import write_checkpoint
-
     write_checkpoint(path, tensors, counters)
-    with pytest.raises(ValueError, match=r"state/3 should be \[1, 4, 4, 64, 4\], is \[1, 4, 4, 63, 4\]"):
+    with pytest.raises(ValueError, match=r"state/3 should be \[1, 4, 8, 64, 2\], is \[1, 4, 8, 63, 2\]"):
         train_language_model(None, tmp_path / "run", resume=True)
 
 
