@@ -14,9 +14,8 @@ from torch import Tensor
 from pyrnn import _native
 from pyrnn.ops._addresses import DTYPES, address
 from pyrnn.ops._attention_problem import WEIGHTS_KINDS, AttentionProblem, Call, empty_in_order
-from pyrnn.ops._memory import on_huge_pages
+from pyrnn.ops._memory import on_huge_pages, with_memory
 from pyrnn.ops._problem import accumulation_dtype
-from pyrnn.ops._recurrent_kernels import _with_memory
 
 _NO_HEADS = (0,) * 4
 _NO_SCORES = (0,) * 5
@@ -128,7 +127,7 @@ def _is_empty(p: AttentionProblem) -> bool:
 def _rows(tensor: Tensor) -> Tensor:
     """The tensor with its features side by side."""
     together = tensor.stride(-1) == 1 or tensor.shape[-1] == 1
-    return _with_memory(tensor if together else tensor.contiguous())
+    return with_memory(tensor if together else tensor.contiguous())
 
 
 def _heads(tensor: Tensor | None) -> tuple[int, ...]:
@@ -138,7 +137,7 @@ def _heads(tensor: Tensor | None) -> tuple[int, ...]:
 def _mask(problem: AttentionProblem, call: Call) -> tuple[int, ...]:
     if call.attn_mask is None:
         return _NO_SCORES
-    mask = _with_memory(call.attn_mask).expand(problem.scores_shape)
+    mask = with_memory(call.attn_mask).expand(problem.scores_shape)
     return (mask.data_ptr(), *mask.stride())
 
 

@@ -18,7 +18,7 @@ from pyrnn.ops import _attention_cpu
 from pyrnn.ops._attention_problem import Call, check_like, empty_in_order, make_problem, options
 from pyrnn.ops._library import autocast_disabled, define, library, loop_over_samples, refuse_gradients
 from pyrnn.ops._problem import accumulation_dtype
-from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES
+from pyrnn.ops._support import why_not_on_cpu
 
 _TENSORS = (
     "Tensor query, Tensor key, Tensor value, Tensor? attn_mask, Tensor? key_padding_mask, Tensor? lengths, "
@@ -48,12 +48,7 @@ def by_reference(call: Call) -> reference.AttentionOutput:
 
 def why_not_native(device_type: str, dtype: torch.dtype) -> str:
     """Why no kernel computes attention for this device and dtype, in words; empty where one does."""
-    if device_type not in ("cpu", "meta"):
-        return f"there is no native kernel of attention for device type {device_type!r}"
-    if dtype not in NATIVE_DTYPES["cpu"]:
-        names = ", ".join(str(native) for native in NATIVE_DTYPES["cpu"])
-        return f"the native CPU kernels compute in {names}, not in {dtype}"
-    return ""
+    return why_not_on_cpu("attention", device_type, dtype)
 
 
 # ------------------------------------------------------------------------------------ native kernels

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn.ops._addresses import DTYPES
+from pyrnn.ops._addresses import DTYPES, address
 from pyrnn.ops._library import Operator, define, library, loop_over_samples, refuse_gradients
-from pyrnn.ops._memory import on_huge_pages
-from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES
+from pyrnn.ops._memory import on_huge_pages, with_memory
+from pyrnn.ops._support import why_not_on_cpu
 from pyrnn.reference.dropout import dropout as reference
 
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}  #: as in csrc/pointwise/problem.h
@@ -58,12 +58,7 @@ def check(tensor: Tensor, other: Tensor | None, name: str, seed: Tensor | None, 
 
 def why_not_native(device_type: str, dtype: torch.dtype) -> str:
     """Why no kernel computes dropout for this device and dtype, in words; empty where one does."""
-    if device_type not in ("cpu", "meta"):
-        return f"there is no native kernel of dropout for device type {device_type!r}"
-    if dtype not in NATIVE_DTYPES["cpu"]:
-        names = ", ".join(str(native) for native in NATIVE_DTYPES["cpu"])
-        return f"the native CPU kernels compute in {names}, not in {dtype}"
-    return ""
+    return why_not_on_cpu("dropout", device_type, dtype)
 
 
 def by_reference(input: Tensor, residual: Tensor | None, seed: Tensor | None, p: float, act: str) -> Tensor:
@@ -98,12 +93,8 @@ def _run(
 ) -> Tensor:
     out = _empty_like(like)
     on_huge_pages(out)
-    tensors = [None if t is None else t.contiguous() for t in (x, other)]
-    if out.numel() and any(t is not None and not t.data_ptr() for t in tensors):
-        raise ValueError(
-            "an operand of dropout has no memory behind it: its storage was freed, or it is fake"
-        )
-    addresses = [0 if t is None else t.data_ptr() for t in (*tensors, out)]
+    tensors = [None if t is None else with_memory(t.contiguous()) for t in (x, other)]
+    addresses = [address(t) for t in (*tensors, out)]
     number = int(seed) if seed is not None and p > 0 else 0
     threads = _native.num_threads()
     kernel(DTYPES[like.dtype], ACTIVATIONS[act], out.numel(), number, p, *addresses, threads)

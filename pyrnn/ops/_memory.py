@@ -1,4 +1,4 @@
-"""Memory of results that are about to be written for the first time."""
+"""Memory of the tensors that are handed to the kernels by address."""
 
 from __future__ import annotations
 
@@ -18,3 +18,17 @@ def on_huge_pages(*tensors: Tensor) -> None:
     for tensor in tensors:
         if tensor.nbytes >= _FRESH_BYTES:
             _native.cpu.advise_huge_pages(tensor.data_ptr(), tensor.nbytes)
+
+
+def with_memory(tensor: Tensor) -> Tensor:
+    """The tensor itself.
+
+    Raises:
+        ValueError: it has no memory.
+    """
+    if tensor.numel() and not tensor.data_ptr():
+        raise ValueError(
+            f"a tensor of shape {list(tensor.shape)} has no memory behind it: its storage was freed, or it "
+            "is fake; materialise the parameters before the call"
+        )
+    return tensor

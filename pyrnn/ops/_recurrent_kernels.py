@@ -21,13 +21,9 @@ from pyrnn.ops._library import (
     refuse_gradients,
     register_autocast,
 )
+from pyrnn.ops._memory import with_memory
 from pyrnn.ops._problem import WEIGHT_NAMES, Problem, check_tensor, make_problem, workspace_shape
-
-#: Dtypes that the kernels of each backend compute in.
-NATIVE_DTYPES = {
-    "cpu": (torch.float32, torch.float64, torch.bfloat16),
-    "cuda": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
-}
+from pyrnn.ops._support import why_not_dtype
 
 _DATA = "Tensor input, Tensor? h0, Tensor? c0, Tensor? lengths, Tensor? batch_sizes"
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr"
@@ -102,7 +98,7 @@ def recurrent_native(*args: Any) -> tuple[Tensor, ...]:
     """The kernel of `pyrnn::recurrent` on CPU and CUDA, on the flat arguments of its schema."""
     call = Call.of(*args)
     backend = backend_of(call.input.device.type)
-    if backend is None or call.input.dtype not in NATIVE_DTYPES[backend]:
+    if backend is None or why_not_dtype(backend, call.input.dtype):
         return call.by_reference()
     return _forward(call, train=False)[:4]
 
@@ -154,8 +150,8 @@ def _backward(
         _ready(g_cells),
         *_ready_data(call),
         _ready_weights(call),
-        _with_memory(output.contiguous()),
-        _with_memory(workspace.contiguous()),
+        with_memory(output.contiguous()),
+        with_memory(workspace.contiguous()),
         needs=tuple(needs),
     )
 
@@ -168,7 +164,7 @@ def _ready_data(call: Call) -> tuple[Tensor, Tensor | None, Tensor | None, Tenso
     if input.stride(-1) != 1 and input.shape[-1] != 1:
         input = input.contiguous()
     return (
-        _with_memory(input),
+        with_memory(input),
         _ready(call.h0),
         _ready(call.c0),
         _ready(lengths),
@@ -182,16 +178,7 @@ def _ready_weights(call: Call) -> tuple[Tensor | None, ...]:
 
 def _ready(tensor: Tensor | None) -> Tensor | None:
     """The tensor laid out without gaps or overlaps."""
-    return None if tensor is None else _with_memory(tensor.contiguous())
-
-
-def _with_memory(tensor: Tensor) -> Tensor:
-    if tensor.numel() and not tensor.data_ptr():
-        raise ValueError(
-            f"a tensor of shape {list(tensor.shape)} has no memory behind it: its storage was freed, or it "
-            "is fake; materialise the parameters before the call"
-        )
-    return tensor
+    return None if tensor is None else with_memory(tensor.contiguous())
 
 
 def _forward_without_steps(call: Call, problem: Problem) -> tuple[Tensor, ...]:

@@ -10,7 +10,8 @@ from torch import Tensor
 from pyrnn import _native
 from pyrnn.ops import _library
 from pyrnn.ops._recurrent_autograd import Forward
-from pyrnn.ops._recurrent_kernels import NATIVE_DTYPES, Call, backend_of, recurrent_native, recurrent_op
+from pyrnn.ops._recurrent_kernels import Call, backend_of, recurrent_native, recurrent_op
+from pyrnn.ops._support import why_not_dtype
 from pyrnn.reference import RecurrentOutput
 from pyrnn.reference.recurrent import Weights
 
@@ -122,9 +123,8 @@ def route(input: Tensor) -> Route:
     if backend is None:
         why = f": {_native.why_no_cuda()}" if device_type == "cuda" else ""
         return Route("reference", f"there is no native kernel for device type {device_type!r}{why}")
-    if dtype not in NATIVE_DTYPES[backend]:
-        names = ", ".join(str(native) for native in NATIVE_DTYPES[backend])
-        return Route("reference", f"the native {backend.upper()} kernels compute in {names}, not in {dtype}")
+    if why := why_not_dtype(backend, dtype):
+        return Route("reference", why)
     if _library.forward_mode_active():
         return Route("reference", "a forward-mode derivative is being taken, and the kernels have none")
     return Route("native", f"{backend.upper()} kernels for {dtype}")
