@@ -21,6 +21,14 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def isa_put_back() -> Iterator[None]:
+    """The test may choose any instruction set; the one that was in use is put back."""
+    before = _native.isa()
+    yield
+    _native.set_isa(before)
+
+
 @pytest.fixture(params=_native.isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test once on each instruction set that this processor has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -197,3 +198,15 @@ def gradients(
     wanted = [leaf for leaf in layer.leaves if leaf.requires_grad]
     found = iter(torch.autograd.grad(results, wanted, cotangents, allow_unused=True))
     return tuple(next(found) if leaf.requires_grad else None for leaf in layer.leaves)
+
+
+def run_forked(target: Callable[..., None], *args: Any, seconds: float) -> None:
+    """Run `target` in a forked child, which must end by itself within `seconds`, and without an error."""
+    child = multiprocessing.get_context("fork").Process(target=target, args=args)
+    child.start()
+    child.join(seconds)
+    hangs = child.is_alive()
+    child.kill()
+    child.join()
+    assert not hangs, "the child hangs"
+    assert child.exitcode == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,13 +11,7 @@ from pyrnn import _native
 from tests.attention.cases import DTYPES, KERNELS, MASKS, Case, cases, operands
 from tests.attention.checking import check
 
-
-@pytest.fixture(autouse=True)
-def _instruction_set() -> Iterator[None]:
-    """Puts back the one that was in use."""
-    before = _native.isa()
-    yield
-    _native.set_isa(before)
+pytestmark = pytest.mark.usefixtures("isa_put_back")
 
 
 @pytest.mark.parametrize("case", [case for kernel in KERNELS for case in cases(*kernel)], ids=str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ from pyrnn import _native
 from pyrnn.reference.philox import attention_keep
 from tests.attention.cases import DTYPES, on_threads, operands, same_bits
 from tests.attention.checking import of_kernel, of_reference, run
+from tests.helpers import run_forked
 
 SECONDS = 120  # far more than any of this takes on a busy machine: running out of it is a hang
 
@@ -102,14 +102,7 @@ def test_a_forked_child_computes() -> None:
     with on_threads(2):
         found = of_kernel(*tensors)  # wakes the threads that the child will not have
         expected = (found[0].detach(), *torch.autograd.grad(found[0].sum(), tensors))
-        child = multiprocessing.get_context("fork").Process(target=_in_child, args=(tensors, expected))
-        child.start()
-        child.join(SECONDS)
-        hangs = child.is_alive()
-        child.kill()
-        child.join()
-    assert not hangs, "the child hangs"
-    assert child.exitcode == 0
+        run_forked(_in_child, tensors, expected, seconds=SECONDS)
 
 
 def test_python_threads_attend_at_the_same_time() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,13 +10,7 @@ import torch
 from pyrnn import _native
 from tests.recurrent.cases import KERNELS, Case, cases, check
 
-
-@pytest.fixture(autouse=True)
-def _instruction_set() -> Iterator[None]:
-    """Puts back the one that was in use."""
-    before = _native.isa()
-    yield
-    _native.set_isa(before)
+pytestmark = pytest.mark.usefixtures("isa_put_back")
 
 
 @pytest.mark.parametrize("case", [case for kernel in KERNELS for case in cases(*kernel)], ids=str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from pyrnn import _native, reference
 from pyrnn.ops import recurrent
-from tests.helpers import CELLS, Layer, gradients, make_layer
+from tests.helpers import CELLS, Layer, gradients, make_layer, run_forked
 from tests.recurrent.cases import split
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,14 +61,7 @@ def test_a_forked_child_trains(members: int) -> None:
         for layer in layers:  # wakes the threads that the child will not have
             out = layer.run(recurrent)
             expected.append((*(t.detach() for t in out), *gradients(layer, out)))
-        child = multiprocessing.get_context("fork").Process(target=_in_child, args=(layers, expected))
-        child.start()
-        child.join(SECONDS)
-        hangs = child.is_alive()
-        child.kill()
-        child.join()
-        assert not hangs, "the child hangs"
-        assert child.exitcode == 0
+        run_forked(_in_child, layers, expected, seconds=SECONDS)
         assert _native.num_threads() == 2, "the parent keeps its threads"
         check("lstm")
 
