@@ -1,7 +1,9 @@
-// The weights themselves, for callers who want to see them. A task is one panel of queries of a head, or of
-// all heads where their mean is wanted. If a cache holds a panel's scores for all keys, the forward pass is
-// run here with all of them as one block, and what it leaves are the weights. Else they are computed again
-// after it: from the stored log-sum-exp, with one more product q.k and none with values.
+// The weights themselves, for callers who want to see them. A task is one panel
+// of queries of a head, or of all heads where their mean is wanted. If a cache
+// holds a panel's scores for all keys, the forward pass is run here with all of
+// them as one block, and what it leaves are the weights. Else they are computed
+// again after it: from the stored log-sum-exp, with one more product q.k and
+// none with values.
 #pragma once
 #include "few.h"
 #include "forward.h"
@@ -12,7 +14,6 @@ namespace {
 template <class S, class Op>
 struct Weights {
   using A = typename Op::Acc;
-  using Element = typename Op::Element;
   static constexpr int L = kLanes<A>, kMostW = kPanelVectors * L;
 
   // Of a panel. Less where keys and values are staged for every panel.
@@ -21,34 +22,24 @@ struct Weights {
 
   const AttentionProblem& p;
   Panels<A> panels;
-  Dropout<A> dropout;
   bool mean, with_output;
-  Forward<S, Op> forward;
-  Rows<S, Op> k;
-  Element* queries;
-  A *block, *bias, *factors, *sum;
+  Forward<S, Op> forward;  // its buffers serve either way
+  A* sum;
 
   explicit Weights(const AttentionProblem& problem)
       : p(problem),
         panels(problem.T),
-        dropout(problem),
         mean(problem.weights_kind == kMeanWeights),
         with_output(p.weights_kind != kNoWeights && !few_queries(p) && p.S * kMostW <= kMostScores &&
                     (!mean || p.B * panels.count >= kFewTasks)),
-        forward(problem, round_up(p.S, kBlockKeys)) {}
+        forward(problem, with_output ? round_up(p.S, kBlockKeys) : kBlockKeys) {}
 
   int64_t tasks() const { return p.weights_kind == kNoWeights ? 0 : p.B * (mean ? 1 : p.H) * panels.count; }
 
   size_t layout(char* base) {
     Scratch s{base};
     sum = s.take<A>(mean ? p.S * kMostW : 0);
-    if (with_output) return s.used + forward.layout(base ? base + s.used : base);
-    k.layout(s, p.S, p.D, p.k.row, false);
-    queries = s.take<Element>(elements<Op>(p.D) * kMostW);
-    block = s.take<A>(kBlockKeys * kMostW);
-    bias = s.take<A>(p.mask_kind == kNoMask ? 0 : kBlockKeys * kMostW);
-    factors = s.take<A>(dropout.active ? kBlockKeys * kMostW : 0);
-    return s.used;
+    return s.used + forward.layout(base ? base + s.used : base);
   }
 
   void run(int64_t task) {
@@ -65,8 +56,12 @@ struct Weights {
     const Scores& w = p.weights;
     S* rows = (S*)w.data + b * w.batch + (mean ? 0 : first * w.head) + t0 * w.query;
     for (int64_t i = 0; mean && i < p.S * NV; i++) store(sum + i * L, Vec<A>{});
-    for (int64_t h = first; h < last; h++)
-      with_output ? attend<NV>(b, h, t0, rows) : add_head<NV>(Panel<S, A, NV>(p, b, h, t0, bias), rows);
+    for (int64_t h = first; h < last; h++) {
+      if (with_output)
+        attend<NV>(b, h, t0, rows);
+      else
+        weigh<NV>(Panel<S, A, NV>(p, b, h, t0, forward.bias), rows);
+    }
     if (!mean) return;
     Vec<A> share[NV];
     for (int i = 0; i < NV; i++) share[i] = splat<A>(A(1) / A(p.H));
@@ -103,12 +98,11 @@ struct Weights {
 
   // The weights of one head, after its output.
   template <int NV>
-  void add_head(const Panel<S, A, NV>& panel, S* rows) {
-    constexpr int W = NV * L;
-    k.load_head(p.k, panel.b, panel.h / (p.H / p.K), keys_of(p, panel.b));
-    const S* q = (const S*)p.q.data + panel.b * p.q.batch + panel.h * p.q.head + panel.t0 * p.q.row;
-    pack_from_columns<Op, NV, S>(
-        queries, p.D, [&](int c) -> const S* { return c < panel.valid ? q + c * p.q.row : nullptr; });
+  void weigh(const Panel<S, A, NV>& panel, S* rows) {
+    A *block = forward.scores, *factors = forward.factors;
+    const Dropout<A>& dropout = forward.dropout;
+    forward.k.load_head(p.k, panel.b, panel.h / (p.H / p.K), keys_of(p, panel.b));
+    forward.template pack_queries<NV>(panel);
     write_zeros(panel.valid, 0, panel.keys.begin, rows);
     write_zeros(panel.valid, panel.keys.end, p.S, rows);
     Vec<A> lse[NV];
@@ -119,7 +113,7 @@ struct Weights {
         write_zeros(panel.valid, j0, j0 + n, rows);
         continue;
       }
-      k.template times<NV>(j0, n, queries, block);
+      forward.k.template times<NV>(j0, n, forward.queries, block);
       panel.finish(j0, n, block);
       if (dropout.active) dropout.template factors<NV>(p, panel.b, panel.h, panel.t0, j0, n, factors);
       for (int64_t j = 0; j < n; j++)
