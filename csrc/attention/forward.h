@@ -1,10 +1,8 @@
-// Forward pass: online softmax over blocks of keys for panels of queries (Dao
-// et al. 2022).
+// Forward pass: online softmax over blocks of keys for panels of queries (Dao et al. 2022).
 //
-// For each block: scores = K q (a product), masks and maxima, exp, out += V^T
-// weights (a product). A task is some panels of the heads that share keys.
-// Work: 2 T S (D + V) multiply-adds a head; what stays in cache while keys and
-// values stream by: the packed queries and the output of one panel.
+// For each block: scores = K q (a product), masks and maxima, exp, out += V^T weights (a product). A task is
+// some panels of the heads that share keys. Work: 2 T S (D + V) multiply-adds a head; what stays in cache
+// while keys and values stream by: the packed queries and the output of one panel.
 #pragma once
 #include "dropout.h"
 #include "exp2.h"
@@ -14,18 +12,15 @@
 namespace pyrnn {
 namespace {
 
-// What a task works on: panels [first, last) of the panels of query heads h0 ..
-// h0 + group.
+// What a task works on: panels [first, last) of the panels of query heads h0 .. h0 + group.
 template <class A>
 struct PanelTasks {
   Panels<A> panels;
-  int64_t group, a_task,
-      a_head_group;  // panels in a task; tasks for the heads that share keys
+  int64_t group, a_task, a_head_group;  // panels in a task; tasks for the heads that share keys
 
   explicit PanelTasks(const AttentionProblem& p) : panels(p.T), group(p.H / p.K) {
     const int64_t n = panels.count * group;
-    // Rows staged for a task serve all its panels; but there must be tasks
-    // enough to share out.
+    // Rows staged for a task serve all its panels; but there must be tasks enough to share out.
     a_task = larger(1, smaller(8, n * p.B * p.K / 64));
     a_head_group = ceil_div(n, a_task);
   }
@@ -80,8 +75,7 @@ struct Forward {
     v.load_head(p.v, b, k_head, keys_of(p, b));
   }
 
-  // Leaves in `scores` the last block's weights, dropped but not yet times
-  // `inverse`; returns its keys.
+  // Leaves in `scores` the last block's weights, dropped but not yet times `inverse`; returns its keys.
   template <int NV>
   Range run_panel(int64_t b, int64_t h, int64_t t0) {
     Range last{};
@@ -115,8 +109,8 @@ struct Forward {
   }
 
  private:
-  // scores become weights, not yet divided by their sum; what was summed before
-  // is brought to the new maximum.
+  // scores become weights, not yet divided by their sum; what was summed before is brought to the new
+  // maximum.
   template <int NV>
   void softmax(int64_t n, Vec<A>* most, Vec<A>* sum) {
     constexpr int W = NV * L;

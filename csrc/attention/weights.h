@@ -1,9 +1,7 @@
-// The weights themselves, for callers who want to see them. A task is one panel
-// of queries of a head, or of all heads where their mean is wanted. If a cache
-// holds a panel's scores for all keys, the forward pass is run here with all of
-// them as one block, and what it leaves are the weights. Else they are computed
-// again after it: from the stored log-sum-exp, with one more product q.k and
-// none with values.
+// The weights themselves, for callers who want to see them. A task is one panel of queries of a head, or of
+// all heads where their mean is wanted. If a cache holds a panel's scores for all keys, the forward pass is
+// run here with all of them as one block, and what it leaves are the weights. Else they are computed again
+// after it: from the stored log-sum-exp, with one more product q.k and none with values.
 #pragma once
 #include "few.h"
 #include "forward.h"
