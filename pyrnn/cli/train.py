@@ -12,7 +12,15 @@ import typer
 
 from pyrnn.cli.settings import with_settings
 from pyrnn.models import LanguageModelConfig
-from pyrnn.train import LanguageModelJob, TextConfig, TrainConfig, joined_processes, read_job, reporter_for
+from pyrnn.train import (
+    LanguageModelJob,
+    TextConfig,
+    TrainConfig,
+    joined_processes,
+    own_device,
+    read_job,
+    reporter_for,
+)
 from pyrnn.train.run import train_language_model
 from pyrnn.train.run_folder import CONFIG
 
@@ -58,7 +66,7 @@ def language_model(
             LanguageModelJob.from_file(config) if config else read_job(run) if resume else LanguageModelJob()
         )
         job = start.updated(settings)
-    place = _device(device)
+    place = own_device(_device(device))
     with joined_processes(place) as processes:
         shows = reporter_for(sys.stdout) if processes.is_first else nullcontext()
         try:

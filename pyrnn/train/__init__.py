@@ -1,7 +1,7 @@
 """Training: jobs and their folders, truncated BPTT, schedules, checkpoints, validation, progress."""
 
 from pyrnn.train.config import TrainConfig
-from pyrnn.train.distributed import Processes, joined_processes
+from pyrnn.train.distributed import Processes, joined_processes, own_device
 from pyrnn.train.evaluation import Evaluation, evaluate, evaluate_file
 from pyrnn.train.job import LanguageModelJob, TextConfig
 from pyrnn.train.language_model import fit
@@ -30,6 +30,7 @@ __all__ = [
     "fit",
     "joined_processes",
     "load_run",
+    "own_device",
     "read_job",
     "read_metrics",
     "reporter_for",

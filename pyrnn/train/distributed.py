@@ -15,10 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all: number `rank` of `world`. Alone, every method returns its argument."""
+    """This process among all: number `rank` of `world`. Not `joined`, every method returns its argument."""
 
     rank: int = 0
     world: int = 1
+    joined: bool = False
 
     @property
     def is_first(self) -> bool:
@@ -27,13 +28,13 @@ class Processes:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place."""
-        if self.world > 1:
+        if self.joined:
             dist.all_reduce(tensor)
         return tensor
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Every process's tensor of this shape, in the order of the ranks."""
-        if self.world == 1:
+        if not self.joined:
             return [tensor]
         parts = [torch.empty_like(tensor) for _ in range(self.world)]
         dist.all_gather(parts, tensor.contiguous())
@@ -41,27 +42,59 @@ class Processes:
 
     def wait(self) -> None:
         """Return when every process has come here."""
-        if self.world > 1:
+        if self.joined:
             dist.barrier()
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """A module with `model`'s weights whose backward pass averages the gradients of all processes."""
-        return model if self.world == 1 else DistributedDataParallel(model)
+        return DistributedDataParallel(model) if self.joined else model
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Where this process computes: `device`, but for "cuda" the GPU of its number among torchrun's here.
+
+    Raises:
+        ValueError: processes without a GPU of their own.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device.type != "cuda" or not _has_launcher():
+        return device
+    if device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    elif here > 1:
+        raise ValueError(f"{device} would be the GPU of {here} processes; write cuda, and each takes its own")
+    if device.index >= torch.cuda.device_count():
+        raise ValueError(
+            f"{here} processes need as many GPUs, and torch sees {torch.cuda.device_count()}: start fewer "
+            "(--nproc-per-node), or compute on the CPU"
+        )
+    return device
 
 
 @contextmanager
 def joined_processes(device: torch.device) -> Iterator[Processes]:
     """Join the processes that torchrun started: gloo on CPUs, NCCL on GPUs. Without torchrun there is one.
 
+    Args:
+        device: what `own_device` gave.
+
     Raises:
         RuntimeError: the others cannot be reached.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    if not _has_launcher():
         yield Processes()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        dist.init_process_group("nccl", device_id=device)
+    else:
+        dist.init_process_group("gloo")
     try:
-        yield Processes(dist.get_rank(), world)
+        yield Processes(dist.get_rank(), dist.get_world_size(), joined=True)
     finally:
         dist.destroy_process_group()
+
+
+def _has_launcher() -> bool:
+    """Whether a launcher started this process, which may be the only one."""
+    return dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from pyrnn.train import Run, load_run
-
-FLAGS = {
-    "batch-size": 4,
-    "window": 16,
-    "embedding-size": 8,
-    "hidden-size": 16,
-    "dropout": 0.0,
-    "warmup-steps": 5,
-    "learning-rate": 0.02,
-    "log-every": 5,
-    "epochs": 2,
-}
+from pyrnn.train import Run, load_run, own_device
+from tests.train.small_runs import command, flags, small_job
 
 
 def _train(folder: Path, processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    launcher = (
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            str(processes),
-            "-m",
-        ]
-        if processes > 1
-        else [sys.executable, "-m"]
+    return subprocess.run(
+        command(folder, *arguments, processes=processes), capture_output=True, text=True, timeout=200
     )
-    command = [*launcher, "pyrnn", "train", "language-model", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200)
-
-
-def _flags(tmp_path: Path, **changes: object) -> list[str]:
-    text = tmp_path / "text.txt"
-    text.write_text("the quick brown fox jumps over the lazy dog.\n" * 40 + "and so on\n")
-    settings = {**FLAGS, **changes, "text": text}
-    return [part for name, value in settings.items() for part in (f"--{name}", str(value))]
 
 
 def _losses(run: Run) -> list[float]:
@@ -54,20 +24,58 @@ def _losses(run: Run) -> list[float]:
 
 @pytest.mark.parametrize("cell", ["lstm", "transformer"])
 def test_the_losses_are_those_of_one_process(cell: str, tmp_path: Path) -> None:
-    flags = _flags(tmp_path, cell=cell)
-    for name, processes in (("one", 1), ("two", 2)):
-        done = _train(tmp_path / name, processes, *flags)
+    settings = flags(small_job(tmp_path), cell=cell, dropout=0.0, epochs=2)
+    for name, processes in (("one", 0), ("two", 2)):
+        done = _train(tmp_path / name, processes, *settings)
         assert done.returncode == 0, done.stderr
     one, two = load_run(tmp_path / "one"), load_run(tmp_path / "two")
     assert _losses(two) == pytest.approx(_losses(one), rel=1e-4)
     assert done.stdout.count('"epoch": 2') == 1  # one process talks
 
-    alone = _train(tmp_path / "two", 1, "--resume")
+    alone = _train(tmp_path / "two", 0, "--resume")
     assert alone.returncode == 2
     assert "was written by 2 processes, this run has 1: resume with --nproc-per-node 2" in alone.stderr
 
 
 def test_streams_that_cannot_be_shared_are_refused(tmp_path: Path) -> None:
-    done = _train(tmp_path / "run", 2, *_flags(tmp_path, **{"batch-size": 3}))
+    done = _train(tmp_path / "run", 2, *flags(small_job(tmp_path), batch_size=3))
     assert done.returncode != 0
     assert "3 streams cannot be shared evenly by 2 processes" in done.stderr
+
+
+@pytest.fixture
+def second_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is the second of two that torchrun started on one machine."""
+    launched = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+
+
+def _with_gpus(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_gpus(2, monkeypatch)
+    assert own_device(torch.device("cuda")) == torch.device("cuda", 1)
+    assert own_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("second_of_two")
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda", "2 processes need as many GPUs, and torch sees 1: start fewer"),
+        ("cuda:0", "cuda:0 would be the GPU of 2 processes; write cuda, and each takes its own"),
+    ],
+)
+def test_two_processes_do_not_share_a_gpu(device: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_gpus(1, monkeypatch)
+    with pytest.raises(ValueError, match=message):
+        own_device(torch.device(device))
+
+
+def test_a_process_alone_takes_the_device_as_it_is() -> None:
+    assert own_device(torch.device("cuda", 3)) == torch.device("cuda", 3)
+    assert own_device(torch.device("cuda")) == torch.device("cuda")

@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from pyrnn.train import LanguageModelJob, StepResult, TruncatedBPTT, load_run, train_language_model
+from pyrnn.train import load_run, train_language_model
 from pyrnn.train.checkpoint import read_checkpoint, write_checkpoint
-from pyrnn.train.run_folder import CHECKPOINT, METRICS
-
-TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
-SMALL = {
-    "epochs": 3,
-    "batch_size": 4,
-    "window": 16,
-    "embedding_size": 8,
-    "hidden_size": 16,
-    "warmup_steps": 5,
-    "learning_rate": 0.02,
-    "checkpoint_every": 4,
-    "log_every": 3,
-}
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-class KillAt:
-    """Ends the run after a step, as a signal that cannot be caught would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, trainer: TruncatedBPTT, result: StepResult) -> None:
-        if trainer.steps_done == self.step:
-            raise Killed
-
-    def on_epoch(self, metrics: object) -> None:
-        if self.step == -getattr(metrics, "epoch", 0):
-            raise Killed
-
-
-def _job(tmp_path: Path, **settings: Any) -> LanguageModelJob:
-    text = tmp_path / "text.txt"
-    text.write_text(TEXT)
-    return LanguageModelJob().updated({"text": str(text), **SMALL, **settings})
-
-
-def _result(folder: Path) -> tuple[Any, ...]:
-    """All of a run that must not depend on interruptions: everything but the clock."""
-    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    tensors, counters = read_checkpoint(folder / CHECKPOINT)
-    hidden = {"seconds", "epoch_seconds"}
-    return (
-        [{k: v for k, v in row.items() if k not in hidden} for row in rows],
-        {name: tensor.tolist() for name, tensor in tensors.items()},
-        {k: v for k, v in vars(counters).items() if k not in hidden},
-        {name: tensor.tolist() for name, tensor in load_file(folder / "model.safetensors").items()},
-    )
+from pyrnn.train.run_folder import CHECKPOINT
+from tests.train.small_runs import KillAt, Killed, command, flags, result_of, small_job
 
 
 @pytest.mark.parametrize(
@@ -84,9 +31,9 @@ def _result(folder: Path) -> tuple[Any, ...]:
     ids=["lstm", "gru-sgd", "rnn-patience", "bfloat16-tied", "transformer", "transformer-bfloat16"],
 )
 def test_killed_at_random_steps(settings: dict[str, Any], tmp_path: Path) -> None:
-    job = _job(tmp_path, **settings)
+    job = small_job(tmp_path, **settings)
     train_language_model(job, tmp_path / "whole")
-    expected = _result(tmp_path / "whole")
+    expected = result_of(tmp_path / "whole")
     ends = [row["step"] for row in expected[0] if "epoch" in row]
     for seed in range(3):
         later = random.Random(seed).sample(range(ends[0] + 1, ends[-1]), 3)
@@ -96,20 +43,22 @@ def test_killed_at_random_steps(settings: dict[str, Any], tmp_path: Path) -> Non
             with pytest.raises(Killed):
                 train_language_model(job, folder, resume=bool(resume), reporter=KillAt(moment))
         train_language_model(None, folder, resume=True)
-        assert _result(folder) == expected
+        assert result_of(folder) == expected
 
 
 def test_a_finished_run_is_only_read(tmp_path: Path) -> None:
-    job = _job(tmp_path)
+    job = small_job(tmp_path)
     first = train_language_model(job, tmp_path / "run")
-    before = _result(tmp_path / "run")
+    before = result_of(tmp_path / "run")
     again = train_language_model(job, tmp_path / "run", resume=True)
     assert again.metrics == first.metrics
-    assert _result(tmp_path / "run") == before
+    assert result_of(tmp_path / "run") == before
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
-    run = train_language_model(_job(tmp_path, patience=2, epochs=40, learning_rate=1.0), tmp_path / "run")
+    run = train_language_model(
+        small_job(tmp_path, patience=2, epochs=40, learning_rate=1.0), tmp_path / "run"
+    )
     losses = [epoch.validation_loss for epoch in run.epochs]
     best = losses.index(min(losses))
     assert len(losses) == best + 3 < 40
@@ -117,15 +66,6 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
 
 
 # ---- real processes ----------------------------------------------------------------------------------
-
-
-def _command(folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pyrnn", "train", "language-model", str(folder), *arguments]
-
-
-def _flags(job: LanguageModelJob) -> list[str]:
-    shown = {"text": job.text.text, **SMALL, "epochs": 6}
-    return [part for k, v in shown.items() for part in (f"--{k.replace('_', '-')}", str(v))]
 
 
 def _start(command: list[str]) -> subprocess.Popen[str]:
@@ -142,20 +82,20 @@ def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_process_is_stopped_and_resumed(signal_number: signal.Signals, tmp_path: Path) -> None:
-    job = _job(tmp_path, epochs=6)
+    job = small_job(tmp_path, epochs=6)
     whole, folder = tmp_path / "whole", tmp_path / "stopped"
-    done = subprocess.run(_command(whole, *_flags(job)), capture_output=True, text=True)
+    done = subprocess.run(command(whole, *flags(job, epochs=6)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    process = _start(_command(folder, *_flags(job)))
+    process = _start(command(folder, *flags(job, epochs=6)))
     _wait_for(folder / CHECKPOINT, process)
     time.sleep(random.Random(signal_number).random() * 0.1)
     process.send_signal(signal_number)
     _, told = process.communicate(timeout=60)
     if signal_number != signal.SIGKILL:
         assert process.returncode in (0, 130), told
-    resumed = subprocess.run(_command(folder, "--resume"), capture_output=True, text=True)
+    resumed = subprocess.run(command(folder, "--resume"), capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
-    assert _result(folder) == _result(whole)
+    assert result_of(folder) == result_of(whole)
     assert not list(folder.glob(".*partial")) or signal_number == signal.SIGKILL
 
 
@@ -163,15 +103,15 @@ def test_a_process_is_stopped_and_resumed(signal_number: signal.Signals, tmp_pat
 
 
 def test_settings_that_disagree_are_named(tmp_path: Path) -> None:
-    train_language_model(_job(tmp_path, max_steps=3), tmp_path / "run")
+    train_language_model(small_job(tmp_path, max_steps=3), tmp_path / "run")
     with pytest.raises(ValueError, match=r"hidden_size is 16, not 32; learning_rate is 0\.02, not 0\.5"):
         train_language_model(
-            _job(tmp_path, max_steps=3, hidden_size=32, learning_rate=0.5), tmp_path / "run", resume=True
+            small_job(tmp_path, max_steps=3, hidden_size=32, learning_rate=0.5), tmp_path / "run", resume=True
         )
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
-    job = _job(tmp_path, max_steps=3)
+    job = small_job(tmp_path, max_steps=3)
     train_language_model(job, tmp_path / "run")
     with pytest.raises(FileExistsError, match=r"is not empty, it holds config\.json"):
         train_language_model(job, tmp_path / "run")
@@ -187,7 +127,7 @@ def test_a_run_killed_while_it_prepared_its_text_can_be_started_again(tmp_path: 
     folder.mkdir()
     (folder / "vocab.json").write_text("{")
     (folder / ".tokens.bin.123.partial").write_bytes(b"xx")
-    assert train_language_model(_job(tmp_path, max_steps=3), folder).epochs
+    assert train_language_model(small_job(tmp_path, max_steps=3), folder).epochs
 
 
 @pytest.mark.parametrize(
@@ -206,7 +146,7 @@ def test_a_run_killed_while_it_prepared_its_text_can_be_started_again(tmp_path: 
     ],
 )
 def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
-    job = _job(tmp_path, max_steps=8)
+    job = small_job(tmp_path, max_steps=8)
     with pytest.raises(Killed):
         train_language_model(job, tmp_path / "run", reporter=KillAt(6))
     path = tmp_path / "run" / CHECKPOINT
@@ -240,7 +180,7 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_context_is_refused(tmp_path: Path) -> None:
-    job = _job(tmp_path, cell="transformer", max_steps=8)
+    job = small_job(tmp_path, cell="transformer", max_steps=8)
     with pytest.raises(Killed):
         train_language_model(job, tmp_path / "run", reporter=KillAt(6))
     path = tmp_path / "run" / CHECKPOINT
@@ -253,7 +193,7 @@ def test_a_checkpoint_of_another_context_is_refused(tmp_path: Path) -> None:
 
 def test_other_threads_are_told(tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        train_language_model(_job(tmp_path, max_steps=8), tmp_path / "run", reporter=KillAt(6))
+        train_language_model(small_job(tmp_path, max_steps=8), tmp_path / "run", reporter=KillAt(6))
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -264,13 +204,15 @@ def test_other_threads_are_told(tmp_path: Path) -> None:
 
 
 def test_a_diverging_run_stops_with_words_and_keeps_its_checkpoint(tmp_path: Path) -> None:
-    job = _job(tmp_path, optimizer="sgd", learning_rate=1e38, weight_decay=0.0, clip_norm=1e30, cell="rnn")
+    job = small_job(
+        tmp_path, optimizer="sgd", learning_rate=1e38, weight_decay=0.0, clip_norm=1e30, cell="rnn"
+    )
     with pytest.raises(FloatingPointError, match="lower learning_rate"):
         train_language_model(job, tmp_path / "run")
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = _job(tmp_path)
+    job = small_job(tmp_path)
     with pytest.raises(Killed):
         train_language_model(job, tmp_path / "run", reporter=KillAt(6))
     before = (tmp_path / "run" / CHECKPOINT).read_bytes()
@@ -286,4 +228,4 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
     train_language_model(None, tmp_path / "run", resume=True)
     train_language_model(job, tmp_path / "whole")
-    assert _result(tmp_path / "run") == _result(tmp_path / "whole")
+    assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
