@@ -112,7 +112,7 @@ class Walk:
         scratch_bytes = plan(problem, backward=backward, index=index).scratch_bytes
         self._scratch = torch.zeros(scratch_bytes, dtype=torch.uint8, device=device)
         self._shared = (
-            address(tokens.lengths),
+            address(tokens.given),
             address(tokens.offset),
             address(self._scratch),
             address(checkpoints),

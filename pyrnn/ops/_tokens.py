@@ -23,13 +23,11 @@ class Tokens:
         self.problem, self.device = problem, device
         self.packed = batch_sizes is not None
         self.offset: Tensor | None = None  # [T] first row of each step, packed only
-        self.lengths = lengths  # [B] on the device, in [0, T]
-        if lengths is not None:
-            self.lengths = lengths.clamp(0, problem.T)
+        self.given = lengths  # [B] on the device; what lies outside [0, T] is for the kernels to clamp
         if batch_sizes is not None:  # known to the host: data goes to the device, nothing comes back
             sequences = torch.arange(problem.B)
             longer = torch.searchsorted(batch_sizes.flip(0), sequences, right=True)
-            self.lengths = (problem.T - longer).to(device, non_blocking=True)
+            self.given = (problem.T - longer).to(device, non_blocking=True)
             ends = batch_sizes.cumsum(0)
             self._rows = [0, *ends.tolist()]
             self.offset = (ends - batch_sizes).to(device, non_blocking=True)
@@ -38,10 +36,15 @@ class Tokens:
         """First row of step t; of t = T, the number of rows."""
         return self._rows[t] if self.packed else t * self.problem.B
 
+    @cached_property
+    def lengths(self) -> Tensor | None:
+        """[B] in [0, T]."""
+        return None if self.given is None else self.given.clamp(0, self.problem.T)
+
     @property
     def masked(self) -> bool:
         """Whether some rows may be padding."""
-        return self.lengths is not None and not self.packed
+        return self.given is not None and not self.packed
 
     @cached_property
     def alive(self) -> Tensor:

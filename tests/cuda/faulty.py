@@ -1,7 +1,7 @@
-"""Runs a layer on a CUDA module compiled for the host: `python -m tests.cuda.faulty MODULE`.
+"""Runs a layer on a CUDA module compiled for the host: `python -m tests.cuda.faulty MODULE [outside]`.
 
-Ends with "right" and 0 if eight schedules give what the reference does, else with words and 1. A process of
-its own, because a faulty kernel may bring it down.
+With "outside" one length is larger than T. Ends with "right" and 0 if eight schedules give what the reference
+does, else with words and 1. A process of its own, because a faulty kernel may bring it down.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sys
 import torch
 
 from pyrnn import _native
-from pyrnn.ops import _cuda_walk, recurrent
+from pyrnn.ops import _cuda_walk, _problem, recurrent
 from pyrnn.reference import recurrent as reference
 from tests.helpers import gradients, make_layer
 
 LENGTHS = torch.tensor([3, 0, 4, 1, 2, 4, 4, 1, 3])
 
 
-def main(path: str) -> int:
+def main(path: str, *wild: str) -> int:
     """0 if the module computes what the reference does."""
     spec = importlib.util.spec_from_file_location("_cuda_emulated", path)
     assert spec is not None
@@ -35,10 +35,14 @@ def main(path: str) -> int:
     exact = layer.to(torch.float64, requires_grad=True)
     expected = exact.run(reference, lengths=LENGTHS)
     results = [*expected[:3], *gradients(exact, expected)]
+    lengths = LENGTHS.clone()
+    if wild:
+        lengths[2] += 1  # what the operator refuses where it may read them
+        _problem._readable = lambda tensor: False
     for engine, seed in itertools.product(("persistent", "cluster"), range(8)):
         _cuda_walk.forced_engine = engine
         choose(seed)
-        out = layer.run(recurrent, lengths=LENGTHS)
+        out = layer.run(recurrent, lengths=lengths)
         found = [*out[:3], *gradients(layer, out)]
         for ours, theirs in zip(found, results, strict=True):
             if not torch.allclose(ours.double(), theirs, rtol=1e-4, atol=1e-5):
@@ -49,4 +53,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -73,9 +73,21 @@ def commands(build: Path, target: str) -> str:
     return told.stdout.splitlines()[-1]
 
 
-def run(module: Path) -> subprocess.CompletedProcess[str]:
+def built(emulated: ModuleType, folder: Path, *, sources: Path = ROOT / "csrc", flags: str = "-O1") -> Path:
+    """The module with its float32 kernels compiled anew, of other sources or with other flags."""
+    module = Path(emulated.__file__ or "")
+    build, kernels, result = module.parent, folder / "kernels.o", folder / module.name
+    compile_it = commands(build, KERNELS).replace(str(ROOT / "csrc"), str(sources))
+    link_it = commands(build, module.name).replace(f"-o {module.name}", f"-o {result} {kernels}")
+    for command in (compile_it.replace(f"-o {KERNELS}", f"{flags} -o {kernels}"), link_it):
+        done = subprocess.run(command, shell=True, cwd=build, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return result
+
+
+def run(module: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.cuda.faulty", module],
+        [sys.executable, "-m", "tests.cuda.faulty", module, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -85,7 +97,6 @@ def run(module: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_seen(fault: Fault, emulated: ModuleType, tmp_path: Path) -> None:
-    built = Path(emulated.__file__ or "")
     if fault.race_only and not emulated.detects_races:
         pytest.skip("only a build with the race detector sees this fault: `dev.py emulate --race`")
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
@@ -93,15 +104,15 @@ def test_a_fault_is_seen(fault: Fault, emulated: ModuleType, tmp_path: Path) -> 
     text = source.read_text()
     assert text.count(fault.old) == 1, f"{fault.name} no longer has one {fault.old!r}"
     source.write_text(text.replace(fault.old, fault.new))
-    kernels, module = tmp_path / "kernels.o", tmp_path / built.name
-    compile_it = commands(built.parent, KERNELS).replace(str(ROOT / "csrc"), str(tmp_path / "csrc"))
-    link_it = commands(built.parent, built.name).replace(f"-o {built.name}", f"-o {module} {kernels}")
-    for command in (compile_it.replace(f"-o {KERNELS}", f"-o {kernels}").replace("-O3", "-O1"), link_it):
-        done = subprocess.run(command, shell=True, cwd=built.parent, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-    result = run(module)
+    result = run(built(emulated, tmp_path, sources=tmp_path / "csrc"))
     assert result.returncode != 0, result.stdout
     assert "ImportError" not in result.stderr, result.stderr
+
+
+def test_a_debug_build_stops_at_lengths_outside(emulated: ModuleType, tmp_path: Path) -> None:
+    module = built(emulated, tmp_path, flags="-O1 -UNDEBUG")
+    assert run(module).stdout == "right\n"
+    assert "0 <= length && length <= w.T" in run(module, "outside").stderr
 
 
 def test_without_a_fault_all_is_right(emulated: ModuleType) -> None:

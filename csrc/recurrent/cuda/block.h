@@ -1,5 +1,7 @@
 // What a block of the walk is: its place in the batch and the units, its steps, the tokens it meets.
 #pragma once
+#include <assert.h>
+
 #include "../cells/gru.h"
 #include "../cells/lstm.h"
 #include "../cells/rnn.h"
@@ -11,11 +13,12 @@ enum class Pass { forward, backward };
 
 __device__ __forceinline__ int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Lengths on the device are not checked beforehand: that would wait for the device. What lies outside is
-// clamped.
+// Lengths on the device are not checked beforehand: that would wait for the device. A debug build stops at
+// one outside [0, T]; others clamp it.
 __device__ __forceinline__ int64_t length_of(const Walk& w, int64_t b) {
   if (!w.lengths) return w.T;
   const int64_t length = w.lengths[b];
+  assert(0 <= length && length <= w.T);
   return length < 0 ? 0 : smaller_of(length, w.T);
 }
 
