@@ -15,16 +15,21 @@ void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
 }
 
-void check(
-    const AttentionProblem& p) {  // a tensor without storage that slipped past Python has a null pointer
+// A tensor without storage that slipped past Python has a null pointer.
+void check(const AttentionProblem& p, bool backward) {
   require(p.dtype >= 0 && p.dtype < kDTypes, "unknown dtype");
   require(p.B > 0 && p.H > 0 && p.K > 0 && p.T > 0 && p.S > 0 && p.D > 0 && p.V > 0, "empty problem");
   require(p.H % p.K == 0, "the heads of the queries are no multiple of those of the keys");
-  require(p.q.data && p.k.data && p.v.data && p.out.data && p.lse, "tensor without storage");
+  require(p.q.data && p.k.data && p.v.data && p.out.data, "tensor without storage");
+  require(p.lse || (!backward && p.weights_kind == kNoWeights), "logs of sums without storage");
   require((p.mask_kind == kNoMask) == !p.mask.data, "mask without storage");
 }
 
+// Multiply-adds of a call up to which a second thread takes longer to come than the first to do it all.
+constexpr double kLittleWork = 1 << 16;
+
 void run(const AttentionProblem& p, const AttentionPass& pass, int threads) {
+  if (double(p.B) * p.H * p.T * p.S * (p.D + p.V) <= kLittleWork) threads = 1;
   const int64_t shared = round_up(int64_t(pass.shared_bytes(p)), 64);
   const int64_t scratch = round_up(int64_t(pass.scratch_bytes(p)), 64) + 64;
   int64_t most = 1;
@@ -40,12 +45,12 @@ void run(const AttentionProblem& p, const AttentionPass& pass, int threads) {
 }  // namespace
 
 void attention_forward(const AttentionProblem& p, int threads) {
-  check(p);
+  check(p, false);
   run(p, kernels(int(p.dtype)).attention->forward, threads);
 }
 
 void attention_backward(const AttentionProblem& p, int threads) {
-  check(p);
+  check(p, true);
   run(p, kernels(int(p.dtype)).attention->backward, threads);
 }
 

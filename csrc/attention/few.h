@@ -2,7 +2,8 @@
 // counts is how fast keys and values stream by.
 //
 // Each is read once, along its features: scores are dot products, outputs sums of rows. The keys are cut into
-// chunks, so that one query has work for all cores; a second stage joins the chunks by their maxima. Bytes:
+// chunks, so that one query has work for all cores; if there are several, a second stage joins them by their
+// maxima. Bytes:
 // keys and values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
 #pragma once
 #include "exp2.h"
@@ -30,7 +31,9 @@ struct Few {
   explicit Few(const AttentionProblem& problem)
       : p(problem), group(p.H / p.K), queries(group * p.T), chunks(ceil_div(p.S, kChunk)), stride(2 + p.V) {}
 
-  int64_t tasks(int stage) const { return stage == 0 ? p.B * p.K * chunks : stage == 1 ? p.B * p.K : 0; }
+  int64_t tasks(int stage) const {
+    return stage == 0 ? p.B * p.K * chunks : stage == 1 && chunks > 1 ? p.B * p.K : 0;
+  }
   size_t shared_bytes() const { return sizeof(A) * tasks(0) * queries * stride; }
   size_t layout(char* base) {
     Scratch s{base};
@@ -44,6 +47,7 @@ struct Few {
     for (int64_t r = 0; r < queries; r += kRows)
       attend(kv / p.K, kv % p.K, r, int(smaller(kRows, queries - r)), j0, smaller(kChunk, p.S - j0),
              (A*)shared + (task * queries + r) * stride);
+    if (chunks == 1) join((const A*)shared, kv);
   }
 
  private:
@@ -192,7 +196,8 @@ struct Few {
           total += load_n<A>(first + c * queries * stride + 2 + f, p.V - f) * factor(c);
         store_n(out + f, sum == 0 ? Vec<A>{} : total / sum, p.V - f);
       }
-      ((A*)p.lse)[(b * p.H + h) * p.T + i] = sum == 0 ? kNothing<A> : A((most + log2(sum)) / kLog2e);
+      if (p.lse)
+        ((A*)p.lse)[(b * p.H + h) * p.T + i] = sum == 0 ? kNothing<A> : A((most + log2(sum)) / kLog2e);
     }
   }
 };

@@ -158,10 +158,10 @@ struct Forward {
 
   template <int NV>
   void write(const Panel<S, A, NV>& panel, const Vec<A>* most, const Vec<A>* sum) {
-    A* lse = (A*)p.lse + (panel.b * p.H + panel.h) * p.T + panel.t0;
+    A* lse = p.lse ? (A*)p.lse + (panel.b * p.H + panel.h) * p.T + panel.t0 : nullptr;
     for (int i = 0; i < NV; i++) {
       inverse[i] = sum[i] == 0 ? Vec<A>{} : 1 / sum[i];
-      for (int l = 0; l < L && i * L + l < panel.valid; l++)
+      for (int l = 0; lse && l < L && i * L + l < panel.valid; l++)
         lse[i * L + l] = sum[i][l] == 0 ? kNothing<A> : A((most[i][l] + log2(sum[i][l])) / kLog2e);
     }
     S* rows = (S*)p.out.data + panel.b * p.out.batch + panel.h * p.out.head + panel.t0 * p.out.row;

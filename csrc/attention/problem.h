@@ -48,7 +48,8 @@ struct AttentionProblem {
   const uint8_t* padding;  // bool [B, S] contiguous, true: no key; or null
   const float* slopes;     // [B, H] with the strides slope_batch, slope_head; or null
   int64_t slope_batch, slope_head;
-  void* lse;       // A (float or double) [B, H, T]: log of the sum of exp(score); -inf where nothing is seen
+  void* lse;  // A (float or double) [B, H, T]: log of the sum of exp(score), -inf where nothing is seen; null
+              // where neither weights nor a backward pass want it
   Scores weights;  // out: S, drop(weight); the head's stride is not read for the mean
 
   // Backward only. Gradients in:

@@ -235,17 +235,14 @@ class MultiheadAttention(nn.MultiheadAttention):
 
         They are views of what the projections made, whose order of memory the operator's output then has.
         """
-        E, H = self.embed_dim, self.num_heads
-        weights, bias = self._input_weights()
-        biases = (None,) * 3 if bias is None else bias.split(E)
-        if known:
-            parts = [ops.linear(query, weights[0], biases[0])]
-        elif query is key and key is value and self.in_proj_weight is not None:
-            parts = list(ops.linear(query, self.in_proj_weight, bias).unflatten(-1, (3, E)).unbind(-2))
+        H, D = self.num_heads, self.head_dim
+        if not known and query is key and key is value and self.in_proj_weight is not None:
+            packed = ops.linear(query, self.in_proj_weight, self.in_proj_bias)
+            heads = list(packed.view(*query.shape[:-1], 3, H, D).unbind(-3))
         else:
-            operands = zip((query, key, value), weights, biases, strict=True)
-            parts = [ops.linear(*operand) for operand in operands]
-        heads = [part.unflatten(-1, (H, self.head_dim)) for part in parts]
+            weights, biases = self._input_weights()
+            operands = zip((query,) if known else (query, key, value), weights, biases, strict=False)
+            heads = [ops.linear(*operand).unflatten(-1, (H, D)) for operand in operands]
         if query.dim() == 2:
             heads = [head.unsqueeze(1) for head in heads]
         batch_first = self.batch_first and query.dim() == 3
@@ -255,11 +252,13 @@ class MultiheadAttention(nn.MultiheadAttention):
             heads[:2] = [rotary(head, start, sequence_dim=sequence_dim) for head in heads[:2]]
         return tuple(head.permute((0, 2, 1, 3) if batch_first else (1, 2, 0, 3)) for head in heads)
 
-    def _input_weights(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """The weights of query, key and value, and the bias of all three."""
+    def _input_weights(self) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        """Weights and biases of query, key and value."""
+        weights: Any = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         if self.in_proj_weight is not None:
-            return self.in_proj_weight.split(self.embed_dim), self.in_proj_bias
-        return (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight), self.in_proj_bias
+            weights = self.in_proj_weight.split(self.embed_dim)
+        bias = self.in_proj_bias
+        return weights, (None,) * 3 if bias is None else bias.split(self.embed_dim)
 
     def _with_extra_keys(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values with the learned ones and those of zeros behind them, if the layer has any."""

@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pyrnn.ops._attention_kernels import backward_op, by_reference, forward_op
+from pyrnn.ops._attention_kernels import (
+    backward_native,
+    backward_op,
+    by_reference,
+    forward_native,
+    forward_op,
+)
 from pyrnn.ops._attention_problem import Call
-from pyrnn.ops._library import BelowAutograd, functorch_active, sign
+from pyrnn.ops._library import BelowAutograd, direct, functorch_active, sign, unwatched_backward
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -49,12 +55,17 @@ class Forward(Function):
         grads = grad_outputs[:2]
         if all(grad is None for grad in grads):
             return (None,) * _ARGUMENTS
-        needs = ctx.needs_input_grad[:_DERIVED]
-        # Without a second derivative to prepare, and no transform to follow, the operator itself will do.
-        derive = Backward.apply if torch.is_grad_enabled() or functorch_active() else backward_op
-        found = derive(*grads, *ctx.saved_tensors, *ctx.options, needs)
+        needs, saved = ctx.needs_input_grad[:_DERIVED], ctx.saved_tensors
+        if torch.is_grad_enabled() or functorch_active():  # a second derivative, or a transform
+            derive = Backward.apply
+        else:
+            derive = backward_native if unwatched_backward(grads, saved) else backward_op
+        found = derive(*grads, *saved, *ctx.options, needs)
         derived = [grad if need else None for grad, need in zip(found, needs, strict=True)]
         return (*derived, *(None,) * (_ARGUMENTS - _DERIVED))
+
+
+Attention = direct("Attention", Forward, forward_native)
 
 
 class Backward(Function):

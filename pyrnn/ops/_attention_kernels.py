@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyrnn import reference
 from pyrnn.ops import _attention_cpu
+from pyrnn.ops._attention_layout import layout_of
 from pyrnn.ops._attention_problem import Call, check_like, empty_in_order, make_problem, options
 from pyrnn.ops._library import autocast_disabled, define, library, loop_over_samples, refuse_gradients
 from pyrnn.ops._problem import accumulation_dtype
@@ -54,11 +55,17 @@ def why_not_native(device_type: str, dtype: torch.dtype) -> str:
 # ------------------------------------------------------------------------------------ native kernels
 
 
-def attention_native(*args: Any) -> tuple[Tensor, Tensor]:
-    """The kernel of the public operator, on the flat arguments of its schema."""
+def infer(*args: Any) -> tuple[Tensor, Tensor | None]:
+    """The output and, if they are asked for, the weights of a call, on the flat arguments of its schema."""
     if why_not_native(args[0].device.type, args[0].dtype):
         return _reference_in_order(*args)
-    return _forward(*args)[:2]
+    return _attention_cpu.forward(Call(*args), with_lse=False)[:2]
+
+
+def _attention(*args: Any) -> tuple[Tensor, Tensor]:
+    """The kernel of the public operator."""
+    output, weights = infer(*args)
+    return output, output.new_empty(0) if weights is None else weights
 
 
 def _reference_in_order(*args: Any) -> tuple[Tensor, Tensor]:
@@ -68,14 +75,15 @@ def _reference_in_order(*args: Any) -> tuple[Tensor, Tensor]:
     return empty_in_order(call.query, tuple(output.shape)).copy_(output), weights.contiguous()
 
 
-def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    call = Call(*args)
-    return _attention_cpu.forward(make_problem(call), call)
+def forward_native(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    output, weights, lse = _attention_cpu.forward(Call(*args), with_lse=True)
+    assert lse is not None
+    return output, output.new_empty(0) if weights is None else weights, lse
 
 
-def _backward(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
+def backward_native(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
     call, (output, lse), needs = Call(*rest[:8], *rest[10:18]), rest[8:10], rest[18]
-    problem, query = make_problem(call), call.query
+    problem, query = layout_of(call).problem, call.query
     check_like("the forward's output", output, problem.output_shape, query.dtype, query)
     check_like("lse", lse, problem.lse_shape, accumulation_dtype(query.dtype), query)
     for name, grad, shape in (
@@ -84,7 +92,7 @@ def _backward(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> 
     ):
         if grad is not None:
             check_like(name, grad, shape, query.dtype, query)
-    return _attention_cpu.backward(problem, call, g_output, g_weights, output, lse, needs=tuple(needs))
+    return _attention_cpu.backward(call, g_output, g_weights, output, lse, needs=tuple(needs))
 
 
 # -------------------------------------------------------------------------------------- fake kernels
@@ -92,7 +100,12 @@ def _backward(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> 
 
 def _forward_fake(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     call = Call(*args)
-    return _attention_cpu.empty_outputs(make_problem(call), call)
+    problem = make_problem(call)
+    return (
+        empty_in_order(call.query, problem.output_shape),
+        call.query.new_empty(problem.weights_shape),
+        call.query.new_empty(problem.lse_shape, dtype=accumulation_dtype(problem.dtype)),
+    )
 
 
 def _backward_fake(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
@@ -143,9 +156,9 @@ def _folding_rule(operator: Any, *, query_at: int, tensors: int) -> Callable[...
 # -------------------------------------------------------------------------------------- registration
 
 library.impl("scaled_dot_product_attention", _reference_in_order, "CompositeExplicitAutograd")
-library.impl("scaled_dot_product_attention", attention_native, "CPU")
-library.impl("_attention_fwd", _forward, "CPU")
-library.impl("_attention_bwd", _backward, "CPU")
+library.impl("scaled_dot_product_attention", _attention, "CPU")
+library.impl("_attention_fwd", forward_native, "CPU")
+library.impl("_attention_bwd", backward_native, "CPU")
 
 for _name, _fake in (
     ("scaled_dot_product_attention", lambda *args: _forward_fake(*args)[:2]),

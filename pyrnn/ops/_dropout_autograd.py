@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pyrnn.ops._dropout_kernels import backward_op, dropout_op
-from pyrnn.ops._library import BelowAutograd, functorch_active, sign
+from pyrnn.ops._dropout_kernels import backward_native, backward_op, dropout_native, dropout_op
+from pyrnn.ops._library import BelowAutograd, direct, functorch_active, sign, unwatched_backward
 from pyrnn.reference.dropout import dropout as reference
 
 
@@ -39,12 +39,16 @@ class Dropout(Function):
         (grad,) = grads
         d_input = None
         if ctx.needs_input_grad[0]:
-            # Without a second derivative to prepare, and no transform to follow, the operator itself will do.
-            plain = not torch.is_grad_enabled() and not functorch_active()
-            d_input = (backward_op if plain else DropoutBackward.apply)(
-                grad, *ctx.saved_tensors, *ctx.options
-            )
+            saved = ctx.saved_tensors
+            if torch.is_grad_enabled() or functorch_active():  # a second derivative, or a transform
+                derive = DropoutBackward.apply
+            else:
+                derive = backward_native if unwatched_backward((grad,), saved) else backward_op
+            d_input = derive(grad, *saved, *ctx.options)
         return d_input, grad if ctx.needs_input_grad[1] else None, None, None, None
+
+
+DirectDropout = direct("Dropout", Dropout, dropout_native)
 
 
 class DropoutBackward(Function):

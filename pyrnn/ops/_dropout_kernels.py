@@ -75,7 +75,7 @@ def dropout_native(input: Tensor, residual: Tensor | None, seed: Tensor | None, 
     return _run(_native.cpu.dropout_forward, input, input, residual, seed, p, act)
 
 
-def _backward(grad: Tensor, input: Tensor | None, seed: Tensor | None, p: float, act: str) -> Tensor:
+def backward_native(grad: Tensor, input: Tensor | None, seed: Tensor | None, p: float, act: str) -> Tensor:
     check(grad, input, "input", seed, p, act)
     if input is None and act != "none":
         raise ValueError(f"the derivative of {act!r} needs the input, got None")
@@ -134,7 +134,7 @@ def _folding_rule(operator: Operator) -> Any:
 
 library.impl("dropout", lambda *args: by_reference(*args).contiguous(), "CompositeExplicitAutograd")
 library.impl("dropout", dropout_native, "CPU")
-library.impl("_dropout_bwd", _backward, "CPU")
+library.impl("_dropout_bwd", backward_native, "CPU")
 torch.library.register_fake("pyrnn::dropout", _fake, lib=library)
 torch.library.register_fake("pyrnn::_dropout_bwd", lambda *args: _fake(*args, name="input"), lib=library)
 torch.library.register_vmap("pyrnn::dropout", _folding_rule(dropout_op), lib=library)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.autograd import Function, forward_ad
 
 
 def _private(path: str) -> Any:
@@ -37,10 +37,12 @@ _interpreter_stack = _private("_C._functorch.get_interpreter_stack")
 _Grad = _private("_C._functorch.TransformType.Grad")
 functorch_active = _private("_C._are_functorch_transforms_active")
 is_functorch_tensor = _private("_C._functorch.is_functorch_wrapped_tensor")
+_is_batched = _private("_C._functorch.is_legacy_batchedtensor")
 
 _dispatch_modes = _private("_C._len_torch_dispatch_stack")
 _function_modes = _private("_C._len_torch_function_stack")
 _tracing_state = _private("_C._get_tracing_state")
+_any_autocast = _private("_C._is_any_autocast_enabled")
 _raw_stream = _private("_C._cuda_getCurrentRawStream") if torch.version.cuda else None
 
 Operator = Callable[..., Any]
@@ -79,8 +81,8 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
 
-def unobserved(tensors: tuple[Tensor | None, ...]) -> bool:
-    """Whether a call on these tensors is inference that nothing watches: it may pass the dispatcher by.
+def unwatched(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether nothing but autograd sees a call on these tensors: it may pass the dispatcher by.
 
     Only then: under a trace, a mode or a transform the raw addresses of the shortcut would be frozen or lost.
     """
@@ -91,16 +93,43 @@ def unobserved(tensors: tuple[Tensor | None, ...]) -> bool:
         or _dispatch_modes()
         or _function_modes()
         or _tracing_state() is not None
-        or torch.is_autocast_enabled("cpu")
+        or _any_autocast()
     ):
         return False
-    grad = torch.is_grad_enabled()
     for t in tensors:
-        if t is None:
-            continue
-        if type(t) not in _PLAIN_TYPES or not t.is_cpu or t.is_neg() or (grad and t.requires_grad):
+        if t is not None and (type(t) not in _PLAIN_TYPES or not (t.is_cpu or t.is_cuda) or t.is_neg()):
             return False
     return True
+
+
+def unwatched_backward(grads: tuple[Tensor | None, ...], saved: tuple[Tensor | None, ...]) -> bool:
+    """The same of a backward pass, whose gradients `is_grads_batched` may have given a hidden dimension."""
+    return unwatched((*grads, *saved)) and not any(g is not None and _is_batched(g) for g in grads)
+
+
+def wants_gradient(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether autograd is to record a call on these tensors."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def unobserved(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether a call on these tensors is inference that nothing watches."""
+    return unwatched(tensors) and not wants_gradient(tensors)
+
+
+def direct(name: str, function: type[Function], native: Callable[..., Any]) -> type[Function]:
+    """`function` for unwatched calls: `native` computes the same, past the dispatcher.
+
+    What makes an autograd.Function transformable costs more than the kernel of a small call.
+    """
+
+    def forward(ctx: Any, *args: Any) -> Any:
+        output = native(*args)
+        function.setup_context(ctx, args, output)
+        return output
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(function.backward)}
+    return type(name, (Function,), methods)
 
 
 def sign(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pyrnn.ops._library import BelowAutograd, functorch_active, sign
-from pyrnn.ops._recurrent_kernels import Call, backward_op, forward_op
+from pyrnn.ops._library import BelowAutograd, direct, functorch_active, sign, unwatched_backward
+from pyrnn.ops._recurrent_kernels import Call, backward_native, backward_op, forward_native, forward_op
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -52,13 +52,19 @@ class Forward(Function):
             return (None,) * 19
         wanted = _differentiable(ctx.needs_input_grad[1:16])
         needs = (*wanted[:3], any(wanted[3:]))
-        # Without a second derivative to prepare, and no transform to follow, the operator itself will do.
-        derive = Backward.apply if torch.is_grad_enabled() or functorch_active() else backward_op
-        found = derive(ctx.cell, *grads, *ctx.saved_tensors, *ctx.options, needs)
+        saved = ctx.saved_tensors
+        if torch.is_grad_enabled() or functorch_active():  # a second derivative, or a transform
+            derive = Backward.apply
+        else:
+            derive = backward_native if unwatched_backward(grads, saved) else backward_op
+        found = derive(ctx.cell, *grads, *saved, *ctx.options, needs)
         d_input, d_h0, d_c0, *d_weights = (
             grad if want else None for grad, want in zip(found, wanted, strict=True)
         )
         return (None, d_input, d_h0, d_c0, None, None, *d_weights, None, None, None)
+
+
+Recurrent = direct("Recurrent", Forward, forward_native)
 
 
 class Backward(Function):

@@ -94,13 +94,18 @@ def backend_of(device_type: str) -> Literal["cpu", "cuda"] | None:
     return "cuda" if device_type == "cuda" and not _native.why_no_cuda() else None
 
 
-def recurrent_native(*args: Any) -> tuple[Tensor, ...]:
+def infer(*args: Any) -> tuple[Tensor, ...]:
     """The kernel of `pyrnn::recurrent` on CPU and CUDA, on the flat arguments of its schema."""
     call = Call.of(*args)
     backend = backend_of(call.input.device.type)
     if backend is None or why_not_dtype(backend, call.input.dtype):
         return call.by_reference()
     return _forward(call, train=False)[:4]
+
+
+def forward_native(*args: Any) -> tuple[Tensor, ...]:
+    """The kernel of `pyrnn::_recurrent_fwd`."""
+    return _forward(Call.of(*args), train=True)
 
 
 def _kernels(input: Tensor) -> Any:
@@ -121,7 +126,7 @@ def _forward(call: Call, *, train: bool) -> tuple[Tensor, ...]:
     )
 
 
-def _backward(
+def backward_native(
     cell: str,
     g_output: Tensor | None,
     g_h_n: Tensor | None,
@@ -283,9 +288,9 @@ def _recurrent_vmap(
 
 library.impl("recurrent", lambda *args: Call.of(*args).by_reference(), "CompositeExplicitAutograd")
 for _key in ("CPU", "CUDA"):
-    library.impl("recurrent", recurrent_native, _key)
-    library.impl("_recurrent_fwd", lambda *args: _forward(Call.of(*args), train=True), _key)
-    library.impl("_recurrent_bwd", _backward, _key)
+    library.impl("recurrent", infer, _key)
+    library.impl("_recurrent_fwd", forward_native, _key)
+    library.impl("_recurrent_bwd", backward_native, _key)
 
 torch.library.register_fake("pyrnn::recurrent", _recurrent_fake, lib=library)
 torch.library.register_fake("pyrnn::_recurrent_fwd", _forward_fake, lib=library)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pyrnn.ops import _library
-from pyrnn.ops._attention_autograd import Forward
-from pyrnn.ops._attention_kernels import attention_native, attention_op, by_reference, why_not_native
+from pyrnn.ops._attention_autograd import Attention, Forward
+from pyrnn.ops._attention_kernels import attention_op, by_reference, infer, why_not_native
 from pyrnn.ops._attention_problem import Call
 from pyrnn.ops.recurrent import Route
 
@@ -96,6 +96,14 @@ def scaled_dot_product_attention(
         >>> scaled_dot_product_attention(q, k, v, is_causal=True).shape
         torch.Size([2, 4, 5, 8])
     """
+    if window is not None and len(window) != 2:
+        raise ValueError(f"window must be (left, right), how far a query sees either way, got {window}")
+    left, right = window or (-1, -1)
+    scale, query_start, softcap = _number(scale), _number(query_start), _number(softcap)
+    no_mask = attn_mask is None and key_padding_mask is None and lengths is None and alibi_slopes is None
+    if no_mask and not dropout_p and return_weights is None and _is_plain(query, key, value, enable_gqa):
+        options = (0.0, is_causal, scale, query_start, left, right, softcap, "none")
+        return _compute(query, key, value, None, None, None, None, None, *options)[0]
     device_type = query.device.type
     if _library.autocast_enabled(device_type):
         query, key, value, attn_mask = _library.autocast((query, key, value, attn_mask), device_type)
@@ -108,9 +116,6 @@ def scaled_dot_product_attention(
                 _bad_rank(name, tensor, "[S, features], as the query has no heads")
         query, key, value = query[None], key[None], value[None]
     lead = _leading(query, key, value, enable_gqa=enable_gqa)
-    if window is not None and len(window) != 2:
-        raise ValueError(f"window must be (left, right), how far a query sees either way, got {window}")
-    left, right = window or (-1, -1)
     output, weights = _attend(
         _fold("query", query, lead, 3),
         _fold("key", key, lead, 3),
@@ -132,7 +137,7 @@ def scaled_dot_product_attention(
     if len(lead) != 1:
         output = output.reshape(*lead, *output.shape[1:])
     output = output[0] if one_head else output
-    if return_weights is None:
+    if return_weights is None or weights is None:
         return output
     if len(lead) != 1:
         weights = weights.reshape(*lead, *weights.shape[1:])
@@ -159,10 +164,36 @@ def attention_route(query: Tensor) -> Route:
     return Route("reference", why_not) if why_not else Route("native", f"CPU kernels for {dtype}")
 
 
-def _attend(*args: Any) -> tuple[Tensor, Tensor]:
+def _number(value: Any) -> Any:
+    """A scalar tensor's number: layouts are kept for numbers, and a tensor's may change."""
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def _is_plain(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> bool:
+    """Whether these go to the kernel as they are.
+
+    When a model generates, calls are so small that the long way would take longer than the kernel.
+    """
+    if not query.dim() == key.dim() == value.dim() == 4:
+        return False
+    of_query, of_key = query.shape, key.shape
+    fit = of_query[0] == of_key[0] == value.shape[0] and (enable_gqa or of_query[1] == of_key[1])
+    return fit and _library.unwatched((query, key, value))
+
+
+def _compute(*args: Any) -> tuple[Tensor, Tensor | None]:
+    """What nothing but autograd watches, on the flat arguments of the operator."""
+    if not _library.wants_gradient(args[:4]):
+        return infer(*args)
+    if why_not_native(args[0].device.type, args[0].dtype):
+        return attention_op(*args)
+    return Attention.apply(*args)[:2]  # type: ignore[index,return-value]
+
+
+def _attend(*args: Any) -> tuple[Tensor, Tensor | None]:
     """The operator, by the shortest way to it."""
-    if _library.unobserved(args[:8]):
-        return attention_native(*args)
+    if _library.unwatched(args[:8]):
+        return _compute(*args)
     # The operator cannot be differentiated by torch.func, which knows no operator's backward: it is given the
     # autograd.Function itself, whose backward it can transform in turn.
     if not torch.compiler.is_compiling() and _library.functorch_differentiates():

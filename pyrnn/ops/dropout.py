@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrnn.ops import _library
-from pyrnn.ops._dropout_autograd import Dropout
+from pyrnn.ops._dropout_autograd import DirectDropout, Dropout
 from pyrnn.ops._dropout_kernels import by_reference, check, dropout_native, dropout_op, why_not_native
 from pyrnn.ops.recurrent import Route
 
@@ -73,8 +73,11 @@ def dropout(
     if p > 0 and seed is None:
         seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
     args = (input, residual, seed, p, act)
-    if _library.unobserved(args[:3]):
-        return dropout_native(*args)
+    if _library.unwatched(args[:3]):
+        if not _library.wants_gradient(args[:2]):
+            return dropout_native(*args)
+        if not why_not_native(input.device.type, input.dtype):
+            return DirectDropout.apply(*args)  # type: ignore[return-value]
     # torch.func knows no operator's backward: it is given the autograd.Function, which it can transform.
     if not torch.compiler.is_compiling() and _library.functorch_differentiates():
         if dropout_route(input).path == "native":

@@ -15,11 +15,11 @@ from pyrnn.ops import _library
 from pyrnn.ops.dropout import Activation, dropout
 from pyrnn.reference.dropout import ACTIVATIONS
 
-Product = Literal["forward", "input_gradient", "weight_gradient"]
+Product = Literal["forward", "activated", "input_gradient", "weight_gradient"]
 
 #: How oneDNN calls the activations: name and algorithm.
 _FUSED = {None: ("none", ""), "relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
-_SMALL = 2**16  # elements of a weight up to which a call of oneDNN costs more than it saves
+_LARGE = 2**25  # multiply-adds of a product from which choosing a library gains more than it costs
 
 
 class LinearRoute(NamedTuple):
@@ -62,31 +62,24 @@ def linear(
                 [0., 1., 2.]])
     """
     device_type = input.device.type
-    if _library.autocast_enabled(device_type):
-        input, weight, bias = _library.autocast((input, weight, bias), device_type)
-    _check(input, weight, bias, activation)
-    tensors = (input, weight, bias)
+    if not _library.autocast_enabled(device_type):
+        return _linear(input, weight, bias, activation)
+    input, weight, bias = _library.autocast((input, weight, bias), device_type)
     with _library.autocast_disabled(device_type):
-        if _left_to_torch(tensors) or not input.numel():
-            return ACTIVATIONS[activation or "none"](F.linear(input, weight, bias))
-        rows = input.reshape(-1, input.shape[-1])
-        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-            output: Any = _activate(_Linear.apply(rows, weight, bias), activation)  # type: ignore[arg-type]
-        else:
-            output = _forward(rows, weight, bias, activation)
-        return output.view(*input.shape[:-1], weight.shape[0])
+        return _linear(input, weight, bias, activation)
 
 
 def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") -> LinearRoute:
     """Which library computes a product of `linear`, and why.
 
-    The rule follows measurements of transformer layers (32 to 2048 rows, weights of 256 x 256 to 4096 x 1024)
-    with two threads of an AMD processor with AVX-512; on other vendors' torch's own choice stands.
+    The rule follows measurements of the products of transformer layers (32 to 2048 rows, weights of 256 x 256
+    to 2048 x 512) with two threads of an AMD processor with AVX-512; elsewhere torch's own choice stands.
 
     Args:
         input: [..., I].
         weight: [O, I].
-        product: "forward" (x W^T), "input_gradient" (g W) or "weight_gradient" (g^T x).
+        product: "forward" (x W^T), "activated" (the same with an activation after it, where no derivative is
+            prepared), "input_gradient" (g W) or "weight_gradient" (g^T x).
 
     Example:
         >>> import torch
@@ -98,32 +91,38 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
     missing = _why_no_onednn(input.device.type, dtype)
     if missing:
         return LinearRoute("torch", missing)
-    if not input.numel() or not weight.numel():
-        return LinearRoute("torch", "there is nothing to multiply")
-    if product == "forward" and dtype is torch.bfloat16:
-        return LinearRoute("onednn", "called directly it was measured faster than through torch")
+    if input.numel() * O < _LARGE:
+        return LinearRoute("torch", f"below {_LARGE} multiply-adds the choice costs more than it gains")
+    if product == "activated":
+        return LinearRoute("onednn", "it applies the activation to what is still in registers")
     if dtype is torch.bfloat16:
         return LinearRoute("torch", "torch itself takes oneDNN for bfloat16")
-    if weight.numel() <= _SMALL:
-        return LinearRoute(
-            "torch", f"the weight has no more than {_SMALL} elements: the call itself costs most"
-        )
     if product == "weight_gradient" and I <= O:
         return LinearRoute("torch", f"oneDNN is slow at g^T x with I <= O, here {I} and {O}")
     return LinearRoute("onednn", f"it is faster than MKL on {processor()[0]}")
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
+    _check(input, weight, bias, activation)
+    if input.numel() * weight.shape[0] < _LARGE or _left_to_torch((input, weight, bias)):
+        return _activate(F.linear(input, weight, bias), activation)
+    rows = input.reshape(-1, input.shape[-1])
+    if not _library.wants_gradient((input, weight, bias)):
+        output = _forward(rows, weight, bias, activation)
+    elif input.dtype is torch.bfloat16:  # torch's choice is the right one for every product
+        output = _activate(F.linear(rows, weight, bias), activation)
+    else:
+        output = _activate(_Linear.apply(rows, weight, bias), activation)  # type: ignore[arg-type]
+    return output.view(*input.shape[:-1], weight.shape[0])
 
 
 class _Linear(Function):
     """input [N, I], weight and bias to x W^T + b, with the library of each product chosen."""
 
     @staticmethod
-    @_library.sign
-    def forward(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(input, weight)
         return _forward(input, weight, bias, None)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -137,7 +136,7 @@ class _Linear(Function):
 
 
 def _forward(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
-    if linear_route(input, weight).path == "onednn":
+    if linear_route(input, weight, "activated" if activation else "forward").path == "onednn":
         return _onednn(input, weight, bias, activation)
     return _activate(F.linear(input, weight, bias), activation)
 
@@ -156,15 +155,14 @@ def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Acti
 
 
 def _activate(output: Tensor, activation: Activation | None) -> Tensor:
-    return output if activation is None else dropout(output, 0.0, activation=activation)
+    if activation == "gelu_tanh":  # which torch has no vector code for
+        return dropout(output, 0.0, activation=activation)
+    return ACTIVATIONS[activation or "none"](output)
 
 
 def _left_to_torch(tensors: tuple[Tensor | None, ...]) -> bool:
     """Whether somebody follows the call who knows torch's own operators alone, or it is not for the CPU."""
-    if torch.compiler.is_compiling():
-        return True
-    with torch.no_grad():  # ordinary gradients are in hand here
-        return not _library.unobserved(tensors)
+    return not tensors[0].is_cpu or not _library.unwatched(tensors)  # type: ignore[union-attr]
 
 
 @functools.cache

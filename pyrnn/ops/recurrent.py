@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pyrnn import _native
 from pyrnn.ops import _library
-from pyrnn.ops._recurrent_autograd import Forward
-from pyrnn.ops._recurrent_kernels import Call, backend_of, recurrent_native, recurrent_op
+from pyrnn.ops._recurrent_autograd import Forward, Recurrent
+from pyrnn.ops._recurrent_kernels import Call, backend_of, infer, recurrent_op
 from pyrnn.ops._support import why_not_dtype
 from pyrnn.reference import RecurrentOutput
 from pyrnn.reference.recurrent import Weights
@@ -90,8 +90,11 @@ def recurrent(
     """
     data = (cell, input, h0, c0, lengths, batch_sizes)
     args: tuple[Any, ...] = (*data, *_flat_weights(weights), batch_first, return_cells, checkpoint_every)
-    if _library.unobserved(args[1:16]):
-        return RecurrentOutput(*recurrent_native(*args))
+    if _library.unwatched(args[1:16]):
+        if not _library.wants_gradient(args[1:16]):
+            return RecurrentOutput(*infer(*args))
+        if route(input).path == "native":
+            return RecurrentOutput(*Recurrent.apply(*args)[:4])  # type: ignore[index]
     # The operator cannot be differentiated by torch.func, which knows no operator's backward: it is given the
     # autograd.Function itself, whose backward it can transform in turn.
     if not torch.compiler.is_compiling() and _library.functorch_differentiates():

@@ -160,19 +160,19 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counts = (0, 0)
         self.needs: tuple[bool, ...] = ()
-        forward, backward = _attention_cpu.forward, _attention_cpu.backward
+        run, backward = _attention_cpu._run, _attention_cpu.backward
 
-        def counted_forward(*args: Any) -> Any:
-            self.counts = (self.counts[0] + 1, self.counts[1])
-            return forward(*args)
+        def counted_run(kernel: Any, *args: Any) -> None:
+            forward = kernel == _native.cpu.attention_forward
+            self.counts = (self.counts[0] + forward, self.counts[1] + (not forward))
+            run(kernel, *args)
 
-        def counted_backward(*args: Any, needs: tuple[bool, ...]) -> Any:
-            self.counts = (self.counts[0], self.counts[1] + 1)
+        def noted_backward(*args: Any, needs: tuple[bool, ...]) -> Any:
             self.needs = needs
             return backward(*args, needs=needs)
 
-        monkeypatch.setattr(_attention_cpu, "forward", counted_forward)
-        monkeypatch.setattr(_attention_cpu, "backward", counted_backward)
+        monkeypatch.setattr(_attention_cpu, "_run", counted_run)
+        monkeypatch.setattr(_attention_cpu, "backward", noted_backward)
 
 
 def operands(

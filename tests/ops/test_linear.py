@@ -35,6 +35,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
             return linear_module.LinearRoute("torch" if missing else "onednn", missing or "forced")
 
         monkeypatch.setattr(linear_module, "linear_route", forced)
+        monkeypatch.setattr(linear_module, "_LARGE", 1)
     return request.param
 
 
@@ -172,8 +173,10 @@ def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
     if linear_module._why_no_onednn("cpu", torch.float32):
         pytest.skip(linear_module._why_no_onednn("cpu", torch.float32))
-    x, wide, tall = torch.zeros(8, 512), torch.zeros(256, 512), torch.zeros(1024, 512)
+    x, wide, tall = torch.zeros(512, 512), torch.zeros(256, 512), torch.zeros(1024, 512)
     assert linear_route(x, wide).path == "onednn"
+    assert linear_route(x.bfloat16(), wide.bfloat16()).path == "torch"
+    assert "the choice costs more" in linear_route(x[:8], wide).reason
     assert linear_route(x, wide, "input_gradient").path == "onednn"
     assert linear_route(x, wide, "weight_gradient").path == "onednn"
     assert linear_route(x, tall, "weight_gradient").path == "torch"

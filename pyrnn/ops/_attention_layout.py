@@ -1,0 +1,100 @@
+"""What the CPU kernels of attention are told of a call beside addresses.
+
+It depends on the description of the tensors (shape, strides, dtype, device) and on the options alone, and
+to work it out costs more than the kernel of a small call: it is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyrnn.ops._addresses import DTYPES
+from pyrnn.ops._attention_problem import WEIGHTS_KINDS, AttentionProblem, Call, empty_in_order, make_problem
+from pyrnn.ops._problem import accumulation_dtype
+
+Strides = tuple[int, ...]
+
+_MOST_KEPT = 4096
+
+
+class Layout(NamedTuple):
+    """Calls with one layout differ in their numbers alone. The order of the fields is csrc/module.cpp's."""
+
+    problem: AttentionProblem
+    is_empty: bool
+    integers: tuple[int, ...]  # without the seed
+    reals: tuple[float, ...]
+    inputs: tuple[Strides, ...] | None  # of query, key and value; None: one of them must be copied first
+    output: Strides
+    lse_dtype: torch.dtype
+    mask: Strides
+    weights: Strides  # the mean of the heads with a stride of 0 over them
+    slopes: Strides
+
+
+def layout_of(call: Call) -> Layout:
+    """Check the call and lay it out.
+
+    Raises:
+        TypeError, ValueError: as `make_problem`.
+    """
+    if call.lengths is not None:  # whose values must be checked
+        return _lay_out(call)
+    query, key, value, mask, padding, _, slopes, seed, *options = call
+    described: tuple[Any, ...] = (*_described(query), *_described(key), *_described(value), *options)
+    if mask is not None or padding is not None or slopes is not None or seed is not None:
+        described += tuple(t if t is None else _described(t) for t in (mask, padding, slopes, seed))
+    layout = _kept.get(described)
+    if layout is None:
+        layout = _lay_out(call)
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        _kept[described] = layout
+    return layout
+
+
+_kept: dict[tuple[Any, ...], Layout] = {}
+
+
+def _described(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.is_cpu
+
+
+def _lay_out(call: Call) -> Layout:
+    p = make_problem(call)
+    mask, slopes = call.attn_mask, call.alibi_slopes
+    mask_kind = 0 if mask is None else 1 if mask.dtype is torch.bool else 2
+    return Layout(
+        p,
+        is_empty=not (p.B and p.H and p.T and p.S),
+        integers=(
+            DTYPES[p.dtype],
+            *(p.B, p.H, p.K, p.T, p.S, p.D, p.V),
+            int(p.is_causal),
+            *(p.window_left, p.window_right, p.query_start),
+            mask_kind,
+            WEIGHTS_KINDS.index(p.return_weights),
+        ),
+        reals=(p.scale, p.softcap, p.dropout_p),
+        inputs=tuple(t.stride()[:3] for t in call[:3]) if all(map(has_rows, call[:3])) else None,
+        output=empty_in_order(call.query.to("meta"), p.output_shape).stride(),
+        lse_dtype=accumulation_dtype(p.dtype),
+        mask=() if mask is None else mask.expand(p.scores_shape).stride(),
+        weights=_weights_strides(p),
+        slopes=(0, 0) if slopes is None else slopes.expand(p.B, p.H).stride(),
+    )
+
+
+def has_rows(tensor: Tensor) -> bool:
+    """Whether the features lie side by side."""
+    return tensor.stride(-1) == 1 or tensor.shape[-1] == 1
+
+
+def _weights_strides(p: AttentionProblem) -> Strides:
+    """Strides over [B, H, T, S] of contiguous weights; of their mean, 0 over the heads."""
+    if p.return_weights == "full":
+        return (p.H * p.T * p.S, p.T * p.S, p.S, 1)
+    return (p.T * p.S, 0, p.S, 1)
