@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 
 
+@functools.cache
 def processor() -> tuple[str, str]:
     """Vendor and model name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
