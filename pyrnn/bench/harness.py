@@ -1,8 +1,10 @@
 """Times two implementations of one computation in alternation and measures the machine they ran on.
 
 Speed on a shared machine drifts by tens of percent within a minute, so two runs cannot be compared. Here the
-contenders take turns (A, B, A, B, ...) in one process, and only ratios within one run are reported. Results
-are compared before anything is timed: a fast wrong answer never reaches the table.
+contenders take turns (A, B, A, B, ...) in one process, and only ratios within one run are reported. A turn
+begins with a call that is not timed: each finds caches, pages and threads as it leaves them itself, which is
+what a program has that uses one of them. Results are compared before anything is timed: a fast wrong answer
+never reaches the table.
 """
 
 from __future__ import annotations
@@ -38,13 +40,15 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Contender:
-    """One side of a comparison: `prepare` runs before each round outside the clock, `run` inside."""
+    """One side of a comparison: `prepare` runs before each call outside the clock, `run` inside."""
 
     run: Callable[[], object]
     prepare: Callable[[], None] = _nothing
 
     def timed(self) -> float:
-        """Seconds that one round takes."""
+        """Seconds that a call takes after another one."""
+        self.prepare()
+        self.run()
         self.prepare()
         start = time.perf_counter()
         self.run()
@@ -84,7 +88,9 @@ class Duel:
 def duel(ours: Contender, theirs: Contender, *, seconds: float, max_rounds: int = 200) -> Duel:
     """Time both in alternation for about `seconds`: MIN_ROUNDS rounds or more, if `max_rounds` allows."""
     for _ in range(WARM_UP_ROUNDS):
-        one_round = ours.timed() + theirs.timed()
+        start = time.perf_counter()
+        ours.timed(), theirs.timed()
+        one_round = time.perf_counter() - start
     rounds = min(max_rounds, max(MIN_ROUNDS, int(seconds / one_round)))
     pairs = [(ours.timed(), theirs.timed()) for _ in range(rounds)]
     return Duel(
