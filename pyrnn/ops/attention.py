@@ -99,7 +99,8 @@ def scaled_dot_product_attention(
     if window is not None and len(window) != 2:
         raise ValueError(f"window must be (left, right), how far a query sees either way, got {window}")
     left, right = window or (-1, -1)
-    scale, query_start, softcap = _number(scale), _number(query_start), _number(softcap)
+    dropout_p, scale, softcap = _number(dropout_p), _number(scale), _number(softcap)
+    query_start = _number(query_start)
     no_mask = attn_mask is None and key_padding_mask is None and lengths is None and alibi_slopes is None
     if no_mask and not dropout_p and return_weights is None and _is_plain(query, key, value, enable_gqa):
         options = (0.0, is_causal, scale, query_start, left, right, softcap, "none")
