@@ -3,8 +3,7 @@
 //
 // Each is read once, along its features: scores are dot products, outputs sums of rows. The keys are cut into
 // chunks, so that one query has work for all cores; if there are several, a second stage joins them by their
-// maxima. Bytes:
-// keys and values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
+// maxima. Bytes: keys and values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
 #pragma once
 #include "exp2.h"
 #include "operands.h"
