@@ -161,8 +161,8 @@ struct Panel {
   void load_lse(V* lse) const {
     const A* stored = (const A*)p.lse + (b * p.H + h) * p.T + t0;
     for (int v = 0; v < NV; v++) {
-      V x = load_n<A>(stored + v * L, larger(valid - v * L, 0));
-      for (int l = 0; l < L; l++) x[l] = v * L + l < valid ? x[l] : kNothing<A>;
+      V x = splat<A>(kNothing<A>);
+      for (int l = 0; l < L && v * L + l < valid; l++) x[l] = stored[v * L + l];
       lse[v] = x == kNothing<A> ? splat<A>(-kNothing<A>) : x * A(kLog2e);
     }
   }
