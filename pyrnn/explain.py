@@ -24,7 +24,7 @@ from pyrnn.nn import (
 )
 from pyrnn.nn._base import RecurrentLayer, autocasts
 from pyrnn.nn._sequences import Lengths, Sequences
-from pyrnn.ops import attention_route, route
+from pyrnn.ops import attention_route, linear_route, route
 from pyrnn.ops._cpu import split
 from pyrnn.ops._cuda_walk import plan
 from pyrnn.ops._problem import Problem, workspace_shape
@@ -44,6 +44,7 @@ class LayerExplanation:
     threads: int | None  # CPU kernels
     engine: str | None  # how a GPU is launched, and where it keeps the weights; CUDA kernels
     split: str | None  # how threads, or a GPU's blocks, share the batch and the units
+    linear: str | None  # which library projects the queries; attention
     memory: str  # what is kept for the backward pass
 
     def __str__(self) -> str:
@@ -58,6 +59,8 @@ class LayerExplanation:
             lines.append(f"  engine   {self.engine}")
         if self.split is not None:
             lines.append(f"  split    {self.split}")
+        if self.linear is not None:
+            lines.append(f"  linear   {self.linear}")
         return "\n".join([*lines, f"  memory   {self.memory}"])
 
 
@@ -180,6 +183,7 @@ def _explain(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> La
         threads=threads,
         engine=engine,
         split=shares,
+        linear=None,
         memory=_memory(problem, native=native, trains=trains),
     )
 
@@ -293,8 +297,23 @@ def _explain_attention(number: int, attention: _Attention) -> LayerExplanation:
         threads=torch.get_num_threads() if native else None,
         engine=None,
         split=None,
+        linear=_projection(attention, query.to(dtype) if cast else query),
         memory=_attention_memory(dtype, (B, H, T, S), native=native, trains=trains),
     )
+
+
+def _projection(attention: _Attention, query: Tensor) -> str:
+    """Who computes the forward product with the query's weights, in words."""
+    layer = attention.layer
+    weight: Any = layer.q_proj_weight
+    if layer.in_proj_weight is not None:
+        weight = (
+            layer.in_proj_weight
+            if attention.name == "self-attention"
+            else layer.in_proj_weight[: layer.embed_dim]
+        )
+    path, reason = linear_route(query, weight)
+    return f"{path}: {reason}"
 
 
 def _restrictions(attention: _Attention) -> Iterator[str]:

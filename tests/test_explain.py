@@ -168,7 +168,12 @@ def test_attention() -> None:
     with torch.no_grad():
         assert pyrnn.explain(layer, x, x, x).layers[0].memory.startswith("nothing is kept")
     words = str(explanation).splitlines()
-    assert [line.split()[0] for line in words[1:]] == ["layer", "route", "kernel", "machine", "memory"]
+    assert [line.split()[0] for line in words[1:]] == [
+        *("layer", "route", "kernel", "machine"),
+        *("linear", "memory"),
+    ]
+    assert entry.linear is not None
+    assert entry.linear.startswith("torch: ")
 
 
 def test_attention_by_the_reference() -> None:
