@@ -22,7 +22,7 @@ from pyrnn.ops._attention_kernels import (
     forward_op,
 )
 from pyrnn.ops._attention_problem import Call
-from pyrnn.ops._library import BelowAutograd, direct, functorch_active, sign, unwatched_backward
+from pyrnn.ops._library import BelowAutograd, derivative, direct, sign
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -56,10 +56,7 @@ class Forward(Function):
         if all(grad is None for grad in grads):
             return (None,) * _ARGUMENTS
         needs, saved = ctx.needs_input_grad[:_DERIVED], ctx.saved_tensors
-        if torch.is_grad_enabled() or functorch_active():  # a second derivative, or a transform
-            derive = Backward.apply
-        else:
-            derive = backward_native if unwatched_backward(grads, saved) else backward_op
+        derive = derivative(grads, saved, function=Backward, native=backward_native, operator=backward_op)
         found = derive(*grads, *saved, *ctx.options, needs)
         derived = [grad if need else None for grad, need in zip(found, needs, strict=True)]
         return (*derived, *(None,) * (_ARGUMENTS - _DERIVED))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pyrnn.ops._dropout_kernels import backward_native, backward_op, dropout_native, dropout_op
-from pyrnn.ops._library import BelowAutograd, direct, functorch_active, sign, unwatched_backward
+from pyrnn.ops._library import BelowAutograd, derivative, direct, sign
 from pyrnn.reference.dropout import dropout as reference
 
 
@@ -40,10 +40,9 @@ class Dropout(Function):
         d_input = None
         if ctx.needs_input_grad[0]:
             saved = ctx.saved_tensors
-            if torch.is_grad_enabled() or functorch_active():  # a second derivative, or a transform
-                derive = DropoutBackward.apply
-            else:
-                derive = backward_native if unwatched_backward((grad,), saved) else backward_op
+            derive = derivative(
+                (grad,), saved, function=DropoutBackward, native=backward_native, operator=backward_op
+            )
             d_input = derive(grad, *saved, *ctx.options)
         return d_input, grad if ctx.needs_input_grad[1] else None, None, None, None
 

@@ -102,19 +102,25 @@ def unwatched(tensors: tuple[Tensor | None, ...]) -> bool:
     return True
 
 
-def unwatched_backward(grads: tuple[Tensor | None, ...], saved: tuple[Tensor | None, ...]) -> bool:
-    """The same of a backward pass, whose gradients `is_grads_batched` may have given a hidden dimension."""
-    return unwatched((*grads, *saved)) and not any(g is not None and _is_batched(g) for g in grads)
+def derivative(
+    grads: tuple[Tensor | None, ...],
+    saved: tuple[Tensor | None, ...],
+    *,
+    function: type[Function],
+    native: Operator,
+    operator: Operator,
+) -> Operator:
+    """Who computes a backward pass: `native` past the dispatcher, `operator`, or a derivable `function`."""
+    if torch.is_grad_enabled() or functorch_active():  # a second derivative, or a transform
+        return function.apply
+    # `is_grads_batched` gives gradients a dimension that only the dispatcher sees.
+    batched = any(g is not None and _is_batched(g) for g in grads)
+    return native if not batched and unwatched((*grads, *saved)) else operator
 
 
 def wants_gradient(tensors: tuple[Tensor | None, ...]) -> bool:
     """Whether autograd is to record a call on these tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-
-
-def unobserved(tensors: tuple[Tensor | None, ...]) -> bool:
-    """Whether a call on these tensors is inference that nothing watches."""
-    return unwatched(tensors) and not wants_gradient(tensors)
 
 
 def direct(name: str, function: type[Function], native: Callable[..., Any]) -> type[Function]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pyrnn.ops._library import BelowAutograd, direct, functorch_active, sign, unwatched_backward
+from pyrnn.ops._library import BelowAutograd, derivative, direct, sign
 from pyrnn.ops._recurrent_kernels import Call, backward_native, backward_op, forward_native, forward_op
 
 Gradients = tuple[Tensor | None, ...]
@@ -53,10 +53,7 @@ class Forward(Function):
         wanted = _differentiable(ctx.needs_input_grad[1:16])
         needs = (*wanted[:3], any(wanted[3:]))
         saved = ctx.saved_tensors
-        if torch.is_grad_enabled() or functorch_active():  # a second derivative, or a transform
-            derive = Backward.apply
-        else:
-            derive = backward_native if unwatched_backward(grads, saved) else backward_op
+        derive = derivative(grads, saved, function=Backward, native=backward_native, operator=backward_op)
         found = derive(ctx.cell, *grads, *saved, *ctx.options, needs)
         d_input, d_h0, d_c0, *d_weights = (
             grad if want else None for grad, want in zip(found, wanted, strict=True)
