@@ -11,15 +11,11 @@ import torch
 
 from pyrnn.search import SamplingConfig, generate_text
 from pyrnn.train import LanguageModelJob, evaluate_file, load_run, train_language_model
-from tests.train.small_runs import KillAt, Killed, command, flags, result_of, small_job
+from tests.train.small_runs import KillAt, Killed, command, flags, losses, result_of, small_job
 
 CUDA = torch.device("cuda")
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="a model is trained on CUDA tensors")
-
-
-def losses(folder: Path) -> list[float]:
-    return [row["loss" if "loss" in row else "validation_loss"] for row in load_run(folder).metrics]
 
 
 def train(folder: Path, job: LanguageModelJob | None, **options: Any) -> None:

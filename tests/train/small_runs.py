@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from pyrnn.train import LanguageModelJob, TruncatedBPTT
+from pyrnn.train import LanguageModelJob, TruncatedBPTT, load_run
 from pyrnn.train.checkpoint import read_checkpoint
 from pyrnn.train.run_folder import CHECKPOINT, METRICS
 
@@ -63,6 +63,11 @@ class KillAt:
     def on_epoch(self, metrics: object) -> None:
         if self.step == -getattr(metrics, "epoch", 0):
             raise Killed
+
+
+def losses(folder: Path) -> list[float]:
+    """Of every row of a run, in training and validation."""
+    return [row["loss" if "loss" in row else "validation_loss"] for row in load_run(folder).metrics]
 
 
 def result_of(folder: Path) -> tuple[Any, ...]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyrnn.train import Run, load_run, own_device
-from tests.train.small_runs import command, flags, small_job
+from pyrnn.train import own_device
+from tests.train.small_runs import command, flags, losses, small_job
 
 
 def _train(folder: Path, processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -18,17 +18,13 @@ def _train(folder: Path, processes: int, *arguments: str) -> subprocess.Complete
     )
 
 
-def _losses(run: Run) -> list[float]:
-    return [row["loss" if "loss" in row else "validation_loss"] for row in run.metrics]
-
-
 @pytest.mark.parametrize("cell", ["lstm", "transformer"])
 def test_the_losses_are_those_of_one_process(cell: str, tmp_path: Path) -> None:
     settings = flags(small_job(tmp_path), cell=cell, dropout=0.0, epochs=2)
     for name, processes in (("alone", 0), ("one", 1), ("two", 2)):
         done = _train(tmp_path / name, processes, *settings)
         assert done.returncode == 0, done.stderr
-    alone, one, two = (_losses(load_run(tmp_path / name)) for name in ("alone", "one", "two"))
+    alone, one, two = (losses(tmp_path / name) for name in ("alone", "one", "two"))
     assert one == pytest.approx(alone, rel=1e-6)
     assert two == pytest.approx(alone, rel=1e-4)
     assert done.stdout.count('"epoch": 2') == 1  # one process talks
