@@ -59,7 +59,7 @@ using Five = std::array<int64_t, 5>;
 
 // ints: dtype, B, H, K, T, S, D, V, causal, window_left, window_right, query_start, mask_kind, weights_kind,
 // seed. reals: scale, softcap, dropout. heads: q, k, v, out, g_out, d_q, d_k, d_v. scores: mask, weights,
-// g_weights. addresses: lengths, padding, slopes, slope_batch, slope_head, lse, d_mask.
+// g_weights. addresses: lengths, padding, slopes, slope_batch, slope_head, statistics, d_mask.
 template <void (*kRun)(const pyrnn::AttentionProblem&, int)>
 void attend(const std::array<int64_t, 15>& ints, const std::array<double, 3>& reals,
             const std::array<Four, 8>& heads, const std::array<Five, 3>& scores,
@@ -92,7 +92,7 @@ void attend(const std::array<int64_t, 15>& ints, const std::array<double, 3>& re
   p.padding = address<const uint8_t>(addresses[1]);
   p.slopes = address<const float>(addresses[2]);
   p.slope_batch = addresses[3], p.slope_head = addresses[4];
-  p.lse = address<void>(addresses[5]);
+  p.statistics = address<void>(addresses[5]);
   p.d_mask = address<void>(addresses[6]);
   py::gil_scoped_release release;
   kRun(p, threads);

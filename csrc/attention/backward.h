@@ -21,13 +21,15 @@ struct Backward {
 
   const AttentionProblem& p;
   Panels<A> panels;
+  Vec<A> shift[kPanelVectors], inverse[kPanelVectors];  // of each query's softmax
   int64_t group, splits;
   Dropout<A> dropout;
   Rows<S, Op> k, v;
   QueryRows<S, Op> q_rows, g_rows;
   Element *q_columns, *g_columns, *right;
   Storage* left;
-  A *weights, *d_scores, *bias, *cap_slopes, *factors, *g_weights, *d_q, *d_k, *d_v;
+  A *weights, *d_scores, *bias, *cap_slopes, *factors, *g_weights, *d_k, *d_v;
+  LongSum<A> d_q;
 
   explicit Backward(const AttentionProblem& problem)
       : p(problem), panels(problem.T), group(problem.H / problem.K), dropout(problem) {
@@ -62,7 +64,7 @@ struct Backward {
     cap_slopes = s.take<A>(p.softcap > 0 ? kBlock : 0);
     factors = s.take<A>(dropout.active ? kBlock : 0);
     g_weights = s.take<A>(p.g_weights.data ? kBlock : 0);
-    d_q = s.take<A>(p.D * kMostW);
+    d_q.layout(s, p.D * kMostW, p.S);
     d_k = s.take<A>(splits == 1 ? sum_of_keys() : 0);
     return s.used;
   }
@@ -89,13 +91,13 @@ struct Backward {
   void run_panel(int64_t b, int64_t h, int64_t t0) {
     constexpr int W = NV * L;
     const Panel<S, A, NV> panel(p, b, h, t0, bias, cap_slopes);
-    Vec<A> lse[NV], delta[NV];
-    load_queries<NV>(panel, lse, delta);
-    if (p.g_weights.data) add_delta_of_weights<NV>(panel, lse, delta);
-    for (int64_t i = 0; i < p.D * NV; i++) store(d_q + i * L, Vec<A>{});
+    Vec<A> delta[NV];
+    load_queries<NV>(panel, delta);
+    if (p.g_weights.data) add_delta_of_weights<NV>(panel, delta);
+    d_q.clear(p.D * W);
     for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += kBlockKeys) {
       const int64_t n = smaller(kBlockKeys, panel.keys.end - j0);
-      if (!make_weights<NV>(panel, j0, n, lse)) {
+      if (!make_weights<NV>(panel, j0, n)) {
         if (p.d_mask) write_d_mask<NV>(panel, j0, n, nullptr);
         continue;
       }
@@ -113,34 +115,36 @@ struct Backward {
         q_rows.add_products(W, n, as_left<Op, NV>(d_scores, n, left),
                             d_k + j0 * QueryRows<S, Op>::padded(p.D));
       if (!p.d_q.data) continue;
+      d_q.make_room(n);
       if (panel.partial(j0, n) && !k.finite(j0, n))
-        k.template transposed_times_seen<NV>(j0, n, d_scores, d_q);
+        k.template transposed_times_seen<NV>(j0, n, d_scores, d_q.chain, [](Vec<A> d) { return d == 0; });
       else
-        k.template transposed_times<NV>(j0, n, as_right<Op, NV>(d_scores, n, right), d_q);
+        k.template transposed_times<NV>(j0, n, as_right<Op, NV>(d_scores, n, right), d_q.chain);
     }
     if (p.d_mask) zero_d_mask_outside<NV>(panel);
     if (!p.d_q.data) return;
+    d_q.finish();
     Vec<A> scale[NV];
     for (int i = 0; i < NV; i++) scale[i] = splat<A>(A(p.scale));
     S* rows = (S*)p.d_q.data + b * p.d_q.batch + h * p.d_q.head + t0 * p.d_q.row;
-    store_transposed<S, A, NV>(d_q, p.D, scale, panel.valid, rows, p.d_q.row);
+    store_transposed<S, A, NV>(d_q.chain, p.D, scale, panel.valid, rows, p.d_q.row);
   }
 
   // Packs q and g_out; finds delta. Queries that see nothing are zeros, whatever stands there.
   template <int NV>
-  void load_queries(const Panel<S, A, NV>& panel, Vec<A>* lse, Vec<A>* delta) {
+  void load_queries(const Panel<S, A, NV>& panel, Vec<A>* delta) {
     constexpr int W = NV * L;
     const int64_t b = panel.b, h = panel.h, t0 = panel.t0;
     const S* q = (const S*)p.q.data + b * p.q.batch + h * p.q.head + t0 * p.q.row;
     const S* g = (const S*)p.g_out.data + b * p.g_out.batch + h * p.g_out.head + t0 * p.g_out.row;
     const S* out = (const S*)p.out.data + b * p.out.batch + h * p.out.head + t0 * p.out.row;
-    panel.load_lse(lse);
+    panel.load_statistics(shift, inverse);
     bool live[W];
     for (int i = 0; i < NV; i++) {
       Vec<A> products[L] = {};
       for (int l = 0; l < L; l++) {
         const int64_t c = i * L + l;
-        live[c] = lse[i][l] != -kNothing<A>;
+        live[c] = inverse[i][l] != 0;
         if (live[c] && p.g_out.data)
           for (int64_t f = 0; f < p.V; f += L)
             products[l] +=
@@ -160,14 +164,14 @@ struct Backward {
 
   // weights [n][W] before dropout, and the factors of dropout; false if nothing is seen.
   template <int NV>
-  bool make_weights(const Panel<S, A, NV>& panel, int64_t j0, int64_t n, const Vec<A>* lse) {
+  bool make_weights(const Panel<S, A, NV>& panel, int64_t j0, int64_t n) {
     if (!panel.prepare(j0, n)) return false;
     k.template times<NV>(j0, n, q_columns, weights);
     panel.finish(j0, n, weights);
     for (int64_t j = 0; j < n; j++)
       for (int i = 0; i < NV; i++) {
         A* at = weights + (j * NV + i) * L;
-        store(at, exp2(load<A>(at) - lse[i]));
+        store(at, weight_of<A>(load<A>(at), shift[i], inverse[i]));
       }
     if (dropout.active) dropout.template factors<NV>(p, panel.b, panel.h, panel.t0, j0, n, factors);
     return true;
@@ -206,10 +210,10 @@ struct Backward {
       store(d_scores + i * L, load<A>(d_scores + i * L) + load<A>(g_weights + i * L));
   }
   template <int NV>
-  void add_delta_of_weights(const Panel<S, A, NV>& panel, const Vec<A>* lse, Vec<A>* delta) {
+  void add_delta_of_weights(const Panel<S, A, NV>& panel, Vec<A>* delta) {
     for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += kBlockKeys) {
       const int64_t n = smaller(kBlockKeys, panel.keys.end - j0);
-      if (!make_weights<NV>(panel, j0, n, lse)) continue;
+      if (!make_weights<NV>(panel, j0, n)) continue;
       load_g_weights<NV>(panel, j0, n);
       for (int64_t j = 0; j < n; j++)
         for (int i = 0; i < NV; i++) {

@@ -21,7 +21,8 @@ void check(const AttentionProblem& p, bool backward) {
   require(p.B > 0 && p.H > 0 && p.K > 0 && p.T > 0 && p.S > 0 && p.D > 0 && p.V > 0, "empty problem");
   require(p.H % p.K == 0, "the heads of the queries are no multiple of those of the keys");
   require(p.q.data && p.k.data && p.v.data && p.out.data, "tensor without storage");
-  require(p.lse || (!backward && p.weights_kind == kNoWeights), "logs of sums without storage");
+  require(p.statistics || (!backward && p.weights_kind == kNoWeights),
+          "statistics of the softmax without storage");
   require((p.mask_kind == kNoMask) == !p.mask.data, "mask without storage");
 }
 

@@ -5,7 +5,7 @@
 // chunks, so that one query has work for all cores; if there are several, a second stage joins them by their
 // maxima. Bytes: keys and values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
 #pragma once
-#include "exp2.h"
+#include "long_sum.h"
 #include "operands.h"
 #include "panel.h"
 
@@ -14,14 +14,18 @@ namespace {
 
 constexpr int64_t kFewQueries = 4;
 
-inline bool few_queries(const AttentionProblem& p) { return p.T <= kFewQueries && p.dropout == 0; }
+// Not where the weights will be computed again, by panels: dot products here round scores in another way,
+// which beside a mask of -1e6 can make a weight of another size.
+inline bool few_queries(const AttentionProblem& p) {
+  return p.T <= kFewQueries && p.dropout == 0 && !p.statistics;
+}
 
 template <class S, class Op>
 struct Few {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
   static constexpr int L = kLanes<A>, E = Op::kPerElement, kRows = 4, kVectors = 4;
-  static constexpr int64_t kChunk = 512;
+  static constexpr int64_t kChunk = 512, kChain = 64;
 
   const AttentionProblem& p;
   int64_t group, queries, chunks, stride;  // of one chunk's result of one query: maximum, sum, out
@@ -64,7 +68,7 @@ struct Few {
       const Range keys = {larger(seen.begin, j0), larger(smaller(seen.end, j0 + n), larger(seen.begin, j0))};
       const S* q = (const S*)p.q.data + b * p.q.batch + h * p.q.head + i * p.q.row;
       A* row = scores + r * kChunk - j0;
-      for (int64_t j = j0; j < j0 + n; j++) row[j] = 0;  // the weight of keys that this query does not see
+      for (int64_t j = j0; j < j0 + n; j++) row[j] = kUnseen<A>;
       for (int64_t j = keys.begin; j < keys.end; j += L) dot(q, k, j, smaller(L, keys.end - j), row + j);
       finish(b, h, i, keys, row);
       softmax(keys, row, result + r * stride);
@@ -122,7 +126,8 @@ struct Few {
 
   // scores become weights; their maximum and sum go to the result.
   void softmax(Range keys, A* row, A* result) const {
-    Vec<A> highest = splat<A>(kNothing<A>), sums{};
+    Vec<A> highest = splat<A>(kNothing<A>), sums[2] = {};
+    int turn = 0;
     for_vectors(keys, [&](int64_t j, int64_t n) {
       const Vec<A> s = n == L ? load<A>(row + j) : padded(row + j, n);
       highest = s > highest ? s : highest;
@@ -131,11 +136,11 @@ struct Few {
     for (int l = 0; l < L; l++) most = highest[l] > most ? highest[l] : most;
     const A shift = most == kNothing<A> ? A(0) : most;
     for_vectors(keys, [&](int64_t j, int64_t n) {
-      const Vec<A> w = exp2((n == L ? load<A>(row + j) : padded(row + j, n)) - shift);
-      sums += w;
-      store_n(row + j, w, n);
+      const Vec<A> s = n == L ? load<A>(row + j) : padded(row + j, n), w = exp_below(s - shift);
+      sums[turn ^= 1] += w;
+      store_n(row + j, s == kNothing<A> ? splat<A>(kUnseen<A>) : w, n);
     });
-    for (int l = 0; l < L; l++) sum += sums[l];
+    for (int l = 0; l < L; l++) sum += sums[0][l] + sums[1][l];
     result[0] = most, result[1] = sum;
   }
   template <class F>
@@ -150,31 +155,40 @@ struct Few {
     return s;
   }
 
-  // Sums of value rows. With kPartial some keys are not seen by some queries, and may hold no numbers.
+  // Sums of value rows, of kChain at a time. With kPartial some keys are not seen by some queries, and may
+  // hold no numbers.
   template <int NV, bool kPartial>
   void add_rows(int rows, Range keys, const S* v, int64_t f, A* result, int64_t j0) const {
-    Vec<A> sum[kRows][NV] = {};
     const bool whole = f + NV * L <= p.V;
-    for (int64_t j = keys.begin; j < keys.end; j++) {
-      Vec<A> x[NV];
-      const S* row = v + j * p.v.row + f;
-      for (int i = 0; i < NV; i++)
-        x[i] = whole || i + 1 < NV ? load<A>(row + i * L) : load_n<A>(row + i * L, (p.V - f) % L);
-      for (int r = 0; r < kRows; r++) {
-        const A w = r < rows ? scores[r * kChunk + j - j0] : A(0);
-        if (kPartial && !(w != 0)) continue;
-        for (int i = 0; i < NV; i++) sum[r][i] += x[i] * w;
+    int64_t j = keys.begin;
+    do {
+      const bool first = j == keys.begin;
+      Vec<A> sum[kRows][NV] = {};
+      for (const int64_t end = smaller(j + kChain, keys.end); j < end; j++) {
+        Vec<A> x[NV];
+        const S* row = v + j * p.v.row + f;
+        for (int i = 0; i < NV; i++)
+          x[i] = whole || i + 1 < NV ? load<A>(row + i * L) : load_n<A>(row + i * L, (p.V - f) % L);
+        for (int r = 0; r < kRows; r++) {
+          const A w = r < rows ? scores[r * kChunk + j - j0] : kUnseen<A>;
+          if (kPartial && w == 0 && __builtin_signbit(w)) continue;
+          for (int i = 0; i < NV; i++) sum[r][i] += x[i] * w;
+        }
       }
-    }
-    for (int r = 0; r < rows; r++)
-      for (int i = 0; i < NV; i++) store_n(result + r * stride + 2 + f + i * L, sum[r][i], p.V - f - i * L);
+      for (int r = 0; r < rows; r++)
+        for (int i = 0; i < NV; i++) {
+          A* to = result + r * stride + 2 + f + i * L;
+          const int64_t n = p.V - f - i * L;
+          store_n(to, first ? sum[r][i] : load_n<A>(to, n) + sum[r][i], n);
+        }
+    } while (j < keys.end);
   }
 
   void join(const A* shared, int64_t kv) const {
     const int64_t b = kv / p.K, kv_head = kv % p.K;
     for (int64_t r = 0; r < queries; r++) {
       const A* first = shared + (kv * chunks * queries + r) * stride;
-      A most = kNothing<A>, sum = 0;
+      A most = kNothing<A>, sum = 0, sum_error = 0;
       for (int64_t c = 0; c < chunks; c++) {
         const A m = first[c * queries * stride];
         most = m > most ? m : most;
@@ -183,20 +197,19 @@ struct Few {
       S* out = (S*)p.out.data + b * p.out.batch + h * p.out.head + i * p.out.row;
       auto factor = [&](int64_t c) {
         const A m = first[c * queries * stride];
-        return m == kNothing<A> ? A(0) : exp2(splat<A>(m - most))[0];
+        return m == kNothing<A> ? A(0) : exp_below(splat<A>(m - most))[0];
       };
       for (int64_t c = 0; c < chunks; c++) {
         const A part = first[c * queries * stride + 1];  // 0, or no number, where the maximum is -infinity
-        sum += part == 0 ? A(0) : part == part ? factor(c) * part : part;
+        add_exactly(sum, sum_error, part == 0 ? A(0) : part == part ? factor(c) * part : part);
       }
+      sum = with_error(sum, sum_error);
       for (int64_t f = 0; f < p.V; f += L) {
-        Vec<A> total{};
+        Vec<A> total{}, error{};
         for (int64_t c = 0; c < chunks; c++)
-          total += load_n<A>(first + c * queries * stride + 2 + f, p.V - f) * factor(c);
-        store_n(out + f, sum == 0 ? Vec<A>{} : total / sum, p.V - f);
+          add_exactly(total, error, load_n<A>(first + c * queries * stride + 2 + f, p.V - f) * factor(c));
+        store_n(out + f, sum == 0 ? Vec<A>{} : with_error(total, error) / sum, p.V - f);
       }
-      if (p.lse)
-        ((A*)p.lse)[(b * p.H + h) * p.T + i] = sum == 0 ? kNothing<A> : A((most + log2(sum)) / kLog2e);
     }
   }
 };

@@ -1,11 +1,12 @@
 // Forward pass: online softmax over blocks of keys for panels of queries (Dao et al. 2022).
 //
-// For each block: scores = K q (a product), masks and maxima, exp, out += V^T weights (a product). A task is
-// some panels of the heads that share keys. Work: 2 T S (D + V) multiply-adds a head; what stays in cache
-// while keys and values stream by: the packed queries and the output of one panel.
+// For each block: scores = K q (a product), masks and maxima, exp, out += V^T weights (a product). What is
+// taken off the scores before exp moves only when a maximum has passed it by far: moving it rounds all sums
+// again. A task is some panels of the heads that share keys. Work: 2 T S (D + V) multiply-adds a head; what
+// stays in cache while keys and values stream by: the packed queries and the output of one panel.
 #pragma once
 #include "dropout.h"
-#include "exp2.h"
+#include "long_sum.h"
 #include "operands.h"
 #include "panel.h"
 
@@ -27,6 +28,9 @@ struct PanelTasks {
   int64_t count(const AttentionProblem& p) const { return p.B * p.K * a_head_group; }
 };
 
+// Before they are divided by their sum, weights may grow to exp of this.
+constexpr int kMostAboveShift = 2;
+
 template <class S, class Op>
 struct Forward {
   using A = typename Op::Acc;
@@ -39,8 +43,10 @@ struct Forward {
   Dropout<A> dropout;
   Rows<S, Op> k, v;
   Element *queries, *right;  // packed panel; weights as right operand
-  A *scores, *bias, *factors, *out;
-  Vec<A> inverse[kPanelVectors];  // of each query's sum
+  A *scores, *bias, *factors;
+  LongSum<A> out;
+  Vec<A> shift[kPanelVectors], sum[kPanelVectors], sum_error[kPanelVectors],
+      inverse[kPanelVectors];  // of each query
 
   explicit Forward(const AttentionProblem& problem, int64_t keys_at_a_time = kBlockKeys)
       : p(problem), block(keys_at_a_time), tasks(problem), dropout(problem) {}
@@ -54,7 +60,7 @@ struct Forward {
     scores = s.take<A>(block * kMostW);
     bias = s.take<A>(p.mask_kind == kNoMask ? 0 : block * kMostW);
     factors = s.take<A>(dropout.active ? block * kMostW : 0);
-    out = s.take<A>(p.V * kMostW);
+    out.layout(s, p.V * kMostW, p.S);
     return s.used;
   }
 
@@ -81,23 +87,21 @@ struct Forward {
     Range last{};
     const Panel<S, A, NV> panel(p, b, h, t0, bias);
     pack_queries<NV>(panel);
-    Vec<A> most[NV], sum[NV];
-    for (int i = 0; i < NV; i++) most[i] = splat<A>(kNothing<A>), sum[i] = Vec<A>{};
-    for (int64_t i = 0; i < p.V * NV; i++) store(out + i * L, Vec<A>{});
+    for (int i = 0; i < NV; i++) shift[i] = splat<A>(kNothing<A>), sum[i] = sum_error[i] = Vec<A>{};
+    out.clear(p.V * NV * L);
     for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += block) {
       const int64_t n = smaller(block, panel.keys.end - j0);
       if (!panel.prepare(j0, n)) continue;
       last = {j0, j0 + n};
       k.template times<NV>(j0, n, queries, scores);
       panel.finish(j0, n, scores);
-      softmax<NV>(n, most, sum);
+      softmax<NV>(n);
       if (dropout.active) drop<NV>(panel, j0, n);
-      if (panel.partial(j0, n) && !v.finite(j0, n))
-        v.template transposed_times_seen<NV>(j0, n, scores, out);
-      else
-        v.template transposed_times<NV>(j0, n, as_right<Op, NV>(scores, n, right), out);
+      const bool with_care = panel.partial(j0, n) && !v.finite(j0, n);
+      for (int64_t j = 0; j < n; j += LongSum<A>::kChainKeys)
+        add_values<NV>(j0 + j, smaller(LongSum<A>::kChainKeys, n - j), scores + j * NV * L, with_care);
     }
-    write<NV>(panel, most, sum);
+    write<NV>(panel);
     return last;
   }
 
@@ -109,44 +113,58 @@ struct Forward {
   }
 
  private:
-  // scores become weights, not yet divided by their sum; what was summed before is brought to the new
-  // maximum.
+  // scores become weights, not yet divided by their sum; what was summed before is brought to a new shift.
   template <int NV>
-  void softmax(int64_t n, Vec<A>* most, Vec<A>* sum) {
+  void softmax(int64_t n) {
     constexpr int W = NV * L;
-    Vec<A> shift[NV];
-    bool grew = false;
+    Vec<A> factor[NV];
+    bool moved = false;
     for (int i = 0; i < NV; i++) {
-      Vec<A> m = most[i];
+      Vec<A> most = splat<A>(kNothing<A>);
       for (int64_t j = 0; j < n; j++) {
         const Vec<A> s = load<A>(scores + j * W + i * L);
-        m = s > m ? s : m;
+        most = s > most ? s : most;
       }
-      shift[i] = m == kNothing<A> ? Vec<A>{} : m;  // nothing seen yet: exp2(-infinity - 0) = 0
-      const Vec<A> fade = exp2(most[i] - shift[i]);
-      for (int l = 0; l < L; l++) grew |= m[l] != most[i][l];
-      sum[i] *= fade;
-      most[i] = m;
-      scores_to_weights<NV>(n, i, shift[i], sum[i]);
-      shift[i] = fade;
+      const auto grew = most - shift[i] > A(kMostAboveShift);
+      const Vec<A> next = grew ? most : shift[i], seen = next == kNothing<A> ? Vec<A>{} : next;
+      factor[i] = grew ? exp_below(shift[i] - seen) : splat<A>(1);  // 0 where nothing was seen before
+      for (int l = 0; l < L; l++) moved |= grew[l] != 0;
+      sum[i] *= factor[i], sum_error[i] *= factor[i];
+      shift[i] = next;
+      scores_to_weights<NV>(n, i, seen);
     }
-    if (grew)
-      for (int64_t f = 0; f < p.V; f++)
-        for (int i = 0; i < NV; i++) {
-          A* at = out + f * W + i * L;
-          store(at, load<A>(at) * shift[i]);
-        }
+    if (moved) out.template scale<NV>(factor);
+  }
+
+  // The sum in short chains, as products are (long_sum.h).
+  template <int NV>
+  void scores_to_weights(int64_t n, int i, Vec<A> taken_off) {
+    constexpr int kChains = 4;
+    for (int64_t j0 = 0; j0 < n; j0 += kBlockKeys) {
+      Vec<A> part[kChains] = {};
+      auto weigh = [&](int64_t j) {
+        A* at = scores + (j * NV + i) * L;
+        const Vec<A> s = load<A>(at), w = exp_below(s - taken_off);
+        store(at, s == kNothing<A> ? splat<A>(kUnseen<A>) : w);
+        return w;
+      };
+      const int64_t end = smaller(j0 + kBlockKeys, n);
+      int64_t j = j0;
+      for (; j + kChains <= end; j += kChains)
+#pragma GCC unroll 4
+        for (int c = 0; c < kChains; c++) part[c] += weigh(j + c);
+      for (; j < end; j++) part[0] += weigh(j);
+      add_exactly(sum[i], sum_error[i], (part[0] + part[1]) + (part[2] + part[3]));
+    }
   }
 
   template <int NV>
-  void scores_to_weights(int64_t n, int i, Vec<A> shift, Vec<A>& sum) {
-    constexpr int W = NV * L;
-    for (int64_t j = 0; j < n; j++) {
-      A* at = scores + j * W + i * L;
-      const Vec<A> w = exp2(load<A>(at) - shift);
-      sum += w;
-      store(at, w);
-    }
+  void add_values(int64_t j0, int64_t n, const A* weights, bool with_care) {
+    out.make_room(n);
+    if (with_care)
+      v.template transposed_times_seen<NV>(j0, n, weights, out.chain, is_unseen<A>);
+    else
+      v.template transposed_times<NV>(j0, n, as_right<Op, NV>(weights, n, right), out.chain);
   }
 
   template <int NV>
@@ -157,15 +175,15 @@ struct Forward {
   }
 
   template <int NV>
-  void write(const Panel<S, A, NV>& panel, const Vec<A>* most, const Vec<A>* sum) {
-    A* lse = p.lse ? (A*)p.lse + (panel.b * p.H + panel.h) * p.T + panel.t0 : nullptr;
+  void write(const Panel<S, A, NV>& panel) {
+    out.finish();
     for (int i = 0; i < NV; i++) {
+      sum[i] = with_error(sum[i], sum_error[i]);
       inverse[i] = sum[i] == 0 ? Vec<A>{} : 1 / sum[i];
-      for (int l = 0; lse && l < L && i * L + l < panel.valid; l++)
-        lse[i * L + l] = sum[i][l] == 0 ? kNothing<A> : A((most[i][l] + log2(sum[i][l])) / kLog2e);
     }
+    if (p.statistics) panel.store_statistics(shift, sum);
     S* rows = (S*)p.out.data + panel.b * p.out.batch + panel.h * p.out.head + panel.t0 * p.out.row;
-    store_transposed<S, A, NV>(out, p.V, inverse, panel.valid, rows, p.out.row);
+    store_transposed<S, A, NV>(out.chain, p.V, inverse, panel.valid, rows, p.out.row);
   }
 };
 

@@ -96,10 +96,10 @@ struct Rows {
     });
   }
 
-  // The same sum, but a weight of 0 contributes nothing even where the row holds no number.
-  template <int NV>
+  // The same sum, but an unseen weight contributes nothing even where the row holds no number.
+  template <int NV, class Unseen>
   void transposed_times_seen(int64_t from, int64_t count, const typename Op::Acc* weights,
-                             typename Op::Acc* c) const {
+                             typename Op::Acc* c, Unseen unseen) const {
     using A = typename Op::Acc;
     constexpr int L = kLanes<A>;
     for (int64_t j = 0; j < count; j++)
@@ -108,7 +108,7 @@ struct Rows {
         for (int v = 0; v < NV; v++) {
           const Vec<A> w = load<A>(weights + (j * NV + v) * L);
           A* to = c + (f * NV + v) * L;
-          store(to, load<A>(to) + (w == 0 ? Vec<A>{} : w * x));
+          store(to, load<A>(to) + (unseen(w) ? Vec<A>{} : w * x));
         }
       }
   }

@@ -1,8 +1,9 @@
 // A panel: up to kPanelVectors vectors of neighbouring queries of one head, and the scores of a block of keys
-// as they stand before the softmax, in units of log 2.
+// as they stand before the softmax.
 #pragma once
 #include "../common/operand.h"
 #include "../common/pack.h"
+#include "exp.h"
 #include "problem.h"
 
 namespace pyrnn {
@@ -10,38 +11,53 @@ namespace {
 
 constexpr int kPanelVectors = kRegisters == 32 ? 3 : 2;
 constexpr int64_t kBlockKeys = 64;  // scores, keys and values of a block fit the first cache together
-constexpr double kLog2e = 1.44269504088896340736;
 
 template <class A>
 constexpr A kNothing = -__builtin_huge_val();
 
-// From a product q.k to the score in units of log 2, in every layout: `distance` of query and key, `extra`
-// from the mask. An unseen key has -infinity, whatever was there before.
+// The weight of a key that a query does not see, before division by the sum: it adds nothing, and differs
+// from a weight that is 0 because exp or dropout made it so. That one times NaN is NaN, this one is nothing.
+template <class A>
+constexpr A kUnseen = -A(0);
+template <class A>
+inline typename VecTypes<A>::mask is_unseen(Vec<A> weight) {
+  using I = typename VecTypes<A>::mask;
+  return (I)weight == (I)splat<A>(kUnseen<A>);
+}
+
+// From a product q.k to the score, in every layout: `distance` of query and key, `extra` from the mask. An
+// unseen key has -infinity, whatever was there before. Every step is rounded, so that a score has the same
+// bits wherever it is computed again: beside a mask of -1e9 the next number is 64 away.
 template <class A>
 struct Finish {
   using V = Vec<A>;
-  A scale, capped_scale, cap, slope;
+  A scale, cap, slope;
   bool has_mask;
 
   Finish(const AttentionProblem& p, int64_t b, int64_t h)
-      : scale(A(p.scale * kLog2e)),
-        capped_scale(A(p.softcap > 0 ? p.scale / p.softcap : 0)),
-        cap(A(p.softcap * kLog2e)),
-        slope(p.slopes ? A(p.slopes[b * p.slope_batch + h * p.slope_head] * kLog2e) : 0),
+      : scale(A(p.scale)),
+        cap(A(p.softcap)),
+        slope(p.slopes ? A(p.slopes[b * p.slope_batch + h * p.slope_head]) : 0),
         has_mask(p.mask_kind != kNoMask) {}
 
   V operator()(V product, V distance, V extra, A* cap_slope = nullptr) const {
-    V s = product * scale;
+    V s = rounded(product * scale);
     if (cap > 0) {
-      const V t = tanh(product * capped_scale);
+      const V t = precise_tanh<A>(s / cap);
       if (cap_slope) store(cap_slope, 1 - t * t);
-      s = t * cap;
+      s = rounded(t * cap);
     }
-    if (slope != 0) s -= (distance < 0 ? -distance : distance) * slope;
+    if (slope != 0) s -= rounded((distance < 0 ? -distance : distance) * slope);
     if (has_mask) s = extra == kNothing<A> ? extra : s + extra;
     return s;
   }
 };
+
+// A score's weight, from what its query's softmax left. Unseen keys have 0, even if the inverse is no number.
+template <class A>
+inline Vec<A> weight_of(Vec<A> score, Vec<A> shift, Vec<A> inverse) {
+  return score == kNothing<A> ? Vec<A>{} : exp_below(score - shift) * inverse;
+}
 
 // What `count` numbers of the mask add to scores.
 template <class A>
@@ -50,7 +66,7 @@ inline Vec<A> as_bias(const uint8_t* m, int64_t stride, int64_t count) {
 }
 template <class A, class S>
 inline Vec<A> as_bias(const S* m, int64_t stride, int64_t count) {
-  return load_spaced<A>(m, stride, count) * A(kLog2e);
+  return load_spaced<A>(m, stride, count);
 }
 
 // Keys of sequence b: none beyond them is seen.
@@ -156,18 +172,27 @@ struct Panel {
     }
   }
 
-  // The stored log-sum-exp in units of log 2; +infinity, which makes every weight 0, for queries that see
-  // nothing.
-  void load_lse(V* lse) const {
-    const A* stored = (const A*)p.lse + (b * p.H + h) * p.T + t0;
+  // What the softmax of each query takes off its scores, and the inverse of the sum; 0 and 0 for queries that
+  // see nothing.
+  void load_statistics(V* shift, V* inverse) const {
+    const A* stored = statistics();
     for (int v = 0; v < NV; v++) {
-      V x = splat<A>(kNothing<A>);
-      for (int l = 0; l < L && v * L + l < valid; l++) x[l] = stored[v * L + l];
-      lse[v] = x == kNothing<A> ? splat<A>(-kNothing<A>) : x * A(kLog2e);
+      const V sum = load_n<A>(stored + p.T + v * L, valid - v * L);
+      shift[v] = sum == 0 ? V{} : load_n<A>(stored + v * L, valid - v * L);
+      inverse[v] = sum == 0 ? V{} : 1 / sum;
+    }
+  }
+  void store_statistics(const V* shift, const V* sum) const {
+    A* stored = statistics();
+    for (int v = 0; v < NV; v++) {
+      store_n(stored + v * L, shift[v], valid - v * L);
+      store_n(stored + p.T + v * L, sum[v], valid - v * L);
     }
   }
 
  private:
+  A* statistics() const { return (A*)p.statistics + (b * p.H + h) * 2 * p.T + t0; }
+
   // The mask's block, transposed; false if nothing in it can be seen.
   template <class M>
   bool stage(const M* mask, int64_t j0, int64_t n) const {

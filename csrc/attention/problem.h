@@ -1,9 +1,9 @@
 // What one call of attention computes: plain structs, no std types, read by every instruction set's code.
 //
 //   score[i][j] = scale * q_i . k_j, then softcap * tanh(score / softcap) if softcap > 0,
-//                 then - slope * |query_start + i - j|, then + mask[i][j]
-//   weight[i]   = softmax of score[i] over the keys that query i sees, 0 for the others; all 0 if none
-//   out_i       = sum_j drop(weight[i][j]) v_j
+//                 then - slope * |query_start + i - j|, then + mask[i][j], each step rounded
+//   weight[i]   = exp(score[i] - m_i) / sum_i over the keys that query i sees, 0 for the others; all 0 if
+//   none out_i       = sum_j drop(weight[i][j]) v_j
 //
 // Query i sees key j if first_key(i) <= j < end_key(i) (causal, window and length make one interval), the
 // key is no padding, and a boolean mask allows it.
@@ -48,8 +48,10 @@ struct AttentionProblem {
   const uint8_t* padding;  // bool [B, S] contiguous, true: no key; or null
   const float* slopes;     // [B, H] with the strides slope_batch, slope_head; or null
   int64_t slope_batch, slope_head;
-  void* lse;  // A (float or double) [B, H, T]: log of the sum of exp(score), -inf where nothing is seen; null
-              // where neither weights nor a backward pass want it
+  // A (float or double) [B, H, 2, T]: m_i, near the maximum of score[i] (-inf where nothing is seen), and
+  // sum_i. Kept apart: the logarithm of a sum is lost beside an m of -1e9. Null where neither weights nor a
+  // backward pass want them.
+  void* statistics;
   Scores weights;  // out: S, drop(weight); the head's stride is not read for the mean
 
   // Backward only. Gradients in:

@@ -113,7 +113,7 @@ void run(const Case& c, int dtype, std::mt19937& random) {
   Array q = stored(in.q, dtype), k = stored(in.k, dtype), v = stored(in.v, dtype),
         mask = stored(in.mask, dtype);
   Array out(c.B * c.H * c.T * c.V, dtype), weights(c.B * c.H * c.T * c.S, dtype);
-  Array lse(c.B * c.H * c.T, dtype == pyrnn::kFloat64 ? dtype : int(pyrnn::kFloat32));
+  Array statistics(c.B * c.H * 2 * c.T, dtype == pyrnn::kFloat64 ? dtype : int(pyrnn::kFloat32));
   Numbers g_numbers = draw(out.size()), g_weight_numbers = draw(weights.size());
   Array g_out = stored(g_numbers, dtype), g_weights = stored(g_weight_numbers, dtype);
   Array d_q(q.size(), dtype), d_k(k.size(), dtype), d_v(v.size(), dtype), d_mask(weights.size(), dtype);
@@ -136,7 +136,7 @@ void run(const Case& c, int dtype, std::mt19937& random) {
   if (c.lengths) p.lengths = in.lengths.data();
   if (c.padding) p.padding = in.padding.data();
   if (c.slopes) p.slopes = in.slopes.data(), p.slope_head = 1;
-  p.lse = lse.bytes.data();
+  p.statistics = statistics.bytes.data();
   if (c.mask == pyrnn::kFloatMask) p.d_mask = d_mask.bytes.data();
   pyrnn::attention_forward(p, 2);
   pyrnn::attention_backward(p, 2);

@@ -1,9 +1,8 @@
 // The weights themselves, for callers who want to see them. A task is one panel of queries of a head, or of
 // all heads where their mean is wanted. If a cache holds a panel's scores for all keys, the forward pass is
 // run here with all of them as one block, and what it leaves are the weights. Else they are computed again
-// after it: from the stored log-sum-exp, with one more product q.k and none with values.
+// after it: from the stored statistics, with one more product q.k and none with values.
 #pragma once
-#include "few.h"
 #include "forward.h"
 
 namespace pyrnn {
@@ -28,7 +27,7 @@ struct Weights {
       : p(problem),
         panels(problem.T),
         mean(problem.weights_kind == kMeanWeights),
-        with_output(p.weights_kind != kNoWeights && !few_queries(p) && p.S * kMostW <= kMostScores &&
+        with_output(p.weights_kind != kNoWeights && p.S * kMostW <= kMostScores &&
                     (!mean || p.B * panels.count >= kFewTasks)),
         forward(problem, with_output ? round_up(p.S, kBlockKeys) : kBlockKeys) {}
 
@@ -75,7 +74,8 @@ struct Weights {
     for (int64_t j = 0; j < seen.end - seen.begin; j++)
       for (int i = 0; i < NV; i++) {
         A* at = block + (j * NV + i) * L;
-        store(at, load<A>(at) * forward.inverse[i]);
+        const Vec<A> w = load<A>(at);
+        store(at, is_unseen<A>(w) ? Vec<A>{} : w * forward.inverse[i]);
       }
     const int64_t valid = smaller(NV * L, p.T - t0);
     write_zeros(valid, 0, seen.begin, rows);
@@ -103,8 +103,8 @@ struct Weights {
     forward.template pack_queries<NV>(panel);
     write_zeros(panel.valid, 0, panel.keys.begin, rows);
     write_zeros(panel.valid, panel.keys.end, p.S, rows);
-    Vec<A> lse[NV];
-    panel.load_lse(lse);
+    Vec<A> shift[NV], inverse[NV];
+    panel.load_statistics(shift, inverse);
     for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += kBlockKeys) {
       const int64_t n = smaller(kBlockKeys, panel.keys.end - j0);
       if (!panel.prepare(j0, n)) {
@@ -117,7 +117,7 @@ struct Weights {
       for (int64_t j = 0; j < n; j++)
         for (int i = 0; i < NV; i++) {
           const int64_t at = (j * NV + i) * L;
-          Vec<A> w = exp2(load<A>(block + at) - lse[i]);
+          Vec<A> w = weight_of<A>(load<A>(block + at), shift[i], inverse[i]);
           if (dropout.active) w *= load<A>(factors + at);
           store(block + at, w);
         }

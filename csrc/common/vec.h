@@ -100,6 +100,20 @@ inline void store_n(S* p, V v, int64_t n) {
   for (int64_t i = 0; i < n; i++) p[i] = buffer[i];
 }
 
+// The number itself, rounded: what made it is not fused with what uses it into one operation that rounds
+// once.
+template <class V>
+inline V rounded(V x) {
+#if defined(__x86_64__) || defined(__i386__)
+  asm("" : "+v"(x));
+#elif defined(__aarch64__)
+  asm("" : "+w"(x));
+#else
+  asm("" : "+m"(x));
+#endif
+  return x;
+}
+
 // ---- elementary functions, a few units in the last place
 template <class A>
 struct ExpConstants;

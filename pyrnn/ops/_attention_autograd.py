@@ -32,7 +32,7 @@ _DERIVED = 4  # the leading arguments, which have gradients: query, key, value a
 
 
 class Forward(Function):
-    """The arguments of `pyrnn::scaled_dot_product_attention` to output, weights and the log-sum-exp."""
+    """The arguments of `pyrnn::scaled_dot_product_attention` to output, weights and statistics."""
 
     generate_vmap_rule = True
 
@@ -44,11 +44,11 @@ class Forward(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        out, weights, lse = output
+        out, weights, statistics = output
         ctx.options = inputs[_TENSORS:]
-        ctx.mark_non_differentiable(*((weights, lse) if ctx.options[-1] == "none" else (lse,)))
+        ctx.mark_non_differentiable(*((weights, statistics) if ctx.options[-1] == "none" else (statistics,)))
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[:_TENSORS], out, lse)
+        ctx.save_for_backward(*inputs[:_TENSORS], out, statistics)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Gradients:
@@ -68,7 +68,7 @@ Attention = direct("Attention", Forward, forward_native)
 class Backward(Function):
     """The arguments of `pyrnn::_attention_bwd` to the gradients of query, key, value and mask.
 
-    The output and the log-sum-exp are functions of the other arguments and count as constants here: what
+    The output and the statistics are functions of the other arguments and count as constants here: what
     depends on them reaches the derivative through those arguments.
     """
 

@@ -21,24 +21,24 @@ _NO_SCORES = (0,) * 5
 _ONE_PASS = (_NO_HEADS,) * 4  # a forward pass has no gradients
 
 
-def forward(call: Call, *, with_lse: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Check and run one call; returns the output, the weights and the log of each query's sum, where asked.
+def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Check and run one call; returns output, weights and the statistics of the softmax, where asked.
 
-    Weights always need the logs.
+    Weights always need the statistics.
     """
     layout = layout_of(call)
     p = layout.problem
     output = torch.empty_strided(p.output_shape, layout.output, dtype=p.dtype)
     weights = None if p.return_weights == "none" else torch.empty(p.weights_shape, dtype=p.dtype)
-    lse = None
-    if with_lse or weights is not None:
-        lse = torch.empty(p.lse_shape, dtype=layout.lse_dtype)
+    statistics = None
+    if with_statistics or weights is not None:
+        statistics = torch.empty(p.statistics_shape, dtype=layout.statistics_dtype)
     if layout.is_empty:
         output.zero_()
         return (
             output,
             None if weights is None else weights.zero_(),
-            None if lse is None else lse.fill_(-torch.inf),
+            None if statistics is None else statistics.zero_(),
         )
     on_huge_pages(output)
     scores = (_mask(layout, call), _NO_SCORES, _NO_SCORES)
@@ -52,8 +52,8 @@ def forward(call: Call, *, with_lse: bool) -> tuple[Tensor, Tensor | None, Tenso
     else:
         heads = tuple((_memory(t), *strides) for t, strides in zip(inputs, layout.inputs, strict=True))
     heads = (*heads, (output.data_ptr(), *layout.output[:3]), *_ONE_PASS)
-    _run(_native.cpu.attention_forward, layout, call, heads, scores, lse, None)
-    return output, weights, lse
+    _run(_native.cpu.attention_forward, layout, call, heads, scores, statistics, None)
+    return output, weights, statistics
 
 
 def backward(
@@ -61,7 +61,7 @@ def backward(
     g_out: Tensor | None,
     g_weights: Tensor | None,
     out: Tensor,
-    lse: Tensor,
+    statistics: Tensor,
     *,
     needs: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -84,7 +84,7 @@ def backward(
         over_heads = g_weights.unsqueeze(1).expand(scores_shape) if of_mean else g_weights
         g_scores = (g_weights.data_ptr(), *over_heads.stride())
     scores = (_mask(layout, call), _NO_SCORES, g_scores)
-    _run(_native.cpu.attention_backward, layout, call, heads, scores, lse.contiguous(), d_scores)
+    _run(_native.cpu.attention_backward, layout, call, heads, scores, statistics.contiguous(), d_scores)
     if d_scores is not None:
         d_mask = d_scores.sum_to_size(d_mask.shape)
     return d_q, d_k, d_v, d_mask
@@ -108,7 +108,7 @@ def _run(
     call: Call,
     heads: tuple[tuple[int, ...], ...],
     scores: tuple[tuple[int, ...], ...],
-    lse: Tensor | None,
+    statistics: Tensor | None,
     d_scores: Tensor | None,
 ) -> None:
     seed = int(call.seed) if call.seed is not None and layout.problem.dropout_p > 0 else 0
@@ -122,7 +122,7 @@ def _run(
         scores,
         (
             *(address(lengths), address(padding), address(call.alibi_slopes)),
-            *(*layout.slopes, address(lse), address(d_scores)),
+            *(*layout.slopes, address(statistics), address(d_scores)),
         ),
         _native.num_threads(),
     )

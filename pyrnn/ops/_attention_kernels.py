@@ -1,8 +1,8 @@
 """The operators of attention below autograd: schemas, native kernels, fake kernels, vmap rules.
 
-`pyrnn::scaled_dot_product_attention` is the public operator. `_attention_fwd` also returns the log-sum-exp of
-each query's scores, from which `_attention_bwd` computes the weights again; only the autograd functions call
-these two.
+`pyrnn::scaled_dot_product_attention` is the public operator. `_attention_fwd` also returns the statistics of
+each query's softmax (what it took off the scores, and the sum), from which `_attention_bwd` computes the
+weights again; only the autograd functions call these two.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _OPTIONS = (
 _CALL = f"{_TENSORS}, {_OPTIONS}"
 
 attention_op = define("scaled_dot_product_attention", f"({_CALL}) -> (Tensor output, Tensor weights)")
-forward_op = define("_attention_fwd", f"({_CALL}) -> (Tensor output, Tensor weights, Tensor lse)")
+forward_op = define("_attention_fwd", f"({_CALL}) -> (Tensor output, Tensor weights, Tensor statistics)")
 backward_op = define(
     "_attention_bwd",
-    f"(Tensor? g_output, Tensor? g_weights, {_TENSORS}, Tensor output, Tensor lse, {_OPTIONS}, bool[4] needs)"
-    " -> (Tensor d_query, Tensor d_key, Tensor d_value, Tensor d_mask)",
+    f"(Tensor? g_output, Tensor? g_weights, {_TENSORS}, Tensor output, Tensor statistics, {_OPTIONS}, "
+    "bool[4] needs) -> (Tensor d_query, Tensor d_key, Tensor d_value, Tensor d_mask)",
 )
 
 
@@ -59,7 +59,7 @@ def infer(*args: Any) -> tuple[Tensor, Tensor | None]:
     """The output and, if they are asked for, the weights of a call, on the flat arguments of its schema."""
     if why_not_native(args[0].device.type, args[0].dtype):
         return _reference_in_order(*args)
-    return _attention_cpu.forward(Call(*args), with_lse=False)[:2]
+    return _attention_cpu.forward(Call(*args), with_statistics=False)[:2]
 
 
 def _attention(*args: Any) -> tuple[Tensor, Tensor]:
@@ -76,23 +76,23 @@ def _reference_in_order(*args: Any) -> tuple[Tensor, Tensor]:
 
 
 def forward_native(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    output, weights, lse = _attention_cpu.forward(Call(*args), with_lse=True)
-    assert lse is not None
-    return output, output.new_empty(0) if weights is None else weights, lse
+    output, weights, statistics = _attention_cpu.forward(Call(*args), with_statistics=True)
+    assert statistics is not None
+    return output, output.new_empty(0) if weights is None else weights, statistics
 
 
 def backward_native(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
-    call, (output, lse), needs = Call(*rest[:8], *rest[10:18]), rest[8:10], rest[18]
+    call, (output, statistics), needs = Call(*rest[:8], *rest[10:18]), rest[8:10], rest[18]
     problem, query = layout_of(call).problem, call.query
     check_like("the forward's output", output, problem.output_shape, query.dtype, query)
-    check_like("lse", lse, problem.lse_shape, accumulation_dtype(query.dtype), query)
+    check_like("statistics", statistics, problem.statistics_shape, accumulation_dtype(query.dtype), query)
     for name, grad, shape in (
         ("the gradient of output", g_output, problem.output_shape),
         ("the gradient of weights", g_weights, problem.weights_shape),
     ):
         if grad is not None:
             check_like(name, grad, shape, query.dtype, query)
-    return _attention_cpu.backward(call, g_output, g_weights, output, lse, needs=tuple(needs))
+    return _attention_cpu.backward(call, g_output, g_weights, output, statistics, needs=tuple(needs))
 
 
 # -------------------------------------------------------------------------------------- fake kernels
@@ -104,7 +104,7 @@ def _forward_fake(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     return (
         empty_in_order(call.query, problem.output_shape),
         call.query.new_empty(problem.weights_shape),
-        call.query.new_empty(problem.lse_shape, dtype=accumulation_dtype(problem.dtype)),
+        call.query.new_empty(problem.statistics_shape, dtype=accumulation_dtype(problem.dtype)),
     )
 
 

@@ -29,7 +29,7 @@ class Layout(NamedTuple):
     reals: tuple[float, ...]
     inputs: tuple[Strides, ...] | None  # of query, key and value; None: one of them must be copied first
     output: Strides
-    lse_dtype: torch.dtype
+    statistics_dtype: torch.dtype
     mask: Strides
     weights: Strides  # the mean of the heads with a stride of 0 over them
     slopes: Strides
@@ -81,7 +81,7 @@ def _lay_out(call: Call) -> Layout:
         reals=(p.scale, p.softcap, p.dropout_p),
         inputs=tuple(t.stride()[:3] for t in call[:3]) if all(map(has_rows, call[:3])) else None,
         output=empty_in_order(call.query.to("meta"), p.output_shape).stride(),
-        lse_dtype=accumulation_dtype(p.dtype),
+        statistics_dtype=accumulation_dtype(p.dtype),
         mask=() if mask is None else mask.expand(p.scores_shape).stride(),
         weights=_weights_strides(p),
         slopes=(0, 0) if slopes is None else slopes.expand(p.B, p.H).stride(),

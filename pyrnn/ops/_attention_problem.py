@@ -69,8 +69,9 @@ class AttentionProblem(NamedTuple):
         return (self.B, self.H, self.T, self.V)
 
     @property
-    def lse_shape(self) -> tuple[int, int, int]:
-        return (self.B, self.H, self.T)
+    def statistics_shape(self) -> tuple[int, int, int, int]:
+        """Of the softmax: what it took off each query's scores, and the sum."""
+        return (self.B, self.H, 2, self.T)
 
     @property
     def weights_shape(self) -> tuple[int, ...]:

@@ -46,7 +46,8 @@ def scaled_dot_product_attention(
     Key j is visible to query i if j < length, it is no padding, j <= p if causal, p - left <= j <= p + right
     if there is a window, and the mask neither forbids it nor is -inf there. A query that sees no key gives
     zeros, and so do its gradients. Numbers in places that a query does not see reach none of its results,
-    whatever they are, NaN included.
+    whatever they are, NaN included. NaN in its scores makes NaN of its output and of every weight that it
+    sees, dropped or not, as in torch.
 
     Arguments up to `enable_gqa` are those of `torch.nn.functional.scaled_dot_product_attention`, except that
     `is_causal` and `attn_mask` may come together. Derivatives: the kernels compute the first; the second and

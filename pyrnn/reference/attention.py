@@ -46,7 +46,8 @@ def scaled_dot_product_attention(
     """Attention with every option of `pyrnn.ops.scaled_dot_product_attention`, on tensors with one batch.
 
     A pair of a query and a key that it must not see contributes nothing to any result or derivative, whatever
-    numbers stand there. A query that sees a number which is not finite gives NaN. 16-bit types are computed
+    numbers stand there. A query that sees a number which is not finite gives NaN, in its output and in every
+    weight that it sees, dropped or not. 16-bit types are computed
     in float32 and rounded once.
 
     Args:
@@ -116,7 +117,7 @@ def scaled_dot_product_attention(
     if dropout_p > 0:
         assert seed is not None, "dropout needs a seed"
         kept = attention_keep(seed, dropout_p, (B, H, T, S), query.device)
-        weights = torch.where(kept, weights * (1 / (1 - dropout_p) if dropout_p < 1 else 0.0), 0.0)
+        weights = weights * (kept.to(weights) * (1 / (1 - dropout_p) if dropout_p < 1 else 0.0))
     output = _spoil(weights, visible & unclean_value.mT) @ value
 
     if return_weights == "none":

@@ -178,7 +178,7 @@ def test_huge_scores_choose_one_key(scale: float, dtype: torch.dtype) -> None:
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_scores_far_below_those_of_other_queries(dtype: torch.dtype) -> None:
-    """A log-sum-exp of -200 beside one of 200: the backward pass finds the weights of both again."""
+    """Maxima of -200 beside those of 200: the backward pass finds the weights of both again."""
     q, k, v = operands(T=T, S=S, dtype=dtype)
     mask = torch.linspace(-200, 200, T)[:, None].to(dtype).expand(T, S)
     check((q, k, v), {"attn_mask": mask, "return_weights": "full"})
@@ -190,3 +190,31 @@ def test_values_of_any_size_keep_their_digits(scale: float) -> None:
     q, k, v = operands(T=T, S=S, dtype=torch.float32)
     out, scaled = (of_kernel(q, k, each)[0] for each in (v, v * scale))
     torch.testing.assert_close(scaled / scale, out, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("spoilt", ["query", "key", "value"])
+@pytest.mark.parametrize("dropout_p", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("queries", [3, T])
+def test_weights_of_a_row_with_nan_are_nan_where_it_sees_and_zero_elsewhere(
+    queries: int, dropout_p: float, spoilt: str, dtype: torch.dtype
+) -> None:
+    """Kernel and reference agree: neither a mask nor dropout changes which weights are NaN."""
+    q, k, v = (t.requires_grad_() for t in operands(T=queries, S=S, D=9, V=18, dtype=dtype))
+    mask = (torch.arange(queries * S).view(queries, S) % 3 > 0).expand(2, 1, queries, S)
+    bias = torch.zeros(queries, S, dtype=dtype).masked_fill(~mask, -torch.inf)
+    bias[:, 40:45] = -1e30  # weights that exp makes 0 are seen all the same
+    with torch.no_grad():
+        {"query": q, "key": k, "value": v}[spoilt][0, 1, 2] = torch.nan
+    options: dict[str, Any] = {"dropout_p": dropout_p, "seed": torch.tensor(3)}
+    for attn_mask in (mask, bias):
+        for kind in ("full", "mean", None):
+            given = {**options, "attn_mask": attn_mask, "return_weights": kind}
+            ours, theirs = (function(q, k, v, **given) for function in (of_kernel, of_reference))
+            assert torch.equal(ours[0].isnan(), theirs[0].isnan())
+            assert ours[0].isnan().any()
+            if kind is not None:
+                hidden = ~mask.expand(2, 2, queries, S) if kind == "full" else ~mask[:, 0]
+                assert not ours[1][hidden].any()
+                assert torch.equal(ours[1].isnan(), theirs[1].isnan())

@@ -76,20 +76,20 @@ def test_freed_storage_is_noticed() -> None:
 
 def test_backward_operator_checks_what_it_is_given() -> None:
     tensors, options = (Q, K, V, *[None] * 5), (0.0, False, None, 0, -1, -1, 0.0, "full")
-    out, weights, lse = torch.ops.pyrnn._attention_fwd(*tensors, *options)
+    out, weights, statistics = torch.ops.pyrnn._attention_fwd(*tensors, *options)
 
-    def backward(g_out: Tensor, g_weights: Tensor, out: Tensor, lse: Tensor) -> Any:
+    def backward(g_out: Tensor, g_weights: Tensor, out: Tensor, statistics: Tensor) -> Any:
         return torch.ops.pyrnn._attention_bwd(
-            g_out, g_weights, *tensors, out, lse, *options, [True, True, True, False]
+            g_out, g_weights, *tensors, out, statistics, *options, [True, True, True, False]
         )
 
     with pytest.raises(ValueError, match="gradient of output must have shape"):
-        backward(out[1:], weights, out, lse)
+        backward(out[1:], weights, out, statistics)
     with pytest.raises(ValueError, match="gradient of weights must have shape"):
-        backward(out, weights[1:], out, lse)
+        backward(out, weights[1:], out, statistics)
     with pytest.raises(ValueError, match="forward's output must have shape"):
-        backward(out, weights, out[1:], lse)
-    with pytest.raises(ValueError, match="lse must have shape"):
-        backward(out, weights, out, lse[1:])
-    with pytest.raises(ValueError, match="lse are not the same dtype"):
-        backward(out, weights, out, lse.double())
+        backward(out, weights, out[1:], statistics)
+    with pytest.raises(ValueError, match="statistics must have shape"):
+        backward(out, weights, out, statistics[1:])
+    with pytest.raises(ValueError, match="statistics are not the same dtype"):
+        backward(out, weights, out, statistics.double())
