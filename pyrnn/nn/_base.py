@@ -84,11 +84,10 @@ class RecurrentLayer(torch.nn.RNNBase):
             getattr(self, "weight_hr" + suffix) if self.proj_size else None,
         )
 
-    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
-        """Raise if rows [T, B, I] or packed [N, I] do not fit this layer's weights."""
-        weight: Tensor = (
-            self.weight_ih_l0
-        )  # not torch's cached list of weights, which functional_call leaves stale
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None, weight_ih: Tensor | None = None) -> None:
+        """Raise if rows [T, B, I] or packed [N, I] do not fit this layer's weights (the first, if known)."""
+        # Not torch's cached list of weights, which functional_call leaves stale.
+        weight = self.weight_ih_l0 if weight_ih is None else weight_ih
         if input.dtype != weight.dtype and not autocasts(input):
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
@@ -113,10 +112,11 @@ class RecurrentLayer(torch.nn.RNNBase):
         input: Tensor | PackedSequence,
         hx: Any,
         lengths: Lengths | None,
+        weight_ih: Tensor | None = None,
     ) -> tuple[Sequences, tuple[Tensor | None, Tensor | None]]:
         """Check a call; its sequences, and h_0 [L*D, B, P], c_0 [L*D, B, H] in their order (None: zeros)."""
         sequences = open_sequences(type(self).__name__, input, lengths, batch_first=self.batch_first)
-        self.check_input(sequences.rows, sequences.batch_sizes)
+        self.check_input(sequences.rows, sequences.batch_sizes, weight_ih)
         states = two_states(hx) if self.mode == "LSTM" else single_state(hx)
         if states is not None:
             self._check_states(sequences, states)
@@ -167,7 +167,9 @@ class RecurrentLayer(torch.nn.RNNBase):
         return_cells: bool = False,
     ) -> tuple[Any, Tensor, Tensor, Any]:
         """Run the whole stack; output, h_n, c_n and the last layer's cells, laid out as the input is."""
-        sequences, (h_0, c_0) = self._open(input, hx, lengths)
+        # Each weight is read once a call: a parametrization computes it, and may count how often.
+        weights = self._layer_weights(0)
+        sequences, (h_0, c_0) = self._open(input, hx, lengths, weights[0][0])
         rows, cells = sequences.rows, sequences.rows
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
@@ -183,7 +185,7 @@ class RecurrentLayer(torch.nn.RNNBase):
                 rows.transpose(0, 1) if batch_first else rows,
                 None if h_0 is None else h_0[states],
                 None if c_0 is None else c_0[states],
-                self._layer_weights(layer),
+                self._layer_weights(layer) if layer else weights,
                 lengths=sequences.lengths,
                 batch_sizes=sequences.batch_sizes,
                 batch_first=batch_first,

@@ -187,7 +187,11 @@ class MultiheadAttention(nn.MultiheadAttention):
         known = isinstance(cache, KeyValueCache) and cache.fixed and cache.length > 0
         if known:
             key, value, key_padding_mask = query, query, None
-        self._check(query, key, value, key_padding_mask, attn_mask, cache, is_causal=is_causal, known=known)
+        # Each weight is read once a call: a parametrization computes it, and may count how often.
+        last = self.out_proj.weight
+        self._check(
+            query, key, value, key_padding_mask, attn_mask, cache, last, is_causal=is_causal, known=known
+        )
         q, *new = self._project(query, key, value, cache, known=known)
         if query.dim() == 2 and key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(0)
@@ -223,7 +227,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         attended, weights = result if isinstance(result, tuple) else (result, None)
         batch_first = self.batch_first and query.dim() == 3
         merged = attended.permute((0, 2, 1, 3) if batch_first else (2, 0, 1, 3)).flatten(-2)
-        output = ops.linear(merged, self.out_proj.weight, self.out_proj.bias)
+        output = ops.linear(merged, last, self.out_proj.bias)
         if query.dim() == 2:
             return output.squeeze(1), None if weights is None else weights.squeeze(0)
         return output, weights
@@ -236,11 +240,12 @@ class MultiheadAttention(nn.MultiheadAttention):
         They are views of what the projections made, whose order of memory the operator's output then has.
         """
         H, D = self.num_heads, self.head_dim
-        if not known and query is key and key is value and self.in_proj_weight is not None:
-            packed = ops.linear(query, self.in_proj_weight, self.in_proj_bias)
+        packed: Any = self.in_proj_weight
+        if not known and query is key and key is value and packed is not None:
+            packed = ops.linear(query, packed, self.in_proj_bias)
             heads = list(packed.view(*query.shape[:-1], 3, H, D).unbind(-3))
         else:
-            weights, biases = self._input_weights()
+            weights, biases = self._input_weights(packed)
             operands = zip((query,) if known else (query, key, value), weights, biases, strict=False)
             heads = [ops.linear(*operand).unflatten(-1, (H, D)) for operand in operands]
         if query.dim() == 2:
@@ -252,11 +257,13 @@ class MultiheadAttention(nn.MultiheadAttention):
             heads[:2] = [rotary(head, start, sequence_dim=sequence_dim) for head in heads[:2]]
         return tuple(head.permute((0, 2, 1, 3) if batch_first else (1, 2, 0, 3)) for head in heads)
 
-    def _input_weights(self) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
-        """Weights and biases of query, key and value."""
-        weights: Any = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        if self.in_proj_weight is not None:
-            weights = self.in_proj_weight.split(self.embed_dim)
+    def _input_weights(self, packed: Tensor | None) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        """Weights and biases of query, key and value; `packed` holds all weights, if one tensor does."""
+        weights: Any
+        if packed is None:
+            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        else:
+            weights = packed.split(self.embed_dim)
         bias = self.in_proj_bias
         return weights, (None,) * 3 if bias is None else bias.split(self.embed_dim)
 
@@ -281,6 +288,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         key_padding_mask: Tensor | None,
         attn_mask: Tensor | None,
         cache: KeyValueCache | None,
+        weight: Tensor,
         *,
         is_causal: bool,
         known: bool,
@@ -289,7 +297,6 @@ class MultiheadAttention(nn.MultiheadAttention):
         E = self.embed_dim
         widths = (E, E, E) if known else (E, self.kdim, self.vdim)
         check_operands(query, key, value, widths=widths, batch_first=self.batch_first)
-        weight = self.out_proj.weight
         check_alike(query, key, value, weight, autocasts=autocasts(query))
         batch_dim, sequence_dim = (0, 1) if self.batch_first else (1, 0)
         if query.dim() == 2:

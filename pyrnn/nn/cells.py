@@ -18,17 +18,18 @@ class RecurrentCell(RNNCellBase):
 
     def _step(self, cell: str, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, Tensor]:
         """One step for input [B, I] or [I]; returns h and, for an LSTM, c (else an empty tensor)."""
-        self._check(input, hx)
+        # Each is read once: a parametrization computes it, and may count how often.
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
+        self._check(input, hx, weights[0])
         batched = input.dim() == 2
         # The operator wants [T, B, I] and [D, B, H], with T = 1 and D = 1.
         rows = input.unsqueeze(0) if batched else input[None, None]
         states = [None, None] if hx is None else [s.unsqueeze(0) if batched else s[None, None] for s in hx]
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
         result = ops.recurrent(cell, rows, states[0], states[1] if len(states) == 2 else None, (weights,))
         lead = 0 if batched else (0, 1)
         return result.h_n.squeeze(lead), result.c_n.squeeze(lead) if cell == "lstm" else result.c_n
 
-    def _check(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> None:
+    def _check(self, input: Tensor, hx: tuple[Tensor, ...] | None, weight_ih: Tensor) -> None:
         name = type(self).__name__
         if not isinstance(input, Tensor):
             raise TypeError(f"{name}: expected input to be a Tensor, got {type(input).__name__}")
@@ -38,7 +39,7 @@ class RecurrentCell(RNNCellBase):
             raise RuntimeError(
                 f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
             )
-        self._check_alike("weight_ih", self.weight_ih, input)
+        self._check_alike("weight_ih", weight_ih, input)
         for n, state in enumerate(hx or ()):
             label = f"hx[{n}]" if len(hx or ()) == 2 else "hidden"
             if state.dim() not in (1, 2):

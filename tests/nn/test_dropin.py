@@ -178,7 +178,7 @@ def test_functional_call(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_a_weight_assigned_later(name: str) -> None:
     theirs, ours = pair(name, 3, 4)
-    label = "weight_hh" if name in CELLS else "weight_hh_l0"
+    label = recurrent_weight(name)
     fresh = nn.Parameter(torch.randn_like(getattr(ours, label)))
     for module in (theirs, ours):
         setattr(module, label, fresh)
@@ -190,25 +190,53 @@ class Halved(nn.Module):
         return weight * 0.5
 
 
-@pytest.mark.parametrize("name", LAYERS)
+def recurrent_weight(name: str) -> str:
+    return "weight_hh" if name in CELLS else "weight_hh_l0"
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_parametrized_weight(name: str) -> None:
     theirs, ours = pair(name, 3, 4)
-    parametrize.register_parametrization(ours, "weight_hh_l0", Halved())
+    label = recurrent_weight(name)
+    parametrize.register_parametrization(ours, label, Halved())
+    weight = theirs.get_parameter(label)
     with torch.no_grad():
-        theirs.weight_hh_l0.mul_(0.5)
+        weight.mul_(0.5)
     x = sample(name)
     assert_same(ours(x), theirs(x))
-    ours(x)[0].sum().backward()
-    theirs(x)[0].sum().backward()
-    assert_same(ours.parametrizations.weight_hh_l0.original.grad, theirs.weight_hh_l0.grad * 0.5)
-    parametrize.remove_parametrizations(ours, "weight_hh_l0")
+    flatten(ours(x))[0].sum().backward()
+    flatten(theirs(x))[0].sum().backward()
+    assert_same(ours.parametrizations[label].original.grad, weight.grad * 0.5)
+    parametrize.remove_parametrizations(ours, label)
     assert_same(ours(x), theirs(x))
 
 
-def test_weight_norm() -> None:
-    theirs, ours = pair("LSTM", 3, 4)
-    parametrizations.weight_norm(ours, "weight_hh_l0")
-    assert_same(ours(sample("LSTM")), theirs(sample("LSTM")))
+@pytest.mark.parametrize("label", ["weight_ih", "weight_hh", "bias_ih", "bias_hh"])
+@pytest.mark.parametrize("name", EVERY)
+def test_a_parametrization_is_computed_once_a_call(name: str, label: str) -> None:
+    """Some go on with every call, as spectral_norm, or draw random numbers."""
+    _, ours = pair(name, 3, 4)
+    label += "" if name in CELLS else "_l0"
+    calls: list[str] = []
+    parametrize.register_parametrization(ours, label, Halved())
+    ours.parametrizations[label][0].register_forward_hook(lambda *_: calls.append(label))
+    ours(sample(name))
+    assert calls == [label]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, nn.utils.weight_norm])
+@pytest.mark.parametrize("name", EVERY)
+def test_weight_norm(name: str, norm: Any) -> None:
+    """The older one is a hook that sets the weight before each call."""
+    theirs, ours = pair(name, 3, 4)
+    norm(ours, recurrent_weight(name))
+    assert_same(ours(sample(name)), theirs(sample(name)))
+    magnitude = next(value for _, value in ours.named_parameters() if value.shape[-1] == 1)
+    with torch.no_grad():
+        magnitude.mul_(2)
+        theirs.get_parameter(recurrent_weight(name)).mul_(2)
+    assert_same(ours(sample(name)), theirs(sample(name)))
 
 
 def test_data_parallel_replica() -> None:
