@@ -10,12 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyrnn import ops
+from pyrnn.nn._plain import is_plain, kind_of
 from pyrnn.ops.dropout import Activation
+
+LINEAR, DROPOUT = kind_of(nn.Linear), kind_of(nn.Dropout)
+_RELU, _GELU = kind_of(nn.ReLU), kind_of(nn.GELU)
+# As they are on import: what somebody puts in their place later is another function.
+_RELU_FUNCTIONS, _GELU_FUNCTION = (F.relu, torch.relu), F.gelu
 
 
 def apply_linear(module: Any, input: Tensor) -> Tensor:
     """`module(input)`."""
-    return ops.linear(input, module.weight, module.bias) if _is_plain(module, nn.Linear) else module(input)
+    return ops.linear(input, module.weight, module.bias) if is_plain(module, LINEAR) else module(input)
 
 
 def apply_dropout(
@@ -29,7 +35,7 @@ def apply_dropout(
     name = _name_of(activation)
     if activation is not None and name is None:
         input = activation(input)
-    if _is_plain(module, nn.Dropout):
+    if is_plain(module, DROPOUT):
         return ops.dropout(input, module.p, module.training, residual=residual, activation=name)
     output = module(input if name is None or activation is None else activation(input))
     return output if residual is None else residual + output
@@ -39,30 +45,19 @@ def feed_forward(layer: Any, input: Tensor, dropout: nn.Module, *, residual: Ten
     """`residual + dropout(linear2(layer.dropout(activation(linear1(input)))))` of a Transformer layer."""
     first, inner, name = layer.linear1, layer.dropout, _name_of(layer.activation)
     drops = inner.training and getattr(inner, "p", 1) > 0
-    if name is not None and not drops and _is_plain(first, nn.Linear) and _is_plain(inner, nn.Dropout):
+    if name is not None and not drops and is_plain(first, LINEAR) and is_plain(inner, DROPOUT):
         hidden = ops.linear(input, first.weight, first.bias, name)
     else:
         hidden = apply_dropout(inner, apply_linear(first, input), activation=layer.activation)
     return apply_dropout(dropout, apply_linear(layer.linear2, hidden), residual=residual)
 
 
-def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether calling `module` does what `kind` does, and nothing else."""
-    hooks = (
-        module._forward_pre_hooks,
-        module._forward_hooks,
-        module._backward_pre_hooks,
-        module._backward_hooks,
-    )
-    return type(module) is kind and not any(hooks)
-
-
 def _name_of(activation: Any) -> Activation | None:
-    """The operators' name of an activation that they know."""
-    if activation is F.relu or activation is torch.relu or type(activation) is nn.ReLU:
+    """The operators' name of an activation that they know, and that is nothing but this."""
+    if activation is _RELU_FUNCTIONS[0] or activation is _RELU_FUNCTIONS[1] or is_plain(activation, _RELU):
         return "relu"
-    if activation is F.gelu:
+    if activation is _GELU_FUNCTION:
         return "gelu"
-    if type(activation) is nn.GELU:
+    if is_plain(activation, _GELU):
         return "gelu" if activation.approximate == "none" else "gelu_tanh"
     return None

@@ -344,7 +344,10 @@ class MultiheadAttention(nn.MultiheadAttention):
                 "without masks and cache: pad them with torch.nested.to_padded_tensor for anything else"
             )
         padded, padding = _nested.pad(query)
-        output, weights = self(padded, padded, padded, padding, need_weights, None, average)
+        # Not self(...): whoever watches this layer sees one call.
+        output, weights = MultiheadAttention.forward(
+            self, padded, padded, padded, padding, need_weights, None, average
+        )
         if weights is not None:
             weights = weights.masked_fill(padding[:, :, None] if average else padding[:, None, :, None], 0)
         return _nested.unpad(output, padding, query.layout), weights

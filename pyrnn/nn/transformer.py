@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyrnn.nn._plain import is_plain, kind_of
 from pyrnn.nn.cache import CacheList
-from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
+from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer, added_mask
+
+_ENCODER_LAYER = kind_of(TransformerEncoderLayer)
 
 
 class TransformerEncoder(nn.TransformerEncoder):
@@ -72,6 +75,12 @@ class TransformerEncoder(nn.TransformerEncoder):
             cache: what `new_cache` made.
         """
         is_causal = _is_causal(mask) if is_causal is None else is_causal
+        masked = mask is not None or src_key_padding_mask is not None
+        if masked and not all(is_plain(layer, _ENCODER_LAYER) for layer in self.layers):
+            mask, src_key_padding_mask = (
+                added_mask(mask, src.dtype),
+                added_mask(src_key_padding_mask, src.dtype),
+            )
         output = src
         for number, layer in enumerate(self.layers):
             output = layer(

@@ -11,9 +11,19 @@ from torch.nn import functional as F
 
 from pyrnn.nn import _nested
 from pyrnn.nn._parts import apply_dropout, feed_forward
+from pyrnn.nn._plain import is_plain, is_replaced, kind_of, own_method
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.positions import RotaryEmbedding
+
+ATTENTION = kind_of(MultiheadAttention)
+
+# What torch's layers are made of, for subclasses and users to replace: where they did, theirs are called.
+_ENCODER_ATTENTION = own_method(nn.TransformerEncoderLayer, "_sa_block")
+_ENCODER_NETWORK = own_method(nn.TransformerEncoderLayer, "_ff_block")
+_DECODER_ATTENTION = own_method(nn.TransformerDecoderLayer, "_sa_block")
+_DECODER_MEMORY = own_method(nn.TransformerDecoderLayer, "_mha_block")
+_DECODER_NETWORK = own_method(nn.TransformerDecoderLayer, "_ff_block")
 
 
 class TransformerEncoderLayer(nn.TransformerEncoderLayer):
@@ -116,18 +126,43 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
                     "torch.nested.to_padded_tensor for anything else"
                 )
             padded, padding = _nested.pad(src)
-            return _nested.unpad(self(padded, None, padding), padding, src.layout)
+            # Not self(...): whoever watches this layer sees one call.
+            output = TransformerEncoderLayer.forward(self, padded, None, padding)
+            return _nested.unpad(output, padding, src.layout)
         masks = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
-            normed = self.norm1(src)
-            x = apply_dropout(
-                self.dropout1, attend(self.self_attn, normed, normed, *masks, cache), residual=src
-            )
-            return feed_forward(self, self.norm2(x), self.dropout2, residual=x)
-        x = self.norm1(
-            apply_dropout(self.dropout1, attend(self.self_attn, src, src, *masks, cache), residual=src)
-        )
-        return self.norm2(feed_forward(self, x, self.dropout2, residual=x))
+            x = self._add_attention(self.norm1(src), *masks, cache, residual=src)
+            return self._add_network(self.norm2(x), residual=x)
+        x = self.norm1(self._add_attention(src, *masks, cache, residual=src))
+        return self.norm2(self._add_network(x, residual=x))
+
+    def _add_attention(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        padding: Tensor | None,
+        is_causal: bool,
+        cache: KeyValueCache | None,
+        *,
+        residual: Tensor,
+    ) -> Tensor:
+        """`residual + dropout1(self_attn(x))`."""
+        replaced = is_replaced(self, "_sa_block", _ENCODER_ATTENTION)
+        if (mask is not None or padding is not None) and (
+            replaced or not is_plain(self.self_attn, ATTENTION)
+        ):
+            mask, padding = added_mask(mask, x.dtype), added_mask(padding, x.dtype)
+        if replaced:
+            options = {} if cache is None else {"cache": cache}
+            return residual + self._sa_block(x, mask, padding, is_causal=is_causal, **options)
+        attended = attend(self.self_attn, x, x, mask, padding, is_causal, cache)
+        return apply_dropout(self.dropout1, attended, residual=residual)
+
+    def _add_network(self, x: Tensor, *, residual: Tensor) -> Tensor:
+        """`residual + dropout2(linear2(dropout(activation(linear1(x)))))`."""
+        if is_replaced(self, "_ff_block", _ENCODER_NETWORK):
+            return residual + self._ff_block(x)
+        return feed_forward(self, x, self.dropout2, residual=residual)
 
 
 class TransformerDecoderLayer(nn.TransformerDecoderLayer):
@@ -232,18 +267,53 @@ class TransformerDecoderLayer(nn.TransformerDecoderLayer):
         masks = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
         memory_masks = (memory_mask, memory_key_padding_mask, memory_is_causal)
         if self.norm_first:
-            normed = self.norm1(tgt)
-            x = apply_dropout(
-                self.dropout1, attend(self.self_attn, normed, normed, *masks, own), residual=tgt
-            )
-            attended = attend(self.multihead_attn, self.norm2(x), memory, *memory_masks, other)
-            x = apply_dropout(self.dropout2, attended, residual=x)
-            return feed_forward(self, self.norm3(x), self.dropout3, residual=x)
-        attended = attend(self.self_attn, tgt, tgt, *masks, own)
-        x = self.norm1(apply_dropout(self.dropout1, attended, residual=tgt))
-        attended = attend(self.multihead_attn, x, memory, *memory_masks, other)
-        x = self.norm2(apply_dropout(self.dropout2, attended, residual=x))
-        return self.norm3(feed_forward(self, x, self.dropout3, residual=x))
+            x = self._add_attention(self.norm1(tgt), *masks, own, residual=tgt)
+            x = self._add_memory(self.norm2(x), memory, *memory_masks, other, residual=x)
+            return self._add_network(self.norm3(x), residual=x)
+        x = self.norm1(self._add_attention(tgt, *masks, own, residual=tgt))
+        x = self.norm2(self._add_memory(x, memory, *memory_masks, other, residual=x))
+        return self.norm3(self._add_network(x, residual=x))
+
+    def _add_attention(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        padding: Tensor | None,
+        is_causal: bool,
+        cache: Any,
+        *,
+        residual: Tensor,
+    ) -> Tensor:
+        """`residual + dropout1(self_attn(x))`."""
+        if is_replaced(self, "_sa_block", _DECODER_ATTENTION):
+            options = {} if cache is None else {"cache": cache}
+            return residual + self._sa_block(x, mask, padding, is_causal, **options)
+        attended = attend(self.self_attn, x, x, mask, padding, is_causal, cache)
+        return apply_dropout(self.dropout1, attended, residual=residual)
+
+    def _add_memory(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Tensor | None,
+        padding: Tensor | None,
+        is_causal: bool,
+        cache: Any,
+        *,
+        residual: Tensor,
+    ) -> Tensor:
+        """`residual + dropout2(multihead_attn(x, memory))`."""
+        if is_replaced(self, "_mha_block", _DECODER_MEMORY):
+            options = {} if cache is None else {"cache": cache}
+            return residual + self._mha_block(x, memory, mask, padding, is_causal, **options)
+        attended = attend(self.multihead_attn, x, memory, mask, padding, is_causal, cache)
+        return apply_dropout(self.dropout2, attended, residual=residual)
+
+    def _add_network(self, x: Tensor, *, residual: Tensor) -> Tensor:
+        """`residual + dropout3(linear2(dropout(activation(linear1(x)))))`."""
+        if is_replaced(self, "_ff_block", _DECODER_NETWORK):
+            return residual + self._ff_block(x)
+        return feed_forward(self, x, self.dropout3, residual=residual)
 
 
 def adopt(attention: nn.MultiheadAttention, **options: Any) -> None:
@@ -283,3 +353,13 @@ def attend(
         is_causal=is_causal,
         **options,
     )[0]
+
+
+def added_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """A bool mask as the numbers that torch's encoders hand on to be added to the scores.
+
+    Somebody else's attention, or hook on ours, may know no other; our own needs no such copy.
+    """
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -torch.inf)

@@ -45,6 +45,12 @@ _tracing_state = _private("_C._get_tracing_state")
 _any_autocast = _private("_C._is_any_autocast_enabled")
 _raw_stream = _private("_C._cuda_getCurrentRawStream") if torch.version.cuda else None
 
+#: Hooks on the calls of all modules, by id: torch fills and empties these dictionaries, and rebinds none.
+global_forward_hooks = _private("nn.modules.module._global_forward_hooks")
+global_forward_pre_hooks = _private("nn.modules.module._global_forward_pre_hooks")
+global_backward_hooks = _private("nn.modules.module._global_backward_hooks")
+global_backward_pre_hooks = _private("nn.modules.module._global_backward_pre_hooks")
+
 Operator = Callable[..., Any]
 
 library = torch.library.Library("pyrnn", "DEF")
