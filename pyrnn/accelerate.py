@@ -25,6 +25,7 @@ from pyrnn.nn import (
     TransformerEncoderLayer,
 )
 from pyrnn.nn._base import RecurrentLayer
+from pyrnn.nn._plain import own_method
 from pyrnn.nn.cells import RecurrentCell
 from pyrnn.ops import Route, attention_route, route
 
@@ -44,6 +45,8 @@ _OURS: dict[type[nn.Module], type[nn.Module]] = {
 }
 _NAMES = frozenset(cls.__name__ for cls in _OURS)
 _RECURRENT = (nn.RNNBase, RNNCellBase)
+#: What our layers call too, or what no result depends on.
+_KEPT_METHODS = frozenset({"_sa_block", "_ff_block", "_mha_block", "flatten_parameters"})
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,9 @@ def accelerate(module: nn.Module) -> AccelerateReport:
 
     The change is in place and keeps each layer's identity: the module object, its parameters, buffers, hooks,
     names, training flag and ties are the same, so that optimizers and whatever else refers to it stay valid.
-    Subclasses are left alone, for what they changed is unknown, and so are layers without native kernels. To
-    keep the original, work on `copy.deepcopy(module)`.
+    Subclasses are left alone, for what they changed is unknown, and so are layers without native kernels and
+    those of which a method was replaced that ours would not call. What hangs on a layer's parts, or was put
+    in the place of one, is called as before. To keep the original, work on `copy.deepcopy(module)`.
 
     Args:
         module: Any model, or such a layer.
@@ -160,8 +164,9 @@ def _obstacle(layer: nn.Module) -> str | None:
     obstacle = _obstacle_of_kind(layer)
     if obstacle is not None:
         return obstacle
-    if "forward" in vars(layer):
-        return "its forward was replaced on the instance, which a swap would undo or leave without effect"
+    replaced = _replaced_methods(layer)
+    if replaced:
+        return f"its {replaced} was replaced on the instance, which a swap would undo or leave without effect"
     parameters = list(layer.parameters())
     if not parameters:
         return "it has no parameters"
@@ -186,7 +191,17 @@ def _obstacle_of_kind(layer: nn.Module) -> str | None:
     if type(layer) not in _OURS:
         bases = [cls.__name__ for cls in type(layer).__mro__ if cls in _OURS]
         return f"a subclass of torch.nn.{bases[0] if bases else 'RNNBase'}, which may compute something else"
+    if own_method(type(layer), "forward") is None:
+        return f"torch.nn.{type(layer).__name__}.forward was replaced, which a swap would undo"
     return None
+
+
+def _replaced_methods(layer: nn.Module) -> str:
+    """The layer's own methods, not those of every module, that the instance hides and a swap would too."""
+    cls = type(layer)
+    names = (name for name in vars(layer) if name == "forward" or not hasattr(nn.Module, name))
+    hidden = (name for name in names if name not in _KEPT_METHODS and callable(getattr(cls, name, None)))
+    return ", ".join(hidden)
 
 
 def _describe(layer: nn.Module) -> str:
