@@ -103,11 +103,11 @@ def explain(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
     """
     if isinstance(layer, RecurrentLayer):
         return _explain_recurrent(layer, *args, **kwargs)
-    call = inspect.signature(layer.forward).bind(*args, **kwargs).arguments
-    attentions = list(_attentions(layer, call))
-    sizes = f"{len(attentions)} attentions" if len(attentions) != 1 else "1 attention"
+    # The class's: one that was put on the instance need not name its arguments.
+    bound = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
+    attentions = list(_attentions(layer, bound.arguments))
     return Explanation(
-        f"{type(layer).__name__}: {sizes}",
+        f"{type(layer).__name__}: {_count(len(attentions), 'attention')}{_unless_replaced(layer)}",
         tuple(_explain_attention(number, attention) for number, attention in enumerate(attentions)),
     )
 
@@ -128,9 +128,16 @@ def _explain_recurrent(
     first = problems[0]
     kind = "packed" if first.packed else "with lengths" if lengths is not None else "padded"
     return Explanation(
-        f"{layer}: T = {first.T}, B = {first.B}, {kind}, {sequences.rows.device}",
+        f"{layer}: T = {first.T}, B = {first.B}, {kind}, {sequences.rows.device}{_unless_replaced(layer)}",
         tuple(_explain(number, p, sequences.rows, trains=trains) for number, p in enumerate(problems)),
     )
+
+
+def _unless_replaced(layer: nn.Module) -> str:
+    """What the call line adds where the explanation holds only as far as the layer's own forward is run."""
+    if "forward" not in vars(layer):
+        return ""
+    return "; its forward was replaced on the instance, this is what that of its class does"
 
 
 def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Problem:
@@ -292,7 +299,7 @@ def _explain_attention(number: int, attention: _Attention) -> LayerExplanation:
         sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",
         kernel=", ".join([kernel, str(dtype).removeprefix("torch."), *_restrictions(attention)]),
         path=path,
-        reason=reason,
+        reason=reason + _unless_replaced(layer),
         isa=_native.isa() if native else None,
         threads=torch.get_num_threads() if native else None,
         engine=None,

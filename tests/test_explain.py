@@ -212,3 +212,22 @@ def test_torch_s_attention_is_not_explained() -> None:
     layer.self_attn = nn.MultiheadAttention(8, 2)
     with pytest.raises(TypeError, match=r"activation\.MultiheadAttention; pyrnn\.accelerate"):
         pyrnn.explain(layer, X)
+
+
+def test_a_forward_put_on_the_instance_is_told_of() -> None:
+    """It may name its arguments otherwise: the call is read as that of the class."""
+    words = "its forward was replaced on the instance"
+    encoder, x = pyrnn.nn.TransformerEncoderLayer(8, 2, 16), torch.zeros(5, 3, 8)
+    assert words not in str(pyrnn.explain(encoder, x))
+    for layer, input in ((encoder, x), (pyrnn.GRU(3, 4), X)):
+        forward: Any = layer.forward
+        layer.forward = lambda *given, forward=forward: forward(*given)  # type: ignore[method-assign]
+        explanation = pyrnn.explain(layer, input)
+        assert words in explanation.call
+        assert explanation.layers[0].path == "native"
+    own: Any = encoder.self_attn.forward
+    del encoder.forward
+    encoder.self_attn.forward = lambda *given, **named: own(*given, **named)
+    explanation = pyrnn.explain(encoder, x)
+    assert words not in explanation.call
+    assert words in explanation.layers[0].reason
