@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -184,7 +185,9 @@ class LanguageModel(Pretrained):
         """[T, B, E], or [T, B, V] for one-hot input."""
         if self.embedding is not None:
             return self.embedding(input)
-        return F.one_hot(input, self.config.vocabulary_size).to(self.projection.weight.dtype)
+        # The body's, by any parameter: what users put in a part's place need not have a weight.
+        floats = (p.dtype for p in self.parameters() if p.is_floating_point())
+        return F.one_hot(input, self.config.vocabulary_size).to(next(floats, torch.get_default_dtype()))
 
     def _drop(self, rows: Tensor, p: float) -> Tensor:
         if not (self.training and p):

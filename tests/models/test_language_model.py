@@ -87,6 +87,15 @@ def test_one_hot_input_is_an_embedding_with_unit_vectors() -> None:
     torch.testing.assert_close(one_hot(_ids(5, 3))[0], embedded(_ids(5, 3))[0])
 
 
+def test_one_hot_input_with_another_projection_in_place() -> None:
+    """What is put in a part's place, as adapters and quantisation do, need not have a weight."""
+    model: Any = _model(input="one-hot").double()
+    ids, own = _ids(5, 3), model.projection
+    expected = model(ids)[0]
+    model.projection = torch.nn.Sequential(own)
+    torch.testing.assert_close(model(ids)[0], expected)
+
+
 @pytest.mark.parametrize("cell", BODIES)
 def test_lengths_leave_each_sequence_as_it_is_alone(cell: str) -> None:
     model = _model(cell=cell, context=4)
