@@ -7,6 +7,7 @@
 // some panels of the heads that share keys, and has its own d_k and d_v: tasks never wait for one another,
 // and what several of them made of the same keys is added in a second stage, in a fixed order.
 #pragma once
+#include "few.h"
 #include "forward.h"
 
 namespace pyrnn {
@@ -160,14 +161,50 @@ struct Backward {
     pack_from_columns<Op, NV, S>(g_columns, p.V, g_row);
     if (p.d_k.data) q_rows.pack(W, q_row);
     if (p.d_v.data) g_rows.pack(W, g_row);
+    if (few_queries(p)) find_statistics<NV>(panel);
+  }
+
+  // The statistics once more: the forward pass of few queries rounds scores in another way (few.h), and what
+  // it took off large ones would leave weights that do not sum to 1.
+  template <int NV>
+  void find_statistics(const Panel<S, A, NV>& panel) {
+    Vec<A> most[NV], sum[NV], error[NV];
+    for (int i = 0; i < NV; i++) most[i] = splat<A>(kNothing<A>), sum[i] = error[i] = Vec<A>{};
+    for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += kBlockKeys) {
+      const int64_t n = smaller(kBlockKeys, panel.keys.end - j0);
+      if (!make_scores<NV>(panel, j0, n)) continue;
+      for (int i = 0; i < NV; i++) {
+        Vec<A> next = most[i], part{};
+        for (int64_t j = 0; j < n; j++) {
+          const Vec<A> s = load<A>(weights + (j * NV + i) * L);
+          next = s > next ? s : next;
+        }
+        const Vec<A> seen = next == kNothing<A> ? Vec<A>{} : next, factor = exp_below(most[i] - seen);
+        for (int64_t j = 0; j < n; j++) part += exp_below(load<A>(weights + (j * NV + i) * L) - seen);
+        sum[i] *= factor, error[i] *= factor, most[i] = next;
+        add_exactly(sum[i], error[i], part);
+      }
+    }
+    for (int i = 0; i < NV; i++) {
+      const auto blind = inverse[i] == 0;  // queries that see nothing, and lanes beyond the last one
+      shift[i] = blind ? Vec<A>{} : most[i];
+      inverse[i] = blind ? Vec<A>{} : 1 / with_error(sum[i], error[i]);
+    }
+  }
+
+  // Scores [n][W] in the place of the weights; false if nothing is seen.
+  template <int NV>
+  bool make_scores(const Panel<S, A, NV>& panel, int64_t j0, int64_t n) {
+    if (!panel.prepare(j0, n)) return false;
+    k.template times<NV>(j0, n, q_columns, weights);
+    panel.finish(j0, n, weights);
+    return true;
   }
 
   // weights [n][W] before dropout, and the factors of dropout; false if nothing is seen.
   template <int NV>
   bool make_weights(const Panel<S, A, NV>& panel, int64_t j0, int64_t n) {
-    if (!panel.prepare(j0, n)) return false;
-    k.template times<NV>(j0, n, q_columns, weights);
-    panel.finish(j0, n, weights);
+    if (!make_scores<NV>(panel, j0, n)) return false;
     for (int64_t j = 0; j < n; j++)
       for (int i = 0; i < NV; i++) {
         A* at = weights + (j * NV + i) * L;

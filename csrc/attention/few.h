@@ -3,7 +3,8 @@
 //
 // Each is read once, along its features: scores are dot products, outputs sums of rows. The keys are cut into
 // chunks, so that one query has work for all cores; if there are several, a second stage joins them by their
-// maxima. Bytes: keys and values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
+// maxima. A third computes the weights for callers who want to see them. Bytes: keys and values; operations:
+// 2 R S (D + V) a head of keys, R = T H / K its queries.
 #pragma once
 #include "long_sum.h"
 #include "operands.h"
@@ -14,11 +15,7 @@ namespace {
 
 constexpr int64_t kFewQueries = 4;
 
-// Not where the weights will be computed again, by panels: dot products here round scores in another way,
-// which beside a mask of -1e6 can make a weight of another size.
-inline bool few_queries(const AttentionProblem& p) {
-  return p.T <= kFewQueries && p.dropout == 0 && !p.statistics;
-}
+inline bool few_queries(const AttentionProblem& p) { return p.T <= kFewQueries && p.dropout == 0; }
 
 template <class S, class Op>
 struct Few {
@@ -35,7 +32,9 @@ struct Few {
       : p(problem), group(p.H / p.K), queries(group * p.T), chunks(ceil_div(p.S, kChunk)), stride(2 + p.V) {}
 
   int64_t tasks(int stage) const {
-    return stage == 0 ? p.B * p.K * chunks : stage == 1 && chunks > 1 ? p.B * p.K : 0;
+    if (stage == 0) return p.B * p.K * chunks;
+    if (stage == 1) return chunks > 1 ? p.B * p.K : 0;
+    return p.weights_kind == kNoWeights ? 0 : p.B * (p.weights_kind == kMeanWeights ? 1 : p.K) * chunks;
   }
   size_t shared_bytes() const { return sizeof(A) * tasks(0) * queries * stride; }
   size_t layout(char* base) {
@@ -46,6 +45,7 @@ struct Few {
 
   void run(char* shared, int stage, int64_t task) {
     if (stage == 1) return join((const A*)shared, task);
+    if (stage == 2) return weigh(task);
     const int64_t kv = task / chunks, j0 = task % chunks * kChunk;
     for (int64_t r = 0; r < queries; r += kRows)
       attend(kv / p.K, kv % p.K, r, int(smaller(kRows, queries - r)), j0, smaller(kChunk, p.S - j0),
@@ -58,19 +58,12 @@ struct Few {
   int64_t head(int64_t kv_head, int64_t r) const { return kv_head * group + r / p.T; }
 
   void attend(int64_t b, int64_t kv_head, int64_t r0, int rows, int64_t j0, int64_t n, A* result) {
-    const S* k = (const S*)p.k.data + b * p.k.batch + kv_head * p.k.head;
     const S* v = (const S*)p.v.data + b * p.v.batch + kv_head * p.v.head;
     Range any = {j0 + n, j0};
     bool partial = p.padding || p.mask_kind != kNoMask;
     for (int r = 0; r < rows; r++) {
-      const int64_t h = head(kv_head, r0 + r), i = (r0 + r) % p.T;
-      const Range seen = seen_by(p, b, i);
-      const Range keys = {larger(seen.begin, j0), larger(smaller(seen.end, j0 + n), larger(seen.begin, j0))};
-      const S* q = (const S*)p.q.data + b * p.q.batch + h * p.q.head + i * p.q.row;
       A* row = scores + r * kChunk - j0;
-      for (int64_t j = j0; j < j0 + n; j++) row[j] = kUnseen<A>;
-      for (int64_t j = keys.begin; j < keys.end; j += L) dot(q, k, j, smaller(L, keys.end - j), row + j);
-      finish(b, h, i, keys, row);
+      const Range keys = score(b, kv_head, r0 + r, j0, n, kUnseen<A>, row);
       softmax(keys, row, result + r * stride);
       if (keys.begin < keys.end) any = {smaller(any.begin, keys.begin), larger(any.end, keys.end)};
       partial |= keys.begin > j0 || keys.end < j0 + n;
@@ -87,7 +80,20 @@ struct Few {
     }
   }
 
-  // scores of `count` neighbouring keys, at most L.
+  // Scores of query r with the keys that it sees of the n from j0; the others get `unseen`.
+  Range score(int64_t b, int64_t kv_head, int64_t r, int64_t j0, int64_t n, A unseen, A* row) const {
+    const int64_t h = head(kv_head, r), i = r % p.T;
+    const S* q = (const S*)p.q.data + b * p.q.batch + h * p.q.head + i * p.q.row;
+    const S* k = (const S*)p.k.data + b * p.k.batch + kv_head * p.k.head;
+    const Range seen = seen_by(p, b, i);
+    const Range keys = {larger(seen.begin, j0), larger(smaller(seen.end, j0 + n), larger(seen.begin, j0))};
+    for (int64_t j = j0; j < j0 + n; j++) row[j] = unseen;
+    for (int64_t j = keys.begin; j < keys.end; j += L) dot(q, k, j, smaller(L, keys.end - j), row + j);
+    finish(b, h, i, keys, row);
+    return keys;
+  }
+
+  // Products with `count` neighbouring keys, at most L.
   void dot(const S* q, const S* k, int64_t j, int64_t count, A* to) const {
     Vec<A> partial[L];
     for (int l = 0; l < L; l++) {
@@ -210,7 +216,51 @@ struct Few {
           add_exactly(total, error, load_n<A>(first + c * queries * stride + 2 + f, p.V - f) * factor(c));
         store_n(out + f, sum == 0 ? Vec<A>{} : with_error(total, error) / sum, p.V - f);
       }
+      if (p.statistics) {
+        A* to = statistics(b, h, i);
+        to[0] = most, to[p.T] = sum;
+      }
     }
+  }
+
+  // A chunk of the weights, from the statistics of `join`: of all heads that share keys, or their mean over
+  // all. The scores are made again as they were made there: rounded in another way, large ones would have
+  // weights that do not sum to 1.
+  void weigh(int64_t task) const {
+    const bool mean = p.weights_kind == kMeanWeights;
+    const int64_t heads = mean ? 1 : p.K, b = task / chunks / heads, one = task / chunks % heads;
+    const int64_t j0 = task % chunks * kChunk, n = smaller(kChunk, p.S - j0);
+    S* to = (S*)p.weights.data + b * p.weights.batch + j0;
+    A *row = scores, *sum = scores + kChunk;
+    for (int64_t i = 0; i < p.T; i++, to += p.weights.query) {
+      for (int64_t j = 0; j < n; j++) sum[j] = 0;
+      for (int64_t h = mean ? 0 : one * group; h < (mean ? p.H : (one + 1) * group); h++) {
+        weights_of(b, h, i, j0, n, row);
+        for_vectors({0, n}, [&](int64_t j, int64_t count) {
+          const Vec<A> w = load_n<A>(row + j, count);
+          if (mean)
+            store_n(sum + j, load_n<A>(sum + j, count) + w, count);
+          else
+            store_n(to + h * p.weights.head + j, w, count);
+        });
+      }
+      if (mean)
+        for_vectors({0, n}, [&](int64_t j, int64_t count) {
+          store_n(to + j, load_n<A>(sum + j, count) * (A(1) / A(p.H)), count);
+        });
+    }
+  }
+  void weights_of(int64_t b, int64_t h, int64_t i, int64_t j0, int64_t n, A* row) const {
+    const Range keys = score(b, h / group, h % group * p.T + i, j0, n, A(0), row - j0);
+    const A *found = statistics(b, h, i), sum = found[p.T];
+    const Vec<A> shift = splat<A>(sum == 0 ? A(0) : found[0]), inverse = splat<A>(sum == 0 ? A(0) : 1 / sum);
+    for_vectors({keys.begin - j0, keys.end - j0}, [&](int64_t j, int64_t count) {
+      store_n(row + j, weight_of<A>(load_n<A>(row + j, count), shift, inverse), count);
+    });
+  }
+
+  A* statistics(int64_t b, int64_t h, int64_t i) const {
+    return (A*)p.statistics + (b * p.H + h) * 2 * p.T + i;
   }
 };
 

@@ -14,27 +14,27 @@ using Op = typename OperandOf<S>::type;
 
 // Stages 0 and 1: the output, by panels or for few queries; stage 2: the weights, or both.
 int64_t forward_tasks(const AttentionProblem& p, int stage) {
+  if (few_queries(p)) return Few<S, Op>(p).tasks(stage);
   const Weights<S, Op> weights(p);
   if (stage == 2) return weights.tasks();
-  if (weights.with_output) return 0;
-  if (few_queries(p)) return Few<S, Op>(p).tasks(stage);
-  return stage == 0 ? PanelTasks<Op::Acc>(p).count(p) : 0;
+  return stage == 0 && !weights.with_output ? PanelTasks<Op::Acc>(p).count(p) : 0;
 }
 size_t forward_shared(const AttentionProblem& p) { return few_queries(p) ? Few<S, Op>(p).shared_bytes() : 0; }
 size_t forward_scratch(const AttentionProblem& p) {
-  const size_t a = few_queries(p) ? Few<S, Op>(p).layout(nullptr) : Forward<S, Op>(p).layout(nullptr);
+  if (few_queries(p)) return Few<S, Op>(p).layout(nullptr);
+  const size_t a = Forward<S, Op>(p).layout(nullptr);
   const size_t b = p.weights_kind == kNoWeights ? 0 : Weights<S, Op>(p).layout(nullptr);
   return a > b ? a : b;
 }
 void forward(const AttentionProblem& p, char* shared, char* scratch, int stage, int64_t task) {
-  if (stage == 2) {
-    Weights<S, Op> work(p);
-    work.layout(scratch);
-    work.run(task);
-  } else if (few_queries(p)) {
+  if (few_queries(p)) {
     Few<S, Op> work(p);
     work.layout(scratch);
     work.run(shared, stage, task);
+  } else if (stage == 2) {
+    Weights<S, Op> work(p);
+    work.layout(scratch);
+    work.run(task);
   } else {
     Forward<S, Op> work(p);
     work.layout(scratch);

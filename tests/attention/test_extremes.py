@@ -62,6 +62,24 @@ def test_rows_of_huge_scores_have_weights_that_sum_to_one(
             assert off <= 4 * torch.finfo(dtype).eps, off
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("queries", [1, 4, T])
+@pytest.mark.parametrize("kind", ["mean", "full", None])
+def test_weights_of_large_scores_sum_to_one_in_both_passes(
+    kind: str | None, queries: int, dtype: torch.dtype
+) -> None:
+    """Passes that multiply in another order round large scores in another way: each takes its own sum."""
+    q, k, v = (t.requires_grad_() for t in operands(T=queries, S=1500, D=40, dtype=dtype))
+    output, *weights = of_kernel(q, k, v, scale=1e3, return_weights=kind)
+    eps = torch.finfo(dtype).eps
+    for rows in weights:
+        assert (rows.double().sum(-1) - 1).abs().max() <= 4 * eps
+    # With gradients of 1, that of a value is the sum of its weights.
+    d_value = torch.autograd.grad(output.sum(), v)[0].double()
+    assert (d_value.sum(2) - queries).abs().max() <= 8 * eps * queries
+
+
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_a_row_masked_by_a_huge_number_has_torchs_gradients(need_weights: bool) -> None:
     torch.manual_seed(0)
