@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import save_model
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from pyrnn._configuration import from_mapping
 from pyrnn._files import read_json, replacing, write_text
+from pyrnn._tensors import loadable, not_finite, open_tensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -53,22 +54,60 @@ class Pretrained(nn.Module, ABC):
 
         Raises:
             FileNotFoundError: the folder or one of its files is missing.
-            ValueError: a file is damaged, is of another kind of model, or the weights do not fit the sizes.
+            ValueError: a file is damaged, is of another kind of model, or the weights do not fit the sizes,
+                are no floating numbers (16, 32 or 64 bits are converted), or hold NaN or infinity.
         """
         folder = Path(folder)
         config = from_mapping(
             cls.config_class, read_config(folder, cls.model_type)["model"], where=str(folder / CONFIG)
         )
+        try:
+            outline = cls.outline(config, **options)
+        except ValueError as error:
+            raise ValueError(f"{folder / CONFIG}: {error}") from error
         path = folder / WEIGHTS
+        with open_tensors(path) as file:
+            # Before memory is taken for sizes that a damaged file may have invented.
+            file.check({name: loadable(tensor) for name, tensor in _kept(outline).items()}, owner=CONFIG)
+            model, tensors = cls(config, **options), file.read()
+        model.load_state_dict({name: tensors[kept] for name, kept in _kept_names(model).items()})
+        if name := not_finite(dict(model.named_parameters())):
+            raise ValueError(
+                f"{path}: {name} holds NaN or infinity: the file is damaged, or its training diverged"
+            )
+        return model.eval()
+
+    @classmethod
+    def outline(cls, config: Any, **options: Any) -> Self:
+        """A model of these sizes that takes no memory: its tensors have shapes and dtypes alone.
+
+        Raises:
+            ValueError: as of the constructor, or there can be no such tensors.
+        """
         try:
             with torch.device("meta"):
-                shapes = {name: list(p.shape) for name, p in cls(config, **options).named_parameters()}
+                return cls(config, **options)
         except (RuntimeError, TypeError) as error:  # sizes whose product no integer holds
-            raise ValueError(f"{folder / CONFIG} has sizes that no model can have: {error}") from error
-        check_shapes(path, shapes)  # before memory is taken for sizes that a damaged file may have invented
-        model = cls(config, **options)
-        load_model(model, path)
-        return model.eval()
+            told = str(error).partition("\n")[0]  # torch may add a listing of its own code
+            raise ValueError(f"these are sizes that no model can have: {told}") from error
+
+
+def _kept_names(model: nn.Module) -> dict[str, str]:
+    """For each parameter and persistent buffer the name under which a file keeps it.
+
+    A tensor with several names is kept once, as safetensors does: under the first of them in the alphabet.
+    """
+    tensors = model.state_dict(keep_vars=True)
+    first: dict[int, str] = {}
+    for name in sorted(tensors):
+        first.setdefault(id(tensors[name]), name)
+    return {name: first[id(tensor)] for name, tensor in tensors.items()}
+
+
+def _kept(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a model's file."""
+    tensors = model.state_dict(keep_vars=True)
+    return {name: tensors[name] for name in _kept_names(model).values()}
 
 
 def write_config(
@@ -106,27 +145,3 @@ def write_weights(folder: Path, model: nn.Module) -> None:
             save_model(model, str(path))
         except SafetensorError as error:
             raise OSError(f"{folder / WEIGHTS} could not be written: {error}") from error
-
-
-def check_shapes(path: Path, expected: dict[str, list[int]]) -> None:
-    """Compare the tensors of a safetensors file with names and shapes, reading its header alone.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or its tensors are not the expected ones.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  no mapping
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise ValueError(
-                f"{path} does not fit {CONFIG}: {name} should be {_shape(expected, name)}, "
-                f"is {_shape(found, name)}"
-            )
-
-
-def _shape(shapes: dict[str, list[int]], name: str) -> str:
-    return str(shapes[name]) if name in shapes else "absent"
