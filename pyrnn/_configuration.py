@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 Config = TypeVar("Config")
+
+#: The largest integer of 64 bits.
+LARGEST = 2**63 - 1
 
 
 def from_mapping(kind: type[Config], mapping: Any, *, where: str) -> Config:
@@ -51,6 +54,35 @@ def from_mapping(kind: type[Config], mapping: Any, *, where: str) -> Config:
         raise ValueError(f"{where}: {error}") from error
 
 
+def require_range(config: Any, names: Iterable[str], *, least: float, most: float = LARGEST) -> None:
+    """Refuse a configuration that has one of the named numbers outside [least, most], or as NaN.
+
+    Args:
+        config: a dataclass, in its `__post_init__`.
+        names: of its fields.
+        least: the smallest number.
+        most: the largest; by default the one that 64 bits hold, beyond which neither torch nor memory goes.
+
+    Raises:
+        ValueError: which field, the bound, and what it is.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> require_range(SimpleNamespace(width=0), ["width"], least=1)
+        Traceback (most recent call last):
+        ValueError: width must be at least 1, got 0
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not least <= value:
+            bound = "not be negative" if least == 0 else f"be at least {least}"
+        elif not value <= most:
+            bound = f"be at most {most}"
+        else:
+            continue
+        raise ValueError(f"{name} must {bound}, got {value}")
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     """`value` as the type `hint`: a plain type, Literal, a union, a tuple, or a dataclass."""
     if isinstance(hint, type) and is_dataclass(hint):
@@ -69,7 +101,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
             raise ValueError(f"{where} must be {len(arguments)} values, got {value!r}")
         return tuple(_value(a, v, where) for a, v in zip(arguments, value, strict=True))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrnn.models import LanguageModel
 from pyrnn.models.pretrained import write_weights
 from pyrnn.text import StreamBatches
-from pyrnn.train.checkpoint import Counters, gather_checkpoint, read_checkpoint, restore, write_checkpoint
+from pyrnn.train.checkpoint import Counters, gather_checkpoint, not_usable, restore, write_checkpoint
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.distributed import Processes
 from pyrnn.train.evaluation import evaluate, validation_batches
@@ -52,7 +52,7 @@ def fit(
     Args:
         model: any device.
         train_ids: [N] integers in [0, V), on the CPU; may be memory-mapped.
-        validation_ids: [M] integers in [0, V), at least two; all of it is evaluated after each epoch.
+        validation_ids: likewise [M], at least two; all of it is evaluated after each epoch.
         config: the recipe.
         folder: where to write; None keeps everything in memory.
         resume: go on from the folder's checkpoint, if there is one yet.
@@ -61,7 +61,7 @@ def fit(
 
     Raises:
         ValueError: one of the texts is too short for its streams, or the checkpoint does not fit.
-        FloatingPointError: the loss is no longer finite; the last checkpoint stays.
+        FloatingPointError: loss or weights are no longer finite; the last checkpoint stays.
         KeyboardInterrupt: Ctrl-C or SIGTERM came; the step was finished and a checkpoint written.
         OSError: the folder cannot be written.
     """
@@ -104,8 +104,7 @@ class _Loop:
         return epochs_of(self.rows)
 
     def resume(self, folder: Path) -> None:
-        tensors, counters = read_checkpoint(folder / CHECKPOINT)
-        restore(self.trainer, tensors, counters, path=folder / CHECKPOINT)
+        counters = restore(self.trainer, folder / CHECKPOINT)
         self._warn_of_differences(counters)
         self.counters = counters
         # A process killed between its two files has written rows that the checkpoint does not know.
@@ -131,10 +130,7 @@ class _Loop:
             result = trainer.step()
             counters.epoch_seconds += time.perf_counter() - started
             if not math.isfinite(result.loss):
-                raise FloatingPointError(
-                    f"the loss is {result.loss} at step {trainer.steps_done}: the training diverged; "
-                    "lower learning_rate or clip_norm"
-                )
+                raise self._diverged(f"the loss is {result.loss}")
             counters.steps = trainer.steps_done
             counters.epoch_loss += result.loss * result.symbols
             counters.epoch_symbols += result.symbols
@@ -146,6 +142,12 @@ class _Loop:
             if interrupted():
                 self._save()
                 raise KeyboardInterrupt
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} at step {self.trainer.steps_done}: the training diverged; "
+            "lower learning_rate or clip_norm"
+        )
 
     def _note_step(self, result: StepResult) -> None:
         trainer = self.trainer
@@ -166,6 +168,8 @@ class _Loop:
             symbols=counters.epoch_symbols,
             seconds=counters.epoch_seconds,
         )
+        if not math.isfinite(metrics.validation_loss):
+            raise self._diverged(f"the validation loss is {metrics.validation_loss}")
         self.rows.append(vars(metrics).copy())
         counters.epoch_loss, counters.epoch_symbols, counters.epoch_seconds = 0.0, 0, 0.0
         better = counters.best_loss is None or metrics.validation_loss < counters.best_loss
@@ -183,6 +187,8 @@ class _Loop:
         if self.folder is None:
             return
         tensors = gather_checkpoint(self.trainer)
+        if wrong := not_usable(tensors):  # a step with a finite loss may spoil the weights
+            raise self._diverged(wrong)
         if self.trainer.processes.is_first:
             if best or self.counters.best_loss is None:
                 write_weights(self.folder, self.trainer.model)

@@ -77,10 +77,9 @@ class TruncatedBPTT:
         """The rate of the next step."""
         return self.schedule(self.steps_done)
 
-    @property
-    def steps_read(self) -> int:
-        """Symbols of each stream that the state has behind it: those of this epoch's windows so far."""
-        windows = (self.steps_done - 1) % len(self.batches) + 1
+    def steps_read(self, steps: int) -> int:
+        """Symbols of each stream that the state has behind it after `steps` optimizer steps, of its epoch."""
+        windows = (steps - 1) % len(self.batches) + 1
         return min(windows * self.batches.window, -(-self.batches.pairs // self.batches.batch_size))
 
     def step(self) -> StepResult:

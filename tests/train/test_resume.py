@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyrnn.train import load_run, train_language_model
+from pyrnn.train import Evaluation, StepResult, TruncatedBPTT, load_run, train_language_model
 from pyrnn.train.checkpoint import read_checkpoint, write_checkpoint
 from pyrnn.train.run_folder import CHECKPOINT
 from tests.train.small_runs import KillAt, Killed, command, flags, result_of, small_job
@@ -209,6 +210,34 @@ def test_a_diverging_run_stops_with_words_and_keeps_its_checkpoint(tmp_path: Pat
     )
     with pytest.raises(FloatingPointError, match="lower learning_rate"):
         train_language_model(job, tmp_path / "run")
+
+
+def test_weights_that_diverged_take_no_checkpoints_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step with a finite loss may spoil the weights; the next loss tells it, after the checkpoint."""
+    job = small_job(tmp_path, checkpoint_every=1)
+    with pytest.raises(Killed):
+        train_language_model(job, tmp_path / "run", reporter=KillAt(6))
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    step = TruncatedBPTT.step
+
+    def spoil(trainer: TruncatedBPTT) -> StepResult:
+        result = step(trainer)
+        torch.nn.init.constant_(trainer.model.projection.bias, torch.nan)
+        return result
+
+    monkeypatch.setattr(TruncatedBPTT, "step", spoil)
+    with pytest.raises(FloatingPointError, match=r"projection\.bias holds NaN .* at step 6: .* diverged"):
+        train_language_model(None, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+
+
+def test_a_validation_that_diverged_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrnn.train.language_model.evaluate", lambda *_: Evaluation(math.inf, 1))
+    with pytest.raises(FloatingPointError, match=r"the validation loss is inf at step \d+: .* diverged"):
+        train_language_model(small_job(tmp_path, max_steps=3), tmp_path / "run")
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
