@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrnn.diagnostics.gradient_flow import GradientFlow, compare_cells, fresh_cells, gradient_flow
 from pyrnn.models import LanguageModelConfig
-from pyrnn.text import Tokenizer, read_text, train_tokenizer
+from pyrnn.text import TokenFile, Tokenizer, read_text, train_tokenizer, windows
 from pyrnn.train import load_run
 from pyrnn.train.run_folder import BUILT_IN, labels, run_ids, text_path
 
@@ -55,7 +55,7 @@ def _first_ids(path: Path, tokenizer: Tokenizer) -> Tensor:
     return torch.cat([tokenizer.encode(chunk) for chunk in islice(read_text(path), 1)])
 
 
-def _sequences(ids: Tensor, lags: int, sequences: int) -> tuple[Tensor, Tensor]:
+def _sequences(ids: Tensor | TokenFile, lags: int, sequences: int) -> tuple[Tensor, Tensor]:
     """Input [T, B] and the symbol after each last one [B]."""
     steps = lags + 1
     if len(ids) < steps + sequences:
@@ -64,5 +64,5 @@ def _sequences(ids: Tensor, lags: int, sequences: int) -> tuple[Tensor, Tensor]:
             "give a longer text or fewer lags"
         )
     starts = torch.linspace(0, len(ids) - steps - 1, sequences).long()
-    windows = ids[starts + torch.arange(steps + 1).unsqueeze(1)].long()
-    return windows[:-1], windows[-1]
+    rows = windows(ids, starts, steps + 1).long()
+    return rows[:-1], rows[-1]

@@ -3,7 +3,7 @@
 from pyrnn.text.files import read_text
 from pyrnn.text.streams import IGNORE, StreamBatches, split_validation
 from pyrnn.text.subword import SubwordTokenizer
-from pyrnn.text.token_file import encode_file, open_tokens, write_tokens
+from pyrnn.text.token_file import TokenFile, encode_file, open_tokens, windows, write_tokens
 from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, train_tokenizer
 from pyrnn.text.vocabulary import Vocabulary
 
@@ -16,8 +16,10 @@ __all__ = [
     "VocabularyTokenizer",
     "SubwordTokenizer",
     "train_tokenizer",
+    "TokenFile",
     "encode_file",
     "open_tokens",
+    "windows",
     "write_tokens",
     "IGNORE",
     "StreamBatches",

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from pyrnn.text.token_file import TokenFile, windows
+
+AnyIds = TypeVar("AnyIds", Tensor, TokenFile)
 
 #: Target that carries no loss; the default `ignore_index` of `torch.nn.functional.cross_entropy`.
 IGNORE = -100
@@ -24,8 +29,8 @@ class StreamBatches:
     is `IGNORE`.
 
     Args:
-        ids: [N] integers; any device. Only a window's symbols are read at a time, so they may be
-            memory-mapped (`open_tokens`).
+        ids: [N] integers on any device, or a file of them (`open_tokens`), of which only a window's symbols
+            are read at a time.
         batch_size: streams B.
         window: time steps T of a window; the last window may be shorter.
 
@@ -46,29 +51,25 @@ class StreamBatches:
         ([[0, 1], [4, 5]], [[1, 2], [5, 6]])
     """
 
-    def __init__(self, ids: Tensor, *, batch_size: int, window: int) -> None:
-        if ids.dim() != 1 or ids.is_floating_point():
+    def __init__(self, ids: Tensor | TokenFile, *, batch_size: int, window: int) -> None:
+        if isinstance(ids, Tensor) and (ids.dim() != 1 or ids.is_floating_point()):
             raise ValueError(
                 f"ids must be a vector of integers [N], got {ids.dtype} of shape {list(ids.shape)}"
             )
         if batch_size < 1 or window < 1:
             raise ValueError(f"batch_size and window must be at least 1, got {batch_size} and {window}")
-        self.pairs = max(ids.shape[0] - 1, 0)
-        if self.pairs < batch_size * window:
-            raise ValueError(
-                f"the text has {ids.shape[0]} symbols, too few for one window: {batch_size} streams of "
-                f"{window} steps need {batch_size * window + 1}; "
-                "give a longer text, or a smaller batch or window"
-            )
+        require_a_window(len(ids), batch_size=batch_size, window=window)
+        self.pairs = len(ids) - 1
         self.ids = ids
         self.batch_size = batch_size
         self.window = window
         self._all_streams = batch_size
         whole, longer = divmod(self.pairs, batch_size)
-        stream = torch.arange(batch_size, device=ids.device)
+        self._device = ids.device if isinstance(ids, Tensor) else torch.device("cpu")
+        stream = torch.arange(batch_size, device=self._device)
         self._starts = stream * whole + stream.clamp(max=longer)
         self._lengths = whole + (stream < longer).long()
-        self._steps = whole + (longer > 0)
+        self._steps, self._steps_of_all = whole + (longer > 0), whole
 
     def __len__(self) -> int:
         """Windows in one pass over the text."""
@@ -77,10 +78,13 @@ class StreamBatches:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """(inputs, targets) of window `index`, both [T, B] int64."""
         begin, end = self._span(index)
-        time = torch.arange(begin, end, device=self.ids.device).unsqueeze(1)
-        position = (self._starts + time).clamp(max=self.pairs - 1)
-        inputs, targets = self.ids[position].long(), self.ids[position + 1].long()
-        return inputs, targets.masked_fill(time >= self._lengths, IGNORE)
+        first = (self._starts + begin).clamp(max=self.pairs - 1)
+        rows = windows(self.ids, first, end - begin + 1).long()
+        if end <= self._steps_of_all:
+            return rows[:-1], rows[1:]
+        time = torch.arange(begin, end, device=self._device).unsqueeze(1)
+        place = (self._starts + time).clamp(max=self.pairs - 1) - first
+        return rows.gather(0, place), rows.gather(0, place + 1).masked_fill(time >= self._lengths, IGNORE)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self[i] for i in range(len(self)))
@@ -124,11 +128,7 @@ class StreamBatches:
         """
         if not 0 <= rank < world:
             raise ValueError(f"rank must lie in [0, world), got rank {rank} of {world}")
-        if self.batch_size % world:
-            raise ValueError(
-                f"{self.batch_size} streams cannot be shared evenly by {world} processes: "
-                f"choose a batch size that is a multiple of {world}"
-            )
+        require_equal_shares(self.batch_size, world)
         part = copy.copy(self)
         part.batch_size = self.batch_size // world
         columns = slice(rank * part.batch_size, (rank + 1) * part.batch_size)
@@ -136,13 +136,37 @@ class StreamBatches:
         return part
 
 
-def split_validation(ids: Tensor, fraction: float = 0.1) -> tuple[Tensor, Tensor]:
+def require_a_window(symbols: int, *, batch_size: int, window: int) -> None:
+    """Refuse a text of so many symbols that cannot fill one window of all streams."""
+    if symbols - 1 < batch_size * window:
+        raise ValueError(
+            f"the text has {symbols} symbols, too few for one window: {batch_size} streams of "
+            f"{window} steps need {batch_size * window + 1}; "
+            "give a longer text, or a smaller batch or window"
+        )
+
+
+def require_equal_shares(batch_size: int, world: int) -> None:
+    """Refuse streams that `world` processes cannot share evenly."""
+    if batch_size % world:
+        raise ValueError(
+            f"{batch_size} streams cannot be shared evenly by {world} processes: "
+            f"choose a batch size that is a multiple of {world}"
+        )
+
+
+def split_validation(ids: AnyIds, fraction: float = 0.1) -> tuple[AnyIds, AnyIds]:
     """Cut `ids` [N] into a training part and the last `fraction` of it for validation.
 
     Raises:
         ValueError: a fraction outside (0, 1).
     """
+    cut = len(ids) - validation_symbols(len(ids), fraction)
+    return ids[:cut], ids[cut:]
+
+
+def validation_symbols(symbols: int, fraction: float) -> int:
+    """How many of a text's symbols `split_validation` keeps for validation."""
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must lie between 0 and 1, got {fraction}")
-    cut = len(ids) - round(len(ids) * fraction)
-    return ids[:cut], ids[cut:]
+    return round(symbols * fraction)

@@ -1,10 +1,15 @@
-"""An encoded text as a file: ids one after another, read through a memory map."""
+"""An encoded text as a file: ids one after another, of which a window at a time is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import os
+import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,8 +40,8 @@ def write_tokens(path: str | Path, chunks: Iterable[Tensor]) -> int:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     count = write_tokens(Path(folder, "tokens.bin"), [torch.tensor([2, 0]), torch.tensor([1])])
-        ...     count, open_tokens(Path(folder, "tokens.bin"), 3).tolist()
-        (3, [2, 0, 1])
+        ...     count, Path(folder, "tokens.bin").stat().st_size
+        (3, 12)
     """
     count = 0
     with replacing(Path(path)) as partial:
@@ -57,10 +62,100 @@ def write_tokens(path: str | Path, chunks: Iterable[Tensor]) -> int:
     return count
 
 
-def open_tokens(path: str | Path, vocabulary_size: int) -> Tensor:
-    """The ids of a file that `write_tokens` made, [N] int32, memory-mapped: pages are read as they are used.
+class TokenFile:
+    """The ids of a file, or a part of them: read when they are asked for, so the file may exceed memory.
 
-    Writing to the tensor does not change the file. Every id is checked once, in blocks.
+    There is no memory map: a file that shrinks under one ends the process without a word. The open file is
+    read, also when another one has taken its place. `open_tokens` makes it; `ids[begin:end]` is a part.
+
+    Attributes:
+        path: the file's name when it was opened.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = write_tokens(Path(folder, "tokens.bin"), [torch.arange(9)])
+        ...     ids = open_tokens(Path(folder, "tokens.bin"), 9)[2:]
+        >>> len(ids), ids.windows(torch.tensor([0, 3]), 2).T.tolist()
+        (7, [[2, 3], [5, 6]])
+    """
+
+    def __init__(self, path: Path, vocabulary_size: int) -> None:
+        self.path = path
+        self._file = _OpenFile(path)
+        self._vocabulary_size = vocabulary_size
+        size = os.fstat(self._file.number).st_size
+        if size == 0 or size % _BYTES_AN_ID:
+            raise ValueError(
+                f"{path} is not a file of tokens: expected int32 ids, a multiple of four bytes and not none, "
+                f"got {size} bytes; encode the text again"
+            )
+        self._begin, self._end = 0, size // _BYTES_AN_ID
+
+    def __len__(self) -> int:
+        return self._end - self._begin
+
+    def __getitem__(self, part: slice) -> TokenFile:
+        begin, end, step = part.indices(len(self))
+        if step != 1:
+            raise ValueError(f"a part of a file of tokens takes every id, got a step of {step}")
+        ids = copy.copy(self)
+        ids._begin, ids._end = self._begin + begin, self._begin + max(begin, end)
+        return ids
+
+    def blocks(self) -> Iterator[Tensor]:
+        """All ids in order, [N_i] int32 each.
+
+        Raises:
+            ValueError: as of `windows`.
+        """
+        for begin in range(0, len(self), _IDS_AT_ONCE):
+            count = min(_IDS_AT_ONCE, len(self) - begin)
+            yield self.windows(torch.tensor([begin]), count).squeeze(1)
+
+    def windows(self, starts: Tensor, count: int) -> Tensor:
+        """The `count` ids from each of `starts` on; where the text ends before, what follows means nothing.
+
+        Args:
+            starts: [B] int64 in [0, N].
+            count: ids of each.
+
+        Returns:
+            [count, B] int32.
+
+        Raises:
+            ValueError: the file has become shorter since it was opened, or an id is outside the vocabulary.
+        """
+        places, wanted, rest = starts.tolist(), _BYTES_AN_ID * count, _BYTES_AN_ID * self._end
+        offsets = [_BYTES_AN_ID * (self._begin + place) for place in places]
+        parts = [os.pread(self._file.number, min(wanted, rest - offset), offset) for offset in offsets]
+        found = b"".join(parts)
+        if len(found) < wanted * len(parts):
+            self._require_whole(parts, [min(wanted, rest - offset) for offset in offsets])
+            found = b"".join(part.ljust(wanted, b"\0") for part in parts)
+        rows = np.frombuffer(found, "<i4").reshape(len(places), count)
+        if rows.size and rows.view("<u4").max() >= self._vocabulary_size:  # a negative id is a large one here
+            self._refuse(rows, places)
+        return torch.from_numpy(rows.T.astype(np.int32, order="C"))
+
+    def _require_whole(self, parts: list[bytes], sizes: list[int]) -> None:
+        if [len(part) for part in parts] != sizes:
+            size = os.fstat(self._file.number).st_size
+            raise ValueError(
+                f"{self.path} became shorter while it was in use: expected at least {self._end} ids, it has "
+                f"{size // _BYTES_AN_ID}; encode the text again"
+            )
+
+    def _refuse(self, rows: np.ndarray, places: list[int]) -> NoReturn:
+        row, column = np.argwhere((rows < 0) | (rows >= self._vocabulary_size))[0].tolist()
+        raise ValueError(
+            f"{self.path}: ids must lie in [0, {self._vocabulary_size}), got {rows[row, column]} at position "
+            f"{self._begin + places[row] + column}; encode the text again with this vocabulary"
+        )
+
+
+def open_tokens(path: str | Path, vocabulary_size: int) -> TokenFile:
+    """The ids of a file that `write_tokens` made; each is checked, in blocks, now and whenever it is read.
 
     Args:
         path: the file.
@@ -70,25 +165,32 @@ def open_tokens(path: str | Path, vocabulary_size: int) -> Tensor:
         ValueError: an empty file, a size that is not a multiple of four bytes, or an id outside [0, V).
         FileNotFoundError, IsADirectoryError, PermissionError: as `open` gives them.
     """
-    path = Path(path)
-    # torch gives a RuntimeError for a file that is missing or a folder; `open` says which.
-    with path.open("rb"):
-        size = path.stat().st_size
-    if size == 0 or size % _BYTES_AN_ID:
-        raise ValueError(
-            f"{path} is not a file of tokens: expected int32 ids, a multiple of four bytes and not none, "
-            f"got {size} bytes; encode the text again"
-        )
-    ids = torch.from_file(str(path), shared=False, size=size // _BYTES_AN_ID, dtype=torch.int32)
-    for number, block in enumerate(ids.split(_IDS_AT_ONCE)):
-        lowest, highest = (int(bound) for bound in block.aminmax())
-        if lowest < 0 or highest >= vocabulary_size:
-            place = int(((block < 0) | (block.long() >= vocabulary_size)).nonzero()[0])
-            raise ValueError(
-                f"{path}: ids must lie in [0, {vocabulary_size}), got {int(block[place])} at position "
-                f"{number * _IDS_AT_ONCE + place}; encode the text again with this vocabulary"
-            )
+    ids = TokenFile(Path(path), vocabulary_size)
+    for _ in ids.blocks():
+        pass
     return ids
+
+
+def windows(ids: Tensor | TokenFile, starts: Tensor, count: int) -> Tensor:
+    """As `TokenFile.windows`, of a text in memory [N] too; [count, B] on the device of `ids`.
+
+    Example:
+        >>> windows(torch.arange(9), torch.tensor([0, 3]), 2).T.tolist()
+        [[0, 1], [3, 4]]
+    """
+    if isinstance(ids, TokenFile):
+        return ids.windows(starts, count)
+    places = starts + torch.arange(count, device=ids.device).unsqueeze(1)
+    return ids[places.clamp(max=len(ids) - 1)]
+
+
+class _OpenFile:
+    """A descriptor that is closed with the last part of the file that uses it."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self.number = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self.number)
 
 
 def encode_file(

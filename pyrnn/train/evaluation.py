@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrnn.losses import sequence_cross_entropy
 from pyrnn.models import LanguageModel, State
-from pyrnn.text import StreamBatches, encode_file, open_tokens
+from pyrnn.text import StreamBatches, TokenFile, encode_file, open_tokens
 from pyrnn.train.run_folder import Run, text_path
 
 
@@ -35,7 +35,7 @@ class Evaluation:
         return self.loss / math.log(2)
 
 
-def validation_batches(ids: Tensor, streams: int, window: int) -> StreamBatches:
+def validation_batches(ids: Tensor | TokenFile, streams: int, window: int) -> StreamBatches:
     """Batches of a text to validate on: fewer streams and steps where it is short, since all of it counts.
 
     Raises:
@@ -83,5 +83,6 @@ def evaluate_file(run: Run, text: str | Path, *, streams: int = 8, window: int =
         encode_file(text_path(text), run.tokenizer, tokens)
         ids = open_tokens(tokens, len(run.tokenizer))
         result = evaluate(run.model, validation_batches(ids, streams, window))
-        unknown = 0 if run.tokenizer.unk_id is None else int((ids[1:] == run.tokenizer.unk_id).sum())
+        unk_id = run.tokenizer.unk_id
+        unknown = 0 if unk_id is None else sum(int((block == unk_id).sum()) for block in ids[1:].blocks())
         return replace(result, unknown=unknown)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrnn.models import LanguageModel
 from pyrnn.models.pretrained import write_weights
-from pyrnn.text import StreamBatches
+from pyrnn.text import StreamBatches, TokenFile
 from pyrnn.train.checkpoint import Counters, gather_checkpoint, not_usable, restore, write_checkpoint
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.distributed import Processes
@@ -34,8 +34,8 @@ from pyrnn.train.truncated_bptt import StepResult, TruncatedBPTT
 
 def fit(
     model: LanguageModel,
-    train_ids: Tensor,
-    validation_ids: Tensor,
+    train_ids: Tensor | TokenFile,
+    validation_ids: Tensor | TokenFile,
     config: TrainConfig,
     *,
     folder: Path | None = None,
@@ -51,7 +51,7 @@ def fit(
 
     Args:
         model: any device.
-        train_ids: [N] integers in [0, V), on the CPU; may be memory-mapped.
+        train_ids: [N] integers in [0, V), on the CPU; or a file of them (`open_tokens`).
         validation_ids: likewise [M], at least two; all of it is evaluated after each epoch.
         config: the recipe.
         folder: where to write; None keeps everything in memory.

@@ -18,15 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from pyrnn._configuration import from_mapping
 from pyrnn._files import write_text
 from pyrnn.data import shakespeare_path
 from pyrnn.models import LanguageModel
 from pyrnn.models.language_model import Backend
 from pyrnn.models.pretrained import CONFIG, read_config
-from pyrnn.text import Tokenizer, open_tokens, split_validation
+from pyrnn.text import TokenFile, Tokenizer, open_tokens, split_validation
 from pyrnn.train.job import LanguageModelJob
 
 VOCABULARY, METRICS, CHECKPOINT = "vocab.json", "metrics.jsonl", "trainer.safetensors"
@@ -126,8 +124,8 @@ def load_run(folder: str | Path, *, backend: Backend = "pyrnn") -> Run:
     return Run(model, tokenizer, job, read_metrics(folder / METRICS))
 
 
-def run_ids(folder: str | Path) -> tuple[Tensor, Tensor]:
-    """The training and the validation text of a run as ids, memory-mapped.
+def run_ids(folder: str | Path) -> tuple[TokenFile, TokenFile]:
+    """The training and the validation text of a run as ids, which are read as they are used.
 
     Raises:
         FileNotFoundError: the run is not there, or its token files were removed.

@@ -1,4 +1,5 @@
 import gzip
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,24 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pyrnn.data import shakespeare
-from pyrnn.text import LEVELS, Level, encode_file, open_tokens, read_text, train_tokenizer, write_tokens
+from pyrnn.text import (
+    LEVELS,
+    Level,
+    TokenFile,
+    encode_file,
+    open_tokens,
+    read_text,
+    train_tokenizer,
+    windows,
+    write_tokens,
+)
 
 LARGEST = (1 << 31) - 1
 IDS = st.lists(st.integers(0, LARGEST))
+
+
+def _all(ids: TokenFile) -> Tensor:
+    return torch.cat(list(ids.blocks()))
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +41,29 @@ def test_what_was_written_is_read(file: Path, chunks: list[list[int]]) -> None:
     whole = [i for chunk in chunks for i in chunk]
     assert write_tokens(file, (torch.tensor(chunk, dtype=torch.int64) for chunk in chunks)) == len(whole)
     assert file.stat().st_size == 4 * len(whole)
-    ids = open_tokens(file, LARGEST + 1)
+    ids = _all(open_tokens(file, LARGEST + 1))
     assert ids.dtype == torch.int32
     assert ids.tolist() == whole
+
+
+@given(st.data())
+def test_parts_and_windows_are_those_of_a_tensor(file: Path, data: st.DataObject) -> None:
+    whole = torch.randint(50, (data.draw(st.integers(1, 40)),))
+    write_tokens(file, [whole])
+    bound = st.none() | st.integers(-45, 45)
+    part = slice(data.draw(bound), data.draw(bound))
+    inner = slice(data.draw(bound), data.draw(bound))
+    ids, expected = open_tokens(file, 50)[part][inner], whole[part][inner]
+    assert len(ids) == len(expected)
+    assert [i for block in ids.blocks() for i in block.tolist()] == expected.tolist()
+    if not len(ids):
+        return
+    starts = torch.tensor(data.draw(st.lists(st.integers(0, len(ids) - 1), max_size=4)), dtype=torch.int64)
+    count = data.draw(st.integers(0, 9))
+    found = windows(ids, starts, count)
+    assert (found.shape, found.dtype) == ((count, len(starts)), torch.int32)
+    inside = starts + torch.arange(count).unsqueeze(1) < len(ids)
+    assert torch.equal(found[inside], windows(expected, starts, count)[inside].int())
 
 
 def test_the_bytes_are_little_endian(file: Path) -> None:
@@ -39,20 +74,40 @@ def test_the_bytes_are_little_endian(file: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
 def test_narrow_ids_are_written_alike(file: Path, dtype: torch.dtype) -> None:
     write_tokens(file, [torch.tensor([1, 2, 100], dtype=dtype)[::2]])
-    assert open_tokens(file, 101).tolist() == [1, 100]
+    assert _all(open_tokens(file, 101)).tolist() == [1, 100]
 
 
 def test_writing_to_the_ids_does_not_change_the_file(file: Path) -> None:
     write_tokens(file, [torch.tensor([1, 2])])
-    open_tokens(file, 3).zero_()
-    assert open_tokens(file, 3).tolist() == [1, 2]
+    ids = open_tokens(file, 3)
+    _all(ids).zero_()
+    assert _all(ids).tolist() == [1, 2]
+
+
+def test_a_part_with_gaps_is_refused(file: Path) -> None:
+    write_tokens(file, [torch.tensor([1, 2])])
+    with pytest.raises(ValueError, match="takes every id, got a step of 2"):
+        open_tokens(file, 3)[::2]
+
+
+def test_the_file_is_closed_with_its_last_part(file: Path) -> None:
+    write_tokens(file, [torch.tensor([1, 2])])
+    ids = open_tokens(file, 3)
+    number, part = ids._file.number, ids[1:]
+    del ids
+    assert _all(part).tolist() == [2]
+    del part
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 def test_open_ids_stay_when_the_file_is_replaced(file: Path) -> None:
     write_tokens(file, [torch.arange(5000)])
     ids = open_tokens(file, 5000)
     write_tokens(file, [torch.zeros(3, dtype=torch.int64)])
-    assert torch.equal(ids, torch.arange(5000, dtype=torch.int32))
+    assert torch.equal(_all(ids), torch.arange(5000, dtype=torch.int32))
+    file.unlink()
+    assert torch.equal(_all(ids), torch.arange(5000, dtype=torch.int32))
 
 
 # ---- what is refused -----------------------------------------------------------------------------
@@ -73,7 +128,7 @@ def test_bad_ids_are_refused_and_the_old_file_stays(tmp_path: Path, ids: Tensor,
     write_tokens(path, [torch.tensor([7])])
     with pytest.raises(ValueError, match=words):
         write_tokens(path, [ids])
-    assert open_tokens(path, 8).tolist() == [7]
+    assert _all(open_tokens(path, 8)).tolist() == [7]
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -104,6 +159,28 @@ def test_an_id_outside_the_vocabulary_is_refused_with_its_place(file: Path, plac
         open_tokens(file, 5)
 
 
+@pytest.mark.parametrize("left", [0, 4096, 19_998])
+def test_a_file_that_becomes_shorter_while_it_is_read_is_told(tmp_path: Path, left: int) -> None:
+    write_tokens(tmp_path / "tokens.bin", [torch.arange(5000)])
+    ids = open_tokens(tmp_path / "tokens.bin", 5000)[10:]
+    os.truncate(tmp_path / "tokens.bin", left)
+    words = rf"tokens\.bin became shorter .* expected at least 5000 ids, it has {left // 4}; encode"
+    for count in (1, 90):
+        with pytest.raises(ValueError, match=words):
+            ids.windows(torch.tensor([0, 4989]), count)
+
+
+def test_an_id_that_is_written_into_an_open_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.bin"
+    write_tokens(path, [torch.arange(9)])
+    ids = open_tokens(path, 9)[2:]
+    with path.open("r+b") as file:
+        file.seek(4 * 5)
+        file.write(b"\xff\xff\xff\xff")
+    with pytest.raises(ValueError, match=r"in \[0, 9\), got -1 at position 5;"):
+        ids.windows(torch.tensor([0, 2]), 3)
+
+
 def test_missing_files_and_folders_keep_their_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         open_tokens(tmp_path / "nowhere", 5)
@@ -122,7 +199,7 @@ def test_a_text_file_becomes_its_ids_whatever_the_chunk(tmp_path: Path, level: L
     tokenizer = train_tokenizer(lambda: read_text(path), level=level, max_size=400)
     whole = tokenizer.encode(text)
     assert encode_file(path, tokenizer, to, chunk_characters=size) == len(whole)
-    assert torch.equal(open_tokens(to, len(tokenizer)), whole.int())
+    assert torch.equal(_all(open_tokens(to, len(tokenizer))), whole.int())
 
 
 def test_a_text_without_words_is_refused(tmp_path: Path) -> None:

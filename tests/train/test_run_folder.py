@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ import torch
 from pyrnn._files import replacing, write_text
 from pyrnn.models import LanguageModel
 from pyrnn.search import SamplingConfig, generate_text
-from pyrnn.train import LanguageModelJob, Run, evaluate_file, load_run, train_language_model
+from pyrnn.train import (
+    LanguageModelJob,
+    Run,
+    TruncatedBPTT,
+    evaluate_file,
+    load_run,
+    train_language_model,
+)
 
 FILES = {
     "config.json",
@@ -148,3 +156,32 @@ def test_a_text_file_is_evaluated_whole(trained: Run, tmp_path: Path) -> None:
     write_text(tmp_path / "other.txt", "z" * 50)
     with pytest.raises(ValueError, match="not in the vocabulary: 'z'"):
         evaluate_file(trained, tmp_path / "other.txt")
+
+
+class _Damages:
+    """A reporter that damages a file after the second step."""
+
+    def __init__(self, damage: Callable[[], None]) -> None:
+        self.damage = damage
+
+    def on_step(self, trainer: TruncatedBPTT, result: object) -> None:
+        if trainer.steps_done == 2:
+            self.damage()
+
+    def on_epoch(self, metrics: object) -> None: ...
+
+
+def test_tokens_that_are_cut_while_a_run_reads_them_end_it_with_words(tmp_path: Path) -> None:
+    write_text(tmp_path / "text.txt", TEXT * 20)
+    job = LanguageModelJob().updated({"text": str(tmp_path / "text.txt"), **SMALL, "max_steps": 9})
+    tokens = tmp_path / "run" / "tokens.bin"
+    with pytest.raises(ValueError, match=rf"{tokens} became shorter while it was in use"):
+        train_language_model(job, tmp_path / "run", reporter=_Damages(lambda: os.truncate(tokens, 8)))
+
+
+def test_a_run_does_not_mind_tokens_that_vanish_while_it_reads_them(tmp_path: Path) -> None:
+    write_text(tmp_path / "text.txt", TEXT)
+    job = LanguageModelJob().updated({"text": str(tmp_path / "text.txt"), **SMALL})
+    tokens = tmp_path / "run" / "tokens.bin"
+    run = train_language_model(job, tmp_path / "run", reporter=_Damages(tokens.unlink))
+    assert run.epochs[-1].step == 3
