@@ -46,9 +46,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+#: More threads than this are a mistake: OpenMP ends the process where the system does not give as many.
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
+
+
 def num_threads() -> int:
-    """Threads that a kernel may use: torch's setting, or one in a forked process."""
-    return 1 if _forked else torch.get_num_threads()
+    """Threads that a kernel may use: torch's setting up to `MOST_THREADS`, or one in a forked process."""
+    count = torch.get_num_threads()
+    if _forked:
+        return 1
+    return count if count <= MOST_THREADS else MOST_THREADS
+
+
+def set_num_threads(count: int) -> None:
+    """`torch.set_num_threads` for a count that a user gave.
+
+    Raises:
+        ValueError: below one, or above `MOST_THREADS`.
+    """
+    if not 1 <= count <= MOST_THREADS:
+        raise ValueError(f"threads must lie in [1, {MOST_THREADS}] on this machine, got {count}")
+    torch.set_num_threads(count)
 
 
 @functools.cache

@@ -15,7 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pyrnn.bench.arguments import whole
 from pyrnn.bench.speed import SpeedRow, compare_layers, compare_training
+from pyrnn.cli.app import telling
 from pyrnn.data import shakespeare
 from pyrnn.machine import describe_machine
 from pyrnn.search import SamplingConfig, generate_text
@@ -82,13 +84,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cell", choices=("rnn", "gru", "lstm"), default="lstm", help="recurrent cell (%(default)s)"
     )
-    parser.add_argument("--hidden", type=int, default=256, help="units of a layer (%(default)s)")
-    parser.add_argument("--epochs", type=int, help="passes over the text")
-    parser.add_argument("--seed", type=int, default=1, help="of weights, dropout and sampling (%(default)s)")
+    parser.add_argument("--hidden", type=whole(1), default=256, help="units of a layer (%(default)s)")
+    parser.add_argument("--epochs", type=whole(1), help="passes over the text")
+    parser.add_argument(
+        "--seed", type=whole(0), default=1, help="of weights, dropout, sampling (%(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="a short text and one epoch: about ten seconds")
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="keep the run there")
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(telling(main))

@@ -301,7 +301,7 @@ def _explain_attention(number: int, attention: _Attention) -> LayerExplanation:
         path=path,
         reason=reason + _unless_replaced(layer),
         isa=_native.isa() if native else None,
-        threads=torch.get_num_threads() if native else None,
+        threads=_native.num_threads() if native else None,
         engine=None,
         split=None,
         linear=_projection(attention, query.to(dtype) if cast else query),

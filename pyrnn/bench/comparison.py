@@ -17,7 +17,9 @@ import torch
 from rich.progress import track
 from typing_extensions import Self
 
+from pyrnn import _native
 from pyrnn.bench import record, report
+from pyrnn.bench.arguments import seconds, whole
 from pyrnn.bench.harness import check_agreement, check_likeness, duel, fma_peak
 from pyrnn.bench.quiet import Watch
 from pyrnn.bench.step import Step
@@ -88,11 +90,12 @@ class Benchmark(Generic[AnyCase]):
         parser.add_argument("--mode", choices=MODES, default=[*MODES], **choose)
         parser.add_argument("--variant", choices=self.shapes, default=[*self.shapes], **choose)
         parser.add_argument("--shapes", choices=("all", "quick"), default="all")
-        parser.add_argument("--seconds", type=float, default=2.0, help="time for each row (default 2)")
+        parser.add_argument("--seconds", type=seconds, default=2.0, help="time for each row (default 2)")
         parser.add_argument(
-            "--repeats", type=int, default=200, help="at most so many rounds a row (default 200)"
+            "--repeats", type=whole(2), default=200, help="at most so many rounds a row (default 200)"
         )
-        parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="for both sides")
+        threads = whole(1, _native.MOST_THREADS)
+        parser.add_argument("--threads", type=threads, default=_native.num_threads(), help="for both sides")
         parser.add_argument("--no-record", action="store_true", help="print only; leave bench/results alone")
         parser.add_argument(
             "--readme",

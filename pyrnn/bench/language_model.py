@@ -19,7 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrnn import _native
 from pyrnn.bench import record
+from pyrnn.bench.arguments import whole
 from pyrnn.bench.quiet import Watch
 from pyrnn.bench.speed import BACKENDS, compare_layers, compare_training
 from pyrnn.data import shakespeare
@@ -167,12 +169,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench language-model", description=__doc__)
     parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=["character", "word"])
     parser.add_argument("--cell", nargs="+", choices=CELLS, default=[*CELLS])
-    parser.add_argument("--rounds", type=int, default=50, help="training steps of each side (default 50)")
+    parser.add_argument("--rounds", type=whole(1), default=50, help="steps of each side (default 50)")
     parser.add_argument(
         "--train", nargs="*", choices=BACKENDS, default=[], help="train the whole recipe on these too"
     )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="for both sides")
+    parser.add_argument("--seed", type=whole(0), default=1)
+    threads = whole(1, _native.MOST_THREADS)
+    parser.add_argument("--threads", type=threads, default=_native.num_threads(), help="for both sides")
     parser.add_argument("--no-record", action="store_true", help="print only; leave bench/results alone")
     parser.add_argument("--memory-of", choices=BACKENDS, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

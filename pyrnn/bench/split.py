@@ -14,6 +14,7 @@ import torch
 
 import pyrnn.nn
 from pyrnn import _native
+from pyrnn.bench.arguments import whole
 from pyrnn.bench.comparison import DTYPES
 from pyrnn.bench.recurrent import GATES
 from pyrnn.ops import _cpu
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench split", description=__doc__)
     parser.add_argument("--cell", nargs="+", choices=tuple(GATES), default=["lstm", "gru"])
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
-    parser.add_argument("--rounds", type=int, default=9, help="of each split (default 9)")
+    parser.add_argument("--rounds", type=whole(1), default=9, help="of each split (default 9)")
     options = parser.parse_args(argv)
     for row in rows(options.cell, options.dtype, options.rounds):
         print(row, flush=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
+import torch
 import typer
 
 from pyrnn.cli import bench, evaluate, generate, info, plot, score, train
@@ -31,22 +33,36 @@ app.add_typer(plot.app, name="plot")
 
 #: What the user can put right, and what he cannot.
 _WRONG_INPUT = (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
-_FAILED = (OSError, FloatingPointError, ImportError)
+_FAILED = (OSError, FloatingPointError, ImportError, MemoryError)
 
 
 def main() -> int:
     """Run the command of sys.argv; returns the exit code."""
+    return telling(app)
+
+
+def telling(work: Callable[[], object]) -> int:
+    """Run `work`, tell its errors in one line each, and return the exit code."""
     try:
-        app()
+        work()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except _WRONG_INPUT as error:
         return _tell(error, 2)
     except _FAILED as error:
         return _tell(error, 1)
+    except RuntimeError as error:
+        if not _no_memory(error):
+            raise
+        return _tell(f"there is not enough memory: use smaller sizes, a smaller batch or window ({error})", 1)
     return 0
 
 
-def _tell(error: Exception, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
+def _no_memory(error: RuntimeError) -> bool:
+    """Whether memory could not be had; on a CPU torch has no class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _tell(what: object, code: int) -> int:
+    print("error:", " ".join(str(what).split("\n")), file=sys.stderr)
     return code

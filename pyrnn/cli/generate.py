@@ -12,13 +12,15 @@ from pyrnn.cli.settings import with_settings
 from pyrnn.search import SamplingConfig, generate_text, stream_text
 from pyrnn.train import load_run
 
+_MOST_SAMPLES = 10_000  # they are drawn side by side
+
 
 @with_settings(SamplingConfig)
 def generate(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     prompt: Annotated[list[str], typer.Option(help="What to continue; may be given several times.")] = [""],  # noqa: B006
-    samples: Annotated[int, typer.Option(help="Continuations of each prompt.", min=1)] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same text.", min=0)] = 0,
+    samples: Annotated[int, typer.Option(help="Continuations of each prompt.", min=1, max=_MOST_SAMPLES)] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
     *,
     settings: dict[str, Any],
 ) -> None:

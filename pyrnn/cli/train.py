@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional
 import torch
 import typer
 
+from pyrnn import _native
 from pyrnn.cli.settings import with_settings
 from pyrnn.models import LanguageModelConfig
 from pyrnn.train import (
@@ -41,7 +42,7 @@ def language_model(
     device: Annotated[str, typer.Option(help='"cpu", "cuda", or "auto": cuda where there is one.')] = "auto",
     threads: Annotated[
         Optional[int],
-        typer.Option(help="CPU threads; as torch decides by default.", min=1),
+        typer.Option(help="CPU threads; as torch decides by default."),
     ] = None,
     *,
     settings: dict[str, Any],
@@ -59,7 +60,7 @@ def language_model(
     goes on exactly there.
     """
     if threads is not None:
-        torch.set_num_threads(threads)
+        _native.set_num_threads(threads)
     job = None
     if not resume or config or settings:
         start = (
@@ -96,6 +97,8 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"--device {name}: {error}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f'--device {name}: expected "cpu", "cuda" or "auto"')
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: torch sees no GPU here; use --device cpu")
     return device

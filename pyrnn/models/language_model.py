@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyrnn._configuration import require_range
 from pyrnn.models._bodies import Backend, Cell, make_body
 from pyrnn.models._state import State
 from pyrnn.models.pretrained import Pretrained
@@ -68,11 +69,8 @@ class LanguageModelConfig:
 
     def __post_init__(self) -> None:
         sizes = ("vocabulary_size", "embedding_size", "hidden_size", "num_layers", "num_heads", "context")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.num_layers > _MOST_LAYERS:
-            raise ValueError(f"num_layers must be at most {_MOST_LAYERS}, got {self.num_layers}")
+        require_range(self, sizes, least=1)
+        require_range(self, ("num_layers",), least=1, most=_MOST_LAYERS)
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")

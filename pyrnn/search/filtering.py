@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyrnn._configuration import require_range
 from pyrnn.search._model import check_ids
 
 _NUCLEUS_HEAD = 256
@@ -44,9 +45,7 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature must be finite and not negative, got {self.temperature}")
-        for name in ("top_k", "max_symbols"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        require_range(self, ("top_k", "max_symbols"), least=0)
         if not 0 <= self.top_p <= 1:
             raise ValueError(f"top_p must lie in [0, 1], got {self.top_p}")
 

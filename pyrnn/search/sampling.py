@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from pyrnn._configuration import LARGEST
 from pyrnn.models import LanguageModel, State
 from pyrnn.search._model import check_ids, check_texts, evaluating, window_steps
 from pyrnn.search.filtering import SamplingConfig, filter_logits
@@ -102,14 +103,15 @@ def generate_text(
         prompts: at least one. One without symbols starts after the end of a sentence, where the tokenizer
             marks that.
         config: how to draw, and when to end.
-        seed: of the draws: the same one gives the same texts, on any device but for rounding.
+        seed: of the draws, in [0, 2**63): the same one gives the same texts, on any device but for rounding.
 
     Returns:
         What follows each prompt, without it, and without the end-of-sentence symbol at which it stopped.
 
     Raises:
         ValueError: no prompts, one that the tokenizer cannot encode, an empty one or `stop_at_eos` where the
-            tokenizer has no end-of-sentence symbol, or a tokenizer of another size than the model.
+            tokenizer has no end-of-sentence symbol, a tokenizer of another size than the model, or a seed out
+            of its range.
         TypeError: one string instead of a list of prompts.
 
     Example:
@@ -158,6 +160,8 @@ def _generate_encoded(
     model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Tensor], config: SamplingConfig, seed: int
 ) -> Iterator[Tensor]:
     """`generate` with what the tokenizer and a seed tell."""
+    if not 0 <= seed <= LARGEST:
+        raise ValueError(f"seed must lie in [0, {LARGEST}], got {seed}")
     eos_id, unk_id = tokenizer.eos_id, tokenizer.unk_id
     if eos_id is None and any(len(prompt) == 0 for prompt in prompts):
         raise ValueError(

@@ -58,7 +58,8 @@ class StreamBatches:
             )
         if batch_size < 1 or window < 1:
             raise ValueError(f"batch_size and window must be at least 1, got {batch_size} and {window}")
-        require_a_window(len(ids), batch_size=batch_size, window=window)
+        text = str(ids.path) if isinstance(ids, TokenFile) else "the text"
+        require_a_window(len(ids), batch_size=batch_size, window=window, text=text)
         self.pairs = len(ids) - 1
         self.ids = ids
         self.batch_size = batch_size
@@ -136,11 +137,11 @@ class StreamBatches:
         return part
 
 
-def require_a_window(symbols: int, *, batch_size: int, window: int) -> None:
+def require_a_window(symbols: int, *, batch_size: int, window: int, text: str = "the text") -> None:
     """Refuse a text of so many symbols that cannot fill one window of all streams."""
     if symbols - 1 < batch_size * window:
         raise ValueError(
-            f"the text has {symbols} symbols, too few for one window: {batch_size} streams of "
+            f"{text} has {symbols} symbols, too few for one window: {batch_size} streams of "
             f"{window} steps need {batch_size * window + 1}; "
             "give a longer text, or a smaller batch or window"
         )

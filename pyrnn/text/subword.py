@@ -19,6 +19,7 @@ from pyrnn.text.tokenizer import Tokenizer, check_keys
 from pyrnn.text.vocabulary import refuse_uniform
 
 _DEFAULT_SIZE = 8192
+_LARGEST_SIZE = 1 << 20  # the library takes memory for all of them before it reads the text
 
 #: A place to cut, written from right to left: after a newline, or before a space that no other white space
 #: precedes. Merges stay inside the library's pieces of a line, and one always begins at such a space.
@@ -87,7 +88,7 @@ class SubwordTokenizer(Tokenizer):
 
         Raises:
             ValueError: an empty text, one of a single distinct character or with half a surrogate pair, or
-                `max_size` below 257.
+                `max_size` below 257 or above 2**20.
             ImportError: the `tokenizers` library is missing.
         """
         size = _DEFAULT_SIZE if max_size is None else max_size
@@ -96,6 +97,8 @@ class SubwordTokenizer(Tokenizer):
             raise ValueError(
                 f"max_size must be at least {smallest} at level subword (each byte, and {EOS}), got {size}"
             )
+        if size > _LARGEST_SIZE:
+            raise ValueError(f"max_size must be at most {_LARGEST_SIZE} at level subword, got {size}")
         tokenizers = _library()
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=size - 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pyrnn._configuration import require_range
 from pyrnn.train.schedule import Decay
 
 
@@ -35,7 +36,7 @@ class TrainConfig:
         checkpoint_every: optimizer steps between two checkpoints; each epoch ends with one too.
 
     Raises:
-        ValueError: a count below one, or a rate out of its range.
+        ValueError: a count below one or beyond 64 bits, or a rate out of its range.
     """
 
     epochs: int = 6
@@ -60,15 +61,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         counts = ("epochs", "batch_size", "window", "validation_streams", "validation_window")
-        for name in (*counts, "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        require_range(self, (*counts, "log_every", "checkpoint_every"), least=1)
         for name in ("learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        for name in ("max_steps", "warmup_steps", "weight_decay", "patience", "seed"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        require_range(self, ("max_steps", "warmup_steps", "weight_decay", "patience", "seed"), least=0)
         if not all(0 <= rate < 1 for rate in (*self.betas, self.momentum)):
             raise ValueError(f"betas and momentum must lie in [0, 1), got {self.betas} and {self.momentum}")
         if self.decay not in ("cosine", "linear", "constant"):

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pyrnn._configuration import from_mapping
+from pyrnn._configuration import from_mapping, require_range
 from pyrnn._files import read_json
 from pyrnn.models import LanguageModelConfig
 from pyrnn.train.config import TrainConfig
@@ -42,7 +42,7 @@ class TextConfig:
         min_count: symbols that occur less often become <unk>.
 
     Raises:
-        ValueError: a fraction outside (0, 1), or a count below one.
+        ValueError: a fraction outside (0, 1), or a count below one or beyond 64 bits.
     """
 
     text: str = "shakespeare"
@@ -55,9 +55,8 @@ class TextConfig:
     def __post_init__(self) -> None:
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}")
-        for name in ("max_vocabulary", "min_count"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        counts = ("min_count",) if self.max_vocabulary is None else ("max_vocabulary", "min_count")
+        require_range(self, counts, least=1)
 
 
 @dataclass(frozen=True)

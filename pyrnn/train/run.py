@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from pyrnn.machine import memory_of
 from pyrnn.models import LanguageModel
 from pyrnn.models.pretrained import write_config
 from pyrnn.text import encode_file, read_text, train_tokenizer
+from pyrnn.text.streams import require_a_window, require_equal_shares, validation_symbols
 from pyrnn.train.distributed import Processes
 from pyrnn.train.job import LanguageModelJob
 from pyrnn.train.language_model import fit
@@ -70,6 +73,7 @@ def train_language_model(
     elif job is None:
         raise ValueError("a new run needs a job; only a resumed one may go without")
     elif processes.is_first:
+        _check(job, torch.device(device), processes)
         _prepare(job, folder)
     processes.wait()
     job = read_job(folder)
@@ -89,6 +93,18 @@ def train_language_model(
     return load_run(folder)
 
 
+def _check(job: LanguageModelJob, device: torch.device, processes: Processes) -> None:
+    """Refuse what can be refused without the text, before anything is read or written."""
+    require_equal_shares(job.train.batch_size, processes.world)
+    weights = sum(p.nbytes for p in LanguageModel.outline(job.model).parameters())
+    needed = 2 * weights  # with their gradients, at the least
+    if needed > (memory := memory_of(device)):
+        raise ValueError(
+            f"to train a model of these sizes takes at least {needed:,} bytes, {device.type} has {memory:,}: "
+            "choose a smaller hidden_size, embedding_size or num_layers"
+        )
+
+
 def _prepare(job: LanguageModelJob, folder: Path) -> None:
     """Write the run's text as ids, its tokenizer, and last, as the sign that all is there, its config."""
     ours = {VOCABULARY, TOKENS, VALIDATION_TOKENS}
@@ -105,13 +121,32 @@ def _prepare(job: LanguageModelJob, folder: Path) -> None:
         max_size=job.text.max_vocabulary,
         min_count=job.text.min_count,
     )
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(folder / VOCABULARY)
-    encode_file(text, tokenizer, folder / TOKENS)
-    if job.text.validation_text is not None:
-        encode_file(text_path(job.text.validation_text), tokenizer, folder / VALIDATION_TOKENS)
+    try:
+        tokenizer.save(folder / VOCABULARY)
+        count = encode_file(text, tokenizer, folder / TOKENS)
+        if job.text.validation_text is None:
+            held_out = validation_symbols(count, job.text.validation_fraction)
+            count -= held_out
+        else:
+            held_out = encode_file(text_path(job.text.validation_text), tokenizer, folder / VALIDATION_TOKENS)
+        require_a_window(count, batch_size=job.train.batch_size, window=job.train.window)
+        require_a_window(held_out, batch_size=1, window=1)
+    except BaseException:
+        _remove(folder, missing)
+        raise
     sized = job.sized(len(tokenizer))
     write_config(folder, LanguageModel.model_type, sized.model, job_tables(sized))
+
+
+def _remove(folder: Path, made: Iterable[Path]) -> None:
+    """Take back what `_prepare` wrote: a text that cannot be used leaves no folder in the way of the next."""
+    for name in (VOCABULARY, TOKENS, VALIDATION_TOKENS):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # another one has put something there
+        for path in made:
+            path.rmdir()
 
 
 def _check_resumed(job: LanguageModelJob | None, folder: Path) -> None:

@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-import pyrnn.cli
-from pyrnn.data import shakespeare
 from pyrnn.train import load_run
-
-TEXT = shakespeare()[:20_000]
-SMALL = "--epochs 2 --window 32 --hidden-size 32 --embedding-size 16 --warmup-steps 5 --log-every 10"
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs one command line; exit code, standard output, standard error."""
-
-    def run(line: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pyrnn", *shlex.split(line)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        capsys.readouterr()
-        code = pyrnn.cli.main()
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small character model."""
-    folder = tmp_path_factory.mktemp("cli")
-    (folder / "text.txt").write_text(TEXT)
-    line = f"-m pyrnn train language-model {folder / 'run'} --text {folder / 'text.txt'} {SMALL}"
-    subprocess.run([sys.executable, *shlex.split(line)], check=True, capture_output=True)
-    return folder / "run"
+from tests.cli.conftest import SMALL, TEXT, Command
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def _trainer(**settings: Any) -> TruncatedBPTT:
 
 def _written(path: Path, **settings: Any) -> tuple[Tensors, Counters]:
     trainer = _trainer(**settings)
-    trainer.step(), trainer.step()
+    for _ in range(2):
+        trainer.step()
     tensors, counters = gather_checkpoint(trainer), Counters(steps=2)
     write_checkpoint(path, tensors, counters)
     return tensors, counters
