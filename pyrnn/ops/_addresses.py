@@ -16,13 +16,21 @@ NOTHING = (0, 0, 0)  #: a sequence that is not there
 
 
 def address(tensor: Tensor | None) -> int:
-    """Where the tensor's numbers lie; 0 for none."""
-    return tensor.data_ptr() if tensor is not None and tensor.numel() else 0
+    """Where the tensor's numbers lie; 0 for none, as torch says itself of an empty tensor."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def addresses(tensors: Iterable[Tensor | None]) -> list[int]:
     """`address` of each."""
     return [address(tensor) for tensor in tensors]
+
+
+def address_of_direction(tensor: Tensor | None, direction: int) -> int:
+    """The address of `of_direction`, sooner than torch makes a view."""
+    start = address(tensor)
+    if tensor is None or not start or not direction:
+        return start
+    return start + direction * tensor.stride(0) * tensor.itemsize
 
 
 def of_direction(tensor: Tensor | None, direction: int) -> Tensor | None:

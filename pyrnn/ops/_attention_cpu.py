@@ -14,7 +14,7 @@ from pyrnn import _native
 from pyrnn.ops._addresses import address
 from pyrnn.ops._attention_layout import Layout, has_rows, layout_of
 from pyrnn.ops._attention_problem import Call, empty_in_order
-from pyrnn.ops._memory import on_huge_pages, with_memory
+from pyrnn.ops._memory import contiguous, memory_of, number_of, on_huge_pages, with_memory
 
 _NO_HEADS = (0,) * 4
 _NO_SCORES = (0,) * 5
@@ -50,7 +50,10 @@ def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor | None
         inputs = tuple(map(_rows, inputs))
         heads = tuple(map(_heads, inputs))
     else:
-        heads = tuple((_memory(t), *strides) for t, strides in zip(inputs, layout.inputs, strict=True))
+        heads = tuple(
+            (memory_of(t, reach), *strides)
+            for t, reach, strides in zip(inputs, layout.reaches, layout.inputs, strict=False)
+        )
     heads = (*heads, (output.data_ptr(), *layout.output[:3]), *_ONE_PASS)
     _run(_native.cpu.attention_forward, layout, call, heads, scores, statistics, None)
     return output, weights, statistics
@@ -81,10 +84,11 @@ def backward(
     g_scores = _NO_SCORES
     if g_weights is not None and g_weights.numel():
         of_mean = layout.problem.return_weights == "mean"
+        with_memory(g_weights)
         over_heads = g_weights.unsqueeze(1).expand(scores_shape) if of_mean else g_weights
         g_scores = (g_weights.data_ptr(), *over_heads.stride())
     scores = (_mask(layout, call), _NO_SCORES, g_scores)
-    _run(_native.cpu.attention_backward, layout, call, heads, scores, statistics.contiguous(), d_scores)
+    _run(_native.cpu.attention_backward, layout, call, heads, scores, contiguous(statistics), d_scores)
     if d_scores is not None:
         d_mask = d_scores.sum_to_size(d_mask.shape)
     return d_q, d_k, d_v, d_mask
@@ -111,17 +115,17 @@ def _run(
     statistics: Tensor | None,
     d_scores: Tensor | None,
 ) -> None:
-    seed = int(call.seed) if call.seed is not None and layout.problem.dropout_p > 0 else 0
-    # Held by name until the kernel is done with their memory.
-    lengths = None if call.lengths is None else call.lengths.to(torch.int64).contiguous()
-    padding = None if call.key_padding_mask is None else call.key_padding_mask.contiguous()
+    seed = number_of(call.seed) if call.seed is not None and layout.problem.dropout_p > 0 else 0
+    # Held by name until the kernel is done with its memory.
+    padding = None if call.key_padding_mask is None else contiguous(call.key_padding_mask)
+    slopes = None if call.alibi_slopes is None else with_memory(call.alibi_slopes)
     kernel(
         (*layout.integers, seed),
         layout.reals,
         heads,
         scores,
         (
-            *(address(lengths), address(padding), address(call.alibi_slopes)),
+            *(address(call.lengths), address(padding), address(slopes)),
             *(*layout.slopes, address(statistics), address(d_scores)),
         ),
         _native.num_threads(),
@@ -130,17 +134,15 @@ def _run(
 
 def _rows(tensor: Tensor) -> Tensor:
     """The tensor with its features side by side."""
-    return with_memory(tensor if has_rows(tensor) else tensor.contiguous())
+    tensor = with_memory(tensor)
+    return tensor if has_rows(tensor) else tensor.contiguous()
 
 
 def _heads(tensor: Tensor | None) -> tuple[int, ...]:
     return _NO_HEADS if tensor is None or not tensor.numel() else (tensor.data_ptr(), *tensor.stride()[:3])
 
 
-def _memory(tensor: Tensor) -> int:
-    """Where the numbers lie, of which there are some."""
-    return tensor.data_ptr() or with_memory(tensor).data_ptr()
-
-
 def _mask(layout: Layout, call: Call) -> tuple[int, ...]:
-    return _NO_SCORES if call.attn_mask is None else (_memory(call.attn_mask), *layout.mask)
+    return (
+        _NO_SCORES if call.attn_mask is None else (memory_of(call.attn_mask, layout.reaches[3]), *layout.mask)
+    )

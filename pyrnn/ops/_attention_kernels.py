@@ -16,7 +16,8 @@ from torch import Tensor
 from pyrnn import reference
 from pyrnn.ops import _attention_cpu
 from pyrnn.ops._attention_layout import layout_of
-from pyrnn.ops._attention_problem import Call, check_like, empty_in_order, make_problem, options
+from pyrnn.ops._attention_problem import Call, empty_in_order, make_problem, options
+from pyrnn.ops._checks import check_like, check_memory, refuse_other_layouts
 from pyrnn.ops._library import autocast_disabled, define, library, loop_over_samples, refuse_gradients
 from pyrnn.ops._problem import accumulation_dtype
 from pyrnn.ops._support import why_not_on_cpu
@@ -43,6 +44,7 @@ backward_op = define(
 def by_reference(call: Call) -> reference.AttentionOutput:
     """Check the call and compute it with the reference, differentiable any number of times."""
     make_problem(call)
+    check_memory(call[:8])
     with autocast_disabled(call.query.device.type):
         return reference.scaled_dot_product_attention(*call[:8], **options(call))
 
@@ -59,7 +61,7 @@ def infer(*args: Any) -> tuple[Tensor, Tensor | None]:
     """The output and, if they are asked for, the weights of a call, on the flat arguments of its schema."""
     if why_not_native(args[0].device.type, args[0].dtype):
         return _reference_in_order(*args)
-    return _attention_cpu.forward(Call(*args), with_statistics=False)[:2]
+    return _attention_cpu.forward(Call.for_kernels(*args), with_statistics=False)[:2]
 
 
 def _attention(*args: Any) -> tuple[Tensor, Tensor]:
@@ -76,13 +78,13 @@ def _reference_in_order(*args: Any) -> tuple[Tensor, Tensor]:
 
 
 def forward_native(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    output, weights, statistics = _attention_cpu.forward(Call(*args), with_statistics=True)
+    output, weights, statistics = _attention_cpu.forward(Call.for_kernels(*args), with_statistics=True)
     assert statistics is not None
     return output, output.new_empty(0) if weights is None else weights, statistics
 
 
 def backward_native(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
-    call, (output, statistics), needs = Call(*rest[:8], *rest[10:18]), rest[8:10], rest[18]
+    call, (output, statistics), needs = Call.for_kernels(*rest[:8], *rest[10:18]), rest[8:10], rest[18]
     problem, query = layout_of(call).problem, call.query
     check_like("the forward's output", output, problem.output_shape, query.dtype, query)
     check_like("statistics", statistics, problem.statistics_shape, accumulation_dtype(query.dtype), query)
@@ -177,5 +179,6 @@ torch.library.register_vmap(
     "pyrnn::_attention_bwd", _folding_rule(backward_op, query_at=2, tensors=12), lib=library
 )
 
+refuse_other_layouts(attention_op, forward_op, backward_op)
 refuse_gradients("_attention_fwd", forward_op, "pyrnn::scaled_dot_product_attention")
 refuse_gradients("_attention_bwd", backward_op, "pyrnn::scaled_dot_product_attention")

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from pyrnn.ops._addresses import DTYPES
 from pyrnn.ops._attention_problem import WEIGHTS_KINDS, AttentionProblem, Call, empty_in_order, make_problem
+from pyrnn.ops._checks import check_range
+from pyrnn.ops._memory import reach_of
 from pyrnn.ops._problem import accumulation_dtype
 
 Strides = tuple[int, ...]
@@ -28,6 +30,7 @@ class Layout(NamedTuple):
     integers: tuple[int, ...]  # without the seed
     reals: tuple[float, ...]
     inputs: tuple[Strides, ...] | None  # of query, key and value; None: one of them must be copied first
+    reaches: tuple[int, ...]  # of query, key, value and mask, in bytes
     output: Strides
     statistics_dtype: torch.dtype
     mask: Strides
@@ -41,18 +44,25 @@ def layout_of(call: Call) -> Layout:
     Raises:
         TypeError, ValueError: as `make_problem`.
     """
-    if call.lengths is not None:  # whose values must be checked
-        return _lay_out(call)
-    query, key, value, mask, padding, _, slopes, seed, *options = call
+    query, key, value, mask, padding, lengths, slopes, seed, *options = call
     described: tuple[Any, ...] = (*_described(query), *_described(key), *_described(value), *options)
-    if mask is not None or padding is not None or slopes is not None or seed is not None:
-        described += tuple(t if t is None else _described(t) for t in (mask, padding, slopes, seed))
+    if (
+        mask is not None
+        or padding is not None
+        or lengths is not None
+        or slopes is not None
+        or seed is not None
+    ):
+        others = (mask, padding, lengths, slopes, seed)
+        described += tuple(t if t is None else _described(t) for t in others)
     layout = _kept.get(described)
     if layout is None:
         layout = _lay_out(call)
         if len(_kept) >= _MOST_KEPT:
             _kept.clear()
         _kept[described] = layout
+    elif lengths is not None and lengths.numel():  # their values are no part of the description
+        check_range(lengths, layout.problem.S, "S")
     return layout
 
 
@@ -80,17 +90,24 @@ def _lay_out(call: Call) -> Layout:
         ),
         reals=(p.scale, p.softcap, p.dropout_p),
         inputs=tuple(t.stride()[:3] for t in call[:3]) if all(map(has_rows, call[:3])) else None,
+        reaches=tuple(0 if t is None else reach_of(t) for t in call[:4]),
         output=empty_in_order(call.query.to("meta"), p.output_shape).stride(),
         statistics_dtype=accumulation_dtype(p.dtype),
-        mask=() if mask is None else mask.expand(p.scores_shape).stride(),
+        mask=() if mask is None else _broadcast_strides(mask, p.scores_shape),
         weights=_weights_strides(p),
-        slopes=(0, 0) if slopes is None else slopes.expand(p.B, p.H).stride(),
+        slopes=(0, 0) if slopes is None else _broadcast_strides(slopes, (p.B, p.H)),
     )
 
 
 def has_rows(tensor: Tensor) -> bool:
     """Whether the features lie side by side."""
     return tensor.stride(-1) == 1 or tensor.shape[-1] == 1
+
+
+def _broadcast_strides(tensor: Tensor, shape: tuple[int, ...]) -> Strides:
+    """Those of `tensor.expand(shape)`, which torch refuses to make of a tensor with too little memory."""
+    sizes = zip(tensor.shape, shape, tensor.stride(), strict=True)
+    return tuple(0 if size == 1 != full else stride for size, full, stride in sizes)
 
 
 def _weights_strides(p: AttentionProblem) -> Strides:

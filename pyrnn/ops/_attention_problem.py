@@ -14,7 +14,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyrnn.ops._problem import _bad_shape, _readable, _show
+from pyrnn.ops._checks import (
+    as_place,
+    bad_shape,
+    check_device,
+    check_lengths,
+    check_like,
+    check_probability,
+    check_seed,
+    clamp_window,
+    private_integers,
+    show,
+)
 
 WEIGHTS_KINDS = ("none", "mean", "full")
 
@@ -38,6 +49,12 @@ class Call(NamedTuple):
     window_right: int
     softcap: float
     return_weights: str
+
+    @classmethod
+    def for_kernels(cls, *args: Any) -> Call:
+        """From the flat arguments of the schema, with lengths that nobody changes once they are checked."""
+        call = cls(*args)
+        return call if call.lengths is None else call._replace(lengths=private_integers(call.lengths))
 
 
 class AttentionProblem(NamedTuple):
@@ -85,8 +102,8 @@ def make_problem(call: Call) -> AttentionProblem:
 
     Raises:
         TypeError: query is not floating point; a mask, lengths or the seed have the wrong kind of numbers.
-        ValueError: anything else that does not fit. The values of lengths are read only where they are plain
-            CPU tensors; shapes, dtypes and devices are checked everywhere.
+        ValueError: anything else that does not fit. The values of lengths are read only where they can be
+            (`_checks.is_readable`); shapes, dtypes and devices are checked everywhere.
     """
     B, H, K, T, S, D, V = _check_operands(call)
     _check_options(call)
@@ -102,26 +119,14 @@ def make_problem(call: Call) -> AttentionProblem:
         is_causal=call.is_causal,
         scale=D**-0.5 if call.scale is None else call.scale,
         query_start=call.query_start,
-        window_left=call.window_left,
-        window_right=call.window_right,
+        window_left=clamp_window(call.window_left),
+        window_right=clamp_window(call.window_right),
         softcap=call.softcap,
         dropout_p=call.dropout_p,
         return_weights=call.return_weights,
     )
     _check_masks(call, problem)
     return problem
-
-
-def check_like(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, query: Tensor) -> None:
-    """Require `shape`, `dtype` and the device of the query."""
-    if tensor.shape != shape:
-        _bad_shape(name, tensor, _show(shape))
-    if tensor.dtype is not dtype:
-        raise ValueError(
-            f"query and {name} are not the same dtype: expected {dtype} for {name}, got {tensor.dtype}; "
-            f"convert it with .to({dtype})"
-        )
-    _check_device(name, tensor, query)
 
 
 def _check_operands(call: Call) -> tuple[int, ...]:
@@ -136,7 +141,7 @@ def _check_operands(call: Call) -> tuple[int, ...]:
         ("value", value, "[B, K, S, V]"),
     ):
         if tensor.dim() != 4:
-            _bad_shape(name, tensor, meaning)
+            bad_shape(name, tensor, meaning)
     B, H, T, D = query.shape
     K, S, V = key.shape[1], key.shape[2], value.shape[3]
     if D == 0 or V == 0:
@@ -151,21 +156,15 @@ def _check_operands(call: Call) -> tuple[int, ...]:
 
 
 def _check_options(call: Call) -> None:
-    if not 0 <= call.dropout_p <= 1:
-        raise ValueError(f"dropout_p must be a probability in [0, 1], got {call.dropout_p}")
+    check_probability("dropout_p", call.dropout_p)
+    as_place("query_start", call.query_start)
     if not (call.softcap >= 0 and math.isfinite(call.softcap)):
         raise ValueError(f"softcap must be 0 (none) or the positive bound of the scores, got {call.softcap}")
     if call.scale is not None and not math.isfinite(call.scale):
         raise ValueError(f"scale must be finite, or None for D ** -0.5, got {call.scale}")
     if call.return_weights not in WEIGHTS_KINDS:
         raise ValueError(f"return_weights must be one of {WEIGHTS_KINDS}, got {call.return_weights!r}")
-    if call.dropout_p > 0 and call.seed is None:
-        raise ValueError("dropout needs a seed: expected an int64 scalar tensor, got None")
-    if call.seed is not None and (call.seed.dtype is not torch.int64 or call.seed.dim() != 0):
-        raise TypeError(
-            f"seed must be an int64 scalar tensor, got {call.seed.dtype} of shape {_show(call.seed.shape)}; "
-            "make one with torch.tensor(number)"
-        )
+    check_seed(call.seed, call.dropout_p, call.query, of="query")
 
 
 def _check_masks(call: Call, problem: AttentionProblem) -> None:
@@ -178,8 +177,8 @@ def _check_masks(call: Call, problem: AttentionProblem) -> None:
             )
         sizes = zip(mask.shape, problem.scores_shape, strict=False)
         if mask.dim() != 4 or any(ours != 1 and ours != full for ours, full in sizes):
-            _bad_shape("attn_mask", mask, f"[B, H, T, S] = {_show(problem.scores_shape)} or 1 in any place")
-        _check_device("attn_mask", mask, query)
+            bad_shape("attn_mask", mask, f"[B, H, T, S] = {show(problem.scores_shape)} or 1 in any place")
+        check_device("attn_mask", mask, query)
     if padding is not None:
         if padding.dtype is not torch.bool:
             raise TypeError(
@@ -188,35 +187,11 @@ def _check_masks(call: Call, problem: AttentionProblem) -> None:
             )
         check_like("key_padding_mask", padding, (problem.B, problem.S), torch.bool, query)
     if lengths is not None:
-        _check_lengths(lengths, problem)
+        check_lengths(lengths, problem.B, problem.S, query, of="query", end="S")
     if slopes is not None:
         shared = slopes.dim() == 2 and slopes.shape[0] == 1
         shape = (1 if shared else problem.B, problem.H)
         check_like("alibi_slopes", slopes, shape, torch.float32, query)
-
-
-def _check_lengths(lengths: Tensor, problem: AttentionProblem) -> None:
-    if lengths.dtype not in (torch.int64, torch.int32):
-        raise TypeError(
-            f"lengths must be int32 or int64, got {lengths.dtype}; convert them with lengths.long()"
-        )
-    if lengths.shape != (problem.B,):
-        _bad_shape("lengths", lengths, f"[B] = {_show((problem.B,))}")
-    if _readable(lengths) and lengths.numel():
-        shortest, longest = (int(value) for value in torch.aminmax(lengths))
-        if shortest < 0 or longest > problem.S:
-            raise ValueError(
-                f"lengths must lie in [0, S] with S = {problem.S}, got values from {shortest} to {longest}; "
-                "clamp them or pad the keys to the longest sequence"
-            )
-
-
-def _check_device(name: str, tensor: Tensor, query: Tensor) -> None:
-    if tensor.device != query.device:
-        raise ValueError(
-            f"query and {name} are not at the same device: found query at {query.device} and {name} at "
-            f"{tensor.device}; move one with .to(device)"
-        )
 
 
 def empty_in_order(like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -234,5 +209,8 @@ def empty_in_order(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def options(call: Call) -> dict[str, Any]:
-    """The arguments that are no tensors, by name."""
-    return {name: getattr(call, name) for name in Call._fields[8:]}
+    """The arguments that are no tensors, by name, windows without what no key reaches."""
+    named = {name: getattr(call, name) for name in Call._fields[8:]}
+    for side in ("window_left", "window_right"):
+        named[side] = clamp_window(named[side])
+    return named

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn.ops._addresses import CELLS, DTYPES, NOTHING, address, addresses, of_direction, sequence
+from pyrnn.ops._addresses import CELLS, DTYPES, NOTHING, address, address_of_direction, addresses, sequence
 from pyrnn.ops._memory import on_huge_pages
 from pyrnn.ops._problem import Problem, workspace_shape
 
@@ -49,7 +49,7 @@ def forward(
     directions = [
         [
             *addresses(weights[5 * d : 5 * d + 5]),
-            *addresses(of_direction(t, d) for t in (h0, c0, h_n, c_n if is_lstm else None)),
+            *(address_of_direction(t, d) for t in (h0, c0, h_n, c_n if is_lstm else None)),
             *(0,) * 9,
         ]
         for d in range(problem.D)
@@ -105,11 +105,11 @@ def backward(
     directions = [
         [
             *addresses(weights[5 * d : 5 * d + 5]),
-            *addresses(of_direction(t, d) for t in (h0, c0)),
+            *(address_of_direction(t, d) for t in (h0, c0)),
             *(0, 0),
-            *addresses(of_direction(t, d) for t in (g_h_n, g_c_n if is_lstm else None)),
+            *(address_of_direction(t, d) for t in (g_h_n, g_c_n if is_lstm else None)),
             *addresses(d_weights[5 * d : 5 * d + 5]),
-            *addresses(of_direction(t, d) for t in (d_h0, d_c0)),
+            *(address_of_direction(t, d) for t in (d_h0, d_c0)),
         ]
         for d in range(problem.D)
     ]

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pyrnn import _native
 from pyrnn.ops._addresses import DTYPES, address
+from pyrnn.ops._checks import as_activation, check_memory, check_probability, check_seed, refuse_other_layouts
 from pyrnn.ops._library import Operator, define, library, loop_over_samples, refuse_gradients
-from pyrnn.ops._memory import on_huge_pages, with_memory
+from pyrnn.ops._memory import contiguous, number_of, on_huge_pages
 from pyrnn.ops._support import why_not_on_cpu
 from pyrnn.reference.dropout import dropout as reference
 
@@ -32,11 +33,8 @@ def check(tensor: Tensor, other: Tensor | None, name: str, seed: Tensor | None, 
     """Check a call; `other`, called `name`, is like `tensor` where it is there."""
     if not tensor.is_floating_point():
         raise TypeError(f"input must be floating point, got {tensor.dtype}; convert it with input.float()")
-    if act not in ACTIVATIONS:
-        known = ", ".join(repr(known) for known in ACTIVATIONS if known != "none")
-        raise ValueError(f"activation must be None or one of {known}, got {act!r}")
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must be a probability in [0, 1], got {p}")
+    as_activation(None if act == "none" else act)
+    check_probability("p", p)
     if other is not None and other.shape != tensor.shape:
         raise ValueError(
             f"{name} must have the input's shape {list(tensor.shape)}, got {list(other.shape)}; "
@@ -47,13 +45,7 @@ def check(tensor: Tensor, other: Tensor | None, name: str, seed: Tensor | None, 
             f"{name} must have the input's dtype and device, {tensor.dtype} on {tensor.device}, got "
             f"{other.dtype} on {other.device}"
         )
-    if p > 0 and seed is None:
-        raise ValueError("dropout with p > 0 needs a seed: expected an int64 scalar tensor, got None")
-    if seed is not None and (seed.dtype is not torch.int64 or seed.dim() != 0):
-        raise ValueError(
-            f"seed must be an int64 scalar tensor, got {seed.dtype} of shape {list(seed.shape)}; make one "
-            "with torch.tensor(number)"
-        )
+    check_seed(seed, p, tensor, of="input")
 
 
 def why_not_native(device_type: str, dtype: torch.dtype) -> str:
@@ -64,6 +56,7 @@ def why_not_native(device_type: str, dtype: torch.dtype) -> str:
 def by_reference(input: Tensor, residual: Tensor | None, seed: Tensor | None, p: float, act: str) -> Tensor:
     """Check the call and compute it with the reference, differentiable any number of times."""
     check(input, residual, "residual", seed, p, act)
+    check_memory((input, residual, seed))
     return reference(input, residual, seed, p, act)
 
 
@@ -93,9 +86,9 @@ def _run(
 ) -> Tensor:
     out = _empty_like(like)
     on_huge_pages(out)
-    tensors = [None if t is None else with_memory(t.contiguous()) for t in (x, other)]
+    tensors = [None if t is None else contiguous(t) for t in (x, other)]
     addresses = [address(t) for t in (*tensors, out)]
-    number = int(seed) if seed is not None and p > 0 else 0
+    number = number_of(seed) if seed is not None and p > 0 else 0
     threads = _native.num_threads()
     kernel(DTYPES[like.dtype], ACTIVATIONS[act], out.numel(), number, p, *addresses, threads)
     return out
@@ -139,4 +132,5 @@ torch.library.register_fake("pyrnn::dropout", _fake, lib=library)
 torch.library.register_fake("pyrnn::_dropout_bwd", lambda *args: _fake(*args, name="input"), lib=library)
 torch.library.register_vmap("pyrnn::dropout", _folding_rule(dropout_op), lib=library)
 torch.library.register_vmap("pyrnn::_dropout_bwd", _folding_rule(backward_op), lib=library)
+refuse_other_layouts(dropout_op, backward_op)
 refuse_gradients("_dropout_bwd", backward_op, "pyrnn::dropout")

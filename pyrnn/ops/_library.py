@@ -39,6 +39,7 @@ functorch_active = _private("_C._are_functorch_transforms_active")
 is_functorch_tensor = _private("_C._functorch.is_functorch_wrapped_tensor")
 _is_batched = _private("_C._functorch.is_legacy_batchedtensor")
 
+_dispatch_keys = _private("_C._dispatch_keys")
 _dispatch_modes = _private("_C._len_torch_dispatch_stack")
 _function_modes = _private("_C._len_torch_function_stack")
 _tracing_state = _private("_C._get_tracing_state")
@@ -72,6 +73,11 @@ def functorch_differentiates() -> bool:
     return functorch_active() and any(level.key() == _Grad for level in _interpreter_stack())
 
 
+def has_python_dispatch(tensor: Tensor) -> bool:
+    """Whether the tensor's class answers for its operators itself: a fake tensor, a wrapper of others."""
+    return _dispatch_keys(tensor).has(_DispatchKey.Python)
+
+
 def current_stream(device: torch.device) -> int:
     """Address of the CUDA stream that torch computes on now; 0 on other devices."""
     if device.type != "cuda" or _raw_stream is None:
@@ -85,6 +91,7 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
 
 
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+_STRIDED = torch.strided
 
 
 def unwatched(tensors: tuple[Tensor | None, ...]) -> bool:
@@ -103,7 +110,13 @@ def unwatched(tensors: tuple[Tensor | None, ...]) -> bool:
     ):
         return False
     for t in tensors:
-        if t is not None and (type(t) not in _PLAIN_TYPES or not (t.is_cpu or t.is_cuda) or t.is_neg()):
+        if t is not None and (
+            type(t) not in _PLAIN_TYPES
+            or not (t.is_cpu or t.is_cuda)
+            or t.layout is not _STRIDED
+            or t.is_nested
+            or t.is_neg()
+        ):
             return False
     return True
 

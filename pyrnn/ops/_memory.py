@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from torch import Tensor
 
 from pyrnn import _native
@@ -20,15 +22,70 @@ def on_huge_pages(*tensors: Tensor) -> None:
             _native.cpu.advise_huge_pages(tensor.data_ptr(), tensor.nbytes)
 
 
+def reach_of(tensor: Tensor) -> int:
+    """Bytes from the first number to just behind the last one that shape and strides lead to."""
+    if tensor.is_contiguous():
+        return tensor.nbytes
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return (last + 1) * tensor.itemsize
+
+
+def memory_of(tensor: Tensor, reach: int) -> int:
+    """Where the numbers lie, the last of them before `reach` bytes; 0 if there are none.
+
+    Raises:
+        ValueError: the storage does not hold all that is to be read.
+    """
+    storage_bytes = tensor.untyped_storage().nbytes()
+    if not reach:
+        return 0
+    start, offset = tensor.data_ptr(), tensor.storage_offset()
+    if not start or reach + (offset and offset * tensor.itemsize) > storage_bytes:
+        _raise_no_memory(tensor, reach, storage_bytes)
+    return start
+
+
 def with_memory(tensor: Tensor) -> Tensor:
-    """The tensor itself.
+    """The tensor itself, whose storage holds all of its numbers.
+
+    Raises:
+        ValueError: its storage does not.
+    """
+    memory_of(tensor, reach_of(tensor))
+    return tensor
+
+
+def contiguous(tensor: Tensor) -> Tensor:
+    """The same numbers laid out without gaps or overlaps, from a storage that holds all of them.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if tensor.is_contiguous():
+        memory_of(tensor, tensor.nbytes)
+        return tensor
+    return with_memory(tensor).contiguous()
+
+
+def number_of(scalar: Tensor) -> int:
+    """The value of an integer scalar.
 
     Raises:
         ValueError: it has no memory.
     """
-    if tensor.numel() and not tensor.data_ptr():
+    memory_of(scalar, scalar.itemsize)
+    return int(scalar)
+
+
+def _raise_no_memory(tensor: Tensor, reach: int, storage_bytes: int) -> NoReturn:
+    what = f"a tensor of shape {list(tensor.shape)}"
+    if not tensor.data_ptr():
         raise ValueError(
-            f"a tensor of shape {list(tensor.shape)} has no memory behind it: its storage was freed, or it "
-            "is fake; materialise the parameters before the call"
+            f"{what} has no memory behind it: its storage was freed, or it is fake; materialise the "
+            "parameters before the call"
         )
-    return tensor
+    end = tensor.storage_offset() * tensor.itemsize + reach
+    raise ValueError(
+        f"{what} and strides {list(tensor.stride())} has too little memory behind it: it reaches to byte "
+        f"{end} of its storage, which holds {storage_bytes}; the storage was resized behind the tensor"
+    )

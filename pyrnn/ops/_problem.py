@@ -10,12 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyrnn.ops._library import is_functorch_tensor
+from pyrnn.ops._checks import (
+    as_checkpoint,
+    bad_shape,
+    check_lengths,
+    check_like,
+    is_readable,
+)
+from pyrnn.ops._memory import with_memory
 from pyrnn.reference.recurrent import GATES
 
 #: Names of one direction's weights, in the order of the flat tuple.
@@ -115,14 +122,11 @@ def make_problem(
     Raises:
         TypeError: input is not floating point; lengths or batch_sizes are not integers.
         ValueError: anything else that does not fit. The values of lengths and batch_sizes are read only where
-            they are plain CPU tensors; shapes, dtypes and devices are checked everywhere.
+            they can be (`_checks.is_readable`); shapes, dtypes and devices are checked everywhere.
     """
     if cell not in GATES:
         raise ValueError(f"cell must be one of {', '.join(GATES)}, got {cell!r}")
-    if checkpoint_every < 0:
-        raise ValueError(
-            f"checkpoint_every must be 0 (keep the gates) or a number of steps, got {checkpoint_every}"
-        )
+    checkpoint_every = as_checkpoint(checkpoint_every)
     if not input.is_floating_point():
         raise TypeError(
             f"input must be a floating point tensor, got {input.dtype}; convert it with input.to(...)"
@@ -136,6 +140,8 @@ def make_problem(
     else:
         T, B = _check_padded(input, lengths, I, batch_first=batch_first)
         N = T * B
+    if type(T) is int:  # more steps than there are change nothing, and could overflow in the kernels
+        checkpoint_every = min(checkpoint_every, max(T, 1))
     problem = Problem(
         cell=cell,
         T=T,
@@ -152,36 +158,12 @@ def make_problem(
     )
 
     if h0 is not None:
-        check_tensor("h0", h0, problem.h_shape, "[D, B, P]", input)
+        check_like("h0", h0, problem.h_shape, input.dtype, input, "input", "[D, B, P]")
     if c0 is not None:
         if cell != "lstm":
             raise ValueError(f"c0 applies to the cell 'lstm' alone, got one for {cell!r}; leave it out")
-        check_tensor("c0", c0, problem.c_shape, "[D, B, H]", input)
+        check_like("c0", c0, problem.c_shape, input.dtype, input, "input", "[D, B, H]")
     return problem
-
-
-def check_tensor(
-    name: str,
-    tensor: Tensor,
-    shape: tuple[int, ...],
-    meaning: str,
-    input: Tensor,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Require `shape`, described by `meaning`, `dtype` (by default that of `input`) and its device."""
-    dtype = dtype or input.dtype
-    if tensor.shape != shape:
-        _bad_shape(name, tensor, f"{meaning} = {_show(shape)}")
-    if tensor.dtype is not dtype:
-        raise ValueError(
-            f"input and {name} are not the same dtype: expected {dtype} for {name}, got {tensor.dtype}; "
-            "convert the input with input.to(...) or the module with module.to(...)"
-        )
-    if tensor.device != input.device:
-        raise ValueError(
-            f"input and {name} are not at the same device: found input at {input.device} and {name} at "
-            f"{tensor.device}; move one with .to(device)"
-        )
 
 
 def _check_weights(cell: str, input: Tensor, weights: Sequence[Tensor | None]) -> tuple[int, int, int]:
@@ -189,9 +171,9 @@ def _check_weights(cell: str, input: Tensor, weights: Sequence[Tensor | None]) -
     w_ih, w_hh, w_hr = weights[0], weights[1], weights[4]
     if w_ih is None or w_hh is None:
         raise ValueError("w_ih and w_hh must be tensors, got None; only biases and w_hr may be left out")
-    gates = GATES[cell]
+    gates, dtype = GATES[cell], input.dtype
     if w_ih.dim() != 2 or w_ih.shape[0] % gates or w_ih.shape[0] == 0 or w_ih.shape[1] == 0:
-        _bad_shape("w_ih", w_ih, f"[{gates}*H, I] with H and I at least 1, for the cell {cell!r}")
+        bad_shape("w_ih", w_ih, f"[{gates}*H, I] with H and I at least 1, for the cell {cell!r}")
     rows, features = w_ih.shape
     H = rows // gates
     if w_hr is not None:
@@ -200,7 +182,7 @@ def _check_weights(cell: str, input: Tensor, weights: Sequence[Tensor | None]) -
                 f"w_hr (projection) applies to the cell 'lstm' alone, got one for {cell!r}; leave it out"
             )
         if w_hr.dim() != 2 or w_hr.shape[0] == 0:
-            _bad_shape("w_hr", w_hr, f"[P, H] with P at least 1 and H = {H}")
+            bad_shape("w_hr", w_hr, f"[P, H] with P at least 1 and H = {H}")
     P = H if w_hr is None else w_hr.shape[0]
     shapes = ((rows, features), (rows, P), (rows,), (rows,), (P, H))
     meanings = (f"[{gates}*H, I]", f"[{gates}*H, P]", f"[{gates}*H]", f"[{gates}*H]", "[P, H]")
@@ -214,7 +196,7 @@ def _check_weights(cell: str, input: Tensor, weights: Sequence[Tensor | None]) -
                 )
             if weight is not None:
                 label = f"{name}_reverse" if start else name
-                check_tensor(label, weight, shapes[n], meanings[n], input)
+                check_like(label, weight, shapes[n], dtype, input, "input", meanings[n])
     return H, P, features
 
 
@@ -224,23 +206,11 @@ def _check_padded(
     """Check padded input and its lengths and return (T, B)."""
     layout = "[B, T, I]" if batch_first else "[T, B, I]"
     if input.dim() != 3 or input.shape[2] != features:
-        _bad_shape("input", input, f"{layout} with I = {features}")
+        bad_shape("input", input, f"{layout} with I = {features}")
     first, second = input.shape[:2]
     T, B = (second, first) if batch_first else (first, second)
     if lengths is not None:
-        if lengths.dtype not in (torch.int64, torch.int32):
-            raise TypeError(
-                f"lengths must be int32 or int64, got {lengths.dtype}; convert them with lengths.long()"
-            )
-        if lengths.shape != (B,):
-            _bad_shape("lengths", lengths, f"[B] = {_show((B,))}")
-        if _readable(lengths) and lengths.numel():
-            shortest, longest = (int(value) for value in torch.aminmax(lengths))
-            if shortest < 0 or longest > T:
-                raise ValueError(
-                    f"lengths must lie in [0, T] with T = {T}, got values from {shortest} to {longest}; "
-                    "clamp them or pad the input to the longest sequence"
-                )
+        check_lengths(lengths, B, T, input, of="input", end="T")
     return T, B
 
 
@@ -255,20 +225,20 @@ def _check_packed(
             "packed input (batch_sizes) needs h0 [D, B, P], got None; pass zeros for a fresh state"
         )
     if h0.dim() != 3:
-        _bad_shape("h0", h0, "[D, B, P]")
+        bad_shape("h0", h0, "[D, B, P]")
     if input.dim() != 2 or input.shape[1] != features:
-        _bad_shape("input", input, f"[N, I] with I = {features} for packed data")
+        bad_shape("input", input, f"[N, I] with I = {features} for packed data")
     if batch_sizes.dtype is not torch.int64:
         raise TypeError(f"batch_sizes must be int64, as in PackedSequence, got {batch_sizes.dtype}")
     if batch_sizes.dim() != 1:
-        _bad_shape("batch_sizes", batch_sizes, "[T]")
-    if batch_sizes.device.type not in ("cpu", "meta"):
+        bad_shape("batch_sizes", batch_sizes, "[T]")
+    if not batch_sizes.is_cpu and not (batch_sizes.is_meta and input.is_meta):
         raise ValueError(
             f"batch_sizes must be a CPU tensor, as in PackedSequence, got one on {batch_sizes.device}"
         )
     T, B, N = batch_sizes.shape[0], h0.shape[1], input.shape[0]
-    if _readable(batch_sizes):
-        sizes = batch_sizes.tolist()
+    if is_readable(batch_sizes):
+        sizes = with_memory(batch_sizes).tolist()
         falling = all(a >= b for a, b in pairwise(sizes))
         if sum(sizes) != N or (sizes and (not falling or sizes[-1] < 1 or sizes[0] != B)):
             raise ValueError(
@@ -277,19 +247,6 @@ def _check_packed(
                 "pack_padded_sequence"
             )
     return T, B, N
-
-
-def _readable(tensor: Tensor) -> bool:
-    """Whether the values are at hand: not under fake tensors, tracing, vmap, or on another device."""
-    return type(tensor) is Tensor and tensor.device.type == "cpu" and not is_functorch_tensor(tensor)
-
-
-def _bad_shape(name: str, tensor: Tensor, expected: str) -> NoReturn:
-    raise ValueError(f"{name} must have shape {expected}, got {_show(tensor.shape)}")
-
-
-def _show(shape: Sequence[int]) -> str:
-    return "[" + ", ".join(str(size) for size in shape) + "]"
 
 
 def _presence(weight: Tensor | None) -> str:

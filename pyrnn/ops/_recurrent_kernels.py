@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyrnn import _native, reference
 from pyrnn.ops import _cpu, _cuda
+from pyrnn.ops._checks import check_like, check_memory, private_integers, refuse_other_layouts
 from pyrnn.ops._library import (
     autocast_disabled,
     define,
@@ -21,8 +22,8 @@ from pyrnn.ops._library import (
     refuse_gradients,
     register_autocast,
 )
-from pyrnn.ops._memory import with_memory
-from pyrnn.ops._problem import WEIGHT_NAMES, Problem, check_tensor, make_problem, workspace_shape
+from pyrnn.ops._memory import contiguous, with_memory
+from pyrnn.ops._problem import WEIGHT_NAMES, Problem, make_problem, workspace_shape
 from pyrnn.ops._support import why_not_dtype
 
 _DATA = "Tensor input, Tensor? h0, Tensor? c0, Tensor? lengths, Tensor? batch_sizes"
@@ -62,6 +63,15 @@ class Call(NamedTuple):
         weights = args[6:16] if args[11] is not None else args[6:11]
         return cls._make((*args[:6], weights, *args[16:]))
 
+    @classmethod
+    def for_kernels(cls, *args: Any) -> Call:
+        """The same, with lengths and batch sizes that nobody changes once they are checked."""
+        call = cls.of(*args)
+        if call.lengths is None and call.batch_sizes is None:
+            return call
+        lengths, batch_sizes = private_integers(call.lengths), private_integers(call.batch_sizes)
+        return call._replace(lengths=lengths, batch_sizes=batch_sizes)
+
     def problem(self) -> Problem:
         """Check the call; its sizes."""
         return make_problem(
@@ -71,6 +81,7 @@ class Call(NamedTuple):
     def by_reference(self) -> reference.RecurrentOutput:
         """Check the call and compute it with the reference, differentiable any number of times."""
         problem = self.problem()
+        check_memory((*self[1:6], *self.weights))
         with autocast_disabled(self.input.device.type):
             return reference.recurrent(
                 *self[:4],
@@ -96,7 +107,7 @@ def backend_of(device_type: str) -> Literal["cpu", "cuda"] | None:
 
 def infer(*args: Any) -> tuple[Tensor, ...]:
     """The kernel of `pyrnn::recurrent` on CPU and CUDA, on the flat arguments of its schema."""
-    call = Call.of(*args)
+    call = Call.for_kernels(*args)
     backend = backend_of(call.input.device.type)
     if backend is None or why_not_dtype(backend, call.input.dtype):
         return call.by_reference()
@@ -105,7 +116,7 @@ def infer(*args: Any) -> tuple[Tensor, ...]:
 
 def forward_native(*args: Any) -> tuple[Tensor, ...]:
     """The kernel of `pyrnn::_recurrent_fwd`."""
-    return _forward(Call.of(*args), train=True)
+    return _forward(Call.for_kernels(*args), train=True)
 
 
 def _kernels(input: Tensor) -> Any:
@@ -135,16 +146,20 @@ def backward_native(
     *rest: Any,
 ) -> tuple[Tensor, ...]:
     tensors, (output, workspace, batch_first, checkpoint_every, needs) = rest[:15], rest[15:]
-    call = Call.of(cell, *tensors, batch_first, g_cells is not None, checkpoint_every)
+    call = Call.for_kernels(cell, *tensors, batch_first, g_cells is not None, checkpoint_every)
     problem = call.problem()
     shape, dtype = workspace_shape(problem)
-    check_tensor("output", output, problem.output_shape, "that of the forward's output", call.input)
-    check_tensor("workspace", workspace, shape, "that of the forward's workspace", call.input, dtype)
+    for name, kept, expected, kind in (
+        ("output", output, problem.output_shape, call.input.dtype),
+        ("workspace", workspace, shape, dtype),
+    ):
+        check_like(name, kept, expected, kind, call.input, "input", f"that of the forward's {name}")
     grads = (g_output, g_h_n, g_c_n, g_cells)
     shapes = (problem.output_shape, problem.h_shape, problem.c_shape, problem.cells_shape)
     for name, grad, expected in zip(("output", "h_n", "c_n", "cells"), grads, shapes, strict=True):
         if grad is not None:
-            check_tensor(f"the gradient of {name}", grad, expected, "that of its tensor", call.input)
+            label, meaning = f"the gradient of {name}", "that of its tensor"
+            check_like(label, grad, expected, call.input.dtype, call.input, "input", meaning)
     if problem.N == 0:
         return _backward_without_steps(call, problem, g_h_n, g_c_n, needs)
     return _kernels(call.input).backward(
@@ -155,26 +170,20 @@ def backward_native(
         _ready(g_cells),
         *_ready_data(call),
         _ready_weights(call),
-        with_memory(output.contiguous()),
-        with_memory(workspace.contiguous()),
+        _ready(output),
+        _ready(workspace),
         needs=tuple(needs),
     )
 
 
 def _ready_data(call: Call) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """input, h0, c0, lengths, batch_sizes as the kernels read them: input in any strides but the last."""
-    input, lengths = call.input, call.lengths
-    if lengths is not None:
-        lengths = lengths.to(input.device, torch.int64, non_blocking=lengths.is_cpu)
+    input, lengths = with_memory(call.input), call.lengths
+    if lengths is not None and not input.is_cpu:
+        lengths = contiguous(lengths).to(input.device, torch.int64, non_blocking=lengths.is_cpu)
     if input.stride(-1) != 1 and input.shape[-1] != 1:
         input = input.contiguous()
-    return (
-        with_memory(input),
-        _ready(call.h0),
-        _ready(call.c0),
-        _ready(lengths),
-        _ready(call.batch_sizes),
-    )
+    return input, _ready(call.h0), _ready(call.c0), lengths, call.batch_sizes
 
 
 def _ready_weights(call: Call) -> tuple[Tensor | None, ...]:
@@ -183,14 +192,14 @@ def _ready_weights(call: Call) -> tuple[Tensor | None, ...]:
 
 def _ready(tensor: Tensor | None) -> Tensor | None:
     """The tensor laid out without gaps or overlaps."""
-    return None if tensor is None else with_memory(tensor.contiguous())
+    return None if tensor is None else contiguous(tensor)
 
 
 def _forward_without_steps(call: Call, problem: Problem) -> tuple[Tensor, ...]:
     """No token: the final state is the first, and there is nothing to launch a kernel on."""
     output, h_n, c_n, cells, workspace = _empty_outputs(call, problem)
     for state, first in ((h_n, call.h0), (c_n, call.c0)):
-        state.zero_() if first is None else state.copy_(first)
+        state.zero_() if first is None else state.copy_(with_memory(first))
     return output, h_n, c_n, cells, workspace
 
 
@@ -200,7 +209,7 @@ def _backward_without_steps(
     grads = [grad.zero_() for grad in _empty_gradients(call, needs)]
     for position, grad in ((1, g_h_n), (2, g_c_n)):
         if grad is not None and grads[position].numel():
-            grads[position].copy_(grad)
+            grads[position].copy_(with_memory(grad))
     return tuple(grads)
 
 
@@ -301,5 +310,6 @@ torch.library.register_vmap("pyrnn::_recurrent_fwd", loop_over_samples(forward_o
 torch.library.register_vmap("pyrnn::_recurrent_bwd", loop_over_samples(backward_op), lib=library)
 
 register_autocast("recurrent", recurrent_op)
+refuse_other_layouts(recurrent_op, forward_op, backward_op)
 refuse_gradients("_recurrent_fwd", forward_op, "pyrnn::recurrent")
 refuse_gradients("_recurrent_bwd", backward_op, "pyrnn::recurrent")

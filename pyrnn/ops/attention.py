@@ -11,8 +11,19 @@ from torch import Tensor
 from pyrnn.ops import _library
 from pyrnn.ops._attention_autograd import Attention, Forward
 from pyrnn.ops._attention_kernels import attention_op, by_reference, infer, why_not_native
-from pyrnn.ops._attention_problem import Call
+from pyrnn.ops._attention_problem import WEIGHTS_KINDS, Call
+from pyrnn.ops._checks import (
+    as_bool,
+    as_number,
+    as_place,
+    as_window,
+    check_all_dense,
+    draw_seed,
+    refuse_derivative,
+)
 from pyrnn.ops.recurrent import Route
+
+_TENSORS = Call._fields[:8]
 
 
 def scaled_dot_product_attention(
@@ -66,11 +77,13 @@ def scaled_dot_product_attention(
         scale: of the products; D ** -0.5 by default.
         enable_gqa: let H / K heads of the query share a head of key and value (Ainslie et al.).
         key_padding_mask: bool [..., S] without heads, True where a key is padding.
-        lengths: int32 or int64 [...] without heads, in [0, S]: the keys of each sequence.
+        lengths: int32 or int64 [...] without heads, in [0, S], on the CPU or where the query is: the keys of
+            each sequence.
         query_start: where query 0 stands among the keys: 0 for torch's causal mask, S - T when the last query
-            is at the last key, as after a cache of keys.
+            is at the last key, as after a cache of keys. In [-2**53, 2**53].
         window: (left, right), how far back and ahead a query sees; negative for no limit (Beltagy et al.).
-        alibi_slopes: float32 [H] or [..., H], not differentiable (Press et al.).
+        alibi_slopes: float32 [H] or [..., H], not differentiable: refused where a gradient is wanted of them
+            (Press et al.).
         softcap: bound of the scores before bias and mask; 0 for none (Gemma 2).
         return_weights: also return the weights, after dropout: of each head, or their mean.
         seed: int64 scalar on the CPU. Which weights are dropped depends on it and on a weight's place
@@ -82,8 +95,10 @@ def scaled_dot_product_attention(
         [..., H, T, S] ("full") or [..., T, S] ("mean").
 
     Raises:
-        TypeError: a tensor holds the wrong kind of numbers.
-        ValueError: a shape, dtype, device, length or option does not fit the others.
+        TypeError: a tensor is none, is not dense, or holds the wrong kind of numbers; an option has another
+            type.
+        ValueError: a shape, dtype, device, length or option does not fit the others, or the storage of a
+            tensor does not hold all of it.
 
     Source: Vaswani et al., Attention Is All You Need (2017), eq. 1; computed by blocks of keys as in Dao et
     al., FlashAttention (2022). Ainslie et al., GQA (2023). Beltagy et al., Longformer (2020). Press et al.,
@@ -97,20 +112,26 @@ def scaled_dot_product_attention(
         >>> scaled_dot_product_attention(q, k, v, is_causal=True).shape
         torch.Size([2, 4, 5, 8])
     """
-    if window is not None and len(window) != 2:
-        raise ValueError(f"window must be (left, right), how far a query sees either way, got {window}")
-    left, right = window or (-1, -1)
-    dropout_p, scale, softcap = _number(dropout_p), _number(scale), _number(softcap)
-    query_start = _number(query_start)
+    left, right = (-1, -1) if window is None else as_window(window)
+    query_start = as_place("query_start", query_start)
+    if not (type(dropout_p) is type(softcap) is float and type(is_causal) is type(enable_gqa) is bool):
+        dropout_p, softcap = as_number("dropout_p", dropout_p), as_number("softcap", softcap)
+        is_causal, enable_gqa = as_bool("is_causal", is_causal), as_bool("enable_gqa", enable_gqa)
+    if scale is not None and type(scale) is not float:
+        scale = as_number("scale", scale)
     no_mask = attn_mask is None and key_padding_mask is None and lengths is None and alibi_slopes is None
     if no_mask and not dropout_p and return_weights is None and _is_plain(query, key, value, enable_gqa):
         options = (0.0, is_causal, scale, query_start, left, right, softcap, "none")
         return _compute(query, key, value, None, None, None, None, None, *options)[0]
+    tensors = (query, key, value, attn_mask, key_padding_mask, lengths, alibi_slopes, seed)
+    check_all_dense(_TENSORS, tensors, required=3)
+    _check_weights_kind(return_weights)
+    refuse_derivative("alibi_slopes", alibi_slopes)
     device_type = query.device.type
     if _library.autocast_enabled(device_type):
         query, key, value, attn_mask = _library.autocast((query, key, value, attn_mask), device_type)
     if dropout_p > 0 and seed is None:
-        seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
+        seed = draw_seed()
     one_head = query.dim() == 2
     if one_head:
         for name, tensor in (("key", key), ("value", value)):
@@ -166,9 +187,9 @@ def attention_route(query: Tensor) -> Route:
     return Route("reference", why_not) if why_not else Route("native", f"CPU kernels for {dtype}")
 
 
-def _number(value: Any) -> Any:
-    """A scalar tensor's number: layouts are kept for numbers, and a tensor's may change."""
-    return value.item() if isinstance(value, Tensor) else value
+def _check_weights_kind(kind: Any) -> None:
+    if kind is not None and (not isinstance(kind, str) or kind not in WEIGHTS_KINDS):
+        raise ValueError(f"return_weights must be None, 'mean' or 'full', got {kind!r}")
 
 
 def _is_plain(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> bool:
@@ -176,11 +197,12 @@ def _is_plain(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> bo
 
     When a model generates, calls are so small that the long way would take longer than the kernel.
     """
-    if not query.dim() == key.dim() == value.dim() == 4:
+    if query is None or key is None or value is None or not _library.unwatched((query, key, value)):
         return False
-    of_query, of_key = query.shape, key.shape
-    fit = of_query[0] == of_key[0] == value.shape[0] and (enable_gqa or of_query[1] == of_key[1])
-    return fit and _library.unwatched((query, key, value))
+    of_query, of_key, of_value = query.shape, key.shape, value.shape
+    if not len(of_query) == len(of_key) == len(of_value) == 4:
+        return False
+    return of_query[0] == of_key[0] == of_value[0] and (enable_gqa or of_query[1] == of_key[1])
 
 
 def _compute(*args: Any) -> tuple[Tensor, Tensor | None]:
@@ -207,6 +229,7 @@ def _attend(*args: Any) -> tuple[Tensor, Tensor | None]:
 
 def _attention_autograd(*args: Any) -> tuple[Tensor, Tensor]:
     """Autograd's kernel of `pyrnn::scaled_dot_product_attention`."""
+    refuse_derivative("alibi_slopes", args[6])
     if _library.forward_mode_active() or _library.functorch_differentiates():
         return by_reference(Call(*args))
     if not torch.is_grad_enabled() or not any(t is not None and t.requires_grad for t in args[:4]):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrnn.ops import _library
+from pyrnn.ops._checks import as_activation, as_bool, as_number, check_all_dense, check_dense, draw_seed
 from pyrnn.ops._dropout_autograd import DirectDropout, Dropout
 from pyrnn.ops._dropout_kernels import by_reference, check, dropout_native, dropout_op, why_not_native
 from pyrnn.ops.recurrent import Route
@@ -47,8 +48,10 @@ def dropout(
         A contiguous tensor of the input's shape. Without dropout, activation and residual, the input itself.
 
     Raises:
-        TypeError: the input is not floating point.
-        ValueError: p is outside [0, 1], or shape, device, activation or seed do not fit.
+        TypeError: a tensor is none or is not dense; the input is not floating point, or the seed is not
+            int64; an option has another type.
+        ValueError: p is outside [0, 1], or shape, device, activation or seed do not fit, or the storage of a
+            tensor does not hold all of it.
 
     Source: Srivastava et al., Dropout: A Simple Way to Prevent Overfitting (2014), scaled as is usual
     in training. Random bits: Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (2011), Philox4x32
@@ -62,18 +65,28 @@ def dropout(
         >>> dropout(x, 0.2, residual=x, seed=torch.tensor(7))[kept].unique()
         tensor([2.2500])
     """
-    act = "none" if activation is None else activation
-    p = float(p) if training else 0.0
+    act = as_activation(activation)
+    if type(p) is not float:
+        p = as_number("p", p)
+    if type(training) is not bool:
+        training = as_bool("training", training)
+    if not training:
+        p = 0.0
+    is_short = input is not None and _library.unwatched((input, residual, seed))
+    if not is_short:
+        check_all_dense(("input", "residual", "seed"), (input, residual, seed), required=1)
     if residual is not None and residual.dtype != input.dtype:
+        check_dense("input", input)  # quantized numbers have no common dtype with others
+        check_dense("residual", residual)
         dtype = torch.promote_types(input.dtype, residual.dtype)
         input, residual = input.to(dtype), residual.to(dtype)
     if p == 0 and act == "none":  # nothing that torch does not do as well
         check(input, residual, "residual", seed, p, act)
         return input if residual is None else residual + input
     if p > 0 and seed is None:
-        seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
+        seed = draw_seed()
     args = (input, residual, seed, p, act)
-    if _library.unwatched(args[:3]):
+    if is_short:
         if not _library.wants_gradient(args[:2]):
             return dropout_native(*args)
         if not why_not_native(input.device.type, input.dtype):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pyrnn.machine import processor
 from pyrnn.ops import _library
+from pyrnn.ops._checks import as_activation, check_all_dense
 from pyrnn.ops.dropout import Activation, dropout
 from pyrnn.reference.dropout import ACTIVATIONS
 
@@ -49,7 +50,8 @@ def linear(
         [..., O].
 
     Raises:
-        TypeError: a dtype differs from the others, or is not floating point.
+        TypeError: a tensor is none or is not dense; a dtype differs from the others or is not floating
+            point.
         ValueError: a shape does not fit, or the activation is unknown.
 
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units (2016), for the activations.
@@ -61,6 +63,8 @@ def linear(
         tensor([[0., 1., 2.],
                 [0., 1., 2.]])
     """
+    as_activation(activation)
+    check_all_dense(("input", "weight", "bias"), (input, weight, bias), required=2)
     device_type = input.device.type
     if not _library.autocast_enabled(device_type):
         return _linear(input, weight, bias, activation)
@@ -103,7 +107,7 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
-    _check(input, weight, bias, activation)
+    _check(input, weight, bias)
     if input.numel() * weight.shape[0] < _LARGE or _left_to_torch((input, weight, bias)):
         return _activate(F.linear(input, weight, bias), activation)
     rows = input.reshape(-1, input.shape[-1])
@@ -188,12 +192,9 @@ def _why_no_onednn(device_type: str, dtype: torch.dtype) -> str:
     return ""
 
 
-def _check(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> None:
+def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     if not input.is_floating_point():
         raise TypeError(f"input must be floating point, got {input.dtype}; convert it with input.float()")
-    if activation not in _FUSED:
-        known = ", ".join(repr(known) for known in _FUSED if known)
-        raise ValueError(f"activation must be None or one of {known}, got {activation!r}")
     if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:
         raise ValueError(
             "expected input [..., I] and weight [O, I] with the same I, got "

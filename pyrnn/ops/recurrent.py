@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pyrnn import _native
 from pyrnn.ops import _library
+from pyrnn.ops._checks import as_bool, as_checkpoint, check_all_dense
+from pyrnn.ops._problem import WEIGHT_NAMES
 from pyrnn.ops._recurrent_autograd import Forward, Recurrent
 from pyrnn.ops._recurrent_kernels import Call, backend_of, infer, recurrent_op
 from pyrnn.ops._support import why_not_dtype
@@ -16,6 +18,11 @@ from pyrnn.reference import RecurrentOutput
 from pyrnn.reference.recurrent import Weights
 
 _NO_WEIGHTS = (None,) * 5
+_TENSORS = (
+    *("input", "h0", "c0", "lengths", "batch_sizes"),
+    *WEIGHT_NAMES,
+    *(f"{name}_reverse" for name in WEIGHT_NAMES),
+)
 
 
 class Route(NamedTuple):
@@ -58,9 +65,10 @@ def recurrent(
         c0: initial cell state [D, B, H], or None for zeros. LSTM only.
         weights: one group per direction (D = 1 or 2): (w_ih [G*H, I], w_hh [G*H, P], b_ih [G*H] or None,
             b_hh [G*H] or None, w_hr [P, H] or None), with G = 1, 3, 4 for rnn, gru, lstm. P = H without w_hr.
-        lengths: [B] int32 or int64 in [0, T], in any order. Output beyond a length is zero, final states are
-            those at each sequence's own end, and the reverse direction starts there. A length of 0
-            gives h_n = h_0. On CUDA they are not read by the host, but brought into [0, T] without a word.
+        lengths: [B] int32 or int64 in [0, T], in any order, on the CPU or where the input is. Output
+            beyond a length is zero, final states are those at each sequence's own end, and the reverse
+            direction starts there. A length of 0 gives h_n = h_0. On CUDA they are not read by the host, but
+            brought into [0, T] without a word.
         batch_sizes: [T] int64 on the CPU, as in `torch.nn.utils.rnn.PackedSequence`.
         batch_first: whether input, output and cells have the batch before the time.
         return_cells: also return the cell state of every step. LSTM only.
@@ -72,8 +80,10 @@ def recurrent(
         with H for P. c_n and cells have shape [0] where they do not apply.
 
     Raises:
-        TypeError: the input is not floating point; lengths or batch_sizes are not integers.
-        ValueError: a shape, dtype, device, length or option does not fit the others.
+        TypeError: a tensor is none or is not dense; the input is not floating point; lengths or batch_sizes
+            are not integers; an option has another type.
+        ValueError: a shape, dtype, device, length or option does not fit the others, or the storage of a
+            tensor does not hold all of it.
 
     Source: Elman, Finding Structure in Time (1990). Cho et al., Learning Phrase Representations using RNN
     Encoder-Decoder (2014), eq. 5-8, with the reset gate after the recurrent product. Hochreiter and
@@ -88,13 +98,22 @@ def recurrent(
         >>> out.output.shape, out.h_n.shape
         (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
     """
+    if not isinstance(cell, str):
+        raise TypeError(f"cell should be of type str, got: {type(cell).__name__}")
+    if type(batch_first) is not bool:
+        batch_first = as_bool("batch_first", batch_first)
+    if type(return_cells) is not bool:
+        return_cells = as_bool("return_cells", return_cells)
+    checkpoint_every = as_checkpoint(checkpoint_every)
     data = (cell, input, h0, c0, lengths, batch_sizes)
     args: tuple[Any, ...] = (*data, *_flat_weights(weights), batch_first, return_cells, checkpoint_every)
-    if _library.unwatched(args[1:16]):
+    if input is not None and _library.unwatched(args[1:16]):
         if not _library.wants_gradient(args[1:16]):
             return RecurrentOutput(*infer(*args))
         if route(input).path == "native":
             return RecurrentOutput(*Recurrent.apply(*args)[:4])  # type: ignore[index]
+    else:
+        check_all_dense(_TENSORS, args[1:16], required=1)
     # The operator cannot be differentiated by torch.func, which knows no operator's backward: it is given the
     # autograd.Function itself, whose backward it can transform in turn.
     if not torch.compiler.is_compiling() and _library.functorch_differentiates():
@@ -135,8 +154,14 @@ def route(input: Tensor) -> Route:
 
 def _flat_weights(weights: tuple[Weights, ...]) -> tuple[Tensor | None, ...]:
     """The ten weight arguments of the operator."""
-    if len(weights) not in (1, 2) or any(len(group) != 5 for group in weights):
+    try:
         sizes = [len(group) for group in weights]
+    except TypeError as error:
+        raise TypeError(
+            "weights should be a tuple of groups (w_ih, w_hh, b_ih, b_hh, w_hr), one for each direction, "
+            f"got: {type(weights).__name__}"
+        ) from error
+    if sizes not in ([5], [5, 5]):
         raise ValueError(
             "weights must hold one group (w_ih, w_hh, b_ih, b_hh, w_hr) for each of 1 or 2 directions, with "
             f"None for what is left out; got {len(sizes)} groups of {sizes}"

@@ -49,7 +49,7 @@ BAD_CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "infinite scale": ({"scale": float("inf")}, ValueError, "scale must be finite"),
     "unknown weights": ({"return_weights": "some"}, ValueError, "got 'some'"),
     "seed of floats": ({"seed": torch.tensor(1.0), "dropout_p": 0.1}, TypeError, "int64 scalar"),
-    "seed with a dimension": ({"seed": torch.tensor([1]), "dropout_p": 0.1}, TypeError, r"of shape \[1\]"),
+    "seed with a dimension": ({"seed": torch.tensor([1]), "dropout_p": 0.1}, ValueError, r"of shape \[1\]"),
     "window of one number": ({"window": (3,)}, ValueError, r"window must be \(left, right\)"),
 }  # fmt: skip
 

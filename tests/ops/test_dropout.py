@@ -317,7 +317,7 @@ def test_route() -> None:
         ({"activation": "swish"}, ValueError, "one of 'relu', 'gelu', 'gelu_tanh', got 'swish'"),
         ({"residual": torch.zeros(2)}, ValueError, r"the input's shape \[3\], got \[2\]; expand it"),
         ({"residual": torch.zeros(3, device="meta")}, ValueError, "on cpu, got torch.float32 on meta"),
-        ({"seed": torch.tensor(1.0)}, ValueError, "int64 scalar tensor, got torch.float32"),
+        ({"seed": torch.tensor(1.0)}, TypeError, "int64 scalar tensor, got torch.float32"),
         ({"seed": torch.zeros(2, dtype=torch.int64)}, ValueError, r"of shape \[2\]"),
         ({"input": torch.zeros(3, dtype=torch.int64)}, TypeError, "must be floating point, got torch.int64"),
     ],
