@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from pyrnn import ops
 from pyrnn.nn._sequences import Lengths, Sequences, open_sequences
 from pyrnn.nn._states import single_state, two_states
+from pyrnn.ops._checks import as_bool, as_checkpoint
 from pyrnn.reference.recurrent import Weights
 
 #: The operator's name of the cell for each of torch's modes.
@@ -33,17 +33,10 @@ class RecurrentLayer(torch.nn.RNNBase):
     def __init__(
         self, mode: str, *args: Any, checkpoint_every: int = 0, locked_dropout: bool = False, **kwargs: Any
     ) -> None:
-        if not isinstance(checkpoint_every, numbers.Integral) or isinstance(checkpoint_every, bool):
-            raise TypeError(f"checkpoint_every should be of type int, got: {type(checkpoint_every).__name__}")
-        if checkpoint_every < 0:
-            raise ValueError(
-                "checkpoint_every must be 0 (keep every gate) or a positive number of steps, "
-                f"got {checkpoint_every}"
-            )
-        if not isinstance(locked_dropout, bool):
-            raise TypeError(f"locked_dropout should be of type bool, got: {type(locked_dropout).__name__}")
+        checkpoint_every = as_checkpoint(checkpoint_every)
+        locked_dropout = as_bool("locked_dropout", locked_dropout)
         super().__init__(mode, *args, **kwargs)
-        self.checkpoint_every = int(checkpoint_every)
+        self.checkpoint_every = checkpoint_every
         self.locked_dropout = locked_dropout
 
     @property

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from pyrnn.ops._checks import check_dense, lengths_tensor
+
 #: Lengths of a batch's sequences, in any order.
 Lengths = Tensor | Sequence[int]
 
@@ -67,6 +69,7 @@ def open_sequences(
                 "own lengths; pass the padded tensor with lengths, or the PackedSequence alone"
             )
         rows, batch_sizes, sorted_indices, unsorted_indices = input
+        check_dense(f"{layer_name}: packed data", rows)
         _require_steps(batch_sizes.shape[0])
         # The indices, where there are any, tell the batch size without reading a tensor's value, which would
         # break a compiled graph.
@@ -76,6 +79,7 @@ def open_sequences(
         raise TypeError(
             f"{layer_name}: expected input to be a Tensor or a PackedSequence, got {type(input).__name__}"
         )
+    check_dense(f"{layer_name}: input", input)
     if input.dim() not in (2, 3):
         raise ValueError(f"{layer_name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
     if input.dim() == 2:
@@ -97,15 +101,12 @@ def _require_steps(T: int) -> None:
 
 def _as_lengths(layer_name: str, lengths: Lengths, B: int, device: torch.device) -> Tensor:
     """[B] int64, on the CPU or beside the input. The operator checks their range, where it can read them."""
-    if isinstance(lengths, Tensor):
-        tensor = lengths
-    else:  # an empty list says nothing of its type
-        tensor = torch.as_tensor(lengths, dtype=None if len(lengths) else torch.int64)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool:
-        raise TypeError(f"{layer_name}: expected lengths to be integers, got {tensor.dtype}")
+    tensor = lengths_tensor(lengths)
     if tensor.shape != (B,):
         raise ValueError(
             f"{layer_name}: expected one length for each sequence, shape ({B},), got {tuple(tensor.shape)}"
         )
-    # From the CPU the operator takes them itself: once they are on another device, no range is checked.
-    return tensor.to(device=tensor.device if tensor.is_cpu else device, dtype=torch.int64)
+    # From the CPU the operator takes them itself: once they are on another device, no range is checked. Those
+    # without values cannot be moved, and it refuses them.
+    stays = tensor.is_cpu or tensor.is_meta
+    return tensor.to(device=tensor.device if stays else device, dtype=torch.int64)

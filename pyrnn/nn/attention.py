@@ -13,6 +13,9 @@ from pyrnn.nn._attention_inputs import check_alike, check_masks, check_operands,
 from pyrnn.nn._base import autocasts
 from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
+from pyrnn.ops._checks import as_bool, as_window, check_all_dense
+
+_TENSORS = ("query", "key", "value", "key_padding_mask", "attn_mask")
 
 
 class MultiheadAttention(nn.MultiheadAttention):
@@ -44,6 +47,7 @@ class MultiheadAttention(nn.MultiheadAttention):
 
     Raises:
         ValueError: a size is not positive, or options exclude each other.
+        TypeError: an option of ours has another type.
         AssertionError: `num_heads` does not divide `embed_dim`.
 
     Source: Vaswani et al., Attention Is All You Need (2017), section 3.2.2. Window: Beltagy et al.,
@@ -102,14 +106,15 @@ class MultiheadAttention(nn.MultiheadAttention):
                 "add_bias_kv and add_zero_attn append keys that stand at no position: causal, window and "
                 "alibi cannot be combined with them"
             )
+        causal, alibi = as_bool("causal", causal), as_bool("alibi", alibi)
+        if rotary is not None and not isinstance(rotary, RotaryEmbedding):
+            raise TypeError(f"rotary should be of type RotaryEmbedding, got: {type(rotary).__name__}")
         if rotary is not None and rotary.dim > self.head_dim:
             raise ValueError(f"rotary turns {rotary.dim} features, and a head has only {self.head_dim}")
-        if window is not None and len(window) != 2:
-            raise ValueError(f"window expects two numbers of keys (left, right), got {window}")
         if causal:
             self.causal = True
         if window is not None:
-            self.window = (int(window[0]), int(window[1]))
+            self.window = as_window(window)
         if alibi:
             self._slopes = alibi_slopes(self.num_heads)
         if rotary is not None:
@@ -179,11 +184,14 @@ class MultiheadAttention(nn.MultiheadAttention):
         Raises:
             AssertionError: shapes do not fit together, or a mask is neither bool nor float, as in torch.
             RuntimeError: a mask has the wrong shape, a dtype or device differs, or a hint lacks its mask.
+            TypeError: an argument has another type, or a tensor is sparse.
             ValueError: the cache does not fit the call.
         """
-        if query.is_nested or key.is_nested or value.is_nested:
+        if any(isinstance(operand, Tensor) and operand.is_nested for operand in (query, key, value)):
             masked = attn_mask is not None or key_padding_mask is not None or is_causal or cache is not None
             return self._forward_nested(query, key, value, need_weights, average_attn_weights, masked=masked)
+        check_all_dense(_TENSORS, (query, key, value, key_padding_mask, attn_mask), required=3)
+        is_causal = as_bool("is_causal", is_causal)
         known = isinstance(cache, KeyValueCache) and cache.fixed and cache.length > 0
         if known:
             key, value, key_padding_mask = query, query, None
@@ -338,7 +346,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool, average: bool, *, masked: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Attention within each sequence of nested tensors; weights, if needed, are padded with zeros."""
-        if not (query.is_nested and query is key and key is value and self.batch_first) or masked:
+        if not (query is key and key is value and self.batch_first) or masked:
             raise AssertionError(
                 "nested tensors are taken for self-attention (query is key is value) with batch_first=True, "
                 "without masks and cache: pad them with torch.nested.to_padded_tensor for anything else"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyrnn.ops._checks import as_bool, as_integer, check_all_dense, check_dense
+
 
 class KeyValueCache:
     """The keys and values of one attention layer, appended to as sequences grow.
@@ -41,6 +43,7 @@ class KeyValueCache:
     """
 
     def __init__(self, *, keep: int | None = None, fixed: bool = False) -> None:
+        keep, fixed = None if keep is None else as_integer("keep", keep), as_bool("fixed", fixed)
         if keep is not None and (keep < 0 or fixed):
             raise ValueError(
                 "KeyValueCache expects keep >= 0, and None with fixed=True, for a memory is kept whole; "
@@ -127,6 +130,7 @@ class KeyValueCache:
         Args:
             indices: int64 [N]. N may differ from B.
         """
+        check_dense("indices", indices)
         if not self._buffers:
             return
         rows = torch.arange(self._buffers[0].shape[0], device=indices.device)
@@ -147,6 +151,7 @@ class KeyValueCache:
         Raises:
             ValueError: `length` is negative or more than is kept, or the cache is fixed.
         """
+        length = as_integer("length", length)
         if self.fixed or not 0 <= length <= self.length:
             raise ValueError(
                 f"truncate expects a length from 0 to the {self.length} keys kept, and a cache that is not "
@@ -199,6 +204,12 @@ class KeyValueCache:
     def _check(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
         if self.fixed and self._buffers:
             raise ValueError("a fixed cache is filled once: clear() it to keep the keys of another memory")
+        check_all_dense(("keys", "values", "padding"), (keys, values, padding), required=2)
+        if keys.dim() != 4 or values.dim() != 4 or keys.shape[:3] != values.shape[:3]:
+            raise ValueError(
+                "expected keys [B, H, T, D] and values [B, H, T, V] with the same B, H and T, got shapes "
+                f"{tuple(keys.shape)} and {tuple(values.shape)}"
+            )
         B, T = keys.shape[0], keys.shape[2]
         if padding is not None and (padding.dtype != torch.bool or padding.shape != (B, T)):
             raise ValueError(

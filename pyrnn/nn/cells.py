@@ -11,6 +11,7 @@ from torch.nn.modules.rnn import RNNCellBase
 from pyrnn import ops
 from pyrnn.nn._base import autocasts
 from pyrnn.nn._states import single_state, two_states
+from pyrnn.ops._checks import check_dense
 
 
 class RecurrentCell(RNNCellBase):
@@ -33,6 +34,7 @@ class RecurrentCell(RNNCellBase):
         name = type(self).__name__
         if not isinstance(input, Tensor):
             raise TypeError(f"{name}: expected input to be a Tensor, got {type(input).__name__}")
+        check_dense(f"{name}: input", input)
         if input.dim() not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         if input.shape[-1] != self.input_size:

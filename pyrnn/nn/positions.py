@@ -7,6 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyrnn.ops._checks import FARTHEST, as_integer, as_number, check_dense
+
+# Rows that a table keeps at most; a call beyond them computes its own.
+_LONGEST_TABLE = 2**20
+_MOST_HEADS = 2**16
+
 
 def sinusoidal_positions(
     num_positions: int,
@@ -31,6 +37,8 @@ def sinusoidal_positions(
         >>> pyrnn.nn.sinusoidal_positions(1, 4)
         tensor([[0., 1., 0., 1.]])
     """
+    num_positions, embed_dim = as_integer("num_positions", num_positions), as_integer("embed_dim", embed_dim)
+    start = _as_start(start)
     angles = _angles(num_positions, (embed_dim + 1) // 2, embed_dim, start=start, base=base, device=device)
     table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[:, :embed_dim]
     return table.to(dtype or torch.get_default_dtype())
@@ -50,8 +58,11 @@ def alibi_slopes(num_heads: int, *, device: Any = None) -> Tensor:
         >>> pyrnn.nn.alibi_slopes(4)
         tensor([0.2500, 0.0625, 0.0156, 0.0039])
     """
-    if num_heads < 1:
-        raise ValueError(f"alibi_slopes expects at least one head, got num_heads={num_heads}")
+    num_heads = as_integer("num_heads", num_heads)
+    if not 1 <= num_heads <= _MOST_HEADS:
+        raise ValueError(
+            f"alibi_slopes expects at least one head and at most {_MOST_HEADS}, got num_heads={num_heads}"
+        )
     below = 1 << (num_heads.bit_length() - 1)
     exponents = [8 * (h + 1) / below for h in range(below)]
     exponents += [4 * (2 * h + 1) / below for h in range(num_heads - below)]
@@ -97,6 +108,7 @@ class SinusoidalPositionalEncoding(nn.Module):
         Raises:
             ValueError: the embeddings have another number of dimensions or features; `start` is negative.
         """
+        start = _as_start(start)
         T = _sequence_length(input, self.embed_dim, start, batch_first=self.batch_first)
         table = self._table.rows(start, T, input, self._make)
         return input + _beside(table, input, batch_first=self.batch_first)
@@ -162,6 +174,7 @@ class LearnedPositionalEncoding(nn.Module):
                 position; `start` is negative.
         """
         num_positions, embed_dim = self.weight.shape
+        start = _as_start(start)
         T = _sequence_length(input, embed_dim, start, batch_first=self.batch_first)
         if start + T > num_positions:
             raise ValueError(
@@ -202,6 +215,7 @@ class RotaryEmbedding(nn.Module):
 
     def __init__(self, dim: int, *, base: float = 10000.0) -> None:
         super().__init__()
+        dim, base = as_integer("dim", dim), as_number("base", base)
         if dim < 2 or dim % 2:
             raise ValueError(f"RotaryEmbedding turns pairs of features: expected an even dim >= 2, got {dim}")
         self.dim = dim
@@ -224,6 +238,10 @@ class RotaryEmbedding(nn.Module):
         Raises:
             ValueError: there are fewer than `dim` features, or `start` is negative.
         """
+        check_dense("input", input)
+        if not input.is_floating_point():
+            raise TypeError(f"input must be floating point, got {input.dtype}; convert it with input.float()")
+        start = _as_start(start)
         if input.dim() < 2 or input.shape[-1] < self.dim or start < 0:
             raise ValueError(
                 f"expected at least {self.dim} features behind a dimension of positions, and start >= 0; "
@@ -269,6 +287,8 @@ class _Table:
         if torch.compiler.is_compiling():
             return make(start, length, like)  # a graph must not depend on what earlier calls left here
         rows, end = self._rows, start + length
+        if end > _LONGEST_TABLE:
+            return make(start, length, like)
         if rows is None or self._like != (like.dtype, like.device) or end > rows.shape[0]:
             with torch.inference_mode(False):  # later calls may train
                 rows = make(0, 2 * end, like)
@@ -282,19 +302,20 @@ class _Table:
 
 def _angles(length: int, pairs: int, dim: int, *, start: int, base: float, device: Any) -> Tensor:
     """p * base^(-2i / dim) for `length` positions p from `start` on, i < pairs: float64 [length, pairs]."""
-    positions = torch.arange(start, start + length, dtype=torch.float64, device=device)
+    positions = start + torch.arange(length, dtype=torch.float64, device=device)
     steps = base ** (torch.arange(pairs, dtype=torch.float64, device=device) * (-2 / dim))
     return positions[:, None] * steps
 
 
 def _check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
-        if size < 1:
+        if as_integer(name, size) < 1:
             raise ValueError(f"expected {name} >= 1, got {size}")
 
 
 def _sequence_length(input: Tensor, embed_dim: int, start: int, *, batch_first: bool) -> int:
     """T, after checking that `input` holds embeddings."""
+    check_dense("input", input)
     if input.dim() not in (2, 3) or input.shape[-1] != embed_dim or start < 0:
         layout = f"[B, T, {embed_dim}]" if batch_first else f"[T, B, {embed_dim}]"
         raise ValueError(
@@ -302,6 +323,14 @@ def _sequence_length(input: Tensor, embed_dim: int, start: int, *, batch_first: 
             f"got shape {tuple(input.shape)}, start={start}"
         )
     return input.shape[1 if batch_first and input.dim() == 3 else 0]
+
+
+def _as_start(start: Any) -> int:
+    """The position of the first row. Those beyond `FARTHEST` have no exact angle."""
+    start = as_integer("start", start)
+    if start > FARTHEST:
+        raise ValueError(f"start must be at most 2**53, got {start}")
+    return start
 
 
 def _beside(rows: Tensor, input: Tensor, *, batch_first: bool) -> Tensor:

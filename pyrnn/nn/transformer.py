@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pyrnn.nn._plain import is_plain, kind_of
 from pyrnn.nn.cache import CacheList
 from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer, added_mask
+from pyrnn.ops._checks import check_all_dense, check_dense
 
 _ENCODER_LAYER = kind_of(TransformerEncoderLayer)
 
@@ -235,6 +236,26 @@ class Transformer(nn.Transformer):
             batch_first=batch_first,
         )
 
+    def forward(
+        self,
+        src: Tensor,
+        tgt: Tensor,
+        src_mask: Tensor | None = None,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
+        src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Tensor:
+        """Run encoder and decoder. Arguments, result and errors: see `TransformerDecoder.forward`."""
+        check_all_dense(("src", "tgt"), (src, tgt), required=2)
+        masks = (src_mask, tgt_mask, memory_mask)
+        paddings = (src_key_padding_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        return super().forward(src, tgt, *masks, *paddings, src_is_causal, tgt_is_causal, memory_is_causal)
+
 
 def _new_caches(layers: nn.ModuleList) -> CacheList:
     for layer in layers:
@@ -248,6 +269,8 @@ def _new_caches(layers: nn.ModuleList) -> CacheList:
 
 def _cache_of(number: int, cache: CacheList | None) -> dict[str, Any]:
     """The argument `cache` of a layer, which only ours take."""
+    if cache is not None and not isinstance(cache, list):
+        raise TypeError(f"expected cache to be what new_cache() makes, got {type(cache).__name__}")
     return {} if cache is None else {"cache": cache[number]}
 
 
@@ -258,7 +281,9 @@ def _is_causal(mask: Tensor | None) -> bool:
     used as it is.
     """
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-    if mask is None or recorded or mask.dim() != 2 or mask.shape[0] != mask.shape[1]:
+    if mask is not None:
+        check_dense("mask", mask)
+    if mask is None or recorded or mask.is_meta or mask.dim() != 2 or mask.shape[0] != mask.shape[1]:
         return False
     forbidden = True if mask.dtype == torch.bool else -torch.inf
     return torch.equal(mask, torch.full_like(mask, forbidden).triu(1))

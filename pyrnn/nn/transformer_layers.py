@@ -15,6 +15,7 @@ from pyrnn.nn._plain import is_plain, is_replaced, kind_of, own_method
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.positions import RotaryEmbedding
+from pyrnn.ops._checks import check_all_dense, check_dense
 
 ATTENTION = kind_of(MultiheadAttention)
 
@@ -119,7 +120,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
         Raises:
             AssertionError, RuntimeError, ValueError: as there.
         """
-        if src.is_nested:
+        if isinstance(src, Tensor) and src.is_nested:
             if src_mask is not None or src_key_padding_mask is not None or not self.self_attn.batch_first:
                 raise AssertionError(
                     "nested tensors are taken with batch_first=True and without masks: pad them with "
@@ -129,6 +130,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
             # Not self(...): whoever watches this layer sees one call.
             output = TransformerEncoderLayer.forward(self, padded, None, padding)
             return _nested.unpad(output, padding, src.layout)
+        check_dense("src", src)
         masks = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
             x = self._add_attention(self.norm1(src), *masks, cache, residual=src)
@@ -263,6 +265,9 @@ class TransformerDecoderLayer(nn.TransformerDecoderLayer):
         Raises:
             AssertionError, RuntimeError, ValueError: as there.
         """
+        check_all_dense(("tgt", "memory"), (tgt, memory), required=2)
+        if cache is not None and (not isinstance(cache, list) or len(cache) != 2):
+            raise TypeError(f"expected cache to be what layer.new_cache() makes, got {type(cache).__name__}")
         own, other = (None, None) if cache is None else cache
         masks = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
         memory_masks = (memory_mask, memory_key_padding_mask, memory_is_causal)
