@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyrnn.ops._library import is_functorch_tensor
+from pyrnn.ops._checks import (
+    as_integer,
+    as_number,
+    check_all_dense,
+    check_device,
+    check_device_or_cpu,
+    check_range,
+    is_readable,
+    lengths_tensor,
+)
 from pyrnn.text.streams import IGNORE
 
 Reduction = Literal["mean", "sum", "none"]
@@ -60,6 +69,7 @@ def sequence_loss(
         >>> sequence_loss(divergence, weights=torch.linspace(0, 1, 3), lengths=[3, 1], reduction="sum")
         tensor(6.5000)
     """
+    check_all_dense(("divergence", "weights"), (divergence, weights), required=1)
     if divergence.dim() != 2:
         raise ValueError(f"divergence must have shape [T, B], got {list(divergence.shape)}")
     if not divergence.is_floating_point():
@@ -127,6 +137,8 @@ def sequence_cross_entropy(
         >>> sequence_cross_entropy(logits, targets)
         tensor(4.1744)
     """
+    check_all_dense(("logits", "targets", "weights"), (logits, targets, weights), required=2)
+    label_smoothing = as_number("label_smoothing", label_smoothing)
     if logits.dim() != 3 or logits.shape[2] == 0:
         raise ValueError(f"logits must have shape [T, B, V] with V at least 1, got {list(logits.shape)}")
     if targets.shape != logits.shape[:2]:
@@ -138,6 +150,7 @@ def sequence_cross_entropy(
         raise TypeError(f"logits must be floating point, got {logits.dtype}")
     if targets.dtype is not torch.int64:
         raise TypeError(f"targets must be int64, got {targets.dtype}; convert them with targets.long()")
+    check_device("targets", targets, logits, "logits")
     alive = _alive(logits[..., 0], weights, lengths) & (targets != IGNORE)
     if not _readable(alive) or not alive.all():
         # The backward pass of log-softmax makes NaN of NaN logits, whatever the gradient that comes in.
@@ -185,6 +198,8 @@ def last_step_weights(
         tensor([[0., 0., 1.],
                 [1., 0., 0.]])
     """
+    T = as_integer("T", T)
+    batch = None if batch is None else as_integer("batch", batch)
     if T < 1:
         raise ValueError(f"T must be at least 1, got {T}")
     if lengths is None:
@@ -200,7 +215,9 @@ def _alive(divergence: Tensor, weights: Tensor | None, lengths: Tensor | Sequenc
     if weights is not None:
         alive = _over_batch(weights, divergence) != 0
     if lengths is not None:
-        ends = _as_lengths(lengths, T, B).to(divergence.device)
+        ends = _as_lengths(lengths, T, B)
+        check_device_or_cpu("lengths", ends, divergence, of="divergence")
+        ends = ends.to(divergence.device)
         alive = alive & (torch.arange(T, device=ends.device).unsqueeze(1) < ends)
     return alive
 
@@ -222,30 +239,16 @@ def _over_batch(weights: Tensor, divergence: Tensor) -> Tensor:
 
 def _as_lengths(lengths: Tensor | Sequence[int], T: int, B: int | None) -> Tensor:
     """[B] int64, checked where the values can be read."""
-    # An empty list says nothing of its type.
-    ends = (
-        lengths
-        if isinstance(lengths, Tensor)
-        else torch.tensor(lengths, dtype=None if len(lengths) else torch.int64)
-    )
-    if ends.is_floating_point() or ends.is_complex() or ends.dtype is torch.bool:
-        raise TypeError(f"lengths must be integers, got {ends.dtype}")
+    ends = lengths_tensor(lengths)
     if ends.dim() != 1 or (B is not None and ends.shape[0] != B):
         raise ValueError(
             f"lengths must be one for each sequence, [{'B' if B is None else B}], got {list(ends.shape)}"
         )
-    if _readable(ends) and bool(((ends < 0) | (ends > T)).any()):
-        raise ValueError(
-            f"lengths must lie in [0, T] = [0, {T}], got {ends.min().item()} to {ends.max().item()}"
-        )
+    if _readable(ends) and ends.numel():
+        check_range(ends, T, "T")
     return ends.long()
 
 
 def _readable(tensor: Tensor) -> bool:
     """Whether the values are at hand: not on another device, traced, fake, or under functorch."""
-    return (
-        not torch.compiler.is_compiling()
-        and type(tensor) is Tensor
-        and tensor.device.type == "cpu"
-        and not is_functorch_tensor(tensor)
-    )
+    return not torch.compiler.is_compiling() and is_readable(tensor)

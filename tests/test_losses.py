@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -253,8 +254,8 @@ def test_last_step_weights_without_lengths() -> None:
         ({"weights": torch.ones(3).long()}, TypeError, "floating point or bool, got torch.int64"),
         ({"weights": torch.ones(3, device="meta")}, ValueError, "weights lie on meta, the rest on cpu"),
         ({"lengths": [3]}, ValueError, r"one for each sequence, \[2\], got \[1\]"),
-        ({"lengths": [3, 4]}, ValueError, r"\[0, T\] = \[0, 3\], got 3 to 4"),
-        ({"lengths": [-1, 3]}, ValueError, "got -1 to 3"),
+        ({"lengths": [3, 4]}, ValueError, r"\[0, T\] with T = 3, got values from 3 to 4"),
+        ({"lengths": [-1, 3]}, ValueError, "from -1 to 3"),
         ({"lengths": [1.0, 2.0]}, TypeError, "integers, got torch.float32"),
         ({"lengths": torch.ones(2, dtype=torch.bool)}, TypeError, "integers, got torch.bool"),
     ],
@@ -286,3 +287,37 @@ def test_misuse_of_last_step_weights() -> None:
         last_step_weights(0)
     with pytest.raises(ValueError, match=r"one for each sequence, \[3\], got \[2\]"):
         last_step_weights(4, [1, 2], batch=3)
+
+
+D = torch.zeros(5, 2)
+LOGITS, TARGETS = torch.zeros(5, 2, 4), torch.zeros(5, 2, dtype=torch.int64)
+LENGTHS = torch.tensor([5, 2])
+
+WRONG_KINDS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
+    (sequence_loss, ([1.0],), {}, TypeError, "divergence must be a dense strided tensor, got list"),
+    (sequence_loss, (D.to_sparse(),), {}, TypeError, "divergence must be a dense strided tensor"),
+    (sequence_loss, (D,), {"weights": [1.0]}, TypeError, "weights must be a dense strided tensor"),
+    (sequence_loss, (D,), {"lengths": 3}, TypeError, "expected lengths to be integers"),
+    (sequence_loss, (D,), {"lengths": [2**70, 1]}, TypeError, "expected lengths to be integers"),
+    (sequence_loss, (D,), {"lengths": LENGTHS.to("meta")}, ValueError, "lengths must be on the CPU"),
+    (sequence_loss, (D,), {"lengths": torch.nn.Parameter(LENGTHS + 1, requires_grad=False)}, ValueError,
+     "from 3 to 6"),
+    (sequence_cross_entropy, (LOGITS, [0]), {}, TypeError, "targets must be a dense strided tensor"),
+    (sequence_cross_entropy, (None, TARGETS), {}, TypeError, "logits must be a dense strided tensor"),
+    (sequence_cross_entropy, (LOGITS, TARGETS.to("meta")), {}, ValueError, "targets are not at the same"),
+    (sequence_cross_entropy, (LOGITS, TARGETS), {"label_smoothing": "a"}, TypeError, "smoothing should be"),
+    (last_step_weights, (2.5,), {}, TypeError, "T should be of type int, got: float"),
+    (last_step_weights, (3,), {"batch": "a"}, TypeError, "batch should be of type int, got: str"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "arguments", "options", "error", "words"), WRONG_KINDS)
+def test_arguments_of_another_kind_have_words(
+    loss: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+    error: type[Exception],
+    words: str,
+) -> None:
+    with pytest.raises(error, match=words):
+        loss(*arguments, **options)
