@@ -47,8 +47,8 @@ def as_integer(name: str, value: Any) -> int:
         try:
             number: Any = value.item() if isinstance(value, Tensor) else value
             return operator.index(number)
-        except (TypeError, RuntimeError):  # RuntimeError: a tensor without values
-            pass
+        except (TypeError, RuntimeError) as error:  # RuntimeError: a tensor without values
+            raise _wrong_type(name, "int", value) from error
     raise _wrong_type(name, "int", value)
 
 
@@ -66,8 +66,8 @@ def as_number(name: str, value: Any) -> float:
             return float(value.item() if isinstance(value, Tensor) else value)
         except OverflowError as error:
             raise ValueError(f"{name} must fit in a float, got {value}") from error
-        except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor without values
-            pass
+        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor without values
+            raise _wrong_type(name, "float", value) from error
     raise _wrong_type(name, "float", value)
 
 

@@ -14,7 +14,7 @@ import sys
 import torch
 
 from pyrnn import _native
-from pyrnn.ops import _cuda_walk, _problem, recurrent
+from pyrnn.ops import _checks, _cuda_walk, recurrent
 from pyrnn.reference import recurrent as reference
 from tests.helpers import gradients, make_layer
 
@@ -38,7 +38,7 @@ def main(path: str, *wild: str) -> int:
     lengths = LENGTHS.clone()
     if wild:
         lengths[2] += 1  # what the operator refuses where it may read them
-        _problem._readable = lambda tensor: False
+        _checks.is_readable = lambda tensor: False
     for engine, seed in itertools.product(("persistent", "cluster"), range(8)):
         _cuda_walk.forced_engine = engine
         choose(seed)
