@@ -110,8 +110,9 @@ def of_torch(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple
     kind = options.get("return_weights")
     if not (options.get("softcap") or options.get("dropout_p") or kind) and c.live.all():
         mask = c.seen if c.bias is None else torch.where(c.seen, c.bias, -torch.inf)
+        free = c.bias is None and bool(c.seen.all())
         chosen = {name: options[name] for name in ("scale", "enable_gqa") if name in options}
-        return (F.scaled_dot_product_attention(query, key, value, None if mask.all() else mask, **chosen),)
+        return (F.scaled_dot_product_attention(query, key, value, None if free else mask, **chosen),)
     weights = c.weights * c.factors
     return (weights @ c.value, weights.mean(1) if kind == "mean" else weights)[: 2 if kind else 1]
 

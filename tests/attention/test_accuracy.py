@@ -9,7 +9,7 @@ import torch
 
 from pyrnn import _native
 from tests.attention.cases import DTYPES, KERNELS, MASKS, Case, cases, operands
-from tests.attention.checking import check
+from tests.attention.checking import check, of_reference, of_torch
 
 pytestmark = pytest.mark.usefixtures("isa_put_back")
 
@@ -99,3 +99,12 @@ def test_weights_of_either_pass(
 def test_long_sums_are_as_accurate_as_torch(dtype: torch.dtype) -> None:
     """Rounding grows with the length of a chain of sums, and torch's libraries keep theirs short."""
     check(operands(B=1, H=1, T=1023, S=1024, D=64, V=64, dtype=dtype), {"is_causal": True})
+
+
+@pytest.mark.parametrize("name", [name for name in MASKS if name.startswith("float")])
+def test_torch_is_compared_on_the_same_mask(name: str) -> None:
+    """Without the mask torch's error would be large, and twice as large a bound would let everything pass."""
+    q, k, v = operands(T=9, S=7)
+    mask = MASKS[name](2, 2, 9, 7).double()
+    (ours,), (theirs,) = (function(q, k, v, attn_mask=mask) for function in (of_reference, of_torch))
+    torch.testing.assert_close(theirs, ours, rtol=1e-12, atol=1e-12)
