@@ -271,7 +271,7 @@ def _turn(pairs: Tensor, rows: Tensor) -> Tensor:
     # As complex numbers they are read and written once. These need both parts beside each other, at even
     # places.
     if pairs.stride(-1) != 1 or pairs.storage_offset() % 2 or any(n % 2 for n in pairs.stride()[:-1]):
-        pairs = pairs.contiguous()
+        pairs = pairs.clone(memory_format=torch.contiguous_format)  # contiguous() lets an odd address stand
     return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rows))
 
 

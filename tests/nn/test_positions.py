@@ -137,6 +137,14 @@ def test_slopes() -> None:
     torch.testing.assert_close(alibi_slopes(1), torch.tensor([2.0**-8]))
 
 
+@pytest.mark.parametrize("T", [0, 5])
+def test_rotary_takes_numbers_that_begin_at_an_odd_place(T: int) -> None:
+    rotary, x = RotaryEmbedding(4), torch.randn(1 + T * 4)
+    for start in (0, 1):
+        rows = x[start : start + T * 4].view(T, 4)
+        torch.testing.assert_close(rotary(rows), rotary(rows.clone()))
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
