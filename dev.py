@@ -11,6 +11,8 @@
                    --cuda: the wheel holds the CUDA module for all architectures of a release
   emulate MODE [ARGS]  the CUDA tests on the host: plain, sanitized or race; ARGS go to pytest
   gpu [STAGE ...]  everything that only a machine with a GPU can prove, within 8 minutes (docs/gpu.md)
+  fuzz [ARGS]      random calls of every operator and layer, valid or not (--seconds, --seed, --only);
+                   --sanitized: on a build of the native module with AddressSanitizer and UBSan
   spills [ARGS]    compile the CUDA kernels for every architecture; fail on register spills not declared
 
 Environment:
@@ -47,7 +49,7 @@ PYTHON = Path(sys.executable) if CURRENT else VENV / "bin" / "python"
 NATIVE = {".h", ".cpp", ".cu"}
 CODE = {".py", ".pyi", ".h", ".cpp", ".cu", ".cuh"}
 TEXT = CODE | {".md", ".toml"}
-FOLDERS = ("pyrnn", "csrc", "tests", "examples", "docs")
+FOLDERS = ("pyrnn", "csrc", "tests", "tools", "examples", "docs")
 MAX_LINES = 400
 # Character classes keep this file from matching its own rules.
 FORBIDDEN = {
@@ -289,13 +291,44 @@ def emulate(arguments: list[str]) -> int:
     setup()
     mode, *rest = arguments
     os.environ["PYRNN_EMULATE_MODE"] = mode
-    if mode == "sanitized":  # the sanitizer's library must be there before Python's first allocation
-        libraries = [
-            subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
-            for name in ("libasan.so", "libubsan.so", "libstdc++.so")
-        ]
-        os.environ |= {"LD_PRELOAD": ":".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
+    if mode == "sanitized":
+        os.environ |= {"LD_PRELOAD": sanitizer_libraries(), "ASAN_OPTIONS": "detect_leaks=0"}
     return run(PYTHON, "-m", "pytest", *([] if any("tests" in a for a in rest) else ["tests/cuda"]), *rest)
+
+
+def sanitizer_libraries() -> str:
+    """What must be there before Python's first allocation, for LD_PRELOAD."""
+    names = ("libasan.so", "libubsan.so", "libstdc++.so")
+    asked = [subprocess.run(["g++", f"-print-file-name={n}"], capture_output=True, text=True) for n in names]
+    return ":".join(each.stdout.strip() for each in asked)
+
+
+def fuzz(arguments: list[str]) -> int:
+    """tools/fuzz; with --sanitized its workers load another build of the native module."""
+    setup()
+    if "--sanitized" not in arguments:
+        return run(PYTHON, "-m", "tools.fuzz", *arguments)
+    folder = ROOT / "build" / "fuzz-sanitized"
+    must(
+        *(tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"),
+        *("-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_PYTHON=ON", "-DPYRNN_CUDA=OFF", "-DPYRNN_SANITIZE=ON"),
+        *(
+            f"-DPython_EXECUTABLE={PYTHON}",
+            f"-Dpybind11_DIR={ask('import pybind11 as p; print(p.get_cmake_dir())')}",
+        ),
+        otherwise="the sanitized module could not be configured",
+    )
+    must(
+        tool("cmake"),
+        "--build",
+        folder,
+        "--target",
+        "_cpu",
+        otherwise="the sanitized module does not compile",
+    )
+    (module,) = folder.glob("_cpu*.so")
+    rest = [argument for argument in arguments if argument != "--sanitized"]
+    return run(PYTHON, "-m", "tools.fuzz", "--native", module, "--preload", sanitizer_libraries(), *rest)
 
 
 def spills(arguments: list[str]) -> int:
@@ -340,7 +373,7 @@ def house_rules() -> Iterator[str]:
 
 
 def main() -> int:
-    functions = (demo, test, bench, lint, ctest, build, emulate, gpu, spills)
+    functions = (demo, test, bench, lint, ctest, build, emulate, gpu, fuzz, spills)
     commands: dict[str, Callable[[list[str]], int]] = {
         "setup": lambda _: setup() or 0,
         **{function.__name__: function for function in functions},

@@ -1,0 +1,103 @@
+"""Calls of `pyrnn.ops.dropout` and `pyrnn.ops.linear`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyrnn.reference.dropout import ACTIVATIONS
+from pyrnn.reference.dropout import dropout as reference_dropout
+from tools.fuzz.calls import Argument, Call, Names
+from tools.fuzz.drawing import DTYPES, SMALL, WIDE, Drawer, listed
+from tools.fuzz.targets._common import environment, made_extreme, made_odd
+
+_ACTIVATIONS = (None, None, "relu", "gelu", "gelu_tanh")
+
+
+def draw_dropout(d: Drawer) -> Call:
+    dtype, wants = d.pick(DTYPES), d.pick((0.0, 0.5, 1.0))
+    shape = tuple(d.pick((0, *SMALL, 17, 33)) for _ in range(d.below(5)))
+    if d.chance(0.02):
+        shape = (d.pick((2**14 - 1, 2**14 + 33, 3 * 2**14 + 1)),)
+    p, activation = d.pick((0.0, 0.1, 0.5, 0.9, 1.0, 1e-9)), d.pick(_ACTIVATIONS)
+    residual = Argument(d.tensor(shape, dtype, leaf=wants)) if d.chance(0.5) else Argument("None")
+    arguments = {
+        "input": Argument(d.tensor(shape, dtype, leaf=wants)),
+        "p": Argument(repr(p)),
+        "training": Argument(repr(d.chance(0.8))),
+        "residual": residual,
+        "activation": Argument(repr(activation)),
+        "seed": Argument(f"torch.tensor({d.below(2**50) - 2**49})" if d.chance(0.6) else "None"),
+    }
+    call = Call(
+        "dropout",
+        dtype,
+        arguments,
+        f"ops.dropout({listed(arguments)})",
+        environment(d),
+        exact=_dropout,
+        theirs=_dropout,
+        results=("output",),
+        forgets=p > 0,
+        kinks=activation == "relu",
+    )
+    kind = d.random.random()
+    if kind < 0.35:
+        return made_odd(
+            d,
+            call,
+            ("input", "residual", "seed"),
+            ("p", "training", "activation"),
+            shrink=activation is not None,
+        )
+    return made_extreme(d, call, ("input", "residual")) if kind < 0.5 else call
+
+
+def _dropout(names: Names) -> Tensor:
+    p, seed = float(names["p"]) if names["training"] else 0.0, names["seed"]
+    if p > 0 and seed is None:
+        seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
+    residual, input = names["residual"], names["input"]
+    input = input if residual is None else input.to(torch.promote_types(input.dtype, residual.dtype))
+    return reference_dropout(input, residual, seed, p, names["activation"] or "none")
+
+
+def draw_linear(d: Drawer) -> Call:
+    dtype, wants = d.pick(DTYPES), d.pick((0.0, 0.5, 1.0))
+    I, O = d.pick((0, *WIDE)), d.pick((0, *WIDE))  # noqa: E741
+    shape = (*(d.pick((0, *SMALL, 17)) for _ in range(d.below(4))), I)
+    if d.chance(0.004):
+        I, O, shape = 256, 513, (300, 256)  # noqa: E741  where another library may multiply
+    activation = d.pick(_ACTIVATIONS)
+    bias = Argument(d.tensor((O,), dtype, leaf=wants)) if d.chance(0.7) else Argument("None")
+    arguments = {
+        "input": Argument(d.tensor(shape, dtype, leaf=wants)),
+        "weight": Argument(d.tensor((O, I), dtype, max(I, 1) ** -0.5, leaf=wants)),
+        "bias": bias,
+        "activation": Argument(repr(activation)),
+    }
+    call = Call(
+        "linear",
+        dtype,
+        arguments,
+        f"ops.linear({listed(arguments)})",
+        environment(d, autocast=dtype == "torch.float32"),
+        exact=_linear,
+        theirs=_linear,
+        results=("output",),
+        kinks=activation == "relu",
+        autocasts=("input", "weight", "bias"),
+    )
+    kind = d.random.random()
+    if kind < 0.35:
+        return made_odd(d, call, ("input", "weight", "bias"), ("activation",))
+    return made_extreme(d, call, ("input", "weight", "bias")) if kind < 0.5 else call
+
+
+def _linear(names: Names) -> Any:
+    return ACTIVATIONS[names["activation"] or "none"](
+        F.linear(names["input"], names["weight"], names["bias"])
+    )
