@@ -36,12 +36,14 @@ def memory_of(tensor: Tensor, reach: int) -> int:
     Raises:
         ValueError: the storage does not hold all that is to be read.
     """
-    storage_bytes = tensor.untyped_storage().nbytes()
     if not reach:
         return 0
     start, offset = tensor.data_ptr(), tensor.storage_offset()
-    if not start or reach + (offset and offset * tensor.itemsize) > storage_bytes:
-        _raise_no_memory(tensor, reach, storage_bytes)
+    if offset:
+        offset *= tensor.itemsize
+    # A view of what has no memory has an address all the same: its offset.
+    if start == offset or offset + reach > tensor.untyped_storage().nbytes():
+        _raise_no_memory(tensor, reach)
     return start
 
 
@@ -77,15 +79,17 @@ def number_of(scalar: Tensor) -> int:
     return int(scalar)
 
 
-def _raise_no_memory(tensor: Tensor, reach: int, storage_bytes: int) -> NoReturn:
+def _raise_no_memory(tensor: Tensor, reach: int) -> NoReturn:
     what = f"a tensor of shape {list(tensor.shape)}"
-    if not tensor.data_ptr():
+    offset = tensor.storage_offset() * tensor.itemsize
+    if tensor.data_ptr() == offset:
         raise ValueError(
             f"{what} has no memory behind it: its storage was freed, or it is fake; materialise the "
             "parameters before the call"
         )
-    end = tensor.storage_offset() * tensor.itemsize + reach
+    storage_bytes = tensor.untyped_storage().nbytes()
     raise ValueError(
         f"{what} and strides {list(tensor.stride())} has too little memory behind it: it reaches to byte "
-        f"{end} of its storage, which holds {storage_bytes}; the storage was resized behind the tensor"
+        f"{offset + reach} of its storage, which holds {storage_bytes}; the storage was resized behind the "
+        "tensor"
     )

@@ -159,6 +159,19 @@ def test_tensors_without_their_numbers_are_resolved_or_refused(bits: str) -> Non
         attention(key=PRIVATE._efficientzerotensor(2, 2, 7, 4))
     with pytest.raises(ValueError, match="no memory behind it"):
         lstm(w_hh=PRIVATE._efficientzerotensor(20, 5))
+    run_forked(refuse_views_of_nothing, seconds=100)
+
+
+def refuse_views_of_nothing() -> None:
+    """Their address is not 0, but the offset."""
+    nothing = PRIVATE._efficientzerotensor
+    with pytest.raises(ValueError, match="no memory behind it"):
+        attention(key=nothing(3, 2, 7, 4)[1:])
+    with pytest.raises(ValueError, match="no memory behind it"):
+        lstm(w_hh=nothing(40, 5)[20:])
+    _, h_n = pyrnn.GRU(3, 4, num_layers=2)(LAYER.input)
+    with pytest.raises(ValueError, match="no memory behind it"):
+        h_n.backward(nothing(2, 3, 4))
 
 
 # ---- devices -------------------------------------------------------------------------------------
