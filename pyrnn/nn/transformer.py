@@ -13,6 +13,7 @@ from pyrnn.nn._plain import is_plain, kind_of
 from pyrnn.nn.cache import CacheList
 from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer, added_mask
 from pyrnn.ops._checks import check_all_dense, check_dense
+from pyrnn.ops._library import has_python_dispatch
 
 _ENCODER_LAYER = kind_of(TransformerEncoderLayer)
 
@@ -283,7 +284,13 @@ def _is_causal(mask: Tensor | None) -> bool:
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
     if mask is not None:
         check_dense("mask", mask)
-    if mask is None or recorded or mask.is_meta or mask.dim() != 2 or mask.shape[0] != mask.shape[1]:
+    if mask is None or recorded or mask.dim() != 2 or mask.shape[0] != mask.shape[1]:
         return False
+    if (
+        mask.is_meta
+        or has_python_dispatch(mask)
+        or not (mask.dtype == torch.bool or mask.is_floating_point())
+    ):
+        return False  # nothing to read, or no mask, which the layers say
     forbidden = True if mask.dtype == torch.bool else -torch.inf
     return torch.equal(mask, torch.full_like(mask, forbidden).triu(1))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 import pyrnn
 from pyrnn.nn import (
@@ -178,6 +179,10 @@ def test_masks_of_layers() -> None:
         encoder(X, [1])
     with pytest.raises(ValueError, match="not at the same device"):
         encoder(X, torch.zeros(5, 5, device="meta"))
+    with pytest.raises(AssertionError, match=r"only bool and floating types of attn_mask .* got torch.int64"):
+        encoder(X, torch.zeros(5, 5).long())
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert encoder(mode.from_tensor(X), mode.from_tensor(torch.zeros(5, 5))).shape == X.shape
 
 
 def test_caches() -> None:
