@@ -77,7 +77,8 @@ class Call:
     results: tuple[str, ...] = ()  # names of the results
     odd: bool = False  # whether it may be refused
     extreme: bool = False  # whether only the classes of numbers (finite or not) can be compared
-    forgets: bool = False  # whether an element that is dropped has a derivative of 0, whatever it was
+    forgets: bool = False  # whether results may be finite where those of the oracles are not
+    drops: bool = False  # whether an element that is dropped has a derivative of 0, whatever it was
     composed: bool = False  # whether the terms of a sum are as large as any of the call's numbers
     roundings: float = 4.0  # of the largest terms, that are allowed beside torch's error
     kinks: bool = False  # whether rounding may decide about a derivative of 0 or 1

@@ -146,10 +146,20 @@ def seeded(seed: int, make: Any, *args: Any, training: bool = True, **options: A
 pack = nn.utils.rnn.pack_padded_sequence
 
 
-def in_steps(layer: Any, input: Tensor, sizes: list[int]) -> Tensor:
-    """`layer` with a cache on consecutive parts of `input` [B, T, E]."""
-    cache = layer.new_cache()
-    return torch.cat([layer(part, cache=cache) for part in input.split(sizes, 1)], 1)
+def in_steps(layer: Any, input: Tensor, steps: list[Any]) -> Tensor:
+    """`layer` with a cache on consecutive parts of `input` [B, T, E].
+
+    A step is how many tokens come next; or ("reorder", rows), ("truncate", length), ("detach",) of the cache.
+    """
+    cache, outputs, at = layer.new_cache(), [], 0
+    for step in steps:
+        if isinstance(step, int):
+            outputs.append(layer(input[:, at : at + step], cache=cache))
+            at += step
+        else:
+            name, *arguments = step
+            getattr(cache, name)(*(torch.tensor(a) if isinstance(a, list) else a for a in arguments))
+    return torch.cat(outputs, 1)
 
 
 # ---- odd things ----------------------------------------------------------------------------------

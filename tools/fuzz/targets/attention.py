@@ -17,7 +17,7 @@ from tools.fuzz.targets._common import environment, made_extreme, made_odd, odd_
 _OPTIONS = (
     *("dropout_p", "is_causal", "scale", "enable_gqa", "query_start", "window", "softcap", "return_weights"),
 )
-_TENSORS = ("query", "key", "value", "attn_mask", "key_padding_mask", "lengths", "alibi_slopes", "seed")
+_TENSORS = ("query", "key", "value", "attn_mask", "key_padding_mask", "lengths", "alibi_slopes")
 _FEATURES = (1, 1, 2, 3, 4, 5, 7, 8, 8, 9, 16, 16, 17, 32, 33, 40, 64, 65, 80, 128)
 _LONG = (15, 17, 31, 33, 63, 64, 65, 66, 127, 129, 200)
 #: Of a mask in exact arithmetic: the scores are whole, and a sum is rounded as the kernels round it.
@@ -81,7 +81,8 @@ def draw(d: Drawer) -> Call:
         another=functools.partial(_exact, rounds=False),
         sizes=_sizes,
         results=("output", "weights"),
-        forgets=dropout_p > 0,
+        drops=dropout_p > 0,
+        roundings=8.0 if whole else 4.0,  # torch's error may be 0 on whole numbers
         autocasts=("query", "key", "value", "attn_mask"),
     )
     kind = d.random.random()
@@ -89,9 +90,9 @@ def draw(d: Drawer) -> Call:
         return made_odd(
             d,
             call,
-            (*_TENSORS, "query", "key", "value", "lengths"),
+            (*_TENSORS, "query", "key", "value", "lengths", *(("seed",) if dropout_p else ())),
             (*_OPTIONS, "window"),
-            _special(lead, S),
+            _special(lead, H, S),
             shrink=True,
         )
     if kind < 0.5 and not whole:
@@ -101,10 +102,13 @@ def draw(d: Drawer) -> Call:
     return call
 
 
-def _special(lead: tuple[int, ...], S: int) -> Any:
+def _special(lead: tuple[int, ...], heads: int, S: int) -> Any:
     def special(d: Drawer, name: str) -> Argument | None:
         if name == "lengths" and len(lead) == 1:
             return odd_lengths(d, lead[0], S)
+        if name == "alibi_slopes" and d.chance(0.5):
+            slopes = f"normal({d.seed()}, ({heads},)).abs()"
+            return Argument(f"leaf({slopes})", slopes)
         if name == "window":
             numbers = (
                 "sys.maxsize",

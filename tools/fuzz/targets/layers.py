@@ -76,7 +76,8 @@ def draw(d: Drawer) -> Call:
         composed=True,
         results=("output", "h_n", "c_n", "cells"),
         kinks=options.get("nonlinearity") == "relu",
-        forgets=drops or lengths,
+        forgets=lengths,
+        drops=drops,
         roundings=16.0,
     )
     kind = d.random.random()

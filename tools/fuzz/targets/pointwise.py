@@ -41,7 +41,7 @@ def draw_dropout(d: Drawer) -> Call:
         exact=_dropout,
         theirs=_dropout,
         results=("output",),
-        forgets=p > 0,
+        drops=p > 0,
         kinks=activation == "relu",
     )
     kind = d.random.random()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import torch
+
 from tools.fuzz.calls import Argument, Call, Names
 from tools.fuzz.drawing import LAYER_DTYPES, SMALL, Drawer, listed
 from tools.fuzz.targets._common import environment, made_extreme, made_odd
@@ -101,7 +103,7 @@ def draw_attention(d: Drawer) -> Call:
         theirs=functools.partial(_attend, key=key, value=value, torchs=not own and not drops),
         composed=True,
         results=("output", "weights"),
-        forgets=drops,
+        drops=drops,
     )
     odds = ("key_padding_mask", "attn_mask", *(n for n in ("query", "key", "value") if n in arguments))
     chosen = d.random.random()
@@ -182,7 +184,7 @@ def draw_transformer(d: Drawer) -> Call:
         theirs=oracle,
         composed=True,
         results=("output",),
-        forgets=drops,
+        drops=drops,
         kinks="relu" in activation,
     )
     chosen = d.random.random()
@@ -202,36 +204,27 @@ def _transform(names: Names, *, inputs: list[str], masks: list[str], torchs: boo
 
 
 def draw_steps(d: Drawer) -> Call:
-    """A causal encoder layer in parts, with a cache, against the whole sequence at once."""
+    """A causal encoder in parts, with a cache that is changed between them, against whole sequences."""
     (E, H), dtype = d.pick(_HEADS), d.pick(LAYER_DTYPES)
     B, T = d.pick(SMALL), d.pick((2, 3, 5, 8, 9, 17))
-    sizes, left = [], T
-    while left:
-        sizes.append(min(left, d.pick((1, 1, 1, 2, 5))))
-        left -= sizes[-1]
-    own = {
-        "causal": "True",
-        "window": repr(d.pick((None, None, (2, 0), (0, 0), (9, -1)))),
-        "alibi": repr(d.chance(0.3)),
-    }
+    window = d.pick((None, None, None, (2, 0), (0, 0), (9, -1)))
+    own = {"causal": "True", "window": repr(window), "alibi": repr(d.chance(0.3))}
     if d.chance(0.4) and E // H >= 2:
         own["rotary"] = f"pyrnn.nn.RotaryEmbedding({E // H // 2 * 2})"
     said = ", ".join(f"{name}={value}" for name, value in own.items())
-    made = f"pyrnn.nn.TransformerEncoderLayer, {E}, {H}, 16, 0.0, batch_first=True, {said}"
+    made = f"pyrnn.nn.TransformerEncoderLayer, {E}, {H}, 16, 0.0, batch_first=True, {said}, dtype={dtype}"
     if d.chance(0.3):
-        made = f"lambda: pyrnn.nn.TransformerEncoder({made.replace(', ', '(', 1)}, dtype={dtype}), 2)"
-    else:
-        made = f"{made}, dtype={dtype}"
+        made = f"lambda: pyrnn.nn.TransformerEncoder({made.replace(', ', '(', 1)}), 2)"
     arguments = {
         "layer": Argument(f"seeded({d.seed()}, {made})"),
         "input": Argument(d.tensor((B, T, E), dtype, leaf=d.pick((0.0, 1.0)))),
-        "sizes": Argument(repr(sizes)),
+        "steps": Argument(repr(_steps(d, B, T, truncates=window is None))),
     }
     return Call(
         "steps with a cache",
         dtype,
         arguments,
-        "in_steps(layer, input, sizes)",
+        "in_steps(layer, input, steps)",
         environment(d),
         exact=_whole,
         theirs=_whole,
@@ -241,5 +234,36 @@ def draw_steps(d: Drawer) -> Call:
     )
 
 
+def _steps(d: Drawer, B: int, T: int, *, truncates: bool) -> list[Any]:
+    """Steps as `in_steps` takes them; a window forgets some, and then none are taken back."""
+    steps: list[Any] = []
+    kept = 0
+    while T:
+        steps.append(min(T, d.pick((1, 1, 1, 2, 5))))
+        T, kept = T - steps[-1], kept + steps[-1]
+        if d.chance(0.15):
+            steps.append(("reorder", [d.below(B) for _ in range(B)]))
+        if truncates and d.chance(0.15):
+            kept = d.below(kept + 1)
+            steps.append(("truncate", kept))
+    return steps
+
+
 def _whole(names: Names) -> Any:
-    return by_reference(names, lambda n: n["layer"](n["input"]))
+    """Every step on all tokens before it once more."""
+
+    def run(n: Names) -> Any:
+        input, outputs, at = n["input"], [], 0
+        past = input[:, :0]
+        for step in n["steps"]:
+            if isinstance(step, int):
+                past = torch.cat((past, input[:, at : at + step]), 1)
+                outputs.append(n["layer"](past)[:, past.shape[1] - step :])
+                at += step
+            elif step[0] == "reorder":
+                past = past[step[1]]
+            else:
+                past = past[:, : step[1]]
+        return torch.cat(outputs, 1)
+
+    return by_reference(names, run)
