@@ -53,7 +53,7 @@ class Call(NamedTuple):
     @classmethod
     def for_kernels(cls, *args: Any) -> Call:
         """From the flat arguments of the schema, with lengths that nobody changes once they are checked."""
-        call = cls(*args)
+        call = cls._make(args)
         return call if call.lengths is None else call._replace(lengths=private_integers(call.lengths))
 
 

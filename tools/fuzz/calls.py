@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
 import torch
@@ -116,7 +117,12 @@ class Call:
 
 def evaluate(source: str) -> Any:
     """The value of an argument."""
-    return eval(source, dict(_VOCABULARY))
+    return eval(_compiled(source), dict(_VOCABULARY))
+
+
+@functools.lru_cache(maxsize=256)  # a call's arguments are made again for every run and oracle
+def _compiled(source: str) -> CodeType:
+    return compile(source, "argument", "eval")
 
 
 def tensors_in(result: Any) -> list[Tensor]:
@@ -165,7 +171,7 @@ def numbers(result: Any, names: Names, wanted: tuple[str, ...], labels: tuple[st
 
 
 def converted(value: Any, dtype: torch.dtype, only: tuple[str, ...] | None = None) -> Any:
-    """The value with floating tensors, of modules too, in `dtype`, as new leaves where they were leaves."""
+    """The value with floating tensors in `dtype`, as new leaves where they were leaves; modules in place."""
     if isinstance(value, dict):
         return {
             name: converted(each, dtype) if only is None or name in only else each
@@ -174,7 +180,7 @@ def converted(value: Any, dtype: torch.dtype, only: tuple[str, ...] | None = Non
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach().to(dtype, copy=True).requires_grad_(value.requires_grad)
     if isinstance(value, nn.Module):
-        return copy.deepcopy(value).to(dtype)
+        return value.to(dtype)
     if isinstance(value, tuple | list):
         return type(value)(converted(each, dtype) for each in value)
     return value

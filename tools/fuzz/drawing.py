@@ -63,13 +63,13 @@ class Drawer:
         return self.pick(ODD_OPTIONS)
 
     def odd_tensor(self, source: str, *, shrink: bool) -> Argument:
-        """Something instead of a tensor; `shrink`: also one whose memory is smaller than it seems.
+        """Something instead of a tensor; `shrink`: also one whose memory is smaller than it seems, or opaque.
 
         torch's own operators read beyond such memory without a word, so ours alone are given it.
         """
         source = "torch.ones(2, 3)" if source == "None" else source
         changed, meaning = self.pick(ODD_TENSORS)
-        while not shrink and "shrunk" in changed:
+        while not shrink and ("shrunk" in changed or "mkldnn" in changed):
             changed, meaning = self.pick(ODD_TENSORS)
         given = changed.format(source)
         if meaning == REFUSE:

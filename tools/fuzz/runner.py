@@ -105,7 +105,9 @@ class Worker:
 
 def _surroundings(plan: Plan) -> dict[str, str]:
     """The environment of a worker: new memory is full of large numbers, so that leaving it so is seen."""
-    options = "detect_leaks=0:max_malloc_fill_size=1000000000:malloc_fill_byte=254:handle_segv=1"
+    options = (
+        "detect_leaks=0:allocator_may_return_null=1:max_malloc_fill_size=1000000000:malloc_fill_byte=254"
+    )
     chosen = (
         {"ASAN_OPTIONS": options, "LD_PRELOAD": plan.preload} if plan.preload else {"MALLOC_PERTURB_": "1"}
     )
@@ -186,9 +188,8 @@ def _note_end(worker: Worker, report: Report, why: str) -> list[tuple[int, str]]
     if worker.at is None:
         raise RuntimeError(f"a worker ended outside of a call ({why}):\n{said[-3000:]}")
     index, target = worker.at
-    summary = next(
-        (line for line in said.splitlines() if line.startswith("SUMMARY:") or "runtime error" in line), ""
-    )
+    told = (line for line in said.splitlines() if line.startswith("SUMMARY:") or "runtime error" in line)
+    summary = next(told, "").replace(f"{ROOT}/", "").removeprefix("SUMMARY: ")
     report.count(target, "unknown", "failed")
     report.failures.append(
         Failure(index, target, f"{why} {summary}".strip(), said[-6000:], worker.given[0][0])

@@ -15,10 +15,10 @@ _TARGETS: dict[str, tuple[Callable[[Drawer], Call], int]] = {
     "dropout": (pointwise.draw_dropout, 3),
     "linear": (pointwise.draw_linear, 3),
     "losses": (losses.draw, 3),
-    "layers": (layers.draw, 4),
+    "layers": (layers.draw, 3),
     "cells": (layers.draw_cell, 4),
     "multihead": (transformers.draw_attention, 3),
-    "transformers": (transformers.draw_transformer, 2),
+    "transformers": (transformers.draw_transformer, 1),
     "steps": (transformers.draw_steps, 1),
     "positions": (positions.draw, 1),
 }

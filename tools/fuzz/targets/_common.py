@@ -60,9 +60,8 @@ def made_odd(
 
     `special` may know of odd values that only an argument of this name can have.
     """
-    arguments = dict(call.arguments)
-    for _ in range(1 if d.chance(0.8) else 2):
-        name = d.pick((*tensors, *options) if options and d.chance(0.6) else tuple(tensors))
+    arguments, names = dict(call.arguments), (tuple(tensors), (*tensors, *options))
+    for name in dict.fromkeys(d.pick(d.pick(names)) for _ in range(1 if d.chance(0.8) else 2)):
         argument = special(d, name) if d.chance(0.4) else None
         if argument is None and name in options:
             argument = Argument(d.odd_number())

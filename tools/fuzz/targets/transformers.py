@@ -102,6 +102,7 @@ def draw_attention(d: Drawer) -> Call:
         exact=functools.partial(_attend, key=key, value=value, torchs=not own and not drops),
         theirs=functools.partial(_attend, key=key, value=value, torchs=not own and not drops),
         composed=True,
+        roundings=16.0,
         results=("output", "weights"),
         drops=drops,
     )
@@ -183,6 +184,7 @@ def draw_transformer(d: Drawer) -> Call:
         exact=oracle,
         theirs=oracle,
         composed=True,
+        roundings=16.0,
         results=("output",),
         drops=drops,
         kinks="relu" in activation,
@@ -229,6 +231,7 @@ def draw_steps(d: Drawer) -> Call:
         exact=_whole,
         theirs=_whole,
         composed=True,
+        roundings=16.0,
         results=("output",),
         kinks=True,
     )
