@@ -190,7 +190,7 @@ def last_step_weights(
         [T, B], or [T, 1] without lengths and batch; beside `lengths`, where these are a tensor.
 
     Raises:
-        ValueError: T below 1, a batch that contradicts the lengths, or lengths outside [0, T].
+        ValueError: T below 1, a batch below 0 or against the lengths, or lengths outside [0, T].
         TypeError: lengths that are not integers.
 
     Example:
@@ -202,8 +202,10 @@ def last_step_weights(
     batch = None if batch is None else as_integer("batch", batch)
     if T < 1:
         raise ValueError(f"T must be at least 1, got {T}")
+    if batch is not None and batch < 0:
+        raise ValueError(f"batch must be at least 0, got {batch}")
     if lengths is None:
-        lengths = [T] * (1 if batch is None else batch)
+        lengths = torch.full((1 if batch is None else batch,), T)
     ends = _as_lengths(lengths, T, batch)
     return (torch.arange(T, device=ends.device).unsqueeze(1) == ends - 1).to(dtype)
 

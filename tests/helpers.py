@@ -200,9 +200,20 @@ def gradients(
     return tuple(next(found) if leaf.requires_grad else None for leaf in layer.leaves)
 
 
-def run_forked(target: Callable[..., None], *args: Any, seconds: float) -> None:
-    """Run `target` in a forked child, which must end by itself within `seconds`, and without an error."""
-    child = multiprocessing.get_context("fork").Process(target=target, args=args)
+def run_forked(
+    target: Callable[..., None], *args: Any, seconds: float, keeps_threads: bool = False
+) -> None:
+    """Run `target` in a forked child, which must end by itself within `seconds`, and without an error.
+
+    torch's own threads do not survive a fork: unless `keeps_threads`, the child has one.
+    """
+
+    def run() -> None:
+        if not keeps_threads:
+            torch.set_num_threads(1)
+        target(*args)
+
+    child = multiprocessing.get_context("fork").Process(target=run)
     child.start()
     child.join(seconds)
     hangs = child.is_alive()

@@ -287,6 +287,8 @@ def test_misuse_of_last_step_weights() -> None:
         last_step_weights(0)
     with pytest.raises(ValueError, match=r"one for each sequence, \[3\], got \[2\]"):
         last_step_weights(4, [1, 2], batch=3)
+    with pytest.raises(ValueError, match="batch must be at least 0, got -1"):
+        last_step_weights(4, batch=-1)
 
 
 D = torch.zeros(5, 2)

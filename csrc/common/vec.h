@@ -91,6 +91,13 @@ inline Vec<A> load_spaced(const S* p, int64_t stride, int64_t n) {
   for (int64_t i = 0; i < n; i++) buffer[i] = p[i * stride];
   return load<A>(buffer);
 }
+// The first n lanes; the others become zero.
+template <class A>
+inline Vec<A> first_lanes(Vec<A> v, int64_t n) {
+  if (n >= kLanes<A>) return v;
+  for (int64_t l = n; l < kLanes<A>; l++) v[l] = 0;
+  return v;
+}
 template <class V, class S>
 inline void store_n(S* p, V v, int64_t n) {
   constexpr int lanes = sizeof(V) / sizeof(v[0]);

@@ -27,6 +27,16 @@ struct Relu {
   }
 };
 
+// Beyond this on either side exp gives nothing more, and both functions below are 0 or x. Their derivatives
+// are taken here instead: farther out a power of x overflows, and infinity times 0 is no number.
+template <class A>
+constexpr A kFar = sizeof(A) == 4 ? 20 : 45;
+template <class V>
+inline V not_far(V x) {
+  using A = Lane<V>;
+  return x > kFar<A> ? splat<A>(kFar<A>) : x < -kFar<A> ? splat<A>(-kFar<A>) : x;
+}
+
 // With the normal distribution Phi and its density phi,  1 - Phi(y) = exp(-y^2 / 2) t(y) P(t(y))  for y >= 0
 // and t(y) = 1 / (1 + y / 5). P interpolates at Chebyshev nodes of t, up to the y from which exp gives
 // nothing more; `to_unit` takes these t to [-1, 1], the variable of the coefficients.
@@ -77,6 +87,7 @@ struct Gelu {
   template <class V>
   static inline V times_derivative(V x, V g) {
     V density;
+    x = not_far(x);
     const V cumulative = normal(x, density);
     return g * (cumulative + x * density * Lane<V>(0.39894228040143267794));
   }
@@ -97,12 +108,14 @@ struct GeluTanh {
   template <class V>
   static inline V value(V x) {
     V rest;
-    return x * gate(x, rest);
+    const V s = gate(x, rest);
+    return x * (x < -kFar<Lane<V>> ? V{} : s);
   }
   template <class V>
   static inline V times_derivative(V x, V g) {
     using A = Lane<V>;
     V rest;
+    x = not_far(x);
     const V s = gate(x, rest);
     return g * (s + s * rest * A(1.5957691216057308) * (x + A(3 * 0.044715) * x * x * x));
   }

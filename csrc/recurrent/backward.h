@@ -197,16 +197,19 @@ class Backward {
     Storage* d_gates = m.chunk[d].d_gates + row * m.gate_stride;
     for (int64_t u = own.begin * kColumns; u < own.end * kColumns; u += L) {
       Vec<A> slot[Cell::kSlots], d_slot[Cell::kSlots], previous{}, current{}, d_carry{}, d_hidden;
-      const bool real = u < p.H;  // whole vectors of padding get zero gradients
+      // Padding gets zero gradients. What was saved of it may be no number: an infinite input times weights
+      // of 0.
+      const bool real = u < p.H;
+      auto kept = [&](const A* from) { return first_lanes<A>(load<A>(from + u), p.H - u); };
       for (int s = 0; s < Cell::kSlots; s++)
-        slot[s] = Cell::kSaved && real ? load<A>(saved + s * m.Hp + u) : Vec<A>{};
+        slot[s] = Cell::kSaved && real ? kept(saved + s * m.Hp) : Vec<A>{};
       if constexpr (Cell::kRecall == Recall::current_hidden) {
         if (real) current = load_n<A>(state_row + u, p.H - u);
       } else if constexpr (Cell::kRecall == Recall::previous_hidden) {
         if (real && state_row) previous = load_n<A>(state_row + u, p.H - u);
       } else {
-        if (real) current = load<A>(saved + Cell::kSlots * m.Hp + u);
-        if (real && c_before) previous = load<A>(c_before + u);
+        if (real) current = kept(saved + Cell::kSlots * m.Hp);
+        if (real && c_before) previous = kept(c_before);
         if (real && c0) previous = load_n<A>(c0 + u, p.H - u);
         d_carry = load<A>(state.d_carry + r * m.unit_stride + u);
         if (real && g_cells) d_carry += load_n<A>(g_cells + u, p.H - u);

@@ -328,8 +328,8 @@ def _sequence_length(input: Tensor, embed_dim: int, start: int, *, batch_first: 
 def _as_start(start: Any) -> int:
     """The position of the first row. Those beyond `FARTHEST` have no exact angle."""
     start = as_integer("start", start)
-    if start > FARTHEST:
-        raise ValueError(f"start must be at most 2**53, got {start}")
+    if not -FARTHEST <= start <= FARTHEST:
+        raise ValueError(f"start must lie in [-2**53, 2**53], got {start}")
     return start
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from pyrnn.ops._library import has_python_dispatch, is_functorch_tensor, library
+from pyrnn.ops._library import is_readable, library
 from pyrnn.ops._memory import with_memory
 from pyrnn.reference.dropout import ACTIVATIONS
 
@@ -331,16 +331,6 @@ def check_range(lengths: Tensor, limit: int, end: str) -> None:
             f"lengths must lie in [0, {end}] with {end} = {limit}, got values from {shortest} to {longest}; "
             "clamp them, or pad to the longest sequence"
         )
-
-
-def is_readable(tensor: Tensor) -> bool:
-    """Whether the values are at hand: not under fake tensors, tracing, vmap, or on another device.
-
-    That depends on what a tensor is and not on its class: a Parameter has values as any tensor has.
-    """
-    if not tensor.is_cpu or is_functorch_tensor(tensor):
-        return False
-    return type(tensor) in (Tensor, torch.nn.Parameter) or not has_python_dispatch(tensor)
 
 
 def private_integers(tensor: Tensor | None) -> Tensor | None:

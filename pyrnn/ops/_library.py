@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
+from pyrnn.ops._memory import with_memory
+
 
 def _private(path: str) -> Any:
     found: Any = torch
@@ -177,6 +179,16 @@ def refuse_gradients(name: str, operator: Operator, instead: str) -> None:
     library.impl(name, kernel, "Autograd")
 
 
+def is_readable(tensor: Tensor) -> bool:
+    """Whether the values are at hand: not under fake tensors, tracing, vmap, or on another device.
+
+    That depends on what a tensor is and not on its class: a Parameter has values as any tensor has.
+    """
+    if not tensor.is_cpu or is_functorch_tensor(tensor):
+        return False
+    return type(tensor) in _PLAIN_TYPES or not has_python_dispatch(tensor)
+
+
 def autocast_enabled(device_type: str) -> bool:
     """Whether torch.autocast is on for `device_type`."""
     return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
@@ -190,14 +202,22 @@ def autocast_disabled(device_type: str) -> AbstractContextManager[Any]:
 
 
 def autocast(args: tuple[Any, ...], device_type: str) -> tuple[Any, ...]:
-    """Cast floating tensors among `args` to autocast's dtype; float64 stays, as in torch."""
+    """Cast floating tensors among `args` to autocast's dtype; float64 stays, as in torch.
+
+    Raises:
+        ValueError: as `_memory.with_memory`.
+    """
     dtype = torch.get_autocast_dtype(device_type)
 
     def cast(value: Any) -> Any:
         eligible = (
             isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not torch.float64
         )
-        return value.to(dtype) if eligible else value
+        if not eligible or value.dtype is dtype:
+            return value
+        if not torch.compiler.is_compiling() and is_readable(value):
+            with_memory(value)  # torch casts what lies behind the storage too
+        return value.to(dtype)
 
     return tuple(cast(value) for value in args)
 

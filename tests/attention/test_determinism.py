@@ -102,7 +102,7 @@ def test_a_forked_child_computes() -> None:
     with on_threads(2):
         found = of_kernel(*tensors)  # wakes the threads that the child will not have
         expected = (found[0].detach(), *torch.autograd.grad(found[0].sum(), tensors))
-        run_forked(_in_child, tensors, expected, seconds=SECONDS)
+        run_forked(_in_child, tensors, expected, seconds=SECONDS, keeps_threads=True)
 
 
 def test_python_threads_attend_at_the_same_time() -> None:

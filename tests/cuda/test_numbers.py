@@ -61,6 +61,29 @@ def test_nan_stays_in_its_sequence(cell: str, dtype: torch.dtype, device: str) -
     assert all(t.isfinite().all() for t in results[1])
 
 
+@pytest.mark.parametrize("every", [0, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
+def test_an_infinite_input_leaves_gradients_finite(
+    cell: str, dtype: torch.dtype, every: int, device: str
+) -> None:
+    """Units that fill up a tile have weights of 0, and 0 times infinity is no number."""
+    layer = make_layer(cell, T=T, B=B, H=H, D=2, dtype=dtype)
+    input = layer.input.detach().clone()
+    input[1, 3, 2], input[2, 0, 0] = torch.inf, -torch.inf
+    layer = layer.with_leaves((input, *layer.leaves[1:]))
+    exact = layer.to(torch.float64, requires_grad=True)
+    right = exact.run(reference.recurrent)
+    ours = layer.on(device).trained()
+    out = ours.run(recurrent, checkpoint_every=every)
+    wanted = slice(0, 3 if cell == "lstm" else 2)  # of input and states; weights get 0 times infinity
+    found, ideal = gradients(ours, out)[wanted], gradients(exact, right)[wanted]
+    tolerance = 64 * torch.finfo(dtype).eps
+    for mine, theirs in zip((out.output, *found), (right.output, *ideal), strict=True):
+        assert mine is not None
+        torch.testing.assert_close(mine.double().cpu(), theirs, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
 def test_large_numbers_saturate(cell: str, dtype: torch.dtype, device: str) -> None:

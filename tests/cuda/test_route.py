@@ -10,7 +10,7 @@ from torch._subclasses import FakeTensorMode
 
 import pyrnn
 from pyrnn import _native
-from pyrnn.ops import _cuda, _cuda_walk, _problem, recurrent, route
+from pyrnn.ops import _checks, _cuda, _cuda_walk, recurrent, route
 from tests.cuda.conftest import MODE
 from tests.helpers import gradients, make_layer
 from tests.ops.test_recurrent_tracing import operator_args
@@ -116,7 +116,7 @@ def test_lengths_on_the_cpu_are_checked(name: str, device: str) -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.skipif(MODE != "plain", reason="a debug build stops at such lengths")
 def test_lengths_on_the_gpu_are_clamped(cell: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_problem, "_readable", lambda tensor: False)  # also where "the GPU" is the CPU
+    monkeypatch.setattr(_checks, "is_readable", lambda tensor: False)  # also where "the GPU" is the CPU
     layer = make_layer(cell, T=4, B=3, D=2, requires_grad=True).on(device)
     results = []
     for lengths in ([-3, 9, 2], [0, 4, 2]):

@@ -214,11 +214,11 @@ def test_starts(layer: Callable[..., Tensor]) -> None:
     for wrong in (1.5, True, None, "a"):
         with pytest.raises(TypeError, match="start should be of type int"):
             layer(X, wrong)
-    for huge in (2**53 + 1, sys.maxsize, 10**30):
-        with pytest.raises(ValueError, match=r"start must be at most 2\*\*53"):
+    for huge in (2**53 + 1, sys.maxsize, 10**30, -(10**30)):
+        with pytest.raises(ValueError, match=r"start must lie in"):
             layer(X, huge)
     with pytest.raises(ValueError, match="start >= 0"):
-        layer(X, -(10**30))
+        layer(X, -1)
 
 
 @pytest.mark.parametrize("start", [2**20 - 2, 2**33, 2**53])

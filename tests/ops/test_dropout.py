@@ -142,6 +142,22 @@ def test_float64_to_the_last_digits(isa: str, activation: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh"])
+def test_activations_of_huge_numbers_are_zero_or_the_number(
+    isa: str, activation: Any, dtype: torch.dtype
+) -> None:
+    """Powers of them overflow, and infinity times 0 is no number."""
+    sizes = [10.0**n for n in range(1, 309 if dtype is torch.float64 else 39)]
+    x = torch.tensor(sizes, dtype=torch.float64).to(dtype)
+    x = torch.cat((x[x.isfinite()], -x[x.isfinite()])).requires_grad_()
+    out = dropout(x, 0.0, activation=activation)
+    (grad,) = torch.autograd.grad(out.sum(), x)
+    positive = (x > 0).to(dtype)
+    torch.testing.assert_close(out, x.detach() * positive, rtol=torch.finfo(dtype).eps, atol=1e-20)
+    torch.testing.assert_close(grad, positive, rtol=torch.finfo(dtype).eps, atol=1e-20)
+
+
 def test_gelu_keeps_its_left_tail() -> None:
     x = torch.linspace(-9, -5, 100)
     exact = x.double() * torch.special.erfc(-x.double() / 2**0.5) / 2

@@ -107,6 +107,19 @@ CALLS: dict[str, Callable[[Callable[[Tensor], Tensor]], Any]] = {
 }  # fmt: skip
 
 
+def autocasting(call: Callable[..., Any]) -> Callable[..., Any]:
+    def under_autocast(bad: Callable[[Tensor], Tensor]) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return call(bad)
+
+    return under_autocast
+
+
+CALLS |= {f"{name} under autocast": autocasting(CALLS[name]) for name in (
+    "lstm input", "trained lstm w_hh", "attention value", "trained attention", "mask",
+)}  # fmt: skip
+
+
 def refuse_all(kind: str) -> None:
     for call in CALLS.values():
         with pytest.raises(ValueError, match="memory behind it"):

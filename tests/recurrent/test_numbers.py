@@ -78,6 +78,29 @@ def test_nan_stays_in_its_sequence_forward_and_backward(cell: str, dtype: torch.
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("every", [0, 3])
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float64], ids=str)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
+def test_an_infinite_input_saturates_and_leaves_gradients_finite(
+    cell: str, dtype: torch.dtype, every: int
+) -> None:
+    """Units that fill up a vector have weights of 0, and 0 times infinity reached the real ones."""
+    layer = layer_of(cell, dtype)
+    input = layer.input.detach().clone()
+    input[3, 4, 2], input[5, 7, 0] = torch.inf, -torch.inf
+    layer = with_input(layer, input)
+    out = layer.run(recurrent, checkpoint_every=every)
+    exact = layer.to(torch.float64, requires_grad=True)
+    right = exact.run(reference.recurrent)
+    wanted = slice(0, 3 if cell == "lstm" else 2)  # of input and states; weights get 0 times infinity
+    found, ideal = gradients(layer, out)[wanted], gradients(exact, right)[wanted]
+    tolerance = 64 * torch.finfo(dtype).eps
+    for ours, theirs in zip((out.output, *found), (right.output, *ideal), strict=True):
+        assert ours is not None
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("scale", [1e-4, 1e-20])
 @pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
 def test_small_numbers_keep_their_digits(cell: str, scale: float) -> None:

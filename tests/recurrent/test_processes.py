@@ -61,7 +61,7 @@ def test_a_forked_child_trains(members: int) -> None:
         for layer in layers:  # wakes the threads that the child will not have
             out = layer.run(recurrent)
             expected.append((*(t.detach() for t in out), *gradients(layer, out)))
-        run_forked(_in_child, layers, expected, seconds=SECONDS)
+        run_forked(_in_child, layers, expected, seconds=SECONDS, keeps_threads=True)
         assert _native.num_threads() == 2, "the parent keeps its threads"
         check("lstm")
 

@@ -20,6 +20,7 @@ FAULTS = {
     "refusal": "torch.zeros(2) @ x",
     "no words": "(_ for _ in ()).throw(ValueError('no'))",
     "after another": "2 * x",
+    "unread": "2 * x",
 }
 NAMES = tuple(FAULTS)
 
@@ -27,6 +28,11 @@ NAMES = tuple(FAULTS)
 def draw(seed: str, index: int, target: str) -> Call:
     """Call number `index`."""
     arguments = {"x": Argument(f"leaf(normal({len(seed)}, (5,), torch.float32))")}
+    if target == "unread":  # no oracle may read what the second argument has no memory for
+        arguments = {
+            "x": Argument("leaf(torch.zeros(0))"),
+            "y": Argument("shrunk(torch.ones(5), 0.0)", refuse="shrunk"),
+        }
     return Call(
         target,
         "torch.float32",
@@ -40,4 +46,4 @@ def draw(seed: str, index: int, target: str) -> Call:
 
 
 def _twice(names: Names) -> torch.Tensor:
-    return 2 * names["x"]
+    return 2 * names["x"] + (names["y"].sum() if "y" in names else 0)

@@ -50,6 +50,7 @@ def test_planted_fault_is_found(name: str, symptom: str, report: Report) -> None
 def test_calls_without_a_fault_are_right(report: Report) -> None:
     right = [target for target, _, status in report.counts if status == "right"]
     assert sorted(right) == ["after another", "nothing"]
+    assert ("unread", "valid", "unchecked") in report.counts
     assert report.calls == len(NAMES) + 1
 
 
