@@ -200,9 +200,7 @@ def gradients(
     return tuple(next(found) if leaf.requires_grad else None for leaf in layer.leaves)
 
 
-def run_forked(
-    target: Callable[..., None], *args: Any, seconds: float, keeps_threads: bool = False
-) -> None:
+def run_forked(target: Callable[..., None], *args: Any, seconds: float, keeps_threads: bool = False) -> None:
     """Run `target` in a forked child, which must end by itself within `seconds`, and without an error.
 
     torch's own threads do not survive a fork: unless `keeps_threads`, the child has one.

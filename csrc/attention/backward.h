@@ -107,8 +107,10 @@ struct Backward {
       make_d_scores<NV>(n, delta);
       if (p.d_mask) write_d_mask<NV>(panel, j0, n, d_scores);
       if (p.softcap > 0)
-        for (int64_t i = 0; i < n * NV; i++)
-          store(d_scores + i * L, load<A>(d_scores + i * L) * load<A>(cap_slopes + i * L));
+        for (int64_t i = 0; i < n * NV; i++) {
+          const Vec<A> d = load<A>(d_scores + i * L);  // 0 where the score is unseen, and may be no number
+          store(d_scores + i * L, d == 0 ? d : d * load<A>(cap_slopes + i * L));
+        }
       if (p.d_v.data)
         g_rows.add_products(W, n, as_left<Op, NV>(weights, n, left),
                             d_v + j0 * QueryRows<S, Op>::padded(p.V));
@@ -187,7 +189,7 @@ struct Backward {
     }
     for (int i = 0; i < NV; i++) {
       const auto blind = inverse[i] == 0;  // queries that see nothing, and lanes beyond the last one
-      shift[i] = blind ? Vec<A>{} : most[i];
+      shift[i] = blind ? splat<A>(-kNothing<A>) : most[i];
       inverse[i] = blind ? Vec<A>{} : 1 / with_error(sum[i], error[i]);
     }
   }

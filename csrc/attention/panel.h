@@ -172,13 +172,13 @@ struct Panel {
     }
   }
 
-  // What the softmax of each query takes off its scores, and the inverse of the sum; 0 and 0 for queries that
-  // see nothing.
+  // What the softmax of each query takes off its scores, and the inverse of the sum; infinity and 0 for queries
+  // that see nothing and for lanes beyond the last one: any score has weight 0 there, a large one too.
   void load_statistics(V* shift, V* inverse) const {
     const A* stored = statistics();
     for (int v = 0; v < NV; v++) {
       const V sum = load_n<A>(stored + p.T + v * L, valid - v * L);
-      shift[v] = sum == 0 ? V{} : load_n<A>(stored + v * L, valid - v * L);
+      shift[v] = sum == 0 ? splat<A>(-kNothing<A>) : load_n<A>(stored + v * L, valid - v * L);
       inverse[v] = sum == 0 ? V{} : 1 / sum;
     }
   }

@@ -107,6 +107,7 @@ class SinusoidalPositionalEncoding(nn.Module):
 
         Raises:
             ValueError: the embeddings have another number of dimensions or features; `start` is negative.
+            TypeError: they are no floating-point numbers.
         """
         start = _as_start(start)
         T = _sequence_length(input, self.embed_dim, start, batch_first=self.batch_first)
@@ -172,6 +173,7 @@ class LearnedPositionalEncoding(nn.Module):
         Raises:
             ValueError: the embeddings have another number of dimensions or features, or reach beyond the last
                 position; `start` is negative.
+            TypeError: the embeddings are no floating-point numbers.
         """
         num_positions, embed_dim = self.weight.shape
         start = _as_start(start)
@@ -316,6 +318,8 @@ def _check_sizes(**sizes: int) -> None:
 def _sequence_length(input: Tensor, embed_dim: int, start: int, *, batch_first: bool) -> int:
     """T, after checking that `input` holds embeddings."""
     check_dense("input", input)
+    if not input.is_floating_point():
+        raise TypeError(f"embeddings must be floating point, got {input.dtype}")
     if input.dim() not in (2, 3) or input.shape[-1] != embed_dim or start < 0:
         layout = f"[B, T, {embed_dim}]" if batch_first else f"[T, B, {embed_dim}]"
         raise ValueError(

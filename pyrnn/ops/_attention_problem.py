@@ -158,8 +158,10 @@ def _check_operands(call: Call) -> tuple[int, ...]:
 def _check_options(call: Call) -> None:
     check_probability("dropout_p", call.dropout_p)
     as_place("query_start", call.query_start)
-    if not (call.softcap >= 0 and math.isfinite(call.softcap)):
-        raise ValueError(f"softcap must be 0 (none) or the positive bound of the scores, got {call.softcap}")
+    if call.softcap != 0 and not 1e-30 <= call.softcap <= 1e30:  # scores are divided by it in float32
+        raise ValueError(
+            f"softcap must be 0 (none) or the bound of the scores, in [1e-30, 1e30]; got {call.softcap}"
+        )
     if call.scale is not None and not math.isfinite(call.scale):
         raise ValueError(f"scale must be finite, or None for D ** -0.5, got {call.scale}")
     if call.return_weights not in WEIGHTS_KINDS:

@@ -57,8 +57,8 @@ def scaled_dot_product_attention(
     Key j is visible to query i if j < length, it is no padding, j <= p if causal, p - left <= j <= p + right
     if there is a window, and the mask neither forbids it nor is -inf there. A query that sees no key gives
     zeros, and so do its gradients. Numbers in places that a query does not see reach none of its results,
-    whatever they are, NaN included. NaN in its scores makes NaN of its output and of every weight that it
-    sees, dropped or not, as in torch.
+    whatever they are, NaN included. A score that is -inf by itself hides its key too. NaN in its scores makes
+    NaN of its output and of every weight that it sees, dropped or not, as in torch.
 
     Arguments up to `enable_gqa` are those of `torch.nn.functional.scaled_dot_product_attention`, except that
     `is_causal` and `attn_mask` may come together. Derivatives: the kernels compute the first; the second and
@@ -84,7 +84,7 @@ def scaled_dot_product_attention(
         window: (left, right), how far back and ahead a query sees; negative for no limit (Beltagy et al.).
         alibi_slopes: float32 [H] or [..., H], not differentiable: refused where a gradient is wanted of them
             (Press et al.).
-        softcap: bound of the scores before bias and mask; 0 for none (Gemma 2).
+        softcap: bound of the scores before bias and mask, in [1e-30, 1e30]; 0 for none (Gemma 2).
         return_weights: also return the weights, after dropout: of each head, or their mean.
         seed: int64 scalar on the CPU. Which weights are dropped depends on it and on a weight's place
             (b * H + h, i, j) alone, with b counting the flattened leading dimensions of the call; of those of

@@ -67,15 +67,19 @@ def test_a_query_that_sees_nothing_gives_zeros(options: dict[str, Any], dtype: t
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("softcap", [0.0, 2.0])
 @pytest.mark.parametrize("garbage", [torch.nan, torch.inf])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("queries", [3, T])
 @pytest.mark.parametrize("name", HIDING)
-def test_hidden_numbers_reach_nothing(name: str, queries: int, dtype: torch.dtype, garbage: float) -> None:
+def test_hidden_numbers_reach_nothing(
+    name: str, queries: int, dtype: torch.dtype, garbage: float, softcap: float
+) -> None:
     """Garbage in a key and value leaves alone the queries that do not see it."""
     options = at(dtype, HIDING[name])
     if "attn_mask" in options:
         options = {"attn_mask": options["attn_mask"][:queries]}
+    options = {**options, "softcap": softcap}
     q, k, v = operands(T=queries, S=S, D=9, V=18, dtype=dtype)
     seen = Composed.of(q, k, v, **options).seen.expand(2, 2, queries, S)
     rtol, atol = (0.02, 0.01) if dtype is torch.bfloat16 else (1e-5, 1e-6)

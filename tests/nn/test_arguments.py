@@ -209,6 +209,15 @@ def test_caches() -> None:
 # ---- positions -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "layer", [SinusoidalPositionalEncoding(4), LearnedPositionalEncoding(9, 4)], ids=repr
+)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_embeddings_of_another_kind(layer: Callable[..., Tensor], dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=f"embeddings must be floating point, got {dtype}"):
+        layer(X.to(dtype))
+
+
 @pytest.mark.parametrize("layer", [SinusoidalPositionalEncoding(4), RotaryEmbedding(4)], ids=repr)
 def test_starts(layer: Callable[..., Tensor]) -> None:
     for wrong in (1.5, True, None, "a"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -46,6 +47,9 @@ BAD_CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "negative probability": ({"dropout_p": -0.1}, ValueError, r"probability in \[0, 1\], got -0.1"),
     "large probability": ({"dropout_p": 1.5}, ValueError, "got 1.5"),
     "negative softcap": ({"softcap": -1.0}, ValueError, "softcap must be 0"),
+    "softcap beyond float32": ({"softcap": 1e308}, ValueError, r"in \[1e-30, 1e30\]; got 1e\+308"),
+    "softcap below float32": ({"softcap": 1e-60}, ValueError, r"in \[1e-30, 1e30\]; got 1e-60"),
+    "softcap that is no number": ({"softcap": math.nan}, ValueError, r"in \[1e-30, 1e30\]; got nan"),
     "infinite scale": ({"scale": float("inf")}, ValueError, "scale must be finite"),
     "unknown weights": ({"return_weights": "some"}, ValueError, "got 'some'"),
     "seed of floats": ({"seed": torch.tensor(1.0), "dropout_p": 0.1}, TypeError, "int64 scalar"),
