@@ -197,11 +197,11 @@ struct Panel {
   template <class M>
   bool stage(const M* mask, int64_t j0, int64_t n) const {
     mask += b * p.mask.batch + h * p.mask.head + t0 * p.mask.query + j0 * p.mask.key;
-    V most = splat<A>(kNothing<A>);
+    V some = splat<A>(kNothing<A>);  // of what hides nothing, which may be NaN
     if (p.mask.query == 0) {  // one row for all queries
       for (int64_t j = 0; j < n; j++) {
         const V x = splat<A>(as_bias<A>(mask + j * p.mask.key, 0, 1)[0]);
-        most = x > most ? x : most;
+        some = x == kNothing<A> ? some : x;
         for (int v = 0; v < NV; v++) store(bias + j * W + v * L, x);
       }
     } else {
@@ -216,13 +216,13 @@ struct Panel {
           }
           transpose<A>(square);
           for (int64_t i = 0; i < count; i++) {
-            most = square[i] > most ? square[i] : most;
+            some = square[i] == kNothing<A> ? some : square[i];
             store(bias + (j + i) * W + v * L, square[i]);
           }
         }
     }
     for (int l = 0; l < L; l++)
-      if (!(most[l] == kNothing<A>)) return true;
+      if (!(some[l] == kNothing<A>)) return true;
     return false;
   }
 };

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from pyrnn.ops import _library
-from pyrnn.ops._checks import as_activation, as_bool, as_number, check_all_dense, check_dense, draw_seed
+from pyrnn.ops._checks import (
+    as_activation,
+    as_bool,
+    as_number,
+    check_all_dense,
+    check_dense,
+    check_memory,
+    draw_seed,
+)
 from pyrnn.ops._dropout_autograd import DirectDropout, Dropout
 from pyrnn.ops._dropout_kernels import by_reference, check, dropout_native, dropout_op, why_not_native
 from pyrnn.ops.recurrent import Route
@@ -78,6 +86,7 @@ def dropout(
     if residual is not None and residual.dtype != input.dtype:
         check_dense("input", input)  # quantized numbers have no common dtype with others
         check_dense("residual", residual)
+        check_memory((input, residual))
         dtype = torch.promote_types(input.dtype, residual.dtype)
         input, residual = input.to(dtype), residual.to(dtype)
     if p == 0 and act == "none":  # nothing that torch does not do as well

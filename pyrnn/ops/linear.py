@@ -155,6 +155,7 @@ def _multiply(a: Tensor, b: Tensor, product: Product, input: Tensor, weight: Ten
 
 def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
     name, algorithm = _FUSED[activation]
+    bias = None if bias is None else bias.contiguous()  # it is read so, whatever its strides are
     return torch.ops.mkldnn._linear_pointwise(input, weight, bias, name, [], algorithm)
 
 

@@ -156,6 +156,36 @@ def test_nan_that_is_seen_is_told(dtype: torch.dtype) -> None:
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("queries", [1, T])
+def test_nan_of_a_mask_is_told_where_it_hides_nothing(queries: int, dtype: torch.dtype) -> None:
+    """It is neither above nor below a score, and yet no block of it may be passed over."""
+    q, k, v = operands(T=queries, S=S, dtype=dtype)
+    for shape in ((1, 1), (queries, S), (1, S)):
+        mask = torch.full(shape, torch.nan, dtype=dtype)
+        found = run(of_kernel, (q, k, v), {"attn_mask": mask, "return_weights": "full"}, dtype)
+        assert all(t.isnan().all() for t in found.values())
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("queries", [3, T])
+@pytest.mark.parametrize("name", HIDING)
+def test_a_query_that_is_nan_spoils_the_gradients_of_the_keys_that_it_sees(
+    name: str, queries: int, dtype: torch.dtype
+) -> None:
+    options = at(dtype, HIDING[name])
+    if "attn_mask" in options:
+        options = {"attn_mask": options["attn_mask"][:queries]}
+    q, k, v = operands(T=queries, S=S, dtype=dtype)
+    q[:, :, 1, 0] = torch.nan
+    seen = Composed.of(q, k, v, **options).seen.expand(2, 2, queries, S)[:, :, 1]
+    found = run(of_kernel, (q, k, v), options, dtype)
+    for result in ("d_key", "d_value"):
+        assert torch.equal(found[result].isnan(), seen.unsqueeze(-1).expand_as(found[result])), result
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shift", [-3e4, -300.0, 300.0, 3e4])
 def test_a_shift_of_all_scores_changes_little(shift: float, dtype: torch.dtype) -> None:
     """exp of the scores alone would be 0 or infinite; the maximum is taken out."""

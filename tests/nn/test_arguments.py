@@ -252,5 +252,9 @@ def test_sizes_of_positions(wrong: Any) -> None:
             make(wrong)
     with pytest.raises(ValueError, match="at most 65536, got num_heads=1099511627776"):
         alibi_slopes(2**40)
+    with pytest.raises(ValueError, match="num_positions must lie in"):
+        sinusoidal_positions(-(2**63) - 1, 4)
+    with pytest.raises(ValueError, match="embed_dim must lie in"):
+        sinusoidal_positions(3, -1)
     with pytest.raises(TypeError, match="input must be floating point, got"):
         RotaryEmbedding(4)(X.long())

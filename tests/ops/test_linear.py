@@ -84,6 +84,10 @@ def test_leading_dimensions_and_layouts(path: str) -> None:
     strided = torch.randn(260, 300).t()
     x = torch.randn(7, 260)
     torch.testing.assert_close(linear(x, strided), F.linear(x, strided), rtol=1e-4, atol=1e-4)
+    every_other = torch.full((600,), torch.nan)[::2].copy_(bias)
+    torch.testing.assert_close(
+        linear(x, weight, every_other), F.linear(x, weight, bias), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_expanded_gradient(path: str) -> None:

@@ -102,6 +102,7 @@ CALLS: dict[str, Callable[[Callable[[Tensor], Tensor]], Any]] = {
     "dropout": lambda bad: dropout(bad(torch.ones(5000))),
     "activation": lambda bad: dropout(bad(torch.ones(5000)), 0.0, activation="gelu"),
     "residual": lambda bad: dropout(torch.ones(5000), residual=bad(torch.ones(5000))),
+    "residual of another type": lambda bad: dropout(torch.ones(9).double(), residual=bad(torch.ones(9))),
     "dropout in float16": lambda bad: dropout(bad(torch.ones(5000).half())),
     "gradient of dropout": lambda bad: backward(dropout(torch.ones(5000).requires_grad_()), bad),
 }  # fmt: skip

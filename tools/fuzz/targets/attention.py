@@ -97,8 +97,8 @@ def draw(d: Drawer) -> Call:
         )
     if kind < 0.5 and not whole:
         call = made_extreme(d, call, ("query", "key", "value", "attn_mask"))
-        # An infinite value spoils its own feature alone, and a score of -inf hides its key; the reference spoils
-        # the whole row.
+        # An infinite value spoils its own feature alone, and a score of -inf hides its key; the reference
+        # spoils the whole row.
         infinite = any("torch.inf" in call.arguments[name].given for name in ("query", "key"))
         told = not infinite and "planted" not in call.arguments["value"].given
         return call.changed(forgets=call.forgets or not told)
