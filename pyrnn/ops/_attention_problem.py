@@ -8,7 +8,6 @@ keys, D features of queries and keys, V features of values.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -162,8 +161,8 @@ def _check_options(call: Call) -> None:
         raise ValueError(
             f"softcap must be 0 (none) or the bound of the scores, in [1e-30, 1e30]; got {call.softcap}"
         )
-    if call.scale is not None and not math.isfinite(call.scale):
-        raise ValueError(f"scale must be finite, or None for D ** -0.5, got {call.scale}")
+    if call.scale is not None and not abs(call.scale) <= 1e30:
+        raise ValueError(f"scale must lie in [-1e30, 1e30], or be None for D ** -0.5; got {call.scale}")
     if call.return_weights not in WEIGHTS_KINDS:
         raise ValueError(f"return_weights must be one of {WEIGHTS_KINDS}, got {call.return_weights!r}")
     check_seed(call.seed, call.dropout_p, call.query, of="query")

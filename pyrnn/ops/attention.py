@@ -74,7 +74,7 @@ def scaled_dot_product_attention(
             scores, and differentiable.
         dropout_p: probability in [0, 1] of a weight to be dropped, in every call: there is no training mode.
         is_causal: query i sees no key after its own place.
-        scale: of the products; D ** -0.5 by default.
+        scale: of the products, in [-1e30, 1e30]; D ** -0.5 by default.
         enable_gqa: let H / K heads of the query share a head of key and value (Ainslie et al.).
         key_padding_mask: bool [..., S] without heads, True where a key is padding.
         lengths: int32 or int64 [...] without heads, in [0, S], on the CPU or where the query is: the keys of

@@ -76,7 +76,7 @@ def draw(d: Drawer) -> Call:
         exact=_by_reference,
         theirs=_by_torch,
         results=_RESULTS,
-        forgets=lengths != "None",  # a sequence of length 0 has no derivatives, and NaN * 0 is NaN
+        forgets=packed or lengths != "None",  # what follows the end has no derivatives, and NaN * 0 is NaN
         roundings=16.0,  # sums over all steps, of terms larger than they
         kinks=cell == "rnn_relu",
         autocasts=tuple(name for name in arguments if name not in ("lengths", "batch_sizes")),
