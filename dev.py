@@ -3,7 +3,7 @@
 
   setup            make .venv, install torch and the tools, build in place; nothing to do when nothing changed
   demo  [ARGS]     setup, then train the small language model and compare its speed with torch.nn
-  test  [ARGS]     setup, then pytest ARGS
+  test  [ARGS]     setup, then pytest ARGS; without ARGS all tests, one process for each core
   bench [NAME ...] setup, then the benchmark pyrnn/bench/NAME.py (default: recurrent) with the other arguments
   lint  [--fix]    ruff, pyright, clang-format and the rules of this house; --fix rewrites what it can
   ctest [--plain]  the C++ tests under AddressSanitizer and UBSan; --plain leaves the sanitizers out
@@ -190,7 +190,9 @@ def demo(arguments: list[str]) -> int:
 
 def test(arguments: list[str]) -> int:
     setup()
-    return run(PYTHON, "-m", "pytest", *arguments)
+    # Files side by side, not tests: many share what is costly to prepare.
+    whole = ("-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile")
+    return run(PYTHON, "-m", "pytest", *(arguments or whole))
 
 
 def bench(arguments: list[str]) -> int:

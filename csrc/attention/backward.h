@@ -75,7 +75,7 @@ struct Backward {
     const int64_t kv = task / splits, b = kv / p.K, k_head = kv % p.K, n = panels.count * group;
     if (splits > 1) d_k = (A*)shared + task * sum_of_keys();
     d_v = d_k + (p.d_k.data ? p.S * QueryRows<S, Op>::padded(p.D) : 0);
-    __builtin_memset(d_k, 0, sizeof(A) * sum_of_keys());
+    if (d_k) __builtin_memset(d_k, 0, sizeof(A) * sum_of_keys());  // neither may be wanted
     k.load_head(p.k, b, k_head, keys_of(p, b));
     v.load_head(p.v, b, k_head, keys_of(p, b));
     for (int64_t i = task % splits; i < n; i += splits) {

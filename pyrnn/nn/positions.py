@@ -39,9 +39,9 @@ def sinusoidal_positions(
     """
     num_positions, embed_dim = as_integer("num_positions", num_positions), as_integer("embed_dim", embed_dim)
     start = _as_start(start)
-    for name, number in (("num_positions", num_positions), ("embed_dim", embed_dim)):
-        if not 0 <= number <= FARTHEST:
-            raise ValueError(f"{name} must lie in [0, 2**53], got {number}")
+    for name, number, least in (("num_positions", num_positions, 0), ("embed_dim", embed_dim, 1)):
+        if not least <= number <= FARTHEST:
+            raise ValueError(f"{name} must lie in [{least}, 2**53], got {number}")
     angles = _angles(num_positions, (embed_dim + 1) // 2, embed_dim, start=start, base=base, device=device)
     table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[:, :embed_dim]
     return table.to(dtype or torch.get_default_dtype())

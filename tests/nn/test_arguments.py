@@ -255,6 +255,6 @@ def test_sizes_of_positions(wrong: Any) -> None:
     with pytest.raises(ValueError, match="num_positions must lie in"):
         sinusoidal_positions(-(2**63) - 1, 4)
     with pytest.raises(ValueError, match="embed_dim must lie in"):
-        sinusoidal_positions(3, -1)
+        sinusoidal_positions(3, 0)
     with pytest.raises(TypeError, match="input must be floating point, got"):
         RotaryEmbedding(4)(X.long())

@@ -81,12 +81,22 @@ def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"{path} did not appear")
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_process_is_stopped_and_resumed(signal_number: signal.Signals, tmp_path: Path) -> None:
-    job = small_job(tmp_path, epochs=6)
-    whole, folder = tmp_path / "whole", tmp_path / "stopped"
-    done = subprocess.run(command(whole, *flags(job, epochs=6)), capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of six epochs that nobody stopped."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = subprocess.run(
+        command(folder / "run", *flags(small_job(folder, epochs=6), epochs=6)), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_process_is_stopped_and_resumed(
+    signal_number: signal.Signals, undisturbed: Path, tmp_path: Path
+) -> None:
+    job, folder = small_job(tmp_path, epochs=6), tmp_path / "stopped"
     process = _start(command(folder, *flags(job, epochs=6)))
     _wait_for(folder / CHECKPOINT, process)
     time.sleep(random.Random(signal_number).random() * 0.1)
@@ -96,7 +106,7 @@ def test_a_process_is_stopped_and_resumed(signal_number: signal.Signals, tmp_pat
         assert process.returncode in (0, 130), told
     resumed = subprocess.run(command(folder, "--resume"), capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
-    assert result_of(folder) == result_of(whole)
+    assert result_of(folder) == result_of(undisturbed)
     assert not list(folder.glob(".*partial")) or signal_number == signal.SIGKILL
 
 
