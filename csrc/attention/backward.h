@@ -163,8 +163,10 @@ struct Backward {
     pack_from_columns<Op, NV, S>(g_columns, p.V, g_row);
     // A query without a number has made NaN of the weights of all keys that it sees; zeros keep it from those
     // that it does not see.
-    if (p.d_k.data)
-      q_rows.pack(W, [&](int64_t c) { return inverse[c / L][c % L] == inverse[c / L][c % L] ? q_row(c) : nullptr; });
+    auto number_row = [&](int64_t c) -> const S* {
+      return __builtin_isnan(inverse[c / L][c % L]) ? nullptr : q_row(c);
+    };
+    if (p.d_k.data) q_rows.pack(W, number_row);
     if (p.d_v.data) g_rows.pack(W, g_row);
     if (few_queries(p)) find_statistics<NV>(panel);
   }

@@ -172,8 +172,8 @@ struct Panel {
     }
   }
 
-  // What the softmax of each query takes off its scores, and the inverse of the sum; infinity and 0 for queries
-  // that see nothing and for lanes beyond the last one: any score has weight 0 there, a large one too.
+  // What the softmax of each query takes off its scores, and the inverse of the sum; infinity and 0 for
+  // queries that see nothing and for lanes beyond the last one, where any score has weight 0, however large.
   void load_statistics(V* shift, V* inverse) const {
     const A* stored = statistics();
     for (int v = 0; v < NV; v++) {
@@ -197,7 +197,8 @@ struct Panel {
   template <class M>
   bool stage(const M* mask, int64_t j0, int64_t n) const {
     mask += b * p.mask.batch + h * p.mask.head + t0 * p.mask.query + j0 * p.mask.key;
-    V some = splat<A>(kNothing<A>);  // of what hides nothing, which may be NaN
+    // Any number that hides nothing: it may be NaN, which is no more than another.
+    V some = splat<A>(kNothing<A>);
     if (p.mask.query == 0) {  // one row for all queries
       for (int64_t j = 0; j < n; j++) {
         const V x = splat<A>(as_bias<A>(mask + j * p.mask.key, 0, 1)[0]);

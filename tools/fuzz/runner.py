@@ -106,7 +106,8 @@ class Worker:
 def _surroundings(plan: Plan) -> dict[str, str]:
     """The environment of a worker: new memory is full of large numbers, so that leaving it so is seen."""
     options = (
-        "detect_leaks=0:allocator_may_return_null=1:max_malloc_fill_size=1000000000:malloc_fill_byte=254"
+        "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=4096:"
+        "max_malloc_fill_size=1000000000:malloc_fill_byte=254"
     )
     chosen = (
         {"ASAN_OPTIONS": options, "LD_PRELOAD": plan.preload} if plan.preload else {"MALLOC_PERTURB_": "1"}
