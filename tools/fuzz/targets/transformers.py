@@ -112,7 +112,9 @@ def draw_attention(d: Drawer) -> Call:
         return made_odd(d, call, odds, ("need_weights", "average_attn_weights"))
     if chosen < 0.42:  # to a query that is NaN torch's fast path gives numbers
         oracle = functools.partial(_attend, key=key, value=value, torchs=False)
-        return made_extreme(d, call.changed(exact=oracle, theirs=oracle), odds[2:])
+        call = made_extreme(d, call.changed(exact=oracle, theirs=oracle), odds[2:])
+        # A weight too small for the dtype is 0 and has no derivative, whatever its value is.
+        return call.changed(forgets=call.forgets or "planted" in call.arguments[value].given)
     return call
 
 
