@@ -115,7 +115,9 @@ def test_a_binary_file_is_refused_with_the_place_of_its_nul(tmp_path: Path, size
         list(read_text(path, chunk_characters=size))
 
 
-@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xef\xbb\xbf", gzip.compress(b"")], ids=["empty", "mark alone", "gzip"]
+)
 def test_an_empty_file_is_refused(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(ValueError, match="text is empty"):
         list(read_text(_written(tmp_path / "text", data)))
