@@ -207,16 +207,24 @@ def bench(arguments: list[str]) -> int:
 
 def ctest(arguments: list[str]) -> int:
     setup()
-    plain = "--plain" in arguments
-    folder = ROOT / "build" / ("ctest-plain" if plain else "ctest")
+    folder = checking_build("test_recurrent", "test_attention", sanitized="--plain" not in arguments)
+    return run(tool("ctest"), "--test-dir", folder, "--output-on-failure", "--no-tests=error")
+
+
+def checking_build(*targets: str, sanitized: bool) -> Path:
+    """The folder where `targets` are built, with the kernels that this machine can run and no others."""
+    folder = ROOT / "build" / ("sanitized" if sanitized else "ctest-plain")
     must(
         *(tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"),
-        *("-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_PYTHON=OFF", "-DPYRNN_CUDA=OFF", "-DPYRNN_TESTS=ON"),
-        f"-DPYRNN_SANITIZE={'OFF' if plain else 'ON'}",
-        otherwise="the C++ tests could not be configured",
+        *("-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_CUDA=OFF", "-DPYRNN_TESTS=ON"),
+        f"-DPYRNN_SANITIZE={'ON' if sanitized else 'OFF'}",
+        f"-DPYRNN_INSTRUCTION_SETS={ask('from pyrnn import _cpu; print(*_cpu.isas(), sep=chr(59))')}",
+        f"-DPython_EXECUTABLE={PYTHON}",
+        f"-Dpybind11_DIR={ask('import pybind11 as p; print(p.get_cmake_dir())')}",
+        otherwise="the build for checks could not be configured",
     )
-    must(tool("cmake"), "--build", folder, otherwise="the C++ tests do not compile")
-    return run(tool("ctest"), "--test-dir", folder, "--output-on-failure", "--no-tests=error")
+    must(tool("cmake"), "--build", folder, "--target", *targets, otherwise="the C++ sources do not compile")
+    return folder
 
 
 def build(arguments: list[str]) -> int:
@@ -310,25 +318,7 @@ def fuzz(arguments: list[str]) -> int:
     setup()
     if "--sanitized" not in arguments:
         return run(PYTHON, "-m", "tools.fuzz", *arguments)
-    folder = ROOT / "build" / "fuzz-sanitized"
-    must(
-        *(tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"),
-        *("-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_PYTHON=ON", "-DPYRNN_CUDA=OFF", "-DPYRNN_SANITIZE=ON"),
-        *(
-            f"-DPython_EXECUTABLE={PYTHON}",
-            f"-Dpybind11_DIR={ask('import pybind11 as p; print(p.get_cmake_dir())')}",
-        ),
-        otherwise="the sanitized module could not be configured",
-    )
-    must(
-        tool("cmake"),
-        "--build",
-        folder,
-        "--target",
-        "_cpu",
-        otherwise="the sanitized module does not compile",
-    )
-    (module,) = folder.glob("_cpu*.so")
+    (module,) = checking_build("_cpu", sanitized=True).glob("_cpu*.so")
     rest = [argument for argument in arguments if argument != "--sanitized"]
     return run(PYTHON, "-m", "tools.fuzz", "--native", module, "--preload", sanitizer_libraries(), *rest)
 

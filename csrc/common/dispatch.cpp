@@ -20,20 +20,31 @@ struct InstructionSet {
   {&pyrnn_recurrent_##isa##_##dtype, &pyrnn_attention_##isa##_##dtype, &pyrnn_pointwise_##isa##_##dtype}
 #define PYRNN_SETS(isa) {PYRNN_SET(isa, float32), PYRNN_SET(isa, bfloat16), PYRNN_SET(isa, float64)}
 
-#ifdef PYRNN_X86
+#ifdef PYRNN_WITH_avx2
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+#ifdef PYRNN_WITH_avx512
 bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+#endif
+#ifdef PYRNN_WITH_avx512_bf16
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 const InstructionSet kSets[] = {
-// best first
-#ifdef PYRNN_X86
-    {"avx512_bf16", has_avx512_bf16, PYRNN_SETS(avx512_bf16)},
+// best first; PYRNN_WITH_: those that this build has
+#ifdef PYRNN_WITH_avx512_bf16
+    {"avx512_bf16",
+     has_avx512_bf16,
+     {PYRNN_SET(avx512, float32), PYRNN_SET(avx512_bf16, bfloat16), PYRNN_SET(avx512, float64)}},
+#endif
+#ifdef PYRNN_WITH_avx512
     {"avx512", has_avx512, PYRNN_SETS(avx512)},
+#endif
+#ifdef PYRNN_WITH_avx2
     {"avx2", has_avx2, PYRNN_SETS(avx2)},
 #endif
     {"baseline", [] { return true; }, PYRNN_SETS(baseline)},

@@ -65,6 +65,14 @@ FAULTS = {
 }
 
 
+#: What `faulty` runs is an LSTM: the other cells are not compiled.
+ONE_CELL = (
+    """{cell_of<RnnCell<false>, S>(), cell_of<RnnCell<true>, S>(), cell_of<GruCell, S>(),
+           cell_of<LstmCell, S>()}""",
+    "{{}, {}, {}, cell_of<LstmCell, S>()}",
+)
+
+
 def commands(build: Path, target: str) -> str:
     """The last command that makes `target`."""
     told = subprocess.run(
@@ -100,10 +108,11 @@ def test_a_fault_is_seen(fault: Fault, emulated: ModuleType, tmp_path: Path) -> 
     if fault.race_only and not emulated.detects_races:
         pytest.skip("only a build with the race detector sees this fault: `dev.py emulate --race`")
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
-    source = tmp_path / "csrc" / "recurrent" / "cuda" / fault.name
-    text = source.read_text()
-    assert text.count(fault.old) == 1, f"{fault.name} no longer has one {fault.old!r}"
-    source.write_text(text.replace(fault.old, fault.new))
+    for name, old, new in (("kernels.cu", *ONE_CELL), (fault.name, fault.old, fault.new)):
+        source = tmp_path / "csrc" / "recurrent" / "cuda" / name
+        text = source.read_text()
+        assert text.count(old) == 1, f"{name} no longer has one {old!r}"
+        source.write_text(text.replace(old, new))
     result = run(built(emulated, tmp_path, sources=tmp_path / "csrc"))
     assert result.returncode != 0, result.stdout
     assert "ImportError" not in result.stderr, result.stderr
