@@ -61,7 +61,7 @@ def test_stages_run_in_their_order_however_they_are_named() -> None:
 
 
 def test_dev_knows_the_same_stages() -> None:
-    listed = re.search(r"^GPU_STAGES = \((.*?)\)", (record.ROOT / "dev.py").read_text(), re.M)
+    listed = re.search(r"^GPU_STAGES = \((.*?)\)", (record.ROOT / "tools/dev/gpu.py").read_text(), re.M)
     assert listed is not None
     assert tuple(re.findall(r'"(\w+)"', listed[1])) == NAMES
 

@@ -1,0 +1,66 @@
+"""Checks of the native code: C++ tests, random calls, the CUDA sources on the host, register spills."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tools.dev.setup import setup
+from tools.dev.shell import PYTHON, ROOT, ask, die, must, run, tool
+
+
+def ctest(arguments: list[str]) -> int:
+    setup()
+    folder = checking_build("test_recurrent", "test_attention", sanitized="--plain" not in arguments)
+    return run(tool("ctest"), "--test-dir", folder, "--output-on-failure", "--no-tests=error")
+
+
+def checking_build(*targets: str, sanitized: bool) -> Path:
+    """The folder where `targets` are built, with the kernels that this machine can run and no others."""
+    folder = ROOT / "build" / ("sanitized" if sanitized else "ctest-plain")
+    must(
+        *(tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"),
+        *("-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_CUDA=OFF", "-DPYRNN_TESTS=ON"),
+        f"-DPYRNN_SANITIZE={'ON' if sanitized else 'OFF'}",
+        f"-DPYRNN_INSTRUCTION_SETS={ask('from pyrnn import _cpu; print(*_cpu.isas(), sep=chr(59))')}",
+        f"-DPython_EXECUTABLE={PYTHON}",
+        f"-Dpybind11_DIR={ask('import pybind11 as p; print(p.get_cmake_dir())')}",
+        otherwise="the build for checks could not be configured",
+    )
+    must(tool("cmake"), "--build", folder, "--target", *targets, otherwise="the C++ sources do not compile")
+    return folder
+
+
+def emulate(arguments: list[str]) -> int:
+    """The CUDA tests on a build for the host: tests/cuda/conftest.py makes it and reads the mode."""
+    if not arguments or arguments[0] not in ("plain", "sanitized", "race"):
+        die("emulate: expected plain, sanitized or race")
+    setup()
+    mode, *rest = arguments
+    os.environ["PYRNN_EMULATE_MODE"] = mode
+    if mode == "sanitized":
+        os.environ |= {"LD_PRELOAD": sanitizer_libraries(), "ASAN_OPTIONS": "detect_leaks=0"}
+    return run(PYTHON, "-m", "pytest", *([] if any("tests" in a for a in rest) else ["tests/cuda"]), *rest)
+
+
+def sanitizer_libraries() -> str:
+    """What must be there before Python's first allocation, for LD_PRELOAD."""
+    names = ("libasan.so", "libubsan.so", "libstdc++.so")
+    asked = [subprocess.run(["g++", f"-print-file-name={n}"], capture_output=True, text=True) for n in names]
+    return ":".join(each.stdout.strip() for each in asked)
+
+
+def fuzz(arguments: list[str]) -> int:
+    """tools/fuzz; with --sanitized its workers load another build of the native module."""
+    setup()
+    if "--sanitized" not in arguments:
+        return run(PYTHON, "-m", "tools.fuzz", *arguments)
+    (module,) = checking_build("_cpu", sanitized=True).glob("_cpu*.so")
+    rest = [argument for argument in arguments if argument != "--sanitized"]
+    return run(PYTHON, "-m", "tools.fuzz", "--native", module, "--preload", sanitizer_libraries(), *rest)
+
+
+def spills(arguments: list[str]) -> int:
+    setup()
+    return run(PYTHON, ROOT / "csrc" / "spills.py", *arguments)

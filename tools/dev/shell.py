@@ -1,0 +1,46 @@
+"""What every chore is made of: the project's interpreter, commands that are shown, errors in words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+CURRENT = os.environ.get("PYRNN_PYTHON") == "current"
+PYTHON = Path(sys.executable) if CURRENT else VENV / "bin" / "python"
+
+
+def die(message: str) -> NoReturn:
+    sys.exit(f"dev.py: {message}")
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> int:
+    """Show and run a command; its exit status is the result."""
+    print("+", *command, flush=True)
+    status = subprocess.run([str(part) for part in command], cwd=cwd).returncode
+    if status < 0:
+        print(f"dev.py: {command[0]} was ended by signal {-status}", flush=True)
+    return status if status >= 0 else 128 - status
+
+
+def must(*command: str | Path, otherwise: str, cwd: Path = ROOT) -> None:
+    if run(*command, cwd=cwd) != 0:
+        die(otherwise)
+
+
+def ask(code: str) -> str | None:
+    """What `code` prints in the project's interpreter, run outside the checkout; None when it fails."""
+    result = subprocess.run([str(PYTHON), "-c", code], cwd="/", capture_output=True, text=True)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def tool(name: str) -> str:
+    """A program that setup installed, or the machine's own."""
+    beside = PYTHON.parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    return found or die(f"{name} is missing: install it, or run without PYRNN_PYTHON=current")

@@ -1,0 +1,58 @@
+"""sdist and wheel, and a trial of the wheel where nothing else can satisfy it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from tools.dev.setup import setup
+from tools.dev.shell import PYTHON, ROOT, ask, die, must, run
+
+MAX_WHEEL = 16 * 2**20  # bytes
+
+# Run in another folder and another environment, so nothing but the installed wheel can satisfy it.
+WHEEL_TRIAL = """
+import pathlib, subprocess, sys, torch, pyrnn, pyrnn.nn
+assert pathlib.Path(pyrnn.__file__).is_relative_to(sys.prefix), pyrnn.__file__
+ours, torchs = pyrnn.nn.GRU(5, 7), torch.nn.GRU(5, 7)
+ours.load_state_dict(torchs.state_dict())
+x = torch.randn(3, 2, 5)
+torch.testing.assert_close(ours(x)[0], torchs(x)[0])
+subprocess.run([pathlib.Path(sys.prefix) / "bin" / "pyrnn", "info"], check=True)
+print("wheel: pyrnn", pyrnn.__version__, "works from", pyrnn.__file__)
+"""
+
+CUDA_TRIAL = """
+from pyrnn import _cuda
+assert _cuda.architectures.split() == ["80", "90a", "100"], _cuda.architectures
+print("wheel: CUDA for", _cuda.architectures, "and", _cuda.why_unavailable() or "a GPU to run on")
+"""
+
+
+def build(arguments: list[str]) -> int:
+    setup()
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    # The wheel is made from the sdist, which proves that the sdist is complete.
+    cuda = "ON" if "--cuda" in arguments else "OFF"
+    must(
+        *(PYTHON, "-m", "build", "--no-isolation", "--outdir", dist),
+        *(f"-Ccmake.define.PYRNN_CUDA={cuda}", ROOT),
+        otherwise="the packages could not be built",
+    )
+    (wheel,) = dist.glob("*.whl")
+    if wheel.stat().st_size > MAX_WHEEL:
+        die(f"{wheel.name} has {wheel.stat().st_size:,} bytes, {MAX_WHEEL:,} are allowed")
+    with tempfile.TemporaryDirectory(prefix="pyrnn-wheel-") as folder:
+        fresh = Path(folder) / "fresh"
+        must(PYTHON, "-m", "venv", fresh, otherwise="no environment could be made")
+        (site,) = fresh.glob("lib/python*/site-packages")
+        # torch is lent, not copied. Names in a path file stand after the environment's own packages.
+        (site / "lent.pth").write_text(
+            ask("import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])") or ""
+        )
+        installer = (fresh / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check")
+        must(*installer, "--no-deps", "--no-index", wheel, otherwise="the wheel does not install")
+        trial = WHEEL_TRIAL + (CUDA_TRIAL if cuda == "ON" else "")
+        return run(fresh / "bin" / "python", "-c", trial, cwd=Path(folder))
