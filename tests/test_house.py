@@ -98,8 +98,8 @@ def test_baseline_runs_on_an_old_processor() -> None:
 
 
 def kernel_objects() -> list[Path]:
-    """Per-instruction-set objects of the newest ordinary build (not of C++ tests, and not sanitized)."""
-    builds = [path for path in (ROOT / "build").glob("*") if not path.name.startswith(("ctest", "fuzz"))]
+    """Per-instruction-set objects of the newest build that is installed: its folder is named for a Python."""
+    builds = (ROOT / "build").glob("cp*")
     found = [sorted(folder.glob("CMakeFiles/pyrnn_*_*.dir/**/*.o")) for folder in builds]
     return max(filter(None, found), key=lambda objects: objects[0].stat().st_mtime, default=[])
 
