@@ -75,3 +75,22 @@ def test_all_blocks_of_a_persistent_walk_run_at_once(emulated: ModuleType) -> No
 def test_an_engine_that_does_not_fit_is_refused(emulated: ModuleType, engine: str, H: int, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         plan(emulated, "lstm", "bfloat16", B=8, H=H, engine=engine)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_huge_batch_does_not_overflow_the_exchange_of_a_cluster(
+    emulated: ModuleType, cell: str, dtype: str, backward: bool
+) -> None:
+    def of(B: int, engine: str = "") -> CudaPlan:
+        return plan(emulated, cell, dtype, B=B, H=16, backward=backward, engine=engine)
+
+    room = of(65_535, "cluster").rows_per_slice  # what a slice has at most
+    for B in (524_280, 524_281, 65_535 * room, 65_535 * room + 1, 10**8):
+        found = of(B)
+        assert found.slices <= 65_535
+        assert found.slices * found.rows_per_slice >= B
+        assert (found.engine == "cluster") <= (found.rows_per_slice <= room)
+    with pytest.raises(ValueError, match="at most 65535 slices of the batch"):
+        of(65_535 * room + 1, "cluster")

@@ -29,6 +29,9 @@ void take(WalkPlan& plan, const WalkKernel& walk, CudaEngine engine, bool reside
   plan.walk = &walk, plan.engine = engine, plan.resident = resident;
   plan.shared = walk.shared + (resident ? carve_bytes<unsigned char>(of.weights) : 0);
   plan.rows = std::max(rows, round_up(ceil_div(of.n.B, kMostSlices), walk.rows));
+  if (engine == kCluster && plan.rows > walk.rows)
+    throw std::logic_error("pyrnn: the exchange of a cluster has no room for " + std::to_string(plan.rows) +
+                           " rows");
   plan.slices = ceil_div(of.n.B, plan.rows);
 }
 
@@ -39,7 +42,8 @@ bool fit_clusters(WalkPlan& plan, const Bounds& of) {
   if (of.device.major < 9 || blocks > kLargestCluster) return false;
   for (const WalkKernel& walk : plan.kernels->cluster) {
     const int64_t at_once = walk.capacity(walk.shared + carve_bytes<unsigned char>(of.weights), int(blocks));
-    if (at_once == 0) continue;
+    // The exchange lies in shared memory, with room for the kernel's rows: more rows need more slices.
+    if (at_once == 0 || ceil_div(of.n.B, walk.rows) > kMostSlices) continue;
     plan.unit_blocks = blocks;
     take(plan, walk, kCluster, true, walk.rows, of);
     if (plan.slices * of.n.D <= at_once) break;  // few rows a slice, and all at once
@@ -90,7 +94,8 @@ WalkPlan plan_walk(const WalkSizes& n, bool backward, const Device& device, Cuda
     throw std::invalid_argument(
         "pyrnn: the cluster engine does not fit: it needs compute capability 9 and at most " +
         std::to_string(kLargestCluster) + " blocks of " + std::to_string(kUnits) +
-        " units whose weights stay in shared memory");
+        " units whose weights stay in shared memory, and at most " + std::to_string(kMostSlices) +
+        " slices of the batch");
   } else if (engine == kStep) {
     plan.why = "the step engine was asked for";
   } else if (!device.cooperative) {
