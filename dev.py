@@ -10,7 +10,8 @@
   build [--cuda]   sdist and wheel into dist/; the wheel is installed into a new environment and tried;
                    --cuda: the wheel holds the CUDA module for all architectures of a release
   emulate MODE [ARGS]  the CUDA tests on the host: plain, sanitized or race; ARGS go to pytest
-  gpu [STAGE ...]  everything that only a machine with a GPU can prove, within 8 minutes (docs/gpu.md)
+  gpu [STAGE ...]  everything that only a machine with a GPU can prove, within 8 minutes (docs/gpu.md);
+                   gpu pack, plan: for a machine that is there for minutes; gpu compare, publish: its records
   fuzz [ARGS]      random calls of every operator and layer, valid or not (--seconds, --seed, --only);
                    --sanitized: on a build of the native module with AddressSanitizer and UBSan
   spills [ARGS]    compile the CUDA kernels for every architecture; fail on register spills not declared

@@ -116,6 +116,29 @@ class Case:
 Forward = Callable[[Tensor], tuple[Tensor, Any]]
 
 
+def flat(forward: Forward) -> Callable[[Tensor], list[Tensor]]:
+    """`forward` with its output and states in one list."""
+
+    def results(input: Tensor) -> list[Tensor]:
+        output, state = forward(input)
+        return [output, *(state if isinstance(state, tuple) else (state,))]
+
+    return results
+
+
+def torch_forward(case: Case, layer: torch.nn.Module) -> Forward:
+    """How a layer of torch.nn is called: with lengths its input is packed, and the output padded again."""
+    lengths = case.lengths()
+    if lengths is None:
+        return layer
+
+    def packed(x: Tensor) -> tuple[Tensor, Any]:
+        output, state = layer(pack_padded_sequence(x, lengths, enforce_sorted=False))
+        return pad_packed_sequence(output, total_length=case.T)[0], state
+
+    return packed
+
+
 class Runner(Step):
     """Runs one layer, ours or torch's, the way the case asks, on one or several `inputs`."""
 
@@ -130,13 +153,9 @@ class Runner(Step):
             numbers = torch.randn(case.T, case.B, width, generator=generator, device=device)
             return numbers.to(case.torch_dtype)
 
-        def results(input: Tensor) -> list[Tensor]:
-            output, state = forward(input)
-            return [output, *(state if isinstance(state, tuple) else (state,))]
-
         made = [(random(case.I).requires_grad_(trains),) for _ in range(inputs)]
         gradient = random(case.directions * case.H) if trains else None
-        super().__init__(results, made, gradient=gradient, parameters=[*layer.parameters()])
+        super().__init__(flat(forward), made, gradient=gradient, parameters=[*layer.parameters()])
 
 
 def runners(case: Case, *, device: str = "cpu", inputs: int = 1) -> tuple[Runner, Runner]:
@@ -154,19 +173,13 @@ def runners(case: Case, *, device: str = "cpu", inputs: int = 1) -> tuple[Runner
     ours = getattr(pyrnn.nn, name)(case.I, case.H, **options).train(case.mode == "train")
     ours.load_state_dict(theirs.state_dict())
 
-    def packed(x: Tensor) -> tuple[Tensor, Any]:
-        assert lengths is not None
-        output, state = theirs(pack_padded_sequence(x, lengths, enforce_sorted=False))
-        return pad_packed_sequence(output, total_length=case.T)[0], state
-
-    forwards: tuple[Forward, Forward] = ours, theirs
+    forward: Forward = ours
     if lengths is not None:
-        # Each side gets them where it wants them: torch packs by lengths on the CPU.
-        there = lengths.to(device)
-        forwards = (lambda x: ours(x, lengths=there)), packed
+        there = lengths.to(device)  # torch packs by lengths on the CPU, our kernels want them on the device
+        forward = lambda x: ours(x, lengths=there)  # noqa: E731
     return (
-        Runner(case, ours, forwards[0], device=device, inputs=inputs),
-        Runner(case, theirs, forwards[1], device=device, inputs=inputs),
+        Runner(case, ours, forward, device=device, inputs=inputs),
+        Runner(case, theirs, torch_forward(case, theirs), device=device, inputs=inputs),
     )
 
 

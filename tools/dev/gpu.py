@@ -1,54 +1,77 @@
-"""What only a machine with a GPU can prove: packed here, run there."""
+"""What only a machine with a GPU can prove. `pack` and `plan` prepare it where there is none."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import ModuleType
 
+from tools.dev import pack
 from tools.dev.setup import setup
 from tools.dev.shell import PYTHON, ROOT, ask, die, run
 
-GPU_STAGES = ("build", "ceilings", "tests", "sanitizer", "dump", "bench")  # as in pyrnn/bench/gpu/stages.py
-BUILD_SECONDS = 240  # of the 480 that `gpu` has for everything
+BUILD_SECONDS = 240
+
+SEEN = "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_capability())"
+WHY = "from pyrnn import _native; print(_native.why_no_cuda() or 'ready')"
 
 
 def gpu(arguments: list[str]) -> int:
-    """Build for this GPU alone, then let pyrnn.bench.gpu run the other stages."""
-    seen = ask("import torch; print(torch.cuda.is_available() and torch.cuda.get_device_capability())")
-    helps = bool({"-h", "--help"} & {*arguments})
-    if seen in (None, "False") and not helps:
-        die(
-            "gpu: no GPU here: torch "
-            + ("sees none" if seen else "is missing")
-            + "; docs/gpu.md says what it needs"
-        )
-    names = [name for name in arguments if name in GPU_STAGES]
-    told: list[str] = []
-    if not helps and (not names or "build" in names):
-        major, minor = re.findall(r"\d+", seen or "")
-        architecture = f"{major}{minor}{'a' if major == '9' else ''}-real"
-        told = build_for(architecture)
-    return run(PYTHON, "-m", "pyrnn.bench.gpu", *arguments, *told)
+    """With what is built already, or built for this GPU alone, let pyrnn.bench.gpu run the stages."""
+    word, *rest = arguments or [""]
+    if word in ("pack", "plan"):
+        return {"pack": pack.pack, "plan": pack.plan}[word](rest)
+    if word in ("compare", "publish"):
+        setup()
+        return run(PYTHON, "-m", f"pyrnn.bench.gpu.{word}", *rest)
+    told = stages().options(arguments)  # help, or a mistake, ends here
+    if told.rehearse:
+        return run(PYTHON, "-m", "pyrnn.bench.gpu", *arguments)
+    seen = ask(SEEN)
+    if seen in (None, "False"):
+        sees = "sees none" if seen else "is missing"
+        die(f"gpu: no GPU here: torch {sees}; docs/gpu.md says what it needs")
+    build = "build" in told.stages or not (told.stages or ask(WHY, cwd=ROOT) == "ready")
+    seconds = build_for(seen, told.copy_to) if build else 0.0
+    why = ask(WHY, cwd=ROOT)
+    if why != "ready":
+        die(f"gpu: no kernels to prove: {why or 'pyrnn cannot be imported: name the stage build'}")
+    return run(PYTHON, "-m", "pyrnn.bench.gpu", *arguments, f"--build-seconds={seconds:.1f}")
 
 
-def build_for(architecture: str) -> list[str]:
-    """Set up with the CUDA module, within its time; without it where that fails, so that the rest can run."""
+def stages() -> ModuleType:
+    """pyrnn/bench/gpu/stages.py alone: there may be no pyrnn to import yet."""
+    spec = importlib.util.spec_from_file_location("stages", ROOT / "pyrnn" / "bench" / "gpu" / "stages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["stages"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build_for(capability: str | None, copies: Path | None) -> float:
+    """Set up with the CUDA module, within its time. Seconds it took; where it fails, the end."""
+    major, minor = re.findall(r"\d+", capability or "")
+    architecture = f"{major}{minor}{'a' if major == '9' else ''}-real"
     started, log = time.monotonic(), ROOT / "build" / "gpu-build.log"
     log.parent.mkdir(exist_ok=True)
     limited = ("timeout", "-k", "5", str(BUILD_SECONDS), sys.executable, str(ROOT / "dev.py"), "setup")
     os.environ["PATH"] += f"{os.pathsep}/usr/local/cuda/bin"  # where the toolkit is but PATH does not say so
-    wanted = {"PYRNN_CUDA": "ON", "PYRNN_CUDA_ARCHITECTURES": architecture}
-    print("+", *limited, "with", wanted, "into", log, flush=True)
+    os.environ |= {"PYRNN_CUDA": "ON", "PYRNN_CUDA_ARCHITECTURES": architecture}
+    print("+", *limited, "for", architecture, "into", log, flush=True)
     with log.open("w") as file:
-        status = subprocess.run(limited, env=os.environ | wanted, stdout=file, stderr=file).returncode
+        status = subprocess.run(limited, stdout=file, stderr=file).returncode
     if status != 0:
-        print(
-            log.read_text(errors="replace")[-4000:], "dev.py: the CUDA build failed; without it:", flush=True
-        )
-        os.environ["PYRNN_CUDA"] = "OFF"
-        setup()
-    seconds = time.monotonic() - started
-    return [f"--build-status={status}", f"--build-seconds={seconds:.1f}", f"--build-log={log}"]
+        text = log.read_text(errors="replace")
+        if copies is not None:
+            copies.mkdir(parents=True, exist_ok=True)
+            (copies / log.name).write_text(text)
+        took = f"{time.monotonic() - started:.0f} s"
+        print(text[-4000:], flush=True)
+        die(f"gpu: the CUDA build failed after {took}, exit status {status}: its last words stand above")
+    return time.monotonic() - started

@@ -21,7 +21,7 @@ def setup() -> None:
     if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
         die("no C++ compiler found: install g++ or clang++, or name one in CXX")
     stamp = ROOT / "build" / "setup-stamp"
-    installed = PYTHON.exists() and ask("import importlib.metadata as m; print(m.version('pyrnn'))")
+    installed = ask("import importlib.metadata as m; print(m.version('pyrnn'))")
     if installed and stamp.exists() and stamp.read_text() == fingerprint():
         return
     install_tools()

@@ -33,9 +33,14 @@ def must(*command: str | Path, otherwise: str, cwd: Path = ROOT) -> None:
         die(otherwise)
 
 
-def ask(code: str) -> str | None:
-    """What `code` prints in the project's interpreter, run outside the checkout; None when it fails."""
-    result = subprocess.run([str(PYTHON), "-c", code], cwd="/", capture_output=True, text=True)
+def ask(code: str, *, cwd: Path | str = "/") -> str | None:
+    """What `code` prints in the project's interpreter; None when it fails, or there is none yet.
+
+    It runs outside the checkout, where nothing but an installed package can be imported.
+    """
+    if not PYTHON.exists():
+        return None
+    result = subprocess.run([str(PYTHON), "-c", code], cwd=cwd, capture_output=True, text=True)
     return result.stdout.strip() if result.returncode == 0 else None
 
 

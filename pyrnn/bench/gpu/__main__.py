@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 
+from pyrnn import _native
 from pyrnn.bench import record
 from pyrnn.bench.gpu.page import markdown
-from pyrnn.bench.gpu.runner import TAIL, Record, run_stages, status_of
-from pyrnn.bench.gpu.stages import NAMES, STAGES, TOTAL, chosen
+from pyrnn.bench.gpu.rehearsal import DEVICE
+from pyrnn.bench.gpu.runner import Record, run_stages
+from pyrnn.bench.gpu.stages import chosen, options
 
 NO_GPU = (
     "no GPU here: torch {torch} sees none ({why}). This command proves pyrnn on a machine with an NVIDIA "
@@ -32,8 +32,11 @@ def why_no_gpu() -> str:
     return NO_GPU.format(torch=torch.__version__, why=why)
 
 
-def environment(commit: str | None) -> record.Row:
+def environment(commit: str | None, *, rehearsal: bool = False) -> record.Row:
     """The machine, the device, and every version that a figure may depend on."""
+    named = {"commit": commit} if commit else {}
+    if rehearsal:
+        return {**record.environment(), **DEVICE, **named}
     properties = torch.cuda.get_device_properties(0)
     smi = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0")
     return {
@@ -47,7 +50,7 @@ def environment(commit: str | None) -> record.Row:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         "nvcc": _last_line("nvcc", "--version"),
-        **({"commit": commit} if commit else {}),
+        **named,
     }
 
 
@@ -64,47 +67,21 @@ def record_name(env: record.Row) -> str:
     return f"{env['date'][:10]}-{device}-{env['commit']}"
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    does = "; ".join(f"{stage.name}: {stage.does}" for stage in STAGES)
-    parser = argparse.ArgumentParser(prog="dev.py gpu", description=f"Prove pyrnn on a GPU. Stages: {does}.")
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(NAMES)} (default: all)")
-    parser.add_argument("--out", type=Path, default=record.RESULTS / "gpu", help="folder of the record")
-    parser.add_argument("--total", type=float, default=TOTAL, help=f"seconds for all (default {TOTAL:.0f})")
-    parser.add_argument("--commit", help="name of the version, where there is no git to ask")
-    parser.add_argument("--build-seconds", type=float, default=0.0, help=argparse.SUPPRESS)
-    parser.add_argument("--build-status", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--build-log", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    if unknown := [name for name in options.stages if name not in NAMES]:
-        parser.error(f"no stage is called {unknown[0]!r}: choose among {', '.join(NAMES)}")
-    return options
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the chosen stages; 0 when none of them failed."""
-    options = arguments(argv)
-    if why := why_no_gpu():
+    told = options(argv)
+    if why := "" if told.rehearse else why_no_gpu() or _native.why_no_cuda():
         print(f"dev.py gpu: {why}", file=sys.stderr)
         return 2
-    deadline = time.monotonic() + options.total - options.build_seconds
-    env = environment(options.commit)
-    kept = Record(options.out / f"{record_name(env)}.json", env, markdown)
-    built = options.build_status in (None, 0)
-    if options.build_status is not None:
-        kept.put("build", build_result(options.build_status, options.build_seconds, options.build_log))
-    stages = [stage for stage in chosen(options.stages) if stage.command]
-    fine = run_stages(stages, kept, deadline=deadline)
+    deadline = time.monotonic() + told.total - told.build_seconds
+    env = environment(told.commit, rehearsal=told.rehearse is not None)
+    kept = Record(told.out / f"{record_name(env)}.json", env, markdown, copies=told.copy_to)
+    if told.build_seconds:
+        kept.put("build", {"status": "passed", "seconds": round(told.build_seconds, 1), "rows": []})
+    stages = [stage for stage in chosen(told.stages) if stage.command]
+    fine = run_stages(stages, kept, deadline=deadline, rehearse=told.rehearse)
     print(f"\nrecord: {kept.path.with_suffix('.md')}", flush=True)
-    return 0 if fine and built else 1
-
-
-def build_result(code: int, seconds: float, log: Path | None) -> record.Row:
-    """What dev.py found, in the form of the other stages."""
-    result: record.Row = {"status": status_of(code), "exit": code, "seconds": round(seconds, 1), "rows": []}
-    if code != 0 and log is not None and log.exists():
-        result["output"] = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
-    return result
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":

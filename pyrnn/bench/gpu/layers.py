@@ -17,12 +17,13 @@ from pyrnn import _native
 from pyrnn._files import read_json
 from pyrnn.bench import record
 from pyrnn.bench.gpu import flashrnn
+from pyrnn.bench.gpu.accuracy import exact_results, share_of_allowed
 from pyrnn.bench.gpu.cases import GpuCase, cases
 from pyrnn.bench.gpu.cudnn import algorithms
 from pyrnn.bench.gpu.limits import Ceilings, limit
 from pyrnn.bench.gpu.stages import Orders, orders, python
 from pyrnn.bench.gpu.timing import DeviceContender, arithmetic, inputs_for, repeats_for
-from pyrnn.bench.harness import AGREEMENT, difference, duel
+from pyrnn.bench.harness import duel
 from pyrnn.bench.recurrent import runners
 from pyrnn.ops import _cuda_walk
 from pyrnn.ops._problem import Problem
@@ -32,9 +33,6 @@ SECONDS = 0.25
 
 #: Seconds kept back for the end of the process.
 RESERVE = 5.0
-
-#: TF32 has 10 bits of mantissa, as float16 has.
-_TF32_AGREEMENT = AGREEMENT[torch.float16]
 
 INCLUDES = {
     "infer": "forward without gradients",
@@ -87,11 +85,9 @@ def _measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
         ours, theirs = runners(case, device="cuda", inputs=inputs)
         for runner in (ours, theirs):
             runner.contender().timed()
-        found = difference(ours.compared(), theirs.compared())
-        tf32 = case.dtype == "float32" and case.arithmetic == "default"
-        allowed = _TF32_AGREEMENT if tf32 else AGREEMENT[case.torch_dtype]
-        if not found <= allowed:
-            raise RuntimeError(f"the results differ by {found:.2g}, {allowed:.2g} is allowed; not timed")
+        found = share_of_allowed(ours.compared(), theirs.compared(), exact_results(case, theirs))
+        if not found <= 1:
+            raise RuntimeError(f"an error is {found:.2g} times what is allowed; not timed")
         sides = [runner.contender() for runner in (ours, theirs)]
         single = max(DeviceContender(side.run, side.prepare).timed() for side in sides)
         repeats = repeats_for(single)
@@ -112,7 +108,7 @@ def _measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
         "ratio_spread": asdict(result.ratios),
         "us_per_step": result.ours.median * 1e6 / (case.T * case.layers),
         "torch_us_per_step": result.theirs.median * 1e6 / (case.T * case.layers),
-        "difference": found,
+        "error_of_allowed": found,
         "cudnn": algorithms(case, capability=capability, sms=sms),
         "plans": [plan._asdict() for plan in planned],
     }

@@ -31,6 +31,7 @@ def markdown(content: Row) -> str:
     rows = stages.get("bench", {}).get("rows", [])
     parts += ["\n## Goals\n", *_goals([row for row in rows if "ratio" in row])]
     for name, part in (
+        ("sizes", _sizes),
         ("ceilings", _ceilings),
         ("tests", _tests),
         ("sanitizer", _sanitizer),
@@ -96,6 +97,22 @@ def _ceilings(rows: Sequence[Row]) -> Iterator[str]:
             case other:
                 lines.append([other, row.get("why", "")])
     yield from _table(["ceiling", "measured"], 1, lines)
+
+
+def _sizes(rows: Sequence[Row]) -> Iterator[str]:
+    yield (
+        "Output, states and all gradients against torch.nn in float64: the largest error of a tensor as a "
+        "share of what is allowed, 2 times torch's own error at that dtype and 4 eps of the largest number.\n"
+    )
+    lines = []
+    for row in rows:
+        if "left_out" in row:
+            lines.append([f"{row['left_out']} of {row['of']} cases", "left out: the time was spent", "", ""])
+            continue
+        share = f"{row['error_of_allowed']:.2f}" if "error_of_allowed" in row else ""
+        again = f"{row['equal']} of {row['repeats']} runs have the same bits" if "repeats" in row else ""
+        lines.append([row["case"], row["outcome"], again, share])
+    yield from _table(["case", "outcome", "repeated", "of allowed"], 1, lines)
 
 
 def _tests(rows: Sequence[Row]) -> Iterator[str]:

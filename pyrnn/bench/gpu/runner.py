@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import json
+import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pyrnn._files import read_json, write_text
+from pyrnn._files import read_json, replacing, write_text
 from pyrnn.bench.gpu.stages import ABSENT, Stage, allowance
 from pyrnn.bench.record import ROOT, Row
 
@@ -36,9 +37,11 @@ def status_of(code: int) -> str:
 class Record:
     """bench/results/gpu/<date>-<device>-<commit>.json, and its page; both are whole at every moment."""
 
-    def __init__(self, path: Path, environment: Row, page: Callable[[Row], str]) -> None:
+    def __init__(
+        self, path: Path, environment: Row, page: Callable[[Row], str], *, copies: Path | None = None
+    ) -> None:
         """Stages of an earlier run under the same name stay until they are run again."""
-        self.path, self._page = path, page
+        self.path, self._page, self._copies = path, page, copies
         earlier = read_json(path) if path.exists() else {}
         kept = earlier.get("stages", {}) if earlier.get("format") == FORMAT else {}
         self.content: Row = {"format": FORMAT, "environment": environment, "stages": kept}
@@ -50,30 +53,45 @@ class Record:
         write_text(self.path, json.dumps(self.content, indent=1) + "\n")
         write_text(self.path.with_suffix(".md"), self._page(self.content))
 
+    def copy_out(self) -> None:
+        """Put what there is into the folder that survives this machine."""
+        if self._copies is None:
+            return
+        self._copies.mkdir(parents=True, exist_ok=True)
+        for path in (self.path, self.path.with_suffix(".md"), *self.path.parent.glob("ptx-*.json")):
+            with replacing(self._copies / path.name) as partial:
+                shutil.copyfile(path, partial)
 
-def run_stages(stages: Sequence[Stage], record: Record, *, deadline: float) -> bool:
+
+def run_stages(
+    stages: Sequence[Stage], record: Record, *, deadline: float, rehearse: Path | None = None
+) -> bool:
     """Run all, whatever becomes of each; whether every one passed or had nothing to run with.
 
-    `deadline` is a reading of `time.monotonic`.
+    `deadline` is a reading of `time.monotonic`, `rehearse` the module that stands in for a device.
     """
     fine = True
     for number, stage in enumerate(stages):
         seconds = allowance(stage, stages[number + 1 :], deadline - time.monotonic())
-        if seconds < SHORTEST:
+        if rehearse is not None and not stage.rehearsed:
+            why = "nothing can stand in for a device here"
+            record.put(stage.name, {"status": "absent", "seconds": 0, "why": why, "rows": []})
+        elif seconds < SHORTEST:
             why = f"{seconds:.0f} s were left for it"
             record.put(stage.name, {"status": "not reached", "seconds": 0, "why": why, "rows": []})
         else:
-            run_stage(stage, record, seconds)
+            run_stage(stage, record, seconds, ("--rehearse", str(rehearse)) if rehearse is not None else ())
+        record.copy_out()
         fine = fine and record.content["stages"][stage.name]["status"] in ("passed", "absent")
     return fine
 
 
-def run_stage(stage: Stage, record: Record, seconds: float) -> None:
+def run_stage(stage: Stage, record: Record, seconds: float, more: Sequence[str] = ()) -> None:
     """Run one, show its output, and put its rows into the record as they come."""
     print(f"\n== {stage.name}: {stage.does} (at most {seconds:.0f} s)", flush=True)
     with tempfile.TemporaryDirectory(prefix="pyrnn-gpu-") as folder:
         rows = Path(folder) / "rows.jsonl"
-        told = ("--rows", str(rows), "--seconds", f"{seconds:.0f}", "--record", str(record.path))
+        told = ("--rows", str(rows), "--seconds", f"{seconds:.0f}", "--record", str(record.path), *more)
         # `timeout` ends the whole process group: compilers and sanitizers have children.
         limited = ("timeout", "-k", "5", f"{seconds:.0f}", *stage.command, *told)
         result: Row = {"status": "running", "seconds": 0, "limit": round(seconds), "rows": []}

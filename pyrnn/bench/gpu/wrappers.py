@@ -5,31 +5,30 @@ from __future__ import annotations
 import json
 import sys
 
-import torch
-
 from pyrnn import _native
-from pyrnn._files import write_text
+from pyrnn._files import read_json, write_text
 from pyrnn.bench import record
+from pyrnn.bench.gpu import rehearsal
 from pyrnn.bench.gpu.stages import ABSENT, orders
+from pyrnn.ops import _cuda_walk
 
 
 def main() -> int:
     """Write ptx-<capability>.json beside the record."""
     told = orders()
-    if why := _native.why_no_cuda():
+    if rehearsal.begin(told) == "cuda" and (why := _native.why_no_cuda()):
         print(f"nothing to dump: pyrnn has no CUDA kernels in this process: {why}", flush=True)
         return 1
-    dump = getattr(_native.cuda, "ptx_dump", None)
+    dump = getattr(_cuda_walk.module(), "ptx_dump", None)
     if dump is None:
         print("this module has no ptx_dump", flush=True)
         return ABSENT
     results: dict[str, tuple[bool, list[float]]] = dump(0)  # whether every bit counts, and the numbers
-    properties = torch.cuda.get_device_properties(0)
-    device = properties.name.lower().replace(" ", "-")
-    path = told.record.parent / f"ptx-{device}.json"
+    env = read_json(told.record)["environment"]
+    path = told.record.parent / f"ptx-{env['device'].lower().replace(' ', '-')}.json"
     content = {
-        "device": properties.name,
-        "capability": f"{properties.major}.{properties.minor}",
+        "device": env["device"],
+        "capability": env["capability"],
         "record": told.record.stem,
         "results": results,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import torch
 from pyrnn.bench import record
 from pyrnn.bench.gpu import __main__ as command_line
 from pyrnn.bench.gpu import runner
-from pyrnn.bench.gpu.stages import NAMES, STAGES, TOTAL, Stage, allowance, chosen, orders, python
+from pyrnn.bench.gpu.stages import NAMES, STAGES, TOTAL, Stage, allowance, chosen, options, orders, python
 
 ROW = "import json, pathlib, sys; rows = pathlib.Path(sys.argv[2]).open('a'); "
 WRITES = ROW + "print(json.dumps({'a': 1}), file=rows, flush=True); print('wrote', flush=True); "
@@ -58,12 +57,6 @@ def test_a_stage_cannot_take_what_later_ones_are_sure_of() -> None:
 def test_stages_run_in_their_order_however_they_are_named() -> None:
     assert [stage.name for stage in chosen(["bench", "ceilings"])] == ["ceilings", "bench"]
     assert [stage.name for stage in chosen([])] == list(NAMES)
-
-
-def test_dev_knows_the_same_stages() -> None:
-    listed = re.search(r"^GPU_STAGES = \((.*?)\)", (record.ROOT / "tools/dev/gpu.py").read_text(), re.M)
-    assert listed is not None
-    assert tuple(re.findall(r'"(\w+)"', listed[1])) == NAMES
 
 
 LOOK = """
@@ -166,15 +159,14 @@ def test_without_a_gpu_it_says_so_and_fails(
     assert not (tmp_path / "records").exists()
 
 
-def test_dev_says_so_before_it_builds_anything() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    result = subprocess.run(
-        [sys.executable, record.ROOT / "dev.py", "gpu"], capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode != 0
-    assert "no GPU here" in result.stderr
-    assert "docs/gpu.md" in result.stderr
+def test_without_kernels_it_stops_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("pyrnn._native.why_no_cuda", lambda: "this build of pyrnn has none")
+    assert command_line.main(["--out", str(tmp_path / "records")]) == 2
+    assert "this build of pyrnn has none" in capsys.readouterr().err
+    assert not (tmp_path / "records").exists()
 
 
 def test_a_whole_run_leaves_record_and_page(
@@ -193,8 +185,10 @@ def test_a_whole_run_leaves_record_and_page(
     monkeypatch.setattr(
         command_line, "chosen", lambda _: [STAGES[0], fake("sanitizer", "raise SystemExit(3)")]
     )
-    options = ["--out", str(tmp_path), "--commit", "abc", "--build-seconds", "9"]
-    assert command_line.main([*options, "--build-status", "0"]) == 0
+    monkeypatch.setattr("pyrnn._native.why_no_cuda", lambda: "")
+    copies = tmp_path / "copies"
+    told = ["--out", str(tmp_path), "--commit", "abc", "--build-seconds", "9", "--copy-to", str(copies)]
+    assert command_line.main(told) == 0
     (path,) = tmp_path.glob("*-nvidia-h200-abc.json")
     content = json.loads(path.read_text())
     assert {name: stage["status"] for name, stage in content["stages"].items()} == {
@@ -204,24 +198,14 @@ def test_a_whole_run_leaves_record_and_page(
     assert content["environment"]["capability"] == "9.0"
     assert "| sanitizer | absent |" in path.with_suffix(".md").read_text()
     assert str(path.with_suffix(".md")) in capsys.readouterr().out
-    assert command_line.main([*options, "--build-status", "124"]) == 1
-    assert json.loads(path.read_text())["stages"]["build"]["status"] == "timed out"
+    for name in (path.name, path.with_suffix(".md").name):
+        assert (copies / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 def test_unknown_stage_is_an_error_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        command_line.arguments(["benhc"])
-    assert "no stage is called 'benhc': choose among build, ceilings" in capsys.readouterr().err
-
-
-def test_the_builds_log_is_kept_when_it_fails(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("nvcc: no\n" * 100)
-    result = command_line.build_result(1, 12.34, log)
-    assert (result["status"], result["seconds"]) == ("failed", 12.3)
-    assert result["output"] == ["nvcc: no"] * runner.TAIL
-    assert "output" not in command_line.build_result(0, 1.0, log)
-    assert command_line.build_result(124, 240.0, None)["status"] == "timed out"
+        options(["benhc"])
+    assert "no stage is called 'benhc': choose among build, sizes" in capsys.readouterr().err
 
 
 def test_a_record_is_named_for_day_device_and_commit() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-import torch
 
 from pyrnn import _native
 from pyrnn.bench import record
@@ -219,8 +218,8 @@ def test_the_committed_list_can_be_read(spills: ModuleType) -> None:
 def test_the_dump_stands_beside_the_record(
     run_main: Callable[[str, Path], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = SimpleNamespace(name="NVIDIA H200", major=9, minor=0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: device)
+    environment = {"device": "NVIDIA H200", "capability": "9.0"}
+    (tmp_path / "x.json").write_text(json.dumps({"environment": environment}))
     monkeypatch.setattr(_native, "why_no_cuda", lambda: "")
     monkeypatch.setattr(_native, "cuda", SimpleNamespace(ptx_dump=lambda _: {"mma": (True, [1.0, 2.5])}))
     assert run_main("wrappers", tmp_path) == 0
