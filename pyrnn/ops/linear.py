@@ -19,7 +19,7 @@ from pyrnn.reference.dropout import ACTIVATIONS
 Product = Literal["forward", "activated", "input_gradient", "weight_gradient"]
 
 #: How oneDNN calls the activations: name and algorithm.
-_FUSED = {None: ("none", ""), "relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
+_FUSED = {None: ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
 _LARGE = 2**25  # multiply-adds of a product from which choosing a library gains more than it costs
 
 
@@ -98,7 +98,9 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
     if input.numel() * O < _LARGE:
         return LinearRoute("torch", f"below {_LARGE} multiply-adds the choice costs more than it gains")
     if product == "activated":
-        return LinearRoute("onednn", "it applies the activation to what is still in registers")
+        return LinearRoute(
+            "onednn", "it applies gelu to what is still in registers; relu costs little"
+        )
     if dtype is torch.bfloat16:
         return LinearRoute("torch", "torch itself takes oneDNN for bfloat16")
     if product == "weight_gradient" and I <= O:
@@ -154,6 +156,8 @@ def _multiply(a: Tensor, b: Tensor, product: Product, input: Tensor, weight: Ten
 
 
 def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
+    if activation == "relu":  # oneDNN's own makes 0 of NaN
+        return _onednn(input, weight, bias, None).relu_()
     name, algorithm = _FUSED[activation]
     bias = None if bias is None else bias.contiguous()  # it is read so, whatever its strides are
     return torch.ops.mkldnn._linear_pointwise(input, weight, bias, name, [], algorithm)

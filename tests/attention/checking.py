@@ -157,7 +157,9 @@ def sizes_of_terms(operands: tuple[Tensor, ...], options: dict[str, Any]) -> dic
     c = Composed.of(query, key, value, **options)
     results = of_torch(query, key, value, **options)
     g_output, *g_weights = cotangents(results, operands[0].dtype)
-    felt = c.weights * torch.where(c.seen, c.scores, 0.0).abs().clamp(min=1)
+    # Larger scores come of masks that are added to whole numbers, where nothing is rounded.
+    heights = torch.where(c.seen, c.scores, 0.0).abs()
+    felt = c.weights * torch.where(heights > 1e3, 1.0, heights.clamp(min=1))
     d_weights = g_output @ c.value.mT
     if g_weights:
         mean = options["return_weights"] == "mean"

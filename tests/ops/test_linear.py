@@ -48,6 +48,20 @@ def torchs(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | Non
     return ACTIVATIONS[activation or "none"](F.linear(x, weight, bias))
 
 
+@pytest.mark.parametrize("derived", [True, False])
+@pytest.mark.parametrize("activation", [None, "relu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [3, 300])
+def test_nan_survives_every_activation(
+    path: str, rows: int, dtype: torch.dtype, activation: Any, derived: bool
+) -> None:
+    x, weight, bias = (t.detach() for t in leaves(rows, 256, 513, dtype))
+    x[1, 7] = torch.nan
+    y = linear(x.requires_grad_(derived), weight, bias, activation)
+    assert y[1].isnan().all()
+    assert y[2:].isfinite().all()
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("activation", [None, "relu", "gelu", "gelu_tanh"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -53,6 +53,7 @@ def _turned(names: Names) -> Tensor:
 
 
 def _angles(start: int, count: int, pairs: int, dim: int) -> Tensor:
+    start, count, dim = int(start), int(count), int(dim)  # a tensor counts in its own dtype
     places = torch.arange(start, start + count, dtype=torch.float64)[:, None]
     return places * 10000.0 ** (torch.arange(pairs, dtype=torch.float64) * (-2 / dim))
 
@@ -77,6 +78,7 @@ def _sinusoidal(d: Drawer) -> Call:
 
 
 def _sinusoids(start: int, count: int, E: int) -> Tensor:
+    E = int(E)
     angles = _angles(start, count, (E + 1) // 2, E)
     return torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)[:, :E]
 
