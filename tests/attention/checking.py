@@ -100,7 +100,8 @@ class Composed:
         factors = 1.0
         if dropout_p:
             assert seed is not None
-            factors = attention_keep(seed, dropout_p, (B, H, T, S), query.device).to(query) / (1 - dropout_p)
+            kept = attention_keep(seed, dropout_p, (B, H, T, S), query.device).to(query)
+            factors = kept / (1 - dropout_p) if dropout_p < 1 else kept
         return cls(query, key, value, seen, live, bias, scores, factors, weights)
 
 
