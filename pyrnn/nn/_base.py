@@ -12,6 +12,7 @@ from pyrnn import ops
 from pyrnn.nn._sequences import Lengths, Sequences, open_sequences
 from pyrnn.nn._states import single_state, two_states
 from pyrnn.ops._checks import as_bool, as_checkpoint
+from pyrnn.ops._library import autocast_enabled
 from pyrnn.reference.recurrent import Weights
 
 #: The operator's name of the cell for each of torch's modes.
@@ -215,5 +216,4 @@ def _stack(states: list[Tensor]) -> Tensor:
 
 def autocasts(tensor: Tensor) -> bool:
     """Whether torch.autocast will bring this tensor and the weights to one dtype."""
-    kind = tensor.device.type
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return autocast_enabled(tensor.device.type)

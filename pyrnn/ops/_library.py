@@ -54,6 +54,13 @@ global_forward_pre_hooks = _private("nn.modules.module._global_forward_pre_hooks
 global_backward_hooks = _private("nn.modules.module._global_backward_hooks")
 global_backward_pre_hooks = _private("nn.modules.module._global_backward_pre_hooks")
 
+#: Kinds of devices that have autocast. Asked once: Dynamo cannot follow the question before torch 2.12.
+AUTOCAST_DEVICES = frozenset(
+    kind
+    for kind in ("cpu", "cuda", "xpu", "hpu", "mps", "mtia", "xla")
+    if torch.amp.is_autocast_available(kind)
+)
+
 Operator = Callable[..., Any]
 
 library = torch.library.Library("pyrnn", "DEF")
@@ -191,7 +198,7 @@ def is_readable(tensor: Tensor) -> bool:
 
 def autocast_enabled(device_type: str) -> bool:
     """Whether torch.autocast is on for `device_type`."""
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return device_type in AUTOCAST_DEVICES and torch.is_autocast_enabled(device_type)
 
 
 def autocast_disabled(device_type: str) -> AbstractContextManager[Any]:

@@ -98,9 +98,7 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
     if input.numel() * O < _LARGE:
         return LinearRoute("torch", f"below {_LARGE} multiply-adds the choice costs more than it gains")
     if product == "activated":
-        return LinearRoute(
-            "onednn", "it applies gelu to what is still in registers; relu costs little"
-        )
+        return LinearRoute("onednn", "it applies gelu to what is still in registers; relu costs little")
     if dtype is torch.bfloat16:
         return LinearRoute("torch", "torch itself takes oneDNN for bfloat16")
     if product == "weight_gradient" and I <= O:
