@@ -81,6 +81,7 @@ class Call:
     forgets: bool = False  # whether results may be finite where those of the oracles are not
     drops: bool = False  # whether an element that is dropped has a derivative of 0, whatever it was
     composed: bool = False  # whether the terms of a sum are as large as any of the call's numbers
+    carries: bool = False  # whether rounding errors of one step are arguments of the next
     roundings: float = 4.0  # of the largest terms, that are allowed beside torch's error
     kinks: bool = False  # whether rounding may decide about a derivative of 0 or 1
     autocasts: tuple[str, ...] = field(default=())  # what autocast casts

@@ -3,8 +3,8 @@
 A kernel is right when error <= 2 torch's error + 4 eps scale, where scale is the size of the terms of the
 sums. The largest of a few errors is a matter of luck: a call that breaks the rule by little is repeated on
 other numbers, and fails if the largest errors of all of them together break it too. Where rounding may flip a
-derivative, and where one layer's rounding errors are the next one's arguments, what a relative change of the
-arguments by a few eps does to the exact result is allowed as well.
+derivative, and where rounding errors of one step or layer are arguments of the next, what a relative change
+of the arguments by a few eps does to the exact result is allowed as well.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def check(call: Call, ours: Results, repeat: Callable[[], Results]) -> None:
                 pooled = errors[name]
                 pooled.ours, pooled.theirs = max(pooled.ours, error.ours), max(pooled.theirs, error.theirs)
                 pooled.size = max(pooled.size, error.size)
-    if call.kinks or call.composed:
+    if call.kinks or call.composed or call.carries:
         _allow_for_changes(call, errors, dtype)
     for name in suspects:
         if not errors[name].ours <= errors[name].bound(dtype):

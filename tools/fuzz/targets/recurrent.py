@@ -79,6 +79,7 @@ def draw(d: Drawer) -> Call:
         forgets=packed or lengths != "None",  # what follows the end has no derivatives, and NaN * 0 is NaN
         roundings=16.0,  # sums over all steps, of terms larger than they
         kinks=cell == "rnn_relu",
+        carries=True,
         autocasts=tuple(name for name in arguments if name not in ("lengths", "batch_sizes")),
     )
     # Powers of a large w_hh would overflow in the one and not in the other.
