@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 import torch
 
 from pyrnn import _native
+from pyrnn.bench.gpu import rehearsal
 from pyrnn.ops import _cuda_walk
 from tests.cuda.cases import ENGINES
 
@@ -79,12 +79,7 @@ def emulated() -> ModuleType:
                 pytest.skip("no CUDA headers (cuda_fp16.h): the sources cannot be compiled for the host")
             assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     (path,) = BUILD.glob("_cuda_emulated*.so")
-    spec = importlib.util.spec_from_file_location("_cuda_emulated", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return rehearsal.emulated(path)
 
 
 @pytest.fixture

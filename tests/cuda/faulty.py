@@ -7,13 +7,14 @@ does, else with words and 1. A process of its own, because a faulty kernel may b
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import itertools
 import sys
+from pathlib import Path
 
 import torch
 
 from pyrnn import _native
+from pyrnn.bench.gpu import rehearsal
 from pyrnn.ops import _checks, _cuda_walk, recurrent
 from pyrnn.reference import recurrent as reference
 from tests.helpers import gradients, make_layer
@@ -23,11 +24,7 @@ LENGTHS = torch.tensor([3, 0, 4, 1, 2, 4, 4, 1, 3])
 
 def main(path: str, *wild: str) -> int:
     """0 if the module computes what the reference does."""
-    spec = importlib.util.spec_from_file_location("_cuda_emulated", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = rehearsal.emulated(Path(path))
     choose = ctypes.CDLL(path).pyrnn_emulate_seed
     choose.argtypes, choose.restype = [ctypes.c_uint64], None
     _native.emulated_cuda = module

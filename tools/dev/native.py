@@ -18,15 +18,24 @@ def ctest(arguments: list[str]) -> int:
 
 def checking_build(*targets: str, sanitized: bool) -> Path:
     """The folder where `targets` are built, with the kernels that this machine can run and no others."""
-    folder = ROOT / "build" / ("sanitized" if sanitized else "ctest-plain")
+    sets = ask("from pyrnn import _cpu; print(*_cpu.isas(), sep=chr(59))")
+    sanitize, folder = ("ON", "sanitized") if sanitized else ("OFF", "ctest-plain")
+    options = {"CUDA": "OFF", "TESTS": "ON", "SANITIZE": sanitize, "INSTRUCTION_SETS": sets}
+    return cmake_build(folder, *targets, python=PYTHON, options=options)
+
+
+def cmake_build(
+    name: str, *targets: str, python: str | Path, options: dict[str, str | None], version: str = "0.0.0+dev"
+) -> Path:
+    """The folder build/NAME where `targets` are built for `python`; `options` are CMake's PYRNN_ ones."""
+    folder = ROOT / "build" / name
     must(
         *(tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"),
-        *("-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_CUDA=OFF", "-DPYRNN_TESTS=ON"),
-        f"-DPYRNN_SANITIZE={'ON' if sanitized else 'OFF'}",
-        f"-DPYRNN_INSTRUCTION_SETS={ask('from pyrnn import _cpu; print(*_cpu.isas(), sep=chr(59))')}",
-        f"-DPython_EXECUTABLE={PYTHON}",
+        *("-DCMAKE_BUILD_TYPE=Release", *(f"-DPYRNN_{option}={value}" for option, value in options.items())),
+        f"-DSKBUILD_PROJECT_VERSION={version}",
+        f"-DPython_EXECUTABLE={python}",
         f"-Dpybind11_DIR={ask('import pybind11 as p; print(p.get_cmake_dir())')}",
-        otherwise="the build for checks could not be configured",
+        otherwise=f"build/{name} could not be configured",
     )
     must(tool("cmake"), "--build", folder, "--target", *targets, otherwise="the C++ sources do not compile")
     return folder

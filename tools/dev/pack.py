@@ -12,8 +12,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from tools.dev.native import cmake_build
 from tools.dev.setup import setup
-from tools.dev.shell import ROOT, ask, die, must, tool
+from tools.dev.shell import ROOT, die
 
 PACKED = ROOT / "build" / "packed.json"
 MODULES = ("_cpu", "_cuda")
@@ -35,17 +36,9 @@ def pack(arguments: list[str]) -> int:
     python = interpreter(told.python)
     suffix = subprocess.run([python, "-c", SUFFIX], capture_output=True, text=True, check=True).stdout.strip()
     os.environ["PATH"] += f"{os.pathsep}/usr/local/cuda/bin"  # where the toolkit is but PATH does not say so
-    folder = ROOT / "build" / f"pack{suffix.removesuffix('.so')}"
-    must(
-        *(tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"),
-        *("-DCMAKE_BUILD_TYPE=Release", "-DPYRNN_CUDA=ON", "-DPYRNN_PTX_DUMP=ON"),
-        f"-DPYRNN_CUDA_ARCHITECTURES={told.architectures}",
-        f"-DSKBUILD_PROJECT_VERSION={version()}",
-        f"-DPython_EXECUTABLE={python}",
-        f"-Dpybind11_DIR={ask('import pybind11 as p; print(p.get_cmake_dir())')}",
-        otherwise="the modules could not be configured",
-    )
-    must(tool("cmake"), "--build", folder, "--target", *MODULES, otherwise="the modules do not compile")
+    options = {"CUDA": "ON", "PTX_DUMP": "ON", "CUDA_ARCHITECTURES": told.architectures}
+    name = f"pack{suffix.removesuffix('.so')}"
+    folder = cmake_build(name, *MODULES, python=python, options=options, version=version())
     names = [f"pyrnn/{name}{suffix}" for name in MODULES]
     for name in names:
         partial = ROOT / f"{name}.partial"
@@ -69,8 +62,10 @@ def interpreter(name: str) -> str:
         asked = subprocess.run((place, "-c", code), capture_output=True, text=True)
         found, _, path = asked.stdout.strip().partition(" ")
         if asked.returncode == 0 and (found == name or place == name):
-            return path
-    raise die(f"there is no Python {name} here: install it with its headers, or give the path of one")
+            break
+    else:
+        die(f"there is no Python {name} here: install it with its headers, or give the path of one")
+    return path
 
 
 def version() -> str:

@@ -134,6 +134,15 @@ def healthy() -> bool:
     return True
 
 
+def failure(case: GpuCase, error: Exception) -> tuple[str, str]:
+    """("refused" or "error", the first line): that a device lacks a forced engine is no error.
+
+    The chooser would not have taken it.
+    """
+    lacking = bool(case.engine) and isinstance(error, ValueError)
+    return "refused" if lacking else "error", (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def run(told: Orders, first: int) -> None:
     """Measure from case number `first` on."""
     ends = time.monotonic() + told.seconds - RESERVE
@@ -149,10 +158,8 @@ def run(told: Orders, first: int) -> None:
             row = measure(case, ceilings)
             said = f"{row['us_per_step']:.2f} us a step, {row['ratio']:.2f}x cuDNN"
         except (RuntimeError, ValueError) as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            # That a device lacks an engine is no error: the chooser would not have taken it.
-            lacking = bool(case.engine) and isinstance(error, ValueError)
-            row = {**asdict(case), "refused" if lacking else "error": said}
+            what, said = failure(case, error)
+            row = {**asdict(case), what: said}
         record.append(told.rows, row)
         print(f"{case}: {said}", flush=True)
         if "error" in row and not healthy():

@@ -18,7 +18,7 @@ from pyrnn.bench import record
 from pyrnn.bench.gpu import rehearsal
 from pyrnn.bench.gpu.accuracy import exact_results, share_of_allowed
 from pyrnn.bench.gpu.cases import GpuCase
-from pyrnn.bench.gpu.layers import forced_engine, healthy, plans
+from pyrnn.bench.gpu.layers import failure, forced_engine, healthy, plans
 from pyrnn.bench.gpu.stages import orders
 from pyrnn.bench.gpu.timing import arithmetic
 from pyrnn.bench.recurrent import Runner, runners
@@ -121,20 +121,14 @@ def main() -> int:
             row = check(case, device, REPEATS if case in repeated else 0)
             failed = failed or row["outcome"] != "right"
         except (RuntimeError, ValueError) as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            # That a device lacks an engine is no error: the chooser would not have taken it.
-            lacking = bool(case.engine) and isinstance(error, ValueError)
-            row = {
-                "case": str(case),
-                **asdict(case),
-                "outcome": f"{'refused' if lacking else 'error'}: {said}",
-            }
-            failed = failed or not lacking
+            what, said = failure(case, error)
+            row = {"case": str(case), **asdict(case), "outcome": f"{what}: {said}"}
+            failed = failed or what == "error"
         row["seconds"] = round(time.monotonic() - started, 2)
         record.append(told.rows, row)
         share = f", {row['error_of_allowed']:.2f} of the allowed error" if "error_of_allowed" in row else ""
         print(f"{case}: {row['outcome']}{share} ({row['seconds']} s)", flush=True)
-        if "error: " in row["outcome"] and device == "cuda" and not healthy():
+        if row["outcome"].startswith("error: ") and device == "cuda" and not healthy():
             print("the device no longer answers: nothing after this can be checked", flush=True)
             break
     return 1 if failed else 0
