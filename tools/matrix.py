@@ -80,7 +80,7 @@ def test(release: Release, arguments: list[str]) -> record.Row:
     """Install pyrnn there, run the tests from a copy that no source folder stands beside, and count."""
     python = environment(release)
     folder = python.parents[1]
-    sets = ";".join(_native.isas())
+    sets, known = ";".join(_native.isas()), facts()  # of the tree that is installed now, not of a later one
     must(
         *(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"),
         *("--no-build-isolation", "--force-reinstall", f"-Cbuild-dir={folder / 'build'}"),
@@ -97,7 +97,7 @@ def test(release: Release, arguments: list[str]) -> record.Row:
     run(python, "-m", "pytest", *options, *(arguments or CHOSEN), cwd=suite)
     if not outcome.exists():
         die("matrix: pytest ended without a result")
-    return {**release._asdict(), **counts(outcome), **facts(), "arguments": arguments or [*CHOSEN]}
+    return {**release._asdict(), **counts(outcome), **known, "arguments": arguments or [*CHOSEN]}
 
 
 def counts(path: Path) -> record.Row:
