@@ -29,6 +29,12 @@ except ImportError as error:
 #: For tests: the CUDA module compiled for the host. While it stands here, it serves CPU tensors, not `cpu`.
 emulated_cuda: Any = None
 
+#: Dtypes that the kernels of each backend compute in.
+DTYPES = {
+    "cpu": (torch.float32, torch.float64, torch.bfloat16),
+    "cuda": (torch.float32, torch.float64, torch.bfloat16, torch.float16),
+}
+
 isa = cpu.isa  #: name of the instruction set in use
 isas = cpu.isas  #: names of those that this processor can run, best first
 set_isa = cpu.set_isa  #: choose one; the environment variable PYRNN_CPU_ISA does it from the start

@@ -24,9 +24,9 @@ from pyrnn.nn import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
-from pyrnn.nn._base import RecurrentLayer
-from pyrnn.nn._plain import own_method
+from pyrnn.nn.base import RecurrentLayer
 from pyrnn.nn.cells import RecurrentCell
+from pyrnn.nn.plain import own_method
 from pyrnn.ops import Route, attention_route, route
 
 _OURS: dict[type[nn.Module], type[nn.Module]] = {

@@ -22,13 +22,13 @@ from pyrnn.nn import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
-from pyrnn.nn._base import RecurrentLayer, autocasts
-from pyrnn.nn._sequences import Lengths, Sequences
+from pyrnn.nn.base import RecurrentLayer, autocasts
+from pyrnn.nn.sequences import Lengths, Sequences
 from pyrnn.ops import attention_route, linear_route, route
-from pyrnn.ops._cpu import split
-from pyrnn.ops._cuda_walk import plan
-from pyrnn.ops._problem import Problem, workspace_shape
-from pyrnn.ops._recurrent_kernels import backend_of
+from pyrnn.ops.recurrent import backend_of
+from pyrnn.ops.recurrent.call import Problem, workspace_shape
+from pyrnn.ops.recurrent.cpu import split
+from pyrnn.ops.recurrent.cuda.recurrence import plan
 
 
 @dataclass(frozen=True)

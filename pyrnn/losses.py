@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyrnn.ops._checks import (
+from pyrnn._checks import (
     as_integer,
     as_number,
     check_all_dense,

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import pyrnn
 import pyrnn.nn
 from pyrnn import _native
-from pyrnn.ops import _cpu
+from pyrnn.ops.recurrent import cpu
 
 X = torch.randn(8, 4, 3)
 EXPLAIN = sys.modules["pyrnn.explain"]  # the module: pyrnn.explain is the function
@@ -31,15 +31,15 @@ def test_each_layer_is_named() -> None:
 
 def test_the_split_is_the_one_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     problems: list[Any] = []
-    forward = _cpu.forward
+    forward = cpu.forward
 
-    def recorded(problem: Any, *args: Any, **options: Any) -> Any:
+    def recorded(call: Any, problem: Any, **options: Any) -> Any:
         problems.append(problem)
-        return forward(problem, *args, **options)
+        return forward(call, problem, **options)
 
-    monkeypatch.setattr(_cpu, "forward", recorded)
+    monkeypatch.setattr(cpu, "forward", recorded)
     explained: list[Any] = []
-    split = _cpu.split
+    split = cpu.split
     monkeypatch.setattr(
         EXPLAIN, "split", lambda problem, **options: (explained.append(problem), split(problem, **options))[1]
     )

@@ -56,6 +56,7 @@ def environment(release: Release) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     must(interpreter(release.python), "-m", "venv", folder)
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    must(*pip, "--upgrade", "pip")  # that of Python 3.10 cannot pass settings to a build
     # The build for CPUs where the index has it: the other one is gigabytes.
     if run(*pip, "--retries", "0", f"torch=={release.torch}+cpu") != 0:
         must(*pip, f"torch=={release.torch}")

@@ -17,7 +17,7 @@ from pyrnn import _native
 from pyrnn.bench.arguments import whole
 from pyrnn.bench.comparison import DTYPES
 from pyrnn.bench.recurrent import GATES
-from pyrnn.ops import _cpu
+from pyrnn.ops.recurrent import cpu
 
 SIZES = tuple((B, H) for H in (128, 256, 512, 1024) for B in (1, 4, 8, 16, 24, 32, 64))
 OPERATIONS = 2e9  # of one forward pass, about: fixes T
@@ -37,12 +37,12 @@ def measure(
     seconds: dict[str, dict[int, list[float]]] = {p: {m: [] for m in teams} for p in ("forward", "backward")}
     for _ in range(rounds):
         for members in teams:
-            _cpu.forced_members = members
+            cpu.forced_members = members
             with torch.no_grad():
                 seconds["forward"][members].append(_timed(lambda: layer(input)))
             output = layer(input)[0]
             seconds["backward"][members].append(_timed(lambda y=output: y.backward(gradient)))
-    _cpu.forced_members = 0
+    cpu.forced_members = 0
     return {p: {m: statistics.median(s) for m, s in passes.items()} for p, passes in seconds.items()}
 
 

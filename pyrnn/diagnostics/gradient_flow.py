@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyrnn.nn._base import CELLS
+from pyrnn.nn.base import CELLS
 from pyrnn.reference.recurrent import Weights, step
 
 if TYPE_CHECKING:

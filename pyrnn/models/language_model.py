@@ -16,7 +16,7 @@ from pyrnn._configuration import require_range
 from pyrnn.models._bodies import Backend, Cell, make_body
 from pyrnn.models._state import State
 from pyrnn.models.pretrained import Pretrained
-from pyrnn.nn._base import drop_locked
+from pyrnn.nn.base import drop_locked
 
 Input = Literal["embedding", "one-hot"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyrnn._dispatch import autocast_enabled
+
 
 def check_operands(
     query: Tensor, key: Tensor, value: Tensor, *, widths: tuple[int, int, int], batch_first: bool
@@ -42,10 +44,11 @@ def check_operands(
         )
 
 
-def check_alike(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, *, autocasts: bool) -> None:
+def check_alike(query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> None:
     """Raise unless all have the weight's device and, if autocast will not unify them, dtype."""
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if tensor.device != weight.device or (tensor.dtype != weight.dtype and not autocasts):
+        alike = tensor.dtype == weight.dtype or autocast_enabled(query.device.type)
+        if tensor.device != weight.device or not alike:
             raise RuntimeError(
                 f"expected {name} to have the weights' dtype and device, {weight.dtype} at {weight.device}, "
                 f"got {tensor.dtype} at {tensor.device}: convert it, or the layer, with .to()"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyrnn import ops
-from pyrnn.nn._plain import is_plain, kind_of
+from pyrnn.nn.plain import is_plain, kind_of
 from pyrnn.ops.dropout import Activation
 
 LINEAR, DROPOUT = kind_of(nn.Linear), kind_of(nn.Dropout)

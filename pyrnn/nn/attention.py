@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn import ops
+from pyrnn._checks import as_bool, check_all_dense
 from pyrnn.nn import _nested
 from pyrnn.nn._attention_inputs import check_alike, check_masks, check_operands, operator_masks
-from pyrnn.nn._base import autocasts
 from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
-from pyrnn.ops._checks import as_bool, as_window, check_all_dense
+from pyrnn.ops.attention.call import as_window
 
 _TENSORS = ("query", "key", "value", "key_padding_mask", "attn_mask")
 
@@ -191,7 +191,8 @@ class MultiheadAttention(nn.MultiheadAttention):
             masked = attn_mask is not None or key_padding_mask is not None or is_causal or cache is not None
             return self._forward_nested(query, key, value, need_weights, average_attn_weights, masked=masked)
         check_all_dense(_TENSORS, (query, key, value, key_padding_mask, attn_mask), required=3)
-        is_causal = as_bool("is_causal", is_causal)
+        if type(is_causal) is not bool:
+            is_causal = as_bool("is_causal", is_causal)
         known = isinstance(cache, KeyValueCache) and cache.fixed and cache.length > 0
         if known:
             key, value, key_padding_mask = query, query, None
@@ -254,8 +255,11 @@ class MultiheadAttention(nn.MultiheadAttention):
             heads = list(packed.view(*query.shape[:-1], 3, H, D).unbind(-3))
         else:
             weights, biases = self._input_weights(packed)
-            operands = zip((query,) if known else (query, key, value), weights, biases, strict=False)
-            heads = [ops.linear(*operand).unflatten(-1, (H, D)) for operand in operands]
+            operands = (query,) if known else (query, key, value)
+            heads = [
+                ops.linear(operand, weights[n], biases[n]).unflatten(-1, (H, D))
+                for n, operand in enumerate(operands)
+            ]
         if query.dim() == 2:
             heads = [head.unsqueeze(1) for head in heads]
         batch_first = self.batch_first and query.dim() == 3
@@ -305,7 +309,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         E = self.embed_dim
         widths = (E, E, E) if known else (E, self.kdim, self.vdim)
         check_operands(query, key, value, widths=widths, batch_first=self.batch_first)
-        check_alike(query, key, value, weight, autocasts=autocasts(query))
+        check_alike(query, key, value, weight)
         batch_dim, sequence_dim = (0, 1) if self.batch_first else (1, 0)
         if query.dim() == 2:
             sequence_dim = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyrnn.ops._checks import as_bool, as_integer, check_all_dense, check_dense
+from pyrnn._checks import as_bool, as_integer, check_all_dense, check_dense
 
 
 class KeyValueCache:
@@ -218,7 +218,7 @@ class KeyValueCache:
             )
         if not self._buffers:
             return
-        for name, kept, new in zip(("keys", "values"), self._buffers, (keys, values), strict=False):
+        for name, kept, new in zip(("keys", "values"), self._buffers[:2], (keys, values), strict=True):
             expected = (*kept.shape[:2], T, kept.shape[3])
             if new.shape != expected or new.dtype != kept.dtype or new.device != kept.device:
                 raise ValueError(

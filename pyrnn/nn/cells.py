@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.modules.rnn import RNNCellBase
 
 from pyrnn import ops
-from pyrnn.nn._base import autocasts
+from pyrnn._checks import check_dense
 from pyrnn.nn._states import single_state, two_states
-from pyrnn.ops._checks import check_dense
+from pyrnn.nn.base import autocasts
 
 
 class RecurrentCell(RNNCellBase):
@@ -108,7 +108,7 @@ class RNNCell(RecurrentCell):
         """
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}; expected 'tanh' or 'relu'")
-        return self._step(f"rnn_{self.nonlinearity}", input, single_state(hx))[0]
+        return self._step(f"rnn_{self.nonlinearity}", input, None if hx is None else single_state(hx))[0]
 
 
 class GRUCell(RecurrentCell):
@@ -148,7 +148,7 @@ class GRUCell(RecurrentCell):
             RuntimeError: a size, dtype or device does not fit.
             TypeError: an argument is not a tensor.
         """
-        return self._step("gru", input, single_state(hx))[0]
+        return self._step("gru", input, None if hx is None else single_state(hx))[0]
 
 
 class LSTMCell(RecurrentCell):
@@ -188,4 +188,4 @@ class LSTMCell(RecurrentCell):
             RuntimeError: a size, dtype or device does not fit, or hx does not hold two states.
             TypeError: an argument is not a tensor, or hx no pair.
         """
-        return self._step("lstm", input, two_states(hx))
+        return self._step("lstm", input, None if hx is None else two_states(hx))

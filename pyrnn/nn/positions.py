@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyrnn.ops._checks import FARTHEST, as_integer, as_number, check_dense
+from pyrnn._checks import FARTHEST, as_integer, as_number, check_dense
 
 # Rows that a table keeps at most; a call beyond them computes its own.
 _LONGEST_TABLE = 2**20

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from pyrnn.nn._base import RecurrentLayer
-from pyrnn.nn._sequences import Lengths
+from pyrnn.nn.base import RecurrentLayer
+from pyrnn.nn.sequences import Lengths
 
 #: Input and output have the same layout: a PackedSequence comes back as one.
 AnySequence = TypeVar("AnySequence", Tensor, PackedSequence)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyrnn.nn._plain import is_plain, kind_of
+from pyrnn._checks import check_all_dense, check_dense
+from pyrnn._dispatch import has_python_dispatch
 from pyrnn.nn.cache import CacheList
+from pyrnn.nn.plain import is_plain, kind_of
 from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer, added_mask
-from pyrnn.ops._checks import check_all_dense, check_dense
-from pyrnn.ops._library import has_python_dispatch
 
 _ENCODER_LAYER = kind_of(TransformerEncoderLayer)
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyrnn._checks import check_all_dense, check_dense
 from pyrnn.nn import _nested
 from pyrnn.nn._parts import apply_dropout, feed_forward
-from pyrnn.nn._plain import is_plain, is_replaced, kind_of, own_method
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
+from pyrnn.nn.plain import is_plain, is_replaced, kind_of, own_method
 from pyrnn.nn.positions import RotaryEmbedding
-from pyrnn.ops._checks import check_all_dense, check_dense
 
 ATTENTION = kind_of(MultiheadAttention)
 

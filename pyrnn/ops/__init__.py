@@ -1,9 +1,10 @@
 """Functional operators."""
 
+from pyrnn.ops._operator import Route
 from pyrnn.ops.attention import attention_route, scaled_dot_product_attention
 from pyrnn.ops.dropout import dropout, dropout_route
 from pyrnn.ops.linear import LinearRoute, linear, linear_route
-from pyrnn.ops.recurrent import Route, recurrent, route
+from pyrnn.ops.recurrent import recurrent, route
 from pyrnn.reference import RecurrentOutput
 
 __all__ = [

@@ -10,11 +10,15 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from pyrnn._checks import check_all_dense
+from pyrnn._dispatch import any_autocast_enabled, autocast_disabled, autocast_enabled
 from pyrnn.machine import processor
-from pyrnn.ops import _library
-from pyrnn.ops._checks import as_activation, check_all_dense
+from pyrnn.ops._operator import can_bypass_dispatcher, cast_tensor, wants_gradient
 from pyrnn.ops.dropout import Activation, dropout
+from pyrnn.ops.dropout.call import as_activation
 from pyrnn.reference.dropout import ACTIVATIONS
+
+_TENSORS = ("input", "weight", "bias")
 
 Product = Literal["forward", "activated", "input_gradient", "weight_gradient"]
 
@@ -63,14 +67,20 @@ def linear(
         tensor([[0., 1., 2.],
                 [0., 1., 2.]])
     """
-    as_activation(activation)
-    check_all_dense(("input", "weight", "bias"), (input, weight, bias), required=2)
-    device_type = input.device.type
-    if not _library.autocast_enabled(device_type):
-        return _linear(input, weight, bias, activation)
-    input, weight, bias = _library.autocast((input, weight, bias), device_type)
-    with _library.autocast_disabled(device_type):
-        return _linear(input, weight, bias, activation)
+    if activation is not None:
+        as_activation(activation)
+    if any_autocast_enabled() and isinstance(input, Tensor) and autocast_enabled(input.device.type):
+        tensors = (input, weight, bias)
+        check_all_dense(_TENSORS, tensors, required=2)
+        device_type = input.device.type
+        input, weight, bias = (cast_tensor(tensor, device_type) for tensor in tensors)
+        with autocast_disabled(device_type):
+            return linear(input, weight, bias, activation)
+    _check(input, weight, bias)
+    if input.numel() * weight.shape[0] < _LARGE or _left_to_torch((input, weight, bias)):
+        output = F.linear(input, weight, bias)
+        return output if activation is None else _activate(output, activation)
+    return _by_route(input, weight, bias, activation)
 
 
 def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") -> LinearRoute:
@@ -106,12 +116,10 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
     return LinearRoute("onednn", f"it is faster than MKL on {processor()[0]}")
 
 
-def _linear(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
-    _check(input, weight, bias)
-    if input.numel() * weight.shape[0] < _LARGE or _left_to_torch((input, weight, bias)):
-        return _activate(F.linear(input, weight, bias), activation)
+def _by_route(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
+    """A large call on the CPU that nothing but autograd watches."""
     rows = input.reshape(-1, input.shape[-1])
-    if not _library.wants_gradient((input, weight, bias)):
+    if not wants_gradient((input, weight, bias)):
         output = _forward(rows, weight, bias, activation)
     elif input.dtype is torch.bfloat16:  # torch's choice is the right one for every product
         output = _activate(F.linear(rows, weight, bias), activation)
@@ -169,7 +177,7 @@ def _activate(output: Tensor, activation: Activation | None) -> Tensor:
 
 def _left_to_torch(tensors: tuple[Tensor | None, ...]) -> bool:
     """Whether somebody follows the call who knows torch's own operators alone, or it is not for the CPU."""
-    return not tensors[0].is_cpu or not _library.unwatched(tensors)  # type: ignore[union-attr]
+    return not tensors[0].is_cpu or not can_bypass_dispatcher(tensors)  # type: ignore[union-attr]
 
 
 @functools.cache
@@ -196,6 +204,7 @@ def _why_no_onednn(device_type: str, dtype: torch.dtype) -> str:
 
 
 def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    check_all_dense(_TENSORS, (input, weight, bias), required=2)
     if not input.is_floating_point():
         raise TypeError(f"input must be floating point, got {input.dtype}; convert it with input.float()")
     if weight.dim() != 2 or input.dim() == 0 or input.shape[-1] != weight.shape[1]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn.ops import _attention_cpu
+from pyrnn.ops.attention import cpu
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 
@@ -160,7 +160,7 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counts = (0, 0)
         self.needs: tuple[bool, ...] = ()
-        run, backward = _attention_cpu._run, _attention_cpu.backward
+        run, backward = cpu._run, cpu.backward
 
         def counted_run(kernel: Any, *args: Any) -> None:
             forward = kernel == _native.cpu.attention_forward
@@ -171,8 +171,8 @@ class Calls:
             self.needs = needs
             return backward(*args, needs=needs)
 
-        monkeypatch.setattr(_attention_cpu, "_run", counted_run)
-        monkeypatch.setattr(_attention_cpu, "backward", noted_backward)
+        monkeypatch.setattr(cpu, "_run", counted_run)
+        monkeypatch.setattr(cpu, "backward", noted_backward)
 
 
 def operands(

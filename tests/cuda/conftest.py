@@ -17,7 +17,7 @@ import torch
 
 from pyrnn import _native
 from pyrnn.bench.gpu import rehearsal
-from pyrnn.ops import _cuda_walk
+from pyrnn.ops.recurrent.cuda import recurrence
 from tests.cuda.cases import ENGINES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,9 +97,9 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test on each engine."""
-    _cuda_walk.forced_engine = request.param
+    recurrence.forced_engine = request.param
     yield request.param
-    _cuda_walk.forced_engine = ""
+    recurrence.forced_engine = ""
 
 
 @pytest.fixture

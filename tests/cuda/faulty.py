@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from pyrnn import _native
+from pyrnn import _checks, _native
 from pyrnn.bench.gpu import rehearsal
-from pyrnn.ops import _checks, _cuda_walk, recurrent
+from pyrnn.ops import recurrent
+from pyrnn.ops.recurrent.cuda import recurrence
 from pyrnn.reference import recurrent as reference
 from tests.helpers import gradients, make_layer
 
@@ -37,7 +38,7 @@ def main(path: str, *wild: str) -> int:
         lengths[2] += 1  # what the operator refuses where it may read them
         _checks.is_readable = lambda tensor: False
     for engine, seed in itertools.product(("persistent", "cluster"), range(8)):
-        _cuda_walk.forced_engine = engine
+        recurrence.forced_engine = engine
         choose(seed)
         out = layer.run(recurrent, lengths=lengths)
         found = [*out[:3], *gradients(layer, out)]

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from pyrnn import reference
-from pyrnn.ops import _cuda, _cuda_walk, recurrent
+from pyrnn.ops import recurrent
+from pyrnn.ops.recurrent import cuda
+from pyrnn.ops.recurrent.cuda import recurrence
 from tests.cuda.cases import KERNELS, Case, cases, check
 from tests.helpers import CELLS, gradients, make_layer
 from tests.recurrent.cases import check_layer
@@ -18,7 +20,7 @@ LENGTHS = torch.tensor([4, 0, 5, 1, 2])
 
 @pytest.mark.parametrize("case", [case for kernel in KERNELS for case in cases(*kernel)], ids=str)
 def test_as_accurate_as_torch(case: Case, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cuda_walk, "forced_engine", case.engine)
+    monkeypatch.setattr(recurrence, "forced_engine", case.engine)
     check(case, device)
 
 
@@ -27,8 +29,8 @@ def test_as_accurate_as_torch(case: Case, device: str, monkeypatch: pytest.Monke
 def test_short_spans_of_the_input_product(
     cell: str, options: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cuda, "SPAN_BYTES", 1)
-    monkeypatch.setattr(_cuda, "SPAN_STEPS", 2)
+    monkeypatch.setattr(cuda, "SEGMENT_BYTES", 1)
+    monkeypatch.setattr(cuda, "SEGMENT_STEPS", 2)
     layer = make_layer(cell, T=5, B=5, H=17, P=6 if cell == "lstm" else None, D=2)
     check_layer(layer, device=device, **options)
 

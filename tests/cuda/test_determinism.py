@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrnn.ops import _cuda_walk, recurrent
+from pyrnn.ops import recurrent
+from pyrnn.ops.recurrent.cuda import recurrence
 from tests.cuda.cases import ENGINES
 from tests.helpers import CELLS, Layer, gradients, make_layer
 from tests.recurrent.cases import same_bits
@@ -53,7 +54,7 @@ def test_engines_agree(cell: str, dtype: torch.dtype, device: str, monkeypatch: 
     layer = layer_of(cell, dtype, device)
     results = []
     for engine in ENGINES:
-        monkeypatch.setattr(_cuda_walk, "forced_engine", engine)
+        monkeypatch.setattr(recurrence, "forced_engine", engine)
         results.append(run(layer))
     for other in results[1:]:
         assert same_bits(other, results[0])

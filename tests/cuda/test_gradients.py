@@ -76,8 +76,8 @@ def test_opcheck(cell: str, P: int | None, checkpoint_every: int, device: str) -
     opcheck(torch.ops.pyrnn._recurrent_fwd.default, args, test_utils=checks)
     out = torch.ops.pyrnn._recurrent_fwd(*args)
     backward_args = (
-        *(cell, torch.ones_like(out[0]), out[1], None, None, *args[1:16], out[0], out[4]),
-        *(False, checkpoint_every, [True, False, True, True]),
+        *(torch.ones_like(out[0]), out[1], None, None, *args[:15], out[0], out[4]),
+        *(*args[15:], [True, False, *[True] * 11]),
     )
     opcheck(torch.ops.pyrnn._recurrent_bwd.default, backward_args)
 

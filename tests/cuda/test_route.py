@@ -9,8 +9,10 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 import pyrnn
-from pyrnn import _native
-from pyrnn.ops import _checks, _cuda, _cuda_walk, recurrent, route
+from pyrnn import _checks, _native
+from pyrnn.ops import recurrent, route
+from pyrnn.ops.recurrent import cuda
+from pyrnn.ops.recurrent.cuda import recurrence
 from tests.cuda.conftest import MODE
 from tests.helpers import gradients, make_layer
 from tests.ops.test_recurrent_tracing import operator_args
@@ -20,13 +22,13 @@ def calls_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the passes that the CUDA route runs from now on, in order."""
     calls: list[str] = []
     for name in ("forward", "backward"):
-        original = getattr(_cuda, name)
+        original = getattr(cuda, name)
 
         def counted(*args: Any, _name: str = name, _original: Any = original, **kwargs: Any) -> Any:
             calls.append(_name)
             return _original(*args, **kwargs)
 
-        monkeypatch.setattr(_cuda, name, counted)
+        monkeypatch.setattr(cuda, name, counted)
     return calls
 
 
@@ -74,12 +76,12 @@ def test_fake_tensors_on_cuda(
             torch.empty(a.shape, dtype=a.dtype, device="cuda") if isinstance(a, torch.Tensor) else a
             for a in args
         ]
-        assert route(args[1]).path == "native"
+        assert route(args[0]).path == "native"
         *results, workspace = torch.ops.pyrnn._recurrent_fwd(*args)
         public = torch.ops.pyrnn.recurrent(*args)
         grads = torch.ops.pyrnn._recurrent_bwd(
-            *(cell, results[0], results[1], None, None, *args[1:16], results[0], workspace),
-            *(False, checkpoint_every, [True] * 4),
+            *(results[0], results[1], None, None, *args[:15], results[0], workspace),
+            *(*args[15:], [True] * 13),
         )
     assert [t.shape for t in public] == [t.shape for t in results]
     assert {t.device.type for t in (*public, *grads, workspace)} == {"cuda"}
@@ -91,12 +93,12 @@ def test_fake_tensors_on_cuda(
 def test_explain(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = pyrnn.LSTM(3, 20, device=device)
     input = torch.zeros(4, 9, 3, device=device)
-    monkeypatch.setattr(_cuda_walk, "forced_engine", "persistent")
+    monkeypatch.setattr(recurrence, "forced_engine", "persistent")
     (entry,) = pyrnn.explain(layer, input).layers
     assert entry.path == "native"
     assert (entry.isa, entry.threads) == (None, None)
     assert entry.engine == "persistent: one launch for all steps, the weights stay in shared memory"
-    monkeypatch.setattr(_cuda_walk, "forced_engine", "step")
+    monkeypatch.setattr(recurrence, "forced_engine", "step")
     with torch.no_grad():
         (entry,) = pyrnn.explain(layer, input).layers
     assert entry.engine == "step: one launch a step, the weights are read again in each step"

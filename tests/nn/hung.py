@@ -44,7 +44,7 @@ def tensors(value: Any) -> list[Tensor]:
         return [value.detach().clone()]
     if isinstance(value, dict):
         return [t for key in sorted(value) for t in tensors(value[key])]
-    return [t for entry in value for t in tensors(entry)] if isinstance(value, tuple | list) else []
+    return [t for entry in value for t in tensors(entry)] if isinstance(value, (tuple, list)) else []
 
 
 def changed(value: Any) -> Any:

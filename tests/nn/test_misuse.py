@@ -54,9 +54,14 @@ CONSTRUCTIONS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize(("args", "options"), CONSTRUCTIONS)
 def test_construction(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-    assert_same_refusal(
-        lambda: getattr(pyrnn, name)(*args, **options), lambda: getattr(nn, name)(*args, **options)
-    )
+    try:
+        getattr(nn, name)(*args, **options)
+    except Exception:  # noqa: BLE001  which type it must be is torch's to say
+        assert_same_refusal(
+            lambda: getattr(pyrnn, name)(*args, **options), lambda: getattr(nn, name)(*args, **options)
+        )
+    else:  # torch before 2.9 takes some of them
+        getattr(pyrnn, name)(*args, **options)
 
 
 @pytest.mark.parametrize("name", ["RNN", "GRU"])

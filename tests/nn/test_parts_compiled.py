@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import pyrnn.nn
 from pyrnn.nn._parts import LINEAR
-from pyrnn.nn._plain import is_plain, kind_of
+from pyrnn.nn.plain import is_plain, kind_of
 from tests.nn.hung import HUNG, PARTS, assert_alike, call, changed, layer_of
 
 

@@ -63,6 +63,8 @@ def test_compile_with_lengths(name: str) -> None:
 
 @pytest.mark.parametrize("enforce_sorted", [True, False])
 def test_compile_with_a_packed_sequence(enforce_sorted: bool) -> None:
+    if enforce_sorted and torch.__version__ < "2.9":
+        pytest.skip("the compiler of torch 2.8 reads no number from a tensor within one graph")
     _, ours = pair("LSTM", 3, 4)
     packed = pack_padded_sequence(X, torch.tensor([5, 3]), enforce_sorted=enforce_sorted)
     assert_same(compiled(ours)(packed), ours(packed))

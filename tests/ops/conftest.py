@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyrnn.ops import _cpu
+from pyrnn.ops.recurrent import cpu
 
 
 class KernelCalls:
@@ -27,7 +27,7 @@ class KernelCalls:
 def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> KernelCalls:
     """Count calls of the native kernels, which still run."""
     calls = KernelCalls()
-    forward, backward = _cpu.forward, _cpu.backward
+    forward, backward = cpu.forward, cpu.backward
 
     def counted_forward(*args: Any, **kwargs: Any) -> Any:
         calls.forward += 1
@@ -39,6 +39,6 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> KernelCalls:
         calls.needs = kwargs["needs"]
         return backward(*args, **kwargs)
 
-    monkeypatch.setattr(_cpu, "forward", counted_forward)
-    monkeypatch.setattr(_cpu, "backward", counted_backward)
+    monkeypatch.setattr(cpu, "forward", counted_forward)
+    monkeypatch.setattr(cpu, "backward", counted_backward)
     return calls

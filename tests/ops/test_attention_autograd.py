@@ -177,7 +177,7 @@ def test_expanded_gradient() -> None:
 def test_private_operators_refuse_to_be_differentiated() -> None:
     q, k, v = trained()
     tensors, options = (q, k, v, *[None] * 5), (0.0, False, None, 0, -1, -1, 0.0, "none")
-    with pytest.raises(RuntimeError, match="_attention_fwd has no derivative of its own"):
-        torch.ops.pyrnn._attention_fwd(*tensors, *options)
-    with pytest.raises(RuntimeError, match="_attention_bwd has no derivative of its own"):
-        torch.ops.pyrnn._attention_bwd(q, None, *tensors, q, q, *options, [True] * 4)
+    with pytest.raises(RuntimeError, match="_scaled_dot_product_attention_fwd has no derivative of its own"):
+        torch.ops.pyrnn._scaled_dot_product_attention_fwd(*tensors, *options)
+    with pytest.raises(RuntimeError, match="_scaled_dot_product_attention_bwd has no derivative of its own"):
+        torch.ops.pyrnn._scaled_dot_product_attention_bwd(q, None, *tensors, q, q, *options, [True] * 4)

@@ -81,10 +81,10 @@ def test_freed_storage_is_noticed() -> None:
 
 def test_backward_operator_checks_what_it_is_given() -> None:
     tensors, options = (Q, K, V, *[None] * 5), (0.0, False, None, 0, -1, -1, 0.0, "full")
-    out, weights, statistics = torch.ops.pyrnn._attention_fwd(*tensors, *options)
+    out, weights, statistics = torch.ops.pyrnn._scaled_dot_product_attention_fwd(*tensors, *options)
 
     def backward(g_out: Tensor, g_weights: Tensor, out: Tensor, statistics: Tensor) -> Any:
-        return torch.ops.pyrnn._attention_bwd(
+        return torch.ops.pyrnn._scaled_dot_product_attention_bwd(
             g_out, g_weights, *tensors, out, statistics, *options, [True, True, True, False]
         )
 

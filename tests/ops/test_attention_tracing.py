@@ -55,12 +55,13 @@ def test_opcheck_of_other_dtypes(dtype: torch.dtype) -> None:
 )
 def test_opcheck_of_the_private_operators(kind: str, shape: tuple[int, ...]) -> None:
     args = operator_args(mask=torch.randn(shape), layout=True, kind=kind, p=0.3)
-    opcheck(torch.ops.pyrnn._attention_fwd.default, args)
-    out, weights, statistics = torch.ops.pyrnn._attention_fwd(*args)
+    opcheck(torch.ops.pyrnn._scaled_dot_product_attention_fwd.default, args)
+    out, weights, statistics = torch.ops.pyrnn._scaled_dot_product_attention_fwd(*args)
     grads = (torch.ones_like(out), None if kind == "none" else torch.ones_like(weights))
     for needs in ([True] * 4, [False, True, False, True]):
         opcheck(
-            torch.ops.pyrnn._attention_bwd.default, (*grads, *args[:8], out, statistics, *args[8:], needs)
+            torch.ops.pyrnn._scaled_dot_product_attention_bwd.default,
+            (*grads, *args[:8], out, statistics, *args[8:], needs),
         )
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pyrnn import _native
-from pyrnn.ops import _cuda_walk
-from pyrnn.ops._problem import Problem
+from pyrnn.ops.recurrent.call import Problem
+from pyrnn.ops.recurrent.cuda import recurrence
 
 PROBLEM = Problem(
     cell="gru",
@@ -41,7 +41,7 @@ class Module:
 
 
 def bytes_of(problem: Problem = PROBLEM, *, backward: bool = False, index: int = 0) -> int:
-    return _cuda_walk.plan(problem, backward=backward, index=index).scratch_bytes
+    return recurrence.plan(problem, backward=backward, index=index).scratch_bytes
 
 
 def test_a_plan_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,9 +56,9 @@ def test_a_plan_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"cell": "lstm"}, {"dtype": torch.float16}, {"B": 4}, {"H": 6}, {"D": 1})
     ):
         assert bytes_of(PROBLEM._replace(**changes)) == 4 + number
-    monkeypatch.setattr(_cuda_walk, "forced_engine", "step")
+    monkeypatch.setattr(recurrence, "forced_engine", "step")
     assert bytes_of() == 9
-    monkeypatch.setattr(_cuda_walk, "forced_engine", "")
+    monkeypatch.setattr(recurrence, "forced_engine", "")
     assert bytes_of() == 1
     monkeypatch.setattr(_native, "emulated_cuda", other := Module())
     assert bytes_of() == len(other.asked) == 1
@@ -72,7 +72,7 @@ def test_a_plan_is_asked_for_on_its_device(monkeypatch: pytest.MonkeyPatch) -> N
         entered.append(device)
         yield
 
-    monkeypatch.setattr(_cuda_walk, "on_device", on_device)
+    monkeypatch.setattr(recurrence, "on_device", on_device)
     monkeypatch.setattr(_native, "emulated_cuda", None)
     monkeypatch.setattr(_native, "cuda", Module())
     bytes_of(index=1)

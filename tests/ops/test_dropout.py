@@ -266,7 +266,9 @@ def test_opcheck(activation: str, p: float) -> None:
     x, residual = (torch.randn(3, 7, requires_grad=True) for _ in range(2))
     opcheck(torch.ops.pyrnn.dropout.default, (x, residual, drawn(p), p, activation))
     opcheck(torch.ops.pyrnn.dropout.default, (x.detach().t(), None, drawn(p), p, activation))
-    opcheck(torch.ops.pyrnn._dropout_bwd.default, (x.detach(), residual.detach(), drawn(p), p, activation))
+    opcheck(
+        torch.ops.pyrnn._dropout_bwd.default, (x.detach(), residual.detach(), drawn(p), p, activation, [True])
+    )
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -345,8 +347,8 @@ def test_refusals(arguments: dict[str, Any], error: type[Exception], message: st
 
 def test_the_derivative_refuses_to_be_differentiated() -> None:
     with pytest.raises(RuntimeError, match="_dropout_bwd has no derivative of its own"):
-        torch.ops.pyrnn._dropout_bwd(torch.ones(3, requires_grad=True), None, SEED, 0.5, "none")
+        torch.ops.pyrnn._dropout_bwd(torch.ones(3, requires_grad=True), None, SEED, 0.5, "none", [True])
     with pytest.raises(ValueError, match="needs the input, got None"):
-        torch.ops.pyrnn._dropout_bwd(torch.ones(3), None, SEED, 0.5, "gelu")
+        torch.ops.pyrnn._dropout_bwd(torch.ones(3), None, SEED, 0.5, "gelu", [True])
     with pytest.raises(ValueError, match="needs a seed"):
         torch.ops.pyrnn.dropout(torch.ones(3), None, None, 0.5, "none")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import pyrnn
+from pyrnn._native_args import contiguous, extent_of, number_of, require_storage, storage_address
 from pyrnn.ops import dropout, recurrent, scaled_dot_product_attention
-from pyrnn.ops._memory import contiguous, memory_of, number_of, reach_of, with_memory
 from tests.helpers import make_layer, run_forked
 from tests.ops.kinds import TOO_LITTLE_MEMORY
 
@@ -169,19 +169,19 @@ def test_views_that_stay_within_their_storage() -> None:
         memory.view(torch.int32),
         memory.bool()[1, :, 3:],
     ):
-        assert with_memory(view) is view
+        assert require_storage(view) is view
         assert contiguous(view).is_contiguous()
         assert torch.equal(contiguous(view), view)
-        assert memory_of(view, reach_of(view)) == (view.data_ptr() if view.numel() else 0)
+        assert storage_address(view, extent_of(view)) == (view.data_ptr() if view.numel() else 0)
 
 
 def test_reach_ends_behind_the_last_number() -> None:
     memory = torch.zeros(10, 10)
-    assert reach_of(memory) == 400
-    assert reach_of(memory[3:5, 2:7]) == (1 * 10 + 4 + 1) * 4
-    assert reach_of(memory[:0]) == reach_of(memory[:, :0]) == 0
-    assert reach_of(memory[:1].expand(7, 10)) == 40
-    assert reach_of(torch.zeros(())) == 4
+    assert extent_of(memory) == 400
+    assert extent_of(memory[3:5, 2:7]) == (1 * 10 + 4 + 1) * 4
+    assert extent_of(memory[:0]) == extent_of(memory[:, :0]) == 0
+    assert extent_of(memory[:1].expand(7, 10)) == 40
+    assert extent_of(torch.zeros(())) == 4
 
 
 def test_a_number_of_a_scalar() -> None:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pyrnn._checks import FARTHEST, as_bool, as_integer, as_number
 from pyrnn.ops import dropout, linear, recurrent, scaled_dot_product_attention
-from pyrnn.ops._checks import FARTHEST, as_bool, as_integer, as_number, as_window
+from pyrnn.ops.attention.call import as_window
 from tests.attention.cases import operands
 from tests.attention.checking import of_kernel, of_reference
 from tests.helpers import gradients, make_layer, run_forked
@@ -209,11 +210,11 @@ def test_the_operator_itself_bears_a_huge_span(cell: str) -> None:
     layer = make_layer(cell, requires_grad=True)
     tensors = (layer.input, layer.h0, layer.c0, None, None, *layer.weights[0], *[None] * 5)
     for every in (sys.maxsize, 4):
-        out = torch.ops.pyrnn.recurrent(cell, *tensors, False, False, every)[0]
+        out = torch.ops.pyrnn.recurrent(*tensors, cell, False, False, every)[0]
         torch.testing.assert_close(out, layer.run(recurrent).output)
         out.sum().backward()
     with pytest.raises(ValueError, match="positive number of steps"):
-        torch.ops.pyrnn.recurrent(cell, *tensors, False, False, -1)
+        torch.ops.pyrnn.recurrent(*tensors, cell, False, False, -1)
 
 
 WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [

@@ -68,7 +68,7 @@ def test_only_needed_gradients_are_computed(kernel_calls: KernelCalls, wanted: i
     leaves[wanted] = leaves[wanted].requires_grad_()
     layer = layer.with_leaves(leaves)
     layer.run(recurrent).output.sum().backward()
-    assert kernel_calls.needs == tuple(n == wanted for n in range(4))
+    assert kernel_calls.needs == tuple(n == wanted for n in range(13))
     exact = torch.autograd.grad(layer.run(reference.recurrent).output.sum(), leaves[wanted])
     torch.testing.assert_close(leaves[wanted].grad, exact[0])
     assert all(leaf.grad is None for n, leaf in enumerate(leaves) if n != wanted)
@@ -167,8 +167,9 @@ def test_expanded_gradient() -> None:
 def test_private_operators_refuse_to_be_differentiated() -> None:
     layer = small("gru")
     tensors = (layer.input, layer.h0, None, None, None, *layer.weights[0], *layer.weights[1])
+    options = ("gru", False, False, 0)
     with pytest.raises(RuntimeError, match="_recurrent_fwd has no derivative of its own"):
-        torch.ops.pyrnn._recurrent_fwd("gru", *tensors, False, False, 0)
+        torch.ops.pyrnn._recurrent_fwd(*tensors, *options)
     grads, kept = (layer.input, None, None, None), (layer.input, layer.input)
     with pytest.raises(RuntimeError, match="_recurrent_bwd has no derivative of its own"):
-        torch.ops.pyrnn._recurrent_bwd("gru", *grads, *tensors, *kept, False, 0, [True] * 4)
+        torch.ops.pyrnn._recurrent_bwd(*grads, *tensors, *kept, *options, [True] * 13)

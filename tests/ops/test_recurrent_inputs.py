@@ -236,13 +236,12 @@ def test_freed_storage_is_noticed() -> None:
 def test_backward_operator_checks_what_it_is_given() -> None:
     layer = make_layer("gru", dtype=torch.float32)
     tensors = (layer.input, layer.h0, None, None, None, *layer.weights[0], *[None] * 5)
-    output, _, _, _, workspace = torch.ops.pyrnn._recurrent_fwd("gru", *tensors, False, False, 0)
+    options = ("gru", False, False, 0)
+    output, _, _, _, workspace = torch.ops.pyrnn._recurrent_fwd(*tensors, *options)
 
     def backward(g_output: Tensor, output: Tensor, workspace: Tensor) -> Any:
         grads = (g_output, None, None, None)
-        return torch.ops.pyrnn._recurrent_bwd(
-            "gru", *grads, *tensors, output, workspace, False, 0, [True] * 4
-        )
+        return torch.ops.pyrnn._recurrent_bwd(*grads, *tensors, output, workspace, *options, [True] * 13)
 
     with pytest.raises(ValueError, match="gradient of output must have shape"):
         backward(output[1:], output, workspace)

@@ -19,10 +19,10 @@ LENGTHS = torch.tensor([2, 4, 0])
 
 
 def operator_args(layer: Layer, lengths: Tensor | None = None, checkpoint_every: int = 0) -> tuple[Any, ...]:
-    """The flat arguments of `pyrnn::recurrent`."""
+    """The flat arguments of `pyrnn::recurrent`: the tensors, then the options."""
     reverse = layer.weights[1] if len(layer.weights) == 2 else [None] * 5
     tensors = (layer.input, layer.h0, layer.c0, lengths, None, *layer.weights[0], *reverse)
-    return (layer.cell, *tensors, False, layer.cell == "lstm", checkpoint_every)
+    return (*tensors, layer.cell, False, layer.cell == "lstm", checkpoint_every)
 
 
 @pytest.mark.parametrize("requires_grad", [False, True])
@@ -43,8 +43,8 @@ def test_opcheck_of_the_private_operators(cell: str, checkpoint_every: int) -> N
     opcheck(torch.ops.pyrnn._recurrent_fwd.default, args, test_utils=checks)
     out = torch.ops.pyrnn._recurrent_fwd(*args)
     grads = (torch.ones_like(out[0]), out[1], None, None)
-    needs = [True, False, True, True]
-    backward_args = (cell, *grads, *args[1:16], out[0], out[4], False, checkpoint_every, needs)
+    needs = [True, False, *[True] * 11]
+    backward_args = (*grads, *args[:15], out[0], out[4], *args[15:], needs)
     opcheck(torch.ops.pyrnn._recurrent_bwd.default, backward_args)
 
 

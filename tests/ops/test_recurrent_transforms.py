@@ -195,7 +195,7 @@ def test_the_bare_operator_under_torch_func(transform: str) -> None:
 
     def run(x: Tensor) -> Tensor:
         tensors = (x, layer.h0, None, None, None, *layer.weights[0], *[None] * 5)
-        return torch.ops.pyrnn.recurrent("gru", *tensors, False, False, 0)[0].square().sum()
+        return torch.ops.pyrnn.recurrent(*tensors, "gru", False, False, 0)[0].square().sum()
 
     ours = (grad if transform == "grad" else jacrev)(run)(layer.input)
     x = layer.input.clone().requires_grad_()

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
 import pyrnn
+from pyrnn._checks import is_readable
 from pyrnn.ops import dropout, linear, recurrent, scaled_dot_product_attention
-from pyrnn.ops._checks import is_readable
 from tests.helpers import make_layer, run_forked
 from tests.ops.kinds import NOT_DENSE, NOT_TENSORS, Plain
 

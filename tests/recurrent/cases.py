@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native, reference
-from pyrnn.ops import _cpu, recurrent
+from pyrnn.ops import recurrent
+from pyrnn.ops.recurrent import cpu
 from pyrnn.reference import RecurrentOutput
 from pyrnn.reference.recurrent import GATES
 from tests.helpers import CELLS, Layer, assert_as_accurate, gradients, make_layer, torch_recurrent
@@ -116,12 +117,12 @@ def split(threads: int, members: int = 0) -> Iterator[None]:
     """Run on `threads` threads, `members` of them on each team's units (0: the chooser decides)."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    _cpu.forced_members = members
+    cpu.forced_members = members
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        _cpu.forced_members = 0
+        cpu.forced_members = 0
 
 
 def check(case: Case) -> None:

@@ -24,11 +24,11 @@ SECONDS = 120  # far more than any of this takes on a busy machine: running out 
 CHECK_IN_LIMITS = """
 import torch
 from pyrnn import _native
-from pyrnn.ops import _cpu
+from pyrnn.ops.recurrent import cpu
 from tests.recurrent.test_processes import check
 torch.set_num_threads(2)
 assert _native.num_threads() == 2
-for _cpu.forced_members in (0, 1, 2):
+for cpu.forced_members in (0, 1, 2):
     check("gru"), check("lstm")
 print("right")
 """

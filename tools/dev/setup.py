@@ -41,11 +41,15 @@ def setup() -> None:
 
 
 def fingerprint() -> str:
-    """Changes whenever setup has work to do. The editable build itself follows the C++ and Python sources."""
+    """Changes whenever setup has work to do. The editable build itself follows edited C++ and Python sources.
+
+    It does not follow Python files that move: it notes at installation where each module is.
+    """
     names = ("PYRNN_CUDA", "PYRNN_CUDA_ARCHITECTURES", "PYRNN_TORCH")
     told = [str(PYTHON), sys.version, *(os.environ.get(name, "") for name in names)]
     files = [(ROOT / name).read_text() for name in ("pyproject.toml", "CMakeLists.txt", "tools/dev/setup.py")]
-    return hashlib.sha256("\0".join(told + files).encode()).hexdigest()
+    modules = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "pyrnn").rglob("*.py"))
+    return hashlib.sha256("\0".join(told + files + modules).encode()).hexdigest()
 
 
 def pip(*arguments: str | Path) -> list[str | Path]:

@@ -11,13 +11,13 @@ from dataclasses import replace
 import torch
 
 from pyrnn import _native
+from pyrnn._dispatch import current_stream
 from pyrnn.bench import record
 from pyrnn.bench.gpu.cases import GpuCase
 from pyrnn.bench.gpu.cudnn import algorithms
 from pyrnn.bench.gpu.stages import orders
 from pyrnn.bench.gpu.timing import DeviceContender, arithmetic, repeats_for
 from pyrnn.bench.recurrent import Runner
-from pyrnn.ops._library import current_stream
 
 _CENTRE = GpuCase("gru", "bfloat16", "infer", "plain", T=512, B=32, I=512, H=512)
 _LARGE = replace(_CENTRE, B=64, I=1024, H=1024)

@@ -25,8 +25,8 @@ from pyrnn.bench.gpu.stages import Orders, orders, python
 from pyrnn.bench.gpu.timing import DeviceContender, arithmetic, inputs_for, repeats_for
 from pyrnn.bench.harness import duel
 from pyrnn.bench.recurrent import runners
-from pyrnn.ops import _cuda_walk
-from pyrnn.ops._problem import Problem
+from pyrnn.ops.recurrent.call import Problem
+from pyrnn.ops.recurrent.cuda import recurrence
 
 #: Seconds of timing for a case; five rounds are timed even where they take longer.
 SECONDS = 0.25
@@ -57,18 +57,18 @@ def plans(case: GpuCase) -> list[_native.CudaPlan]:
         dtype=case.torch_dtype,
     )
     passes = (False, True) if case.mode == "train" else (False,)
-    return [_cuda_walk.plan(problem, backward=backward, index=0) for backward in passes]
+    return [recurrence.plan(problem, backward=backward, index=0) for backward in passes]
 
 
 @contextmanager
 def forced_engine(name: str) -> Iterator[None]:
     """Run every pass of ours on this engine; "" leaves it to the chooser."""
-    before = _cuda_walk.forced_engine
-    _cuda_walk.forced_engine = name
+    before = recurrence.forced_engine
+    recurrence.forced_engine = name
     try:
         yield
     finally:
-        _cuda_walk.forced_engine = before
+        recurrence.forced_engine = before
 
 
 def measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:

@@ -9,7 +9,7 @@ import torch
 
 import pyrnn
 from pyrnn import _native
-from pyrnn.ops import _cuda_walk
+from pyrnn.ops.recurrent.cuda import recurrence
 
 #: (T, B, I, H): several blocks, with tails in units and batch. Few cases, for watched kernels are slow.
 SHAPE = (5, 9, 7, 49)
@@ -36,7 +36,7 @@ def main() -> int:
     for engine, cell, dtype in itertools.product(
         (*clusters, "persistent", "step"), ("GRU", "LSTM", "RNN"), DTYPES
     ):
-        _cuda_walk.forced_engine = engine
+        recurrence.forced_engine = engine
         run(cell, dtype)
         count += 1
     torch.cuda.synchronize()

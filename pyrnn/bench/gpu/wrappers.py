@@ -10,7 +10,7 @@ from pyrnn._files import read_json, write_text
 from pyrnn.bench import record
 from pyrnn.bench.gpu import rehearsal
 from pyrnn.bench.gpu.stages import ABSENT, orders
-from pyrnn.ops import _cuda_walk
+from pyrnn.ops.recurrent.cuda import recurrence
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     if rehearsal.begin(told) == "cuda" and (why := _native.why_no_cuda()):
         print(f"nothing to dump: pyrnn has no CUDA kernels in this process: {why}", flush=True)
         return 1
-    dump = getattr(_cuda_walk.module(), "ptx_dump", None)
+    dump = getattr(recurrence.module(), "ptx_dump", None)
     if dump is None:
         print("this module has no ptx_dump", flush=True)
         return ABSENT

@@ -21,7 +21,7 @@ from pyrnn.bench.gpu.page import markdown
 from pyrnn.bench.gpu.timing import DeviceContender
 from pyrnn.bench.harness import Contender
 from pyrnn.bench.recurrent import Runner, runners
-from pyrnn.ops import _cuda_walk
+from pyrnn.ops.recurrent.cuda import recurrence
 
 FIRST = cases()[:3]
 original_measure = layers.measure
@@ -60,7 +60,7 @@ def test_a_forced_engine_that_the_device_lacks_is_no_error(
     engines: list[str] = []
 
     def measure(case: GpuCase, _: Ceilings | None) -> record.Row:
-        engines.append(_cuda_walk.forced_engine)
+        engines.append(recurrence.forced_engine)
         raise ValueError("the cluster engine does not fit")
 
     monkeypatch.setattr(layers, "measure", original_measure)
@@ -74,7 +74,7 @@ def test_a_forced_engine_that_the_device_lacks_is_no_error(
     }
     monkeypatch.setattr(layers, "cases", lambda: FIRST[:1])
     assert run_main("layers", tmp_path) == 1
-    assert (engines, _cuda_walk.forced_engine) == (["cluster", ""], "")
+    assert (engines, recurrence.forced_engine) == (["cluster", ""], "")
 
 
 @pytest.mark.usefixtures("fake_device")
@@ -124,7 +124,7 @@ def test_both_passes_of_a_case_are_planned(monkeypatch: pytest.MonkeyPatch) -> N
         asked.append((problem, backward))
         return _native.CudaPlan("step", False, 1, 8, 4, 256, 0, 0, "")
 
-    monkeypatch.setattr("pyrnn.ops._cuda_walk.plan", plan)
+    monkeypatch.setattr(recurrence, "plan", plan)
     case = GpuCase("rnn", "float16", "train", "bidirectional-two-layer", T=7, B=3, I=5, H=6)
     assert len(layers.plans(case)) == 2
     (problem, _), _ = asked

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from pyrnn.ops._library import (
+from pyrnn._dispatch import (
     global_backward_hooks,
     global_backward_pre_hooks,
     global_forward_hooks,
@@ -52,8 +52,8 @@ def is_plain(module: Any, kind: Kind) -> bool:
         return False
     own = module.__dict__
     return not (
-        "forward" in own
-        or module.forward is None  # never; the reading makes torch.compile guard it, as `in` does not
+        # Not `"forward" in own`, which torch.compile would not guard.
+        getattr(module.forward, "__func__", None) is not forward
         or "_call_impl" in own
         or module._compiled_call_impl is not None  # Module.compile()
         or own["_forward_hooks"]

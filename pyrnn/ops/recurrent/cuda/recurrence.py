@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn.ops._addresses import CELLS, DTYPES, address, sequence
-from pyrnn.ops._library import current_stream, on_device
-from pyrnn.ops._problem import Problem
-from pyrnn.ops._tokens import Tokens
+from pyrnn._dispatch import current_stream, on_device
+from pyrnn._native_args import CELLS, DTYPES, address, addresses, sequences
+from pyrnn.ops.recurrent.call import Problem
+from pyrnn.ops.recurrent.cuda.tokens import Tokens
 
 _ENGINES = {"": 0, "persistent": 1, "step": 2, "streamed": 3, "cluster": 4}
 
 #: Engine of every pass, for tests and measurements: "cluster", "persistent", "step", or "streamed", which is
-#: persistent with weights that are read again in each step; "" lets the chooser decide.
+#: persistent with weights that are read again in each step; "" leaves it to the heuristic.
 forced_engine = ""
 
 
-class WalkDirection(NamedTuple):
-    """What one direction reads and writes in one span. S is the storage dtype, A that of sums."""
+class DirectionArgs(NamedTuple):
+    """What one direction reads and writes in one segment. S is the storage dtype, A that of sums."""
 
     w_hh: Tensor  # S [G*H, H]
     b_ih: Tensor | None = None  # S [G*H]
@@ -44,11 +44,11 @@ class WalkDirection(NamedTuple):
     saved_row: int = 0
     d_gates: Tensor | None = None  # S [rows, kSlots*H]
     d_gates_row: int = 0
-    start: int = 0  # the span of the walk's steps
+    start: int = 0  # the segment, counted in the order of the pass
     stop: int = 0
 
 
-class Group(NamedTuple):
+class DirectionWeights(NamedTuple):
     """One direction's weights."""
 
     w_ih: Tensor  # [G*H, I]
@@ -58,16 +58,16 @@ class Group(NamedTuple):
     w_hr: Tensor | None  # [P, H]
 
     @classmethod
-    def of(cls, weights: tuple[Tensor | None, ...], direction: int) -> Group:
+    def of(cls, weights: tuple[Tensor | None, ...], direction: int) -> DirectionWeights:
         """From the flat weights of a call."""
         return cls._make(weights[5 * direction : 5 * direction + 5])
 
-    def walked(self) -> Tensor:
-        """The weight [G*H, H] that the kernels walk with."""
+    def recurrent_weight(self) -> Tensor:
+        """The weight [G*H, H] that the kernels multiply in each step."""
         return self.w_hh if self.w_hr is None else rounded_product(self.w_hh, self.w_hr)
 
 
-class WalkSequences(NamedTuple):
+class StepSequences(NamedTuple):
     """Sequences that the kernels read and write at each step, laid out as the call's input is."""
 
     y: Tensor | None = None  # S, D*H columns
@@ -88,13 +88,13 @@ def module() -> Any:
     return _native.emulated_cuda or _native.cuda
 
 
-class Walk:
-    """One pass over the steps, in one span or several."""
+class Recurrence:
+    """One pass over the steps, in one segment or several."""
 
     def __init__(
         self,
         tokens: Tokens,
-        sequences: WalkSequences,
+        moving: StepSequences,
         *,
         backward: bool,
         checkpoint_every: int,
@@ -105,29 +105,22 @@ class Walk:
         index = device.index or 0
         self._tokens, self._backward = tokens, backward
         self._sizes = _sizes(problem, checkpoint_every)
-        self._held = (sequences, checkpoints)  # the walk knows their addresses alone
-        self._sequences = tuple(
-            sequence(each, packed=problem.packed, batch_first=problem.batch_first) for each in sequences
-        )
+        self._held = (moving, checkpoints)  # only their addresses are handed over
+        self._sequences = tuple(sequences(moving, packed=problem.packed, batch_first=problem.batch_first))
         scratch_bytes = plan(problem, backward=backward, index=index).scratch_bytes
         self._scratch = torch.zeros(scratch_bytes, dtype=torch.uint8, device=device)
-        self._shared = (
-            address(tokens.given),
-            address(tokens.offset),
-            address(self._scratch),
-            address(checkpoints),
-        )
+        self._shared = addresses((tokens.given, tokens.offset, self._scratch, checkpoints))
         self._where = (current_stream(device), index, _ENGINES[forced_engine])
         self._begin = 1
 
-    def run(self, directions: Sequence[WalkDirection]) -> None:
-        """Walk the next span of steps."""
+    def run(self, directions: Sequence[DirectionArgs]) -> None:
+        """Run the next segment of steps."""
         shared = (*self._shared, self._begin, *self._where)
         module().recurrent_walk(self._sizes, self._backward, self._sequences, _raw(directions), shared)
         self._begin = 0
 
-    def replay(self, directions: Sequence[WalkDirection]) -> None:
-        """Compute again what a forward pass would have saved in a span."""
+    def replay(self, directions: Sequence[DirectionArgs]) -> None:
+        """Compute again what a forward pass would have saved in a segment."""
         module().recurrent_replay(
             self._sizes, self._sequences, _raw(directions), (*self._shared, self._begin, *self._where)
         )
@@ -162,7 +155,7 @@ def _sizes(p: Problem, checkpoint_every: int) -> tuple[int, ...]:
     return (CELLS[p.cell], DTYPES[p.dtype], p.T, p.B, p.H, p.D, checkpoint_every)
 
 
-def _raw(directions: Sequence[WalkDirection]) -> list[tuple[int, ...]]:
+def _raw(directions: Sequence[DirectionArgs]) -> list[tuple[int, ...]]:
     return [
         tuple(field if isinstance(field, int) else address(field) for field in direction)
         for direction in directions

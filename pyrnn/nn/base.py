@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from pyrnn import ops
-from pyrnn.nn._sequences import Lengths, Sequences, open_sequences
+from pyrnn._checks import as_bool
+from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn._states import single_state, two_states
-from pyrnn.ops._checks import as_bool, as_checkpoint
-from pyrnn.ops._library import autocast_enabled
+from pyrnn.nn.sequences import Lengths, Sequences, open_sequences
+from pyrnn.ops.recurrent.call import as_checkpoint
 from pyrnn.reference.recurrent import Weights
 
 #: The operator's name of the cell for each of torch's modes.
@@ -111,8 +112,8 @@ class RecurrentLayer(torch.nn.RNNBase):
         """Check a call; its sequences, and h_0 [L*D, B, P], c_0 [L*D, B, H] in their order (None: zeros)."""
         sequences = open_sequences(type(self).__name__, input, lengths, batch_first=self.batch_first)
         self.check_input(sequences.rows, sequences.batch_sizes, weight_ih)
-        states = two_states(hx) if self.mode == "LSTM" else single_state(hx)
-        if states is not None:
+        if hx is not None:
+            states = two_states(hx) if self.mode == "LSTM" else single_state(hx)
             self._check_states(sequences, states)
             h_0, *c_0 = (sequences.enter_state(state) for state in states)
             return sequences, (h_0, c_0[0] if c_0 else None)
@@ -131,7 +132,8 @@ class RecurrentLayer(torch.nn.RNNBase):
             if len(hx) == 1:
                 raise RuntimeError(f"{kind}hx should also be {expected_dim}-D but got {got} tensor")
             raise RuntimeError(f"{kind}hx and cx should also be {expected_dim}-D but got ({got}) tensors")
-        for name, state, width in zip(names, hx, (self._output_size, self.hidden_size), strict=False):
+        widths = (self._output_size, self.hidden_size)[: len(hx)]
+        for name, state, width in zip(names, hx, widths, strict=True):
             if state.device != rows.device:
                 raise RuntimeError(
                     "Input and hidden tensors are not at the same device, found input tensor at "
@@ -188,10 +190,13 @@ class RecurrentLayer(torch.nn.RNNBase):
             )
             h_n.append(h)
             c_n.append(c)
+        single = self.num_layers == 1
         return (
             sequences.restore(rows),
-            sequences.restore_state(_stack(h_n)),
-            sequences.restore_state(_stack(c_n)) if self.mode == "LSTM" else c_n[0],
+            sequences.restore_state(
+                h_n[0] if single else torch.cat(h_n)
+            ),  # L states [D, B, F] as [L*D, B, F]
+            sequences.restore_state(c_n[0] if single else torch.cat(c_n)) if self.mode == "LSTM" else c_n[0],
             sequences.restore(cells) if return_cells else cells,
         )
 
@@ -207,11 +212,6 @@ def drop_locked(input: Tensor, p: float, batch_sizes: Tensor | None = None) -> T
     sizes = batch_sizes.tolist()
     mask = torch.nn.functional.dropout(torch.ones_like(input[: sizes[0]]), p)
     return input * torch.cat([mask[:size] for size in sizes])
-
-
-def _stack(states: list[Tensor]) -> Tensor:
-    """L states [D, B, F] as one [L*D, B, F]."""
-    return states[0] if len(states) == 1 else torch.cat(states)
 
 
 def autocasts(tensor: Tensor) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from pyrnn.ops._checks import check_dense, lengths_tensor
+from pyrnn._checks import check_dense, lengths_tensor
 
 #: Lengths of a batch's sequences, in any order.
 Lengths = Tensor | Sequence[int]
@@ -70,7 +70,8 @@ def open_sequences(
             )
         rows, batch_sizes, sorted_indices, unsorted_indices = input
         check_dense(f"{layer_name}: packed data", rows)
-        _require_steps(batch_sizes.shape[0])
+        if batch_sizes.shape[0] == 0:
+            _raise_no_steps()
         # The indices, where there are any, tell the batch size without reading a tensor's value, which would
         # break a compiled graph.
         B = int(batch_sizes[0]) if sorted_indices is None else sorted_indices.shape[0]
@@ -85,18 +86,19 @@ def open_sequences(
     if input.dim() == 2:
         if lengths is not None:
             raise ValueError(f"{layer_name}: lengths need batched 3-D input, got 2-D; cut it instead")
-        _require_steps(input.shape[0])
+        if input.shape[0] == 0:
+            _raise_no_steps()
         return Sequences(input.unsqueeze(1), 1, unbatched=True)
     rows = input.transpose(0, 1) if batch_first else input
     T, B = rows.shape[:2]
-    _require_steps(T)
+    if T == 0:
+        _raise_no_steps()
     lengths = None if lengths is None else _as_lengths(layer_name, lengths, B, input.device)
     return Sequences(rows, B, lengths, batch_first=batch_first)
 
 
-def _require_steps(T: int) -> None:
-    if T == 0:
-        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+def _raise_no_steps() -> NoReturn:
+    raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
 
 
 def _as_lengths(layer_name: str, lengths: Lengths, B: int, device: torch.device) -> Tensor:

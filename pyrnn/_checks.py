@@ -1,6 +1,6 @@
 """What an argument must be before a kernel may see it: one predicate for each property.
 
-Kernels read raw memory, so these hold on every route. Memory itself is `_memory.py`'s.
+Kernels read raw memory, so these hold on every route. Storage itself is the matter of `_native_args.py`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,13 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from pyrnn.ops._library import is_readable, library
-from pyrnn.ops._memory import with_memory
-from pyrnn.reference.dropout import ACTIVATIONS
+from pyrnn._dispatch import functorch_active, is_readable
+from pyrnn._native_args import require_storage
 
-#: Places of queries and keys lie within this, and steps: float64 counts them exactly.
+#: Positions of queries and keys, and steps, lie within this: float64 counts them exactly.
 FARTHEST = 2**53
-# A window of this size reaches every key from every place, and their sum is still an int64.
-_NO_LIMIT = 2**62
 _STRIDED = torch.strided
 _FEW = 64  # values that Python looks at sooner than torch
-#: What the dispatcher calls tensors that are not dense.
-_OTHER_LAYOUTS = (
-    *("SparseCPU", "SparseCUDA", "SparseMeta", "SparseCsrCPU", "SparseCsrCUDA", "SparseCsrMeta"),
-    *("NestedTensorCPU", "NestedTensorCUDA", "NestedTensorMeta"),
-    *("QuantizedCPU", "QuantizedCUDA", "MkldnnCPU"),
-)
 
 # ------------------------------------------------------------------------------------------- numbers
 
@@ -42,14 +33,14 @@ def as_integer(name: str, value: Any) -> int:
     """
     if type(value) is int or isinstance(value, torch.SymInt):
         return value  # type: ignore[return-value]
-    is_bool = isinstance(value, bool) or getattr(value, "dtype", None) is torch.bool
+    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
     if not is_bool and not getattr(value, "ndim", 0):
         try:
             number: Any = value.item() if isinstance(value, Tensor) else value
             return operator.index(number)
         except (TypeError, RuntimeError) as error:  # RuntimeError: a tensor without values
-            raise _wrong_type(name, "int", value) from error
-    raise _wrong_type(name, "int", value)
+            raise wrong_type(name, "int", value) from error
+    raise wrong_type(name, "int", value)
 
 
 def as_number(name: str, value: Any) -> float:
@@ -59,16 +50,16 @@ def as_number(name: str, value: Any) -> float:
         TypeError: the value is no real number.
         ValueError: no float is as large.
     """
-    if isinstance(value, torch.SymFloat | torch.SymInt):
+    if isinstance(value, (torch.SymFloat, torch.SymInt)):
         return value  # type: ignore[return-value]
-    if not isinstance(value, str | bytes) and not getattr(value, "ndim", 0):
+    if not isinstance(value, (str, bytes)) and not getattr(value, "ndim", 0):
         try:
             return float(value.item() if isinstance(value, Tensor) else value)
         except OverflowError as error:
             raise ValueError(f"{name} must fit in a float, got {value}") from error
         except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor without values
-            raise _wrong_type(name, "float", value) from error
-    raise _wrong_type(name, "float", value)
+            raise wrong_type(name, "float", value) from error
+    raise wrong_type(name, "float", value)
 
 
 def as_bool(name: str, value: Any) -> bool:
@@ -77,86 +68,11 @@ def as_bool(name: str, value: Any) -> bool:
     Raises:
         TypeError: the value is anything else.
     """
-    if isinstance(value, bool | torch.SymBool):
+    if isinstance(value, (bool, torch.SymBool)):
         return value  # type: ignore[return-value]
     if not isinstance(value, Tensor) and str(getattr(value, "dtype", "")) == "bool" and not value.ndim:
         return bool(value)
-    raise _wrong_type(name, "bool", value)
-
-
-def as_window(window: Any) -> tuple[int, int]:
-    """(left, right), how far a query sees either way, in the range of `clamp_window`.
-
-    Raises:
-        TypeError: the window is no pair of integers.
-        ValueError: it has another number of entries.
-    """
-    try:
-        left, right = window
-    except TypeError as error:
-        raise _wrong_type("window", "(left, right), two numbers of keys", window) from error
-    except ValueError as error:
-        raise ValueError(
-            f"window must be (left, right), how far a query sees either way, got {window}"
-        ) from error
-    if not (type(left) is type(right) is int):
-        left, right = as_integer("window[0]", left), as_integer("window[1]", right)
-    return clamp_window(left), clamp_window(right)
-
-
-def clamp_window(keys: int) -> int:
-    """How far a window reaches one way, in a range that no sum with a place leaves; -1 for no limit."""
-    if type(keys) is not int or -1 <= keys <= _NO_LIMIT:
-        return keys
-    return -1 if keys < 0 else _NO_LIMIT
-
-
-def as_place(name: str, value: Any) -> int:
-    """Where a query stands among the keys.
-
-    Raises:
-        TypeError: the value is no integer.
-        ValueError: it is farther than `FARTHEST`.
-    """
-    if type(value) is not int:
-        value = as_integer(name, value)
-    if type(value) is int and not -FARTHEST <= value <= FARTHEST:
-        raise ValueError(f"{name} must lie in [-2**53, 2**53], got {value}")
-    return value
-
-
-def as_checkpoint(value: Any) -> int:
-    """The option `checkpoint_every`, in the range of an int64.
-
-    Raises:
-        TypeError: it is no integer.
-        ValueError: it is negative.
-    """
-    if type(value) is int and 0 <= value <= FARTHEST:
-        return value
-    value = as_integer("checkpoint_every", value)
-    if value < 0:
-        raise ValueError(
-            f"checkpoint_every must be 0 (keep every gate) or a positive number of steps, got {value}"
-        )
-    return min(value, FARTHEST)  # no sequence has as many steps
-
-
-def as_activation(activation: Any) -> str:
-    """The operators' name of an activation: "none" for None.
-
-    Raises:
-        TypeError: it is no name.
-        ValueError: it is unknown.
-    """
-    if activation is None:
-        return "none"
-    if not isinstance(activation, str):
-        raise _wrong_type("activation", "str", activation)
-    if activation not in ACTIVATIONS or activation == "none":
-        known = ", ".join(repr(known) for known in ACTIVATIONS if known != "none")
-        raise ValueError(f"activation must be None or one of {known}, got {activation!r}")
-    return activation
+    raise wrong_type(name, "bool", value)
 
 
 def check_probability(name: str, p: float) -> None:
@@ -165,7 +81,8 @@ def check_probability(name: str, p: float) -> None:
         raise ValueError(f"{name} must be a probability in [0, 1], got {p}")
 
 
-def _wrong_type(name: str, expected: str, value: Any) -> TypeError:
+def wrong_type(name: str, expected: str, value: Any) -> TypeError:
+    """The error for an argument of another type than the expected one."""
     got = f"{value.dtype} of shape {show(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
     return TypeError(f"{name} should be of type {expected}, got: {got}")
 
@@ -203,20 +120,6 @@ def check_all_dense(names: tuple[str, ...], tensors: tuple[Any, ...], *, require
         check_dense(names[n], tensor)
 
 
-def refuse_other_layouts(*operators: Any) -> None:
-    """Make operators of the library refuse tensors that are not dense, whichever way they come."""
-    for op in operators:
-        names = [argument.name for argument in op._schema.arguments]
-
-        def kernel(*args: Any, names: list[str] = names) -> None:
-            for name, value in zip(names, args, strict=False):
-                if isinstance(value, Tensor):
-                    check_dense(name, value)
-
-        for key in _OTHER_LAYOUTS:
-            library.impl(op, kernel, key)
-
-
 def check_like(
     name: str,
     tensor: Tensor,
@@ -235,6 +138,24 @@ def check_like(
             "convert one with .to(...), or the module with module.to(...)"
         )
     check_device(name, tensor, like, of)
+
+
+def check_each_like(
+    names: Sequence[str],
+    tensors: Sequence[Tensor | None],
+    shapes: Sequence[tuple[int, ...]],
+    like: Tensor,
+    of: str,
+    meanings: Sequence[str],
+) -> None:
+    """`check_like` of each tensor that is there, with the dtype of `like` too."""
+    dtype, on_cpu = like.dtype, like.is_cpu
+    for n, tensor in enumerate(tensors):
+        if tensor is None or (
+            tensor.shape == shapes[n] and tensor.dtype is dtype and tensor.is_cpu and on_cpu
+        ):
+            continue  # the usual case, without a call
+        check_like(names[n], tensor, shapes[n], dtype, like, of, meanings[n])
 
 
 def check_device(name: str, tensor: Tensor, like: Tensor, of: str = "query") -> None:
@@ -256,7 +177,7 @@ def check_device_or_cpu(name: str, tensor: Tensor, like: Tensor, *, of: str) -> 
 
 
 def check_seed(seed: Tensor | None, p: float, like: Tensor, *, of: str) -> None:
-    """Require a seed that `_memory.number_of` can read, where anything is dropped."""
+    """Require a seed that `_native_args.number_of` can read, where anything is dropped."""
     if seed is None:
         if p > 0:
             raise ValueError("dropout with p > 0 needs a seed: expected an int64 scalar tensor, got None")
@@ -320,9 +241,9 @@ def check_lengths(lengths: Tensor, count: int, limit: int, like: Tensor, *, of: 
 
 def check_range(lengths: Tensor, limit: int, end: str) -> None:
     """Require lengths, at least one of them, in [0, `limit`]; the limit is called `end`."""
-    with_memory(lengths)
+    require_storage(lengths)
     if lengths.numel() <= _FEW:
-        values = lengths.tolist()
+        values = integers_of(lengths)
         shortest, longest = min(values), max(values)
     else:
         shortest, longest = (int(value) for value in torch.aminmax(lengths))
@@ -333,6 +254,12 @@ def check_range(lengths: Tensor, limit: int, end: str) -> None:
         )
 
 
+def integers_of(tensor: Tensor) -> list[int]:
+    """The values [N] of a tensor that can be read."""
+    # Before 2.9 torch cannot list a tensor while one of its function transforms is active.
+    return [int(value) for value in tensor] if functorch_active() else tensor.tolist()
+
+
 def private_integers(tensor: Tensor | None) -> Tensor | None:
     """What a kernel is given for integers that it uses as places in memory: an int64 copy, on the CPU.
 
@@ -340,27 +267,16 @@ def private_integers(tensor: Tensor | None) -> Tensor | None:
     a type that the checks refuse, comes back as it is.
 
     Raises:
-        ValueError: as `_memory.with_memory`.
+        ValueError: as `_native_args.require_storage`.
     """
     if tensor is None or not tensor.is_cpu or tensor.dtype not in (torch.int64, torch.int32):
         return tensor
-    with_memory(tensor)
+    require_storage(tensor)
     if type(tensor) is Tensor and tensor.dtype is torch.int64:
         return tensor.clone()
     own = torch.empty(tensor.shape, dtype=torch.int64, device="cpu")
     own.copy_(tensor)
     return own
-
-
-def check_memory(tensors: Sequence[Tensor | None]) -> None:
-    """`_memory.with_memory` of every tensor whose memory is at hand: for the reference, that is for torch.
-
-    Raises:
-        ValueError: as there.
-    """
-    for tensor in tensors:
-        if tensor is not None and is_readable(tensor):
-            with_memory(tensor)
 
 
 def refuse_derivative(name: str, tensor: Tensor | None) -> None:

@@ -1,4 +1,4 @@
-"""What one call of attention computes, checked once for every route.
+"""A call of attention: its arguments, its sizes, checked once for every route, and its results.
 
 The kernels read raw memory, so nothing reaches them that has not passed `make_problem`.
 
@@ -13,20 +13,24 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyrnn.ops._checks import (
-    as_place,
+from pyrnn._checks import (
+    FARTHEST,
+    as_integer,
     bad_shape,
     check_device,
     check_lengths,
     check_like,
     check_probability,
     check_seed,
-    clamp_window,
     private_integers,
     show,
+    wrong_type,
 )
 
 WEIGHTS_KINDS = ("none", "mean", "full")
+
+# A window of this size reaches every key from every position, and their sum is still an int64.
+_NO_LIMIT = 2**62
 
 
 class Call(NamedTuple):
@@ -56,7 +60,7 @@ class Call(NamedTuple):
         return call if call.lengths is None else call._replace(lengths=private_integers(call.lengths))
 
 
-class AttentionProblem(NamedTuple):
+class Problem(NamedTuple):
     """Sizes and options of one checked call."""
 
     B: int
@@ -78,10 +82,12 @@ class AttentionProblem(NamedTuple):
 
     @property
     def scores_shape(self) -> tuple[int, int, int, int]:
+        """Of a number for each pair of a query and a key."""
         return (self.B, self.H, self.T, self.S)
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
+        """Of the result."""
         return (self.B, self.H, self.T, self.V)
 
     @property
@@ -91,22 +97,23 @@ class AttentionProblem(NamedTuple):
 
     @property
     def weights_shape(self) -> tuple[int, ...]:
+        """Of the weights as they are returned; [0] where nobody asks."""
         if self.return_weights == "none":
             return (0,)
         return self.scores_shape if self.return_weights == "full" else (self.B, self.T, self.S)
 
 
-def make_problem(call: Call) -> AttentionProblem:
+def make_problem(call: Call) -> Problem:
     """Check one call and return its sizes, those of a traced call symbolic.
 
     Raises:
         TypeError: query is not floating point; a mask, lengths or the seed have the wrong kind of numbers.
         ValueError: anything else that does not fit. The values of lengths are read only where they can be
-            (`_checks.is_readable`); shapes, dtypes and devices are checked everywhere.
+            (`is_readable`); shapes, dtypes and devices are checked everywhere.
     """
     B, H, K, T, S, D, V = _check_operands(call)
     _check_options(call)
-    problem = AttentionProblem(
+    problem = Problem(
         B=B,
         H=H,
         K=K,
@@ -156,7 +163,7 @@ def _check_operands(call: Call) -> tuple[int, ...]:
 
 def _check_options(call: Call) -> None:
     check_probability("dropout_p", call.dropout_p)
-    as_place("query_start", call.query_start)
+    as_position("query_start", call.query_start)
     if call.softcap != 0 and not 1e-30 <= call.softcap <= 1e30:  # scores are divided by it in float32
         raise ValueError(
             f"softcap must be 0 (none) or the bound of the scores, in [1e-30, 1e30]; got {call.softcap}"
@@ -168,7 +175,7 @@ def _check_options(call: Call) -> None:
     check_seed(call.seed, call.dropout_p, call.query, of="query")
 
 
-def _check_masks(call: Call, problem: AttentionProblem) -> None:
+def _check_masks(call: Call, problem: Problem) -> None:
     query, mask, padding, lengths, slopes = call.query, *call[3:7]
     if mask is not None:
         if mask.dtype is not torch.bool and mask.dtype is not query.dtype:
@@ -209,9 +216,65 @@ def empty_in_order(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.empty_permuted(shape, (*outside, *inside, 3), dtype=like.dtype, device=like.device)
 
 
-def options(call: Call) -> dict[str, Any]:
+def empty_gradients(call: Call, needs: tuple[bool, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of query, key, value and mask, as the kernels lay them out."""
+    nothing = call.query.new_empty
+    d_q, d_k, d_v = (
+        empty_in_order(t, tuple(t.shape)) if need else nothing(0)
+        for t, need in zip(call[:3], needs[:3], strict=True)
+    )
+    mask = call.attn_mask
+    d_mask = nothing(mask.shape if mask is not None and needs[3] else (0,))
+    return d_q, d_k, d_v, d_mask
+
+
+def options_by_name(call: Call) -> dict[str, Any]:
     """The arguments that are no tensors, by name, windows without what no key reaches."""
     named = {name: getattr(call, name) for name in Call._fields[8:]}
     for side in ("window_left", "window_right"):
         named[side] = clamp_window(named[side])
     return named
+
+
+# ------------------------------------------------------------------------------------------- options
+
+
+def as_window(window: Any) -> tuple[int, int]:
+    """(left, right), how far a query sees either way, in the range of `clamp_window`.
+
+    Raises:
+        TypeError: the window is no pair of integers.
+        ValueError: it has another number of entries.
+    """
+    try:
+        left, right = window
+    except TypeError as error:
+        raise wrong_type("window", "(left, right), two numbers of keys", window) from error
+    except ValueError as error:
+        raise ValueError(
+            f"window must be (left, right), how far a query sees either way, got {window}"
+        ) from error
+    if not (type(left) is type(right) is int):
+        left, right = as_integer("window[0]", left), as_integer("window[1]", right)
+    return clamp_window(left), clamp_window(right)
+
+
+def clamp_window(keys: int) -> int:
+    """How far a window reaches one way, in a range that no sum with a position leaves; -1 for no limit."""
+    if type(keys) is not int or -1 <= keys <= _NO_LIMIT:
+        return keys
+    return -1 if keys < 0 else _NO_LIMIT
+
+
+def as_position(name: str, value: Any) -> int:
+    """Where a query stands among the keys.
+
+    Raises:
+        TypeError: the value is no integer.
+        ValueError: it is farther than `FARTHEST`.
+    """
+    if type(value) is not int:
+        value = as_integer(name, value)
+    if type(value) is int and not -FARTHEST <= value <= FARTHEST:
+        raise ValueError(f"{name} must lie in [-2**53, 2**53], got {value}")
+    return value

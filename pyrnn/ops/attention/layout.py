@@ -1,7 +1,7 @@
-"""What the CPU kernels of attention are told of a call beside addresses.
+"""What the CPU kernels of attention are told of a call beside addresses: its layout, from a cache.
 
-It depends on the description of the tensors (shape, strides, dtype, device) and on the options alone, and
-to work it out costs more than the kernel of a small call: it is kept.
+It depends on shape, strides, dtype and device of the tensors and on the options alone, and to work it out
+costs more than the kernel of a small call.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyrnn.ops._addresses import DTYPES
-from pyrnn.ops._attention_problem import WEIGHTS_KINDS, AttentionProblem, Call, empty_in_order, make_problem
-from pyrnn.ops._checks import check_range
-from pyrnn.ops._memory import reach_of
-from pyrnn.ops._problem import accumulation_dtype
+from pyrnn._checks import check_range
+from pyrnn._native_args import DTYPES, accumulation_dtype, extent_of, has_rows
+from pyrnn.ops.attention.call import WEIGHTS_KINDS, Call, Problem, empty_in_order, make_problem
 
 Strides = tuple[int, ...]
 
-_MOST_KEPT = 4096
+_LARGEST_CACHE = 4096
 
 
 class Layout(NamedTuple):
     """Calls with one layout differ in their numbers alone. The order of the fields is csrc/module.cpp's."""
 
-    problem: AttentionProblem
+    problem: Problem
     is_empty: bool
     integers: tuple[int, ...]  # without the seed
     reals: tuple[float, ...]
     inputs: tuple[Strides, ...] | None  # of query, key and value; None: one of them must be copied first
-    reaches: tuple[int, ...]  # of query, key, value and mask, in bytes
+    extents: tuple[int, ...]  # of query, key, value and mask, in bytes
     output: Strides
+    output_shape: tuple[int, ...]
+    weights_shape: tuple[int, ...]
+    statistics_shape: tuple[int, ...]
     statistics_dtype: torch.dtype
     mask: Strides
     weights: Strides  # the mean of the heads with a stride of 0 over them
@@ -45,7 +46,7 @@ def layout_of(call: Call) -> Layout:
         TypeError, ValueError: as `make_problem`.
     """
     query, key, value, mask, padding, lengths, slopes, seed, *options = call
-    described: tuple[Any, ...] = (*_described(query), *_described(key), *_described(value), *options)
+    cache_key: tuple[Any, ...] = (*_key_of(query), *_key_of(key), *_key_of(value), *options)
     if (
         mask is not None
         or padding is not None
@@ -54,22 +55,22 @@ def layout_of(call: Call) -> Layout:
         or seed is not None
     ):
         others = (mask, padding, lengths, slopes, seed)
-        described += tuple(t if t is None else _described(t) for t in others)
-    layout = _kept.get(described)
+        cache_key += tuple(t if t is None else _key_of(t) for t in others)
+    layout = _cache.get(cache_key)
     if layout is None:
         layout = _lay_out(call)
-        if len(_kept) >= _MOST_KEPT:
-            _kept.clear()
-        _kept[described] = layout
-    elif lengths is not None and lengths.numel():  # their values are no part of the description
+        if len(_cache) >= _LARGEST_CACHE:
+            _cache.clear()
+        _cache[cache_key] = layout
+    elif lengths is not None and lengths.numel():  # their values are no part of the key
         check_range(lengths, layout.problem.S, "S")
     return layout
 
 
-_kept: dict[tuple[Any, ...], Layout] = {}
+_cache: dict[tuple[Any, ...], Layout] = {}
 
 
-def _described(tensor: Tensor) -> tuple[Any, ...]:
+def _key_of(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.is_cpu
 
 
@@ -90,18 +91,16 @@ def _lay_out(call: Call) -> Layout:
         ),
         reals=(p.scale, p.softcap, p.dropout_p),
         inputs=tuple(t.stride()[:3] for t in call[:3]) if all(map(has_rows, call[:3])) else None,
-        reaches=tuple(0 if t is None else reach_of(t) for t in call[:4]),
+        extents=tuple(0 if t is None else extent_of(t) for t in call[:4]),
         output=empty_in_order(call.query.to("meta"), p.output_shape).stride(),
+        output_shape=p.output_shape,
+        weights_shape=p.weights_shape,
+        statistics_shape=p.statistics_shape,
         statistics_dtype=accumulation_dtype(p.dtype),
         mask=() if mask is None else _broadcast_strides(mask, p.scores_shape),
         weights=_weights_strides(p),
         slopes=(0, 0) if slopes is None else _broadcast_strides(slopes, (p.B, p.H)),
     )
-
-
-def has_rows(tensor: Tensor) -> bool:
-    """Whether the features lie side by side."""
-    return tensor.stride(-1) == 1 or tensor.shape[-1] == 1
 
 
 def _broadcast_strides(tensor: Tensor, shape: tuple[int, ...]) -> Strides:
@@ -110,7 +109,7 @@ def _broadcast_strides(tensor: Tensor, shape: tuple[int, ...]) -> Strides:
     return tuple(0 if size == 1 != full else stride for size, full, stride in sizes)
 
 
-def _weights_strides(p: AttentionProblem) -> Strides:
+def _weights_strides(p: Problem) -> Strides:
     """Strides over [B, H, T, S] of contiguous weights; of their mean, 0 over the heads."""
     if p.return_weights == "full":
         return (p.H * p.T * p.S, p.T * p.S, p.S, 1)

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pyrnn.ops._problem import Problem
+from pyrnn.ops.recurrent.call import Problem
 
 
 class Tokens:
@@ -97,7 +97,7 @@ class Tokens:
 
     @cached_property
     def later(self) -> Tensor | None:
-        """[N]: each row's neighbour one step later, as `Neighbours` counts; None if it is always B on."""
+        """[N]: each row's neighbour one step later, as `ShiftedRows` counts; None if it is always B on."""
         if self.lengths is None:
             return None
         t, b = self._positions
@@ -127,7 +127,7 @@ class Tokens:
         return t * self.problem.B if self.offset is None else self.offset[t]
 
 
-class Neighbours:
+class ShiftedRows:
     """Rows [N, F] of all tokens, to fill in and to look up one step later or earlier.
 
     Where a sequence has no such step stands its row of `edge` [B, F] (None: zeros). Rows of padding yield
