@@ -5,7 +5,7 @@
   demo  [ARGS]     setup, then train the small language model and compare its speed with torch.nn
   test  [ARGS]     setup, then pytest ARGS; without ARGS all tests, one process for each core
   bench [NAME ...] setup, then the benchmark pyrnn/bench/NAME.py (default: recurrent) with the other arguments
-  lint  [--fix]    ruff, pyright, clang-format and the rules of this house; --fix rewrites what it can
+  lint  [--fix]    ruff, pyright, clang-format and the project rules; --fix rewrites what it can
   ctest [--plain]  the C++ tests under AddressSanitizer and UBSan; --plain leaves the sanitizers out
   build [--cuda]   sdist and wheel into dist/; the wheel is installed into a new environment and tried;
                    --cuda: the wheel holds the CUDA module for all architectures of a release

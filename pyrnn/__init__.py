@@ -4,8 +4,8 @@ import torch as _torch  # noqa: F401  first: its OpenMP runtime must be the proc
 
 from pyrnn._version import __version__
 from pyrnn.accelerate import accelerate
-from pyrnn.explain import explain
 from pyrnn.nn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from pyrnn.nn.explain import explain
 
 __all__ = [
     "RNN",

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from pyrnn.bench.record import Row
 from pyrnn.bench.report import MODE_NAMES, Layout, machine
-from pyrnn.plot._picture import COLOURS, picture
+from pyrnn.plot.drawing import COLOURS, picture
 
 
 def draw(path: Path, rows: Sequence[Row], layout: Layout) -> None:

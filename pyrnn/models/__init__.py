@@ -1,8 +1,8 @@
 """Models built from the layers."""
 
-from pyrnn.models._bodies import recurrent_class
-from pyrnn.models._state import State, detach_state, select_state
+from pyrnn.models.backbones import recurrent_class
 from pyrnn.models.language_model import LanguageModel, LanguageModelConfig
+from pyrnn.models.state import State, detach_state, select_state
 
 __all__ = [
     "LanguageModel",

@@ -37,8 +37,8 @@ class CausalTransformer(nn.Module):
             element of what a part adds.
 
     Example:
-        >>> body = CausalTransformer(width=16, num_layers=2, num_heads=4, context=8)
-        >>> output, state = body(torch.randn(5, 3, 16))
+        >>> backbone = CausalTransformer(width=16, num_layers=2, num_heads=4, context=8)
+        >>> output, state = backbone(torch.randn(5, 3, 16))
         >>> output.shape, len(state), state[0].shape
         (torch.Size([5, 3, 16]), 4, torch.Size([1, 3, 4, 5, 4]))
     """

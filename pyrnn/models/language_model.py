@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyrnn._configuration import require_range
-from pyrnn.models._bodies import Backend, Cell, make_body
-from pyrnn.models._state import State
+from pyrnn.models.backbones import Backend, Cell, make_backbone
 from pyrnn.models.pretrained import Pretrained
+from pyrnn.models.state import State
 from pyrnn.nn.base import drop_locked
 
 Input = Literal["embedding", "one-hot"]
@@ -134,7 +134,7 @@ class LanguageModel(Pretrained):
     model_type = "pyrnn-language-model"
     config_class = LanguageModelConfig
     config: LanguageModelConfig
-    recurrent: nn.Module  # the body is named for what it is: `recurrent` or `transformer`
+    recurrent: nn.Module  # the backbone is named for what it is: `recurrent` or `transformer`
     transformer: nn.Module
 
     def __init__(self, config: LanguageModelConfig, *, backend: Backend = "pyrnn") -> None:
@@ -142,8 +142,8 @@ class LanguageModel(Pretrained):
         self.config = config
         V, H, E = config.vocabulary_size, config.hidden_size, config.vector_size
         self.embedding = None if config.input == "one-hot" else nn.Embedding(V, E)
-        self._body_name, body = make_body(config, backend)
-        self.add_module(self._body_name, body)
+        self._backbone_name, backbone = make_backbone(config, backend)
+        self.add_module(self._backbone_name, backbone)
         self.bottleneck = nn.Linear(H, E, bias=False) if config.tied and H != E else None
         self.projection = nn.Linear(E if config.tied else H, V)
         if self.embedding is not None:
@@ -174,7 +174,7 @@ class LanguageModel(Pretrained):
         """
         vectors = self._drop(self._vectors(input), self.config.input_dropout)
         options = {} if lengths is None else {"lengths": lengths}
-        output, new_state = self.get_submodule(self._body_name)(vectors, state, **options)
+        output, new_state = self.get_submodule(self._backbone_name)(vectors, state, **options)
         if self.bottleneck is not None:
             output = self.bottleneck(output)
         return self.projection(self._drop(output, self.config.dropout)), new_state
@@ -183,7 +183,7 @@ class LanguageModel(Pretrained):
         """[T, B, E], or [T, B, V] for one-hot input."""
         if self.embedding is not None:
             return self.embedding(input)
-        # The body's, by any parameter: what users put in a part's place need not have a weight.
+        # The backbone's, by any parameter: what users put in a part's place need not have a weight.
         floats = (p.dtype for p in self.parameters() if p.is_floating_point())
         return F.one_hot(input, self.config.vocabulary_size).to(next(floats, torch.get_default_dtype()))
 

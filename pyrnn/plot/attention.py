@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrnn.plot._picture import picture, shown
+from pyrnn.plot.drawing import picture, shown
 
 #: One hue from white to dark: the order is seen without colours as well.
 _MAP = "Blues"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyrnn.plot._picture import COLOURS, MARKERS, picture, shown
+from pyrnn.plot.drawing import COLOURS, MARKERS, picture, shown
 
 #: Losses by step, ascending.
 _Curve = dict[int, float]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrnn.diagnostics import GradientFlow
-from pyrnn.plot._picture import COLOURS, MARKERS, picture, shown
+from pyrnn.plot.drawing import COLOURS, MARKERS, picture, shown
 
 
 def plot_gradients(flows: Mapping[str, GradientFlow], path: str | Path) -> None:

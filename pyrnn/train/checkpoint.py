@@ -21,8 +21,8 @@ from torch import Tensor
 from pyrnn._configuration import from_mapping, require_range
 from pyrnn._files import replacing
 from pyrnn._tensors import Expected, exactly, not_finite, open_tensors
-from pyrnn.models._bodies import state_shapes
-from pyrnn.models._state import state_tensors
+from pyrnn.models.backbones import state_shapes
+from pyrnn.models.state import state_tensors
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.truncated_bptt import TruncatedBPTT
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pyrnn.models import LanguageModel, LanguageModelConfig, detach_state, recurrent_class, select_state
-from pyrnn.models._bodies import state_shapes
-from pyrnn.models._state import state_tensors
+from pyrnn.models.backbones import state_shapes
+from pyrnn.models.state import state_tensors
 
 CELLS = ("rnn", "gru", "lstm")
 BODIES = (*CELLS, "transformer")

@@ -1,4 +1,4 @@
-"""The transformer body by itself: what a step sees, and that pieces, lengths and states do not matter."""
+"""The transformer backbone by itself: what a step sees, and that pieces, lengths and states do not matter."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from pyrnn.models._transformer import CausalTransformer
 from pyrnn.nn import alibi_slopes
 
 
-def _body(
+def _backbone(
     *, width: int = 8, num_layers: int = 2, num_heads: int = 2, context: int = 5, dropout: float = 0.0
 ) -> CausalTransformer:
     torch.manual_seed(0)
-    body = CausalTransformer(
+    backbone = CausalTransformer(
         width=width, num_layers=num_layers, num_heads=num_heads, context=context, dropout=dropout
     )
-    for parameter in body.parameters():  # larger than a fresh one's, so that attention is far from uniform
+    for (
+        parameter
+    ) in backbone.parameters():  # larger than a fresh one's, so that attention is far from uniform
         torch.nn.init.normal_(parameter, std=0.5)
-    return body.double()
+    return backbone.double()
 
 
 def _input(T: int, B: int, width: int = 8) -> Tensor:
@@ -30,8 +32,8 @@ def _input(T: int, B: int, width: int = 8) -> Tensor:
 
 
 def test_one_layer_is_the_formula() -> None:
-    body, x = _body(num_layers=1, context=3).eval(), _input(7, 1)
-    weights = {name.removeprefix("encoder.layers.0."): p.detach() for name, p in body.named_parameters()}
+    backbone, x = _backbone(num_layers=1, context=3).eval(), _input(7, 1)
+    weights = {name.removeprefix("encoder.layers.0."): p.detach() for name, p in backbone.named_parameters()}
 
     def norm(name: str, rows: Tensor) -> Tensor:
         return torch.nn.functional.layer_norm(rows, (8,), weights[f"{name}.weight"], weights[f"{name}.bias"])
@@ -47,15 +49,15 @@ def test_one_layer_is_the_formula() -> None:
     scores = scores.masked_fill((distance < 0) | (distance > 3), -torch.inf)
     rows = rows + linear("self_attn.out_proj", (scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
     rows = rows + linear("linear2", torch.nn.functional.gelu(linear("linear1", norm("norm2", rows))))
-    end = body.encoder.norm
+    end = backbone.encoder.norm
     assert end is not None
-    torch.testing.assert_close(body(x)[0][:, 0], end(rows))
+    torch.testing.assert_close(backbone(x)[0][:, 0], end(rows))
 
 
 @pytest.mark.parametrize(("num_layers", "context"), [(1, 1), (1, 4), (3, 2)])
 def test_a_step_sees_context_steps_back_in_each_layer(num_layers: int, context: int) -> None:
-    body, x = _body(num_layers=num_layers, context=context), _input(12, 1).requires_grad_()
-    (gradient,) = torch.autograd.grad(body(x)[0][-1].sum() + body(x)[0][-1, 0, 0], x)
+    backbone, x = _backbone(num_layers=num_layers, context=context), _input(12, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(backbone(x)[0][-1].sum() + backbone(x)[0][-1, 0, 0], x)
     seen = gradient.abs().sum(dim=(1, 2)) > 0
     assert seen.tolist() == [t >= 11 - num_layers * context for t in range(12)]
 
@@ -71,56 +73,56 @@ def test_sequences_of_any_lengths_in_any_pieces(
     context: int, lengths: list[int], cuts: list[int], further: int
 ) -> None:
     B, T = len(lengths), 20
-    body, x = _body(context=context).eval(), _input(T + further, B)
+    backbone, x = _backbone(context=context).eval(), _input(T + further, B)
     state, outputs, begin, number = None, [], 0, 0
     while begin < T:
         piece = x[begin : min(begin + cuts[number % len(cuts)], T)]
         left = (torch.tensor(lengths) - begin).clamp(0, len(piece))
-        output, state = body(piece, state, lengths=left)
+        output, state = backbone(piece, state, lengths=left)
         outputs.append(output)
         begin, number = begin + len(piece), number + 1
-    last, _ = body(x[T:], state)
+    last, _ = backbone(x[T:], state)
     for b, length in enumerate(lengths):
         own = torch.cat([x[:length, b : b + 1], x[T:, b : b + 1]])
-        expected, _ = body(own)
+        expected, _ = backbone(own)
         torch.testing.assert_close(torch.cat(outputs)[:length, b], expected[:length, 0])
         torch.testing.assert_close(last[:, b], expected[length:, 0])
 
 
 def test_what_stands_beyond_a_length_is_not_read() -> None:
-    body, x = _body().eval(), _input(6, 2)
+    backbone, x = _backbone().eval(), _input(6, 2)
     lengths = torch.tensor([6, 2])
-    _, state = body(x, lengths=lengths)
+    _, state = backbone(x, lengths=lengths)
     spoiled = x.clone()
     spoiled[2:, 1] = torch.nan
-    output, spoiled_state = body(spoiled, lengths=lengths)
+    output, spoiled_state = backbone(spoiled, lengths=lengths)
     assert output[:2, 1].isfinite().all()
     further = _input(3, 2)
-    torch.testing.assert_close(body(further, spoiled_state)[0], body(further, state)[0])
+    torch.testing.assert_close(backbone(further, spoiled_state)[0], backbone(further, state)[0])
 
 
 def test_a_state_may_be_continued_in_several_ways() -> None:
-    body, x = _body().eval(), _input(9, 2)
+    backbone, x = _backbone().eval(), _input(9, 2)
     with torch.no_grad():
-        _, state = body(x[:6])
+        _, state = backbone(x[:6])
         kept = [part.clone() for part in state]
-        first = body(x[6:], state)[0]
-        body(-x[6:], state)
+        first = backbone(x[6:], state)[0]
+        backbone(-x[6:], state)
         assert all(torch.equal(part, copy) for part, copy in zip(state, kept, strict=True))
-        assert torch.equal(body(x[6:], state)[0], first)
+        assert torch.equal(backbone(x[6:], state)[0], first)
 
 
 def test_gradients_stop_where_the_state_is_detached() -> None:
-    body, x = _body(), _input(8, 2).requires_grad_()
+    backbone, x = _backbone(), _input(8, 2).requires_grad_()
     for detached in (False, True):
-        _, state = body(x[:4])
-        output, _ = body(x[4:], detach_state(state) if detached else state)
+        _, state = backbone(x[:4])
+        output, _ = backbone(x[4:], detach_state(state) if detached else state)
         (gradient,) = torch.autograd.grad(output.square().sum(), x)
         assert gradient[4:].abs().sum() > 0
         assert (gradient[:4].abs().sum() == 0) == detached
-    whole = torch.autograd.grad(body(x)[0][4:].square().sum(), x)[0]
-    _, state = body(x[:4])
-    pieces = torch.autograd.grad(body(x[4:], state)[0].square().sum(), x)[0]
+    whole = torch.autograd.grad(backbone(x)[0][4:].square().sum(), x)[0]
+    _, state = backbone(x[:4])
+    pieces = torch.autograd.grad(backbone(x[4:], state)[0].square().sum(), x)[0]
     torch.testing.assert_close(pieces, whole)
 
 
@@ -144,18 +146,18 @@ def test_hundreds_of_cached_steps_give_the_symbols_of_none() -> None:
 
 
 def test_sequences_can_leave_a_ragged_state() -> None:
-    body, x = _body().eval(), _input(7, 3)
-    _, state = body(x, lengths=torch.tensor([7, 2, 4]))
+    backbone, x = _backbone().eval(), _input(7, 3)
+    _, state = backbone(x, lengths=torch.tensor([7, 2, 4]))
     further = _input(2, 3)
-    together = body(further, state)[0]
+    together = backbone(further, state)[0]
     order = torch.tensor([1, 1, 0])
-    torch.testing.assert_close(body(further[:, order], select_state(state, order))[0], together[:, order])
+    torch.testing.assert_close(backbone(further[:, order], select_state(state, order))[0], together[:, order])
 
 
 def test_a_fresh_residual_stream_keeps_its_size() -> None:
     torch.manual_seed(0)
-    body = CausalTransformer(width=64, num_layers=6, num_heads=4, context=8)
-    weights = dict(body.encoder.named_parameters())
+    backbone = CausalTransformer(width=64, num_layers=6, num_heads=4, context=8)
+    weights = dict(backbone.encoder.named_parameters())
     assert weights["layers.0.linear1.weight"].std().item() == pytest.approx(0.02, rel=0.05)
     assert weights["layers.5.linear2.weight"].std().item() == pytest.approx(0.02 / 12**0.5, rel=0.05)
     assert not torch.equal(weights["layers.0.linear1.weight"], weights["layers.1.linear1.weight"])

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 import pytest
 
-from pyrnn.plot._picture import picture, shown
+from pyrnn.plot.drawing import picture, shown
 
 STARTS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF", ".PNG": b"\x89PNG"}
 

@@ -34,14 +34,14 @@ def lint(arguments: list[str]) -> int:
         if native
         else 0,
     ]
-    complaints = list(house_rules())
+    complaints = list(project_rules())
     print(*complaints, sep="\n" if complaints else "")
     passed = not any(failures) and not complaints
     print("lint: clean" if passed else "lint: see the complaints above", flush=True)
     return 0 if passed else 1
 
 
-def house_rules() -> Iterator[str]:
+def project_rules() -> Iterator[str]:
     """Rules that no linter has: short files, nothing unfinished, nothing that belongs to one machine."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))] + sorted(
         ROOT.iterdir()

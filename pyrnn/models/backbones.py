@@ -1,6 +1,6 @@
 """What stands between the symbol vectors and the softmax of a language model: the one place that chooses it.
 
-A body is called as `body(vectors [T, B, E], state, lengths=...)` and returns outputs [T, B, H] and a state.
+It is called as `backbone(vectors [T, B, E], state, lengths=...)` and returns outputs [T, B, H] and a state.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def recurrent_class(cell: Cell, backend: Backend = "pyrnn") -> Callable[..., nn.
     return getattr(pyrnn.nn if backend == "pyrnn" else torch.nn, _CLASS_NAMES[cell])
 
 
-def make_body(config: LanguageModelConfig, backend: Backend) -> tuple[str, nn.Module]:
-    """The name under which a model keeps its body, and the body itself.
+def make_backbone(config: LanguageModelConfig, backend: Backend) -> tuple[str, nn.Module]:
+    """The name under which a model keeps its backbone, and the backbone itself.
 
     Raises:
         ValueError: torch's layers cannot do what `config` asks for.

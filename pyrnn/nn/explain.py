@@ -3,49 +3,35 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from pyrnn import _native
-from pyrnn.nn import (
-    KeyValueCache,
-    MultiheadAttention,
-    Transformer,
-    TransformerDecoder,
-    TransformerDecoderLayer,
-    TransformerEncoder,
-    TransformerEncoderLayer,
-)
-from pyrnn.nn.base import RecurrentLayer, autocasts
+from pyrnn._dispatch import autocast_enabled
+from pyrnn.nn.attention import MultiheadAttention
+from pyrnn.nn.base import RecurrentLayer
+from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.sequences import Lengths, Sequences
-from pyrnn.ops import attention_route, linear_route, route
-from pyrnn.ops.recurrent import backend_of
-from pyrnn.ops.recurrent.call import Problem, workspace_shape
-from pyrnn.ops.recurrent.cpu import split
-from pyrnn.ops.recurrent.cuda.recurrence import plan
+from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
+from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
+from pyrnn.ops import linear_route
+from pyrnn.ops.attention.explain import explain as explain_attention
+from pyrnn.ops.explanation import KernelExplanation, count
+from pyrnn.ops.recurrent.call import Problem
+from pyrnn.ops.recurrent.explain import explain as explain_recurrent
 
 
-@dataclass(frozen=True)
-class LayerExplanation:
-    """How one of the stacked layers is computed. What only some kernels have is None with the others."""
+@dataclass(frozen=True, kw_only=True)
+class LayerExplanation(KernelExplanation):
+    """How one of the stacked layers is computed."""
 
     layer: int
     sizes: str  # "I = 256, H = 512"
-    kernel: str  # "lstm, float32"
-    path: Literal["native", "reference"]
-    reason: str
-    isa: str | None  # instruction set; CPU kernels
-    threads: int | None  # CPU kernels
-    engine: str | None  # how a GPU is launched, and where it keeps the weights; CUDA kernels
-    split: str | None  # how threads, or a GPU's blocks, share the batch and the units
     linear: str | None  # which library projects the queries; attention
-    memory: str  # what is kept for the backward pass
 
     def __str__(self) -> str:
         lines = [
@@ -54,7 +40,7 @@ class LayerExplanation:
             f"  kernel   {self.kernel}",
         ]
         if self.threads is not None:
-            lines.append(f"  machine  {self.isa}, {_count(self.threads, 'thread')}")
+            lines.append(f"  machine  {self.isa}, {count(self.threads, 'thread')}")
         if self.engine is not None:
             lines.append(f"  engine   {self.engine}")
         if self.split is not None:
@@ -107,7 +93,7 @@ def explain(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
     bound = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
     attentions = list(_attentions(layer, bound.arguments))
     return Explanation(
-        f"{type(layer).__name__}: {_count(len(attentions), 'attention')}{_unless_replaced(layer)}",
+        f"{type(layer).__name__}: {count(len(attentions), 'attention')}{_unless_replaced(layer)}",
         tuple(_explain_attention(number, attention) for number, attention in enumerate(attentions)),
     )
 
@@ -129,7 +115,17 @@ def _explain_recurrent(
     kind = "packed" if first.packed else "with lengths" if lengths is not None else "padded"
     return Explanation(
         f"{layer}: T = {first.T}, B = {first.B}, {kind}, {sequences.rows.device}{_unless_replaced(layer)}",
-        tuple(_explain(number, p, sequences.rows, trains=trains) for number, p in enumerate(problems)),
+        tuple(_explain_layer(number, p, sequences.rows, trains=trains) for number, p in enumerate(problems)),
+    )
+
+
+def _explain_layer(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> LayerExplanation:
+    projection = f", P = {problem.P}" if problem.P != problem.H else ""
+    return LayerExplanation(
+        layer=number,
+        sizes=f"I = {problem.I}, H = {problem.H}{projection}",
+        linear=None,
+        **vars(explain_recurrent(problem, rows, trains=trains)),
     )
 
 
@@ -145,7 +141,7 @@ def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Proble
     rows, packed = sequences.rows, sequences.batch_sizes is not None
     T = rows.shape[0] if sequences.batch_sizes is None else sequences.batch_sizes.shape[0]
     D, P = layer._num_directions, layer._output_size
-    cast = autocasts(rows) and rows.dtype is not torch.float64
+    cast = autocast_enabled(rows.device.type) and rows.dtype is not torch.float64
     return Problem(
         cell=layer._cell,
         T=T,
@@ -160,84 +156,6 @@ def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Proble
         checkpoint_every=layer.checkpoint_every,
         dtype=torch.get_autocast_dtype(rows.device.type) if cast else rows.dtype,
     )
-
-
-def _explain(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> LayerExplanation:
-    path, reason = route(rows)
-    native = path == "native"
-    passes = ("forward", "backward") if trains else ("forward",)
-    isa = threads = engine = shares = None
-    if native and backend_of(rows.device.type) == "cuda":
-        index = rows.device.index or 0
-        plans = [plan(problem, backward=each == "backward", index=index) for each in passes]
-        engine = _each(passes, [_engine(each) for each in plans])
-        shares = _each(passes, [_blocks(problem, each) for each in plans])
-    elif native:
-        splits = [split(problem, backward=each == "backward") for each in passes]
-        isa, threads = _native.isa(), splits[0].groups * splits[0].members
-        shares = _each(passes, [_shares(problem, each) for each in splits])
-    projection = f", P = {problem.P}" if problem.P != problem.H else ""
-    dtype = str(problem.dtype).removeprefix("torch.")
-    kernel = problem.cell if native else f"pyrnn.reference.recurrent, {problem.cell}"
-    directions = "both directions" if problem.D == 2 else "one direction"
-    return LayerExplanation(
-        layer=number,
-        sizes=f"I = {problem.I}, H = {problem.H}{projection}",
-        kernel=f"{kernel}, {dtype}, {directions}",
-        path=path,
-        reason=reason,
-        isa=isa,
-        threads=threads,
-        engine=engine,
-        split=shares,
-        linear=None,
-        memory=_memory(problem, native=native, trains=trains),
-    )
-
-
-def _each(passes: tuple[str, ...], told: list[str]) -> str:
-    """What is told of both passes, once if it is the same."""
-    if len(set(told)) == 1:
-        return told[0]
-    return "; ".join(f"{name} {words}" for name, words in zip(passes, told, strict=True))
-
-
-def _shares(problem: Problem, split: _native.Split) -> str:
-    parts = f"{_count(problem.D, 'direction')} x {_count(split.slices, 'part')} of the batch"
-    return f"{parts}, {split.groups} at a time, {_count(split.members, 'thread')} on each: {split.why}"
-
-
-def _engine(plan: _native.CudaPlan) -> str:
-    launches = "one launch a step" if plan.engine == "step" else "one launch for all steps"
-    weights = "stay in shared memory" if plan.resident else "are read again in each step"
-    return f"{plan.engine}: {launches}, the weights {weights}"
-
-
-def _blocks(problem: Problem, plan: _native.CudaPlan) -> str:
-    parts = f"{_count(problem.D, 'direction')} x {_count(plan.slices, 'part')} of the batch"
-    blocks = f"{_count(plan.blocks, 'block')} of {plan.threads} threads and {_bytes(plan.shared_bytes)}"
-    return f"{parts}, {blocks} of shared memory: {plan.why}"
-
-
-def _memory(problem: Problem, *, native: bool, trains: bool) -> str:
-    if not trains:
-        return "nothing is kept: no gradient is asked for"
-    if not native:
-        return "torch's autograd keeps every step's intermediate results; checkpoint_every has no effect"
-    shape, dtype = workspace_shape(problem)
-    numbers = math.prod(shape)
-    kept = f"{_bytes(numbers * dtype.itemsize)} beside the output" if numbers else "nothing beside the output"
-    if problem.checkpoint_every:
-        return f"{kept}, checkpoint_every = {problem.checkpoint_every}: the gates are computed again"
-    return f"{kept}: every gate" if numbers else kept
-
-
-def _bytes(number: int) -> str:
-    return f"{number / 2**20:.1f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 @dataclass(frozen=True)
@@ -287,25 +205,16 @@ def _explain_attention(number: int, attention: _Attention) -> LayerExplanation:
     if attention.cache is not None:
         S = attention.cache.length_with(S)
     B, H = query.shape[batch_dim] if query.dim() == 3 else 1, layer.num_heads
-    path, reason = attention_route(query)
-    native = path == "native"
-    cast = autocasts(query) and query.dtype is not torch.float64
+    cast = autocast_enabled(query.device.type) and query.dtype is not torch.float64
     dtype = torch.get_autocast_dtype(query.device.type) if cast else query.dtype
     tensors = (query, attention.key, *layer.parameters())
     trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    kernel = "attention" if native else "pyrnn.reference.scaled_dot_product_attention"
+    told = explain_attention(query, dtype, (B, H, T, S), _restrictions(attention), trains=trains)
     return LayerExplanation(
         layer=number,
         sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",
-        kernel=", ".join([kernel, str(dtype).removeprefix("torch."), *_restrictions(attention)]),
-        path=path,
-        reason=reason + _unless_replaced(layer),
-        isa=_native.isa() if native else None,
-        threads=_native.num_threads() if native else None,
-        engine=None,
-        split=None,
         linear=_projection(attention, query.to(dtype) if cast else query),
-        memory=_attention_memory(dtype, (B, H, T, S), native=native, trains=trains),
+        **{**vars(told), "reason": told.reason + _unless_replaced(layer)},
     )
 
 
@@ -330,15 +239,3 @@ def _restrictions(attention: _Attention) -> Iterator[str]:
         yield "causal"
     if layer.window is not None:
         yield f"window {layer.window}"
-
-
-def _attention_memory(
-    dtype: torch.dtype, sizes: tuple[int, int, int, int], *, native: bool, trains: bool
-) -> str:
-    if not trains:
-        return "nothing is kept: no gradient is asked for"
-    B, H, T, S = sizes
-    if not native:
-        return f"torch's autograd keeps several times the weights of {_bytes(B * H * T * S * dtype.itemsize)}"
-    sums = B * H * T * (8 if dtype is torch.float64 else 4)
-    return f"{_bytes(sums)} beside queries, keys, values and output: the weights are computed again"

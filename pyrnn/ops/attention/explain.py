@@ -1,0 +1,51 @@
+"""Which kernel computes a call of attention, and what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from pyrnn import _native
+from pyrnn.ops.attention import attention_route
+from pyrnn.ops.explanation import NOTHING_KEPT, KernelExplanation, size_of
+
+
+def explain(
+    query: Tensor, dtype: torch.dtype, sizes: tuple[int, int, int, int], words: Iterable[str], *, trains: bool
+) -> KernelExplanation:
+    """How a call with this query is computed.
+
+    Args:
+        query: for its device and dtype.
+        dtype: of the call, which autocast may have changed.
+        sizes: B, H, T, S.
+        words: what else is to be told of the kernel.
+        trains: whether there is a backward pass.
+    """
+    path, reason = attention_route(query)
+    native = path == "native"
+    kernel = "attention" if native else "pyrnn.reference.scaled_dot_product_attention"
+    return KernelExplanation(
+        path=path,
+        reason=reason,
+        kernel=", ".join([kernel, str(dtype).removeprefix("torch."), *words]),
+        isa=_native.isa() if native else None,
+        threads=_native.num_threads() if native else None,
+        engine=None,
+        split=None,
+        memory=_memory(dtype, sizes, native=native, trains=trains),
+    )
+
+
+def _memory(dtype: torch.dtype, sizes: tuple[int, int, int, int], *, native: bool, trains: bool) -> str:
+    if not trains:
+        return NOTHING_KEPT
+    B, H, T, S = sizes
+    if not native:
+        return (
+            f"torch's autograd keeps several times the weights of {size_of(B * H * T * S * dtype.itemsize)}"
+        )
+    sums = B * H * T * (8 if dtype is torch.float64 else 4)
+    return f"{size_of(sums)} beside queries, keys, values and output: the weights are computed again"
