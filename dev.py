@@ -35,7 +35,7 @@ from tools.dev.gpu import gpu
 from tools.dev.lint import lint
 from tools.dev.native import ctest, emulate, fuzz, spills
 from tools.dev.setup import setup
-from tools.dev.shell import PYTHON, ROOT, die, run
+from tools.dev.shell import PYTHON, ROOT, fail, run
 from tools.dev.wheel import build
 
 
@@ -56,7 +56,7 @@ def bench(arguments: list[str]) -> int:
     name, rest = (arguments[0], arguments[1:]) if named else ("recurrent", arguments)
     module = name.replace("-", "_")
     if not (ROOT / "pyrnn" / "bench" / f"{module}.py").exists():
-        die(f"there is no benchmark {name!r}: pyrnn/bench/{module}.py does not exist")
+        fail(f"there is no benchmark {name!r}: pyrnn/bench/{module}.py does not exist")
     setup()
     return run(PYTHON, "-m", f"pyrnn.bench.{module}", *rest)
 

@@ -22,7 +22,7 @@ from pyrnn.bench import record
 from pyrnn.bench.report import put_in_readme, table_line
 from tools.dev.pack import interpreter
 from tools.dev.setup import TOOLS
-from tools.dev.shell import ROOT, die, run
+from tools.dev.shell import ROOT, fail, run
 
 RESULTS = ROOT / "bench" / "results" / "matrix.json"
 ENVIRONMENTS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pyrnn" / "matrix"
@@ -54,13 +54,13 @@ def environment(release: Release) -> Path:
     if (folder / "complete").exists():
         return python
     shutil.rmtree(folder, ignore_errors=True)
-    must(interpreter(release.python), "-m", "venv", folder)
+    check_call(interpreter(release.python), "-m", "venv", folder)
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    must(*pip, "--upgrade", "pip")  # that of Python 3.10 cannot pass settings to a build
+    check_call(*pip, "--upgrade", "pip")  # that of Python 3.10 cannot pass settings to a build
     # The build for CPUs where the index has it: the other one is gigabytes.
     if run(*pip, "--retries", "0", f"torch=={release.torch}+cpu") != 0:
-        must(*pip, f"torch=={release.torch}")
-    must(*pip, *TOOLS, *TESTING, *requirements())
+        check_call(*pip, f"torch=={release.torch}")
+    check_call(*pip, *TOOLS, *TESTING, *requirements())
     (folder / "complete").touch()
     return python
 
@@ -71,10 +71,10 @@ def requirements() -> list[str]:
     return [name for name in re.findall(r'^\s*"([^"]+)"', block, re.M) if not name.startswith("torch")]
 
 
-def must(*command: str | Path) -> None:
+def check_call(*command: str | Path) -> None:
     """Run a command that nothing can go on without."""
     if run(*command) != 0:
-        die("matrix: this release cannot be tested: the messages stand above")
+        fail("matrix: this release cannot be tested: the messages stand above")
 
 
 def test(release: Release, arguments: list[str]) -> record.Row:
@@ -82,7 +82,7 @@ def test(release: Release, arguments: list[str]) -> record.Row:
     python = environment(release)
     folder = python.parents[1]
     sets, known = ";".join(_native.isas()), facts()  # of the tree that is installed now, not of a later one
-    must(
+    check_call(
         *(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"),
         *("--no-build-isolation", "--force-reinstall", f"-Cbuild-dir={folder / 'build'}"),
         *("-Ccmake.define.PYRNN_CUDA=OFF", f"-Ccmake.define.PYRNN_INSTRUCTION_SETS={sets}", ROOT),
@@ -97,7 +97,7 @@ def test(release: Release, arguments: list[str]) -> record.Row:
     options = ("-q", "-W", "default", "-n", "2", "--dist", "loadfile", f"--junitxml={outcome}")
     run(python, "-m", "pytest", *options, *(arguments or CHOSEN), cwd=suite)
     if not outcome.exists():
-        die("matrix: pytest ended without a result")
+        fail("matrix: pytest ended without a result")
     return {**release._asdict(), **counts(outcome), **known, "arguments": arguments or [*CHOSEN]}
 
 

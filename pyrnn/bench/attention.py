@@ -75,7 +75,7 @@ class Case:
         """The probability with which a weight is dropped."""
         return DROPOUT if self.variant == "dropout" else 0.0
 
-    def certain(self) -> Self:
+    def deterministic(self) -> Self:
         """Without dropout: the two sides draw different numbers."""
         return replace(self, variant="plain") if self.dropout else self
 

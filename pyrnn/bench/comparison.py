@@ -20,7 +20,7 @@ from typing_extensions import Self
 from pyrnn import _native
 from pyrnn.bench import record, report
 from pyrnn.bench.arguments import seconds, whole
-from pyrnn.bench.harness import check_agreement, check_likeness, duel, fma_peak
+from pyrnn.bench.harness import check_agreement, check_same_scale, fma_peak, paired_timing
 from pyrnn.bench.quiet import Watch
 from pyrnn.bench.step import Step
 
@@ -44,7 +44,7 @@ class Case(Protocol):
         """What is special; "plain": nothing, "dropout": nothing but dropout."""
         ...
 
-    def certain(self) -> Self:
+    def deterministic(self) -> Self:
         """The case whose results must agree: without dropout, and without steps in a derivative.
 
         Where a ReLU's input is within rounding of zero, its derivative may be that of either side.
@@ -118,17 +118,17 @@ class Benchmark(Generic[AnyCase]):
     def measure(self, case: AnyCase, *, seconds: float, repeats: int) -> record.Row:
         """One row: agreement first, then the alternated timing.
 
-        Where the case itself leaves something to chance, its certain twin must agree, and then the norms of
-        its own results.
+        Where the case leaves something to chance, its deterministic form must agree, and then the norms
+        of its own results.
         """
-        certain = case.certain()
-        ours, theirs = self._tried(certain)
-        agreement = check_agreement(ours.compared(), theirs.compared(), str(certain))
-        if certain != case:
+        deterministic = case.deterministic()
+        ours, theirs = self._tried(deterministic)
+        agreement = check_agreement(ours.compared(), theirs.compared(), str(deterministic))
+        if deterministic != case:
             ours, theirs = self._tried(case)
-            check_likeness(ours.compared(), theirs.compared(), str(case))
+            check_same_scale(ours.compared(), theirs.compared(), str(case))
         watch = Watch()
-        result = duel(ours.contender(), theirs.contender(), seconds=seconds, max_rounds=repeats)
+        result = paired_timing(ours.candidate(), theirs.candidate(), seconds=seconds, max_rounds=repeats)
         peak = fma_peak(DTYPES[case.dtype], torch.get_num_threads())
         rate = case.operations() / result.ours.median
         return {
@@ -145,14 +145,14 @@ class Benchmark(Generic[AnyCase]):
             "peak_gflops": peak / 1e9,
             "share_of_peak": rate / peak,
             "difference": agreement,
-            "others": watch.others(),
+            "background_load": watch.background_load(),
         }
 
     def _tried(self, case: AnyCase) -> tuple[Step, Step]:
         """Both sides after their first step."""
         sides = self.sides(case)
         for side in sides:
-            side.contender().timed()
+            side.candidate().timed()
         return sides
 
     def main(self, argv: list[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """Times two implementations of one computation in alternation and measures the machine they ran on.
 
 Speed on a shared machine drifts by tens of percent within a minute, so two runs cannot be compared. Here the
-contenders take turns (A, B, A, B, ...) in one process, and only ratios within one run are reported. A turn
+candidates take turns (A, B, A, B, ...) in one process, and only ratios within one run are reported. A turn
 begins with a call that is not timed: each finds caches, pages and threads as it leaves them itself, which is
 what a program has that uses one of them. Results are compared before anything is timed: a fast wrong answer
 never reaches the table.
@@ -23,12 +23,12 @@ from pyrnn import _native
 WARM_UP_ROUNDS = 2
 MIN_ROUNDS = 5
 
-#: Largest accepted relative difference between the contenders, in the Frobenius norm of each result. It is
+#: Largest accepted relative difference between the candidates, in the Frobenius norm of each result. It is
 #: there to catch wrong answers; how exact each side is against float64 is the business of the tests.
 AGREEMENT = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 #: Largest accepted relative difference between the norms of two results that chance made.
-LIKENESS = 0.1
+SAME_SCALE = 0.1
 
 #: How the compiled module names dtypes.
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
@@ -39,7 +39,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """One side of a comparison: `prepare` runs before each call outside the clock, `run` inside."""
 
     run: Callable[[], object]
@@ -71,8 +71,8 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Duel:
-    """What an alternated run of two contenders measured; times in seconds."""
+class PairedTiming:
+    """What an alternated run of two candidates measured; times in seconds."""
 
     rounds: int
     ours: Spread
@@ -85,7 +85,9 @@ class Duel:
         return self.theirs.median / self.ours.median
 
 
-def duel(ours: Contender, theirs: Contender, *, seconds: float, max_rounds: int = 200) -> Duel:
+def paired_timing(
+    ours: Candidate, theirs: Candidate, *, seconds: float, max_rounds: int = 200
+) -> PairedTiming:
     """Time both in alternation for about `seconds`: MIN_ROUNDS rounds or more, if `max_rounds` allows."""
     for _ in range(WARM_UP_ROUNDS):
         start = time.perf_counter()
@@ -93,7 +95,7 @@ def duel(ours: Contender, theirs: Contender, *, seconds: float, max_rounds: int 
         one_round = time.perf_counter() - start
     rounds = min(max_rounds, max(MIN_ROUNDS, int(seconds / one_round)))
     pairs = [(ours.timed(), theirs.timed()) for _ in range(rounds)]
-    return Duel(
+    return PairedTiming(
         rounds,
         Spread.of([a for a, _ in pairs]),
         Spread.of([b for _, b in pairs]),
@@ -120,7 +122,7 @@ def check_agreement(ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str)
     """The difference, when it is small enough for the dtype.
 
     Raises:
-        RuntimeError: the contenders do not compute the same thing.
+        RuntimeError: the candidates do not compute the same thing.
     """
     found, allowed = difference(ours, theirs), AGREEMENT[ours[0].dtype]
     if not found <= allowed:
@@ -128,15 +130,15 @@ def check_agreement(ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str)
     return found
 
 
-def check_likeness(ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str) -> None:
-    """That results of different random numbers are as large as each other, within `LIKENESS`.
+def check_same_scale(ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str) -> None:
+    """That results of different random numbers are as large as each other, within `SAME_SCALE`.
 
     Raises:
-        RuntimeError: the contenders do not leave the same to chance.
+        RuntimeError: the candidates do not leave the same to chance.
     """
     for a, b in zip(ours, theirs, strict=True):
         sizes = a.detach().double().norm().item(), b.detach().double().norm().item()
-        if a.shape != b.shape or not abs(sizes[0] - sizes[1]) <= LIKENESS * sizes[1]:
+        if a.shape != b.shape or not abs(sizes[0] - sizes[1]) <= SAME_SCALE * sizes[1]:
             raise RuntimeError(
                 f"{what}: norms of results are {sizes[0]:.4g} and {sizes[1]:.4g} for shapes {_shape(a)} and "
                 f"{_shape(b)}, which chance does not explain; not timed"

@@ -92,7 +92,7 @@ def measure_speed(job: LanguageModelJob, ids: Tensor, rounds: int) -> dict[str, 
         "rounds": rounds,
         "speed": {row.work: {k: round(v) for k, v in row.symbols_per_second.items()} for row in rows},
         "ratio": {row.work: round(row.ratio, 3) for row in rows},
-        "others": watch.others(),
+        "background_load": watch.background_load(),
         "includes": "layers: forward and backward of the recurrent layers on random input; step: a whole "
         "optimizer step with embedding, softmax, loss, clipping and AdamW",
     }
@@ -142,7 +142,7 @@ def train(job: LanguageModelJob, ids: Tensor, backend: Backend) -> dict[str, flo
         "epochs": len(history),
         "seconds": sum(metrics.seconds for metrics in history),
         "seconds_with_validation": time.perf_counter() - started,
-        "others": watch.others(),
+        "background_load": watch.background_load(),
     }
 
 

@@ -43,7 +43,7 @@ def combined(rows: Sequence[record.Row]) -> list[record.Row]:
         trained = [row for row in same if "training" in row]
         if trained:  # who did not watch while training watched just before
             row["training"] = {
-                backend: {"others": trained[-1]["others"], **values}
+                backend: {"background_load": trained[-1]["background_load"], **values}
                 for backend, values in trained[-1]["training"].items()
             }
         result.append(row)
@@ -52,8 +52,8 @@ def combined(rows: Sequence[record.Row]) -> list[record.Row]:
 
 def _is_quiet(measured: dict[str, Any]) -> bool:
     """Whether nobody else used the cores; nobody knows it of a row that does not say."""
-    others = measured.get("others")
-    return others is not None and others <= quiet.TOLERATED
+    load = measured.get("background_load")
+    return load is not None and load <= quiet.TOLERATED
 
 
 def table(rows: Sequence[record.Row]) -> str:

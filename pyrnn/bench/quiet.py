@@ -17,13 +17,13 @@ _STAT = Path("/proc/stat")
 
 
 class Watch:
-    """Started when made; `others` tells what processes other than this one have used since."""
+    """Started when made; `background_load` tells what processes other than this one have used since."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
         self._everyone, self._own = _everyone(), _own()
 
-    def others(self) -> float | None:
+    def background_load(self) -> float | None:
         """Share of all cores taken by other processes or the host, 0 to 1; None where nothing tells."""
         now = _everyone()
         if now is None or self._everyone is None:

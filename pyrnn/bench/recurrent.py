@@ -91,7 +91,7 @@ class Case:
         lengths = self.lengths()
         return self.T * self.B if lengths is None else int(lengths.sum())
 
-    def certain(self) -> Self:
+    def deterministic(self) -> Self:
         """The case itself: nothing is left to chance."""
         return self
 

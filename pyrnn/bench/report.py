@@ -76,7 +76,7 @@ def print_table(rows: Sequence[Row], layout: Layout) -> None:
         "of peak",
         "ratio",
         "p20-p80",
-        "others",
+        "background_load",
     ):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -86,7 +86,11 @@ def print_table(rows: Sequence[Row], layout: Layout) -> None:
             *(_ms(ours["median"]), f"{_ms(ours['p20'])}-{_ms(ours['p80'])}"),
             *(_ms(theirs["median"]), f"{_ms(theirs['p20'])}-{_ms(theirs['p80'])}"),
             *(f"{row['gflops']:.0f}", f"{row['share_of_peak']:.0%}"),
-            *(f"{row['ratio']:.2f}", f"{ratios['p20']:.2f}-{ratios['p80']:.2f}", _share(row["others"])),
+            *(
+                f"{row['ratio']:.2f}",
+                f"{ratios['p20']:.2f}-{ratios['p80']:.2f}",
+                _share(row["background_load"]),
+            ),
         )
     groups = (layout.across, "dtype", "mode", "variant")
     means = Table(*groups, title="geometric means")
@@ -122,7 +126,7 @@ def _share(others: float | None) -> str:
 
 def disturbed(rows: Iterable[Row]) -> list[Row]:
     """Rows measured while other processes took a noticeable part of the cores: not fit to be published."""
-    return [row for row in rows if row["others"] is not None and row["others"] > TOLERATED]
+    return [row for row in rows if row["background_load"] is not None and row["background_load"] > TOLERATED]
 
 
 def _ms(seconds: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pyrnn.bench.harness import Contender
+from pyrnn.bench.harness import Candidate
 
 
 class Step:
@@ -53,6 +53,6 @@ class Step:
         gradients = [x.grad for x in (*self.inputs, *self.parameters) if x.grad is not None]
         return self.results + gradients
 
-    def contender(self) -> Contender:
+    def candidate(self) -> Candidate:
         """For the harness."""
-        return Contender(self.run, self.drop_gradients if self.gradient is not None else lambda: None)
+        return Candidate(self.run, self.drop_gradients if self.gradient is not None else lambda: None)

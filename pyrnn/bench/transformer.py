@@ -62,7 +62,7 @@ class Case:
         """The layer's probability of dropout."""
         return DROPOUT if self.variant == "dropout" else 0.0
 
-    def certain(self) -> Self:
+    def deterministic(self) -> Self:
         """Without dropout, and smooth where gradients are compared."""
         smooth = "relu" if self.layer == "attention" or self.mode == "infer" else "gelu"
         return replace(self, variant="plain" if self.dropout else self.variant, activation=smooth)

@@ -89,7 +89,7 @@ def test_measure_makes_a_complete_row() -> None:
 
 def test_the_table_says_what_is_compared() -> None:
     names = {"vendor": "", "processor": "P", "threads": 2, "isa": "", "torch": "2", "torch_blas": "mkl"}
-    versions = {"pyrnn": "1", "commit": "c", "date": "2030-01-01", "others": 0.0}
+    versions = {"pyrnn": "1", "commit": "c", "date": "2030-01-01", "background_load": 0.0}
     rates = {"ratio": 3.0, "share_of_peak": 0.7, "gflops": 70.0, "peak_gflops": 100.0}
     shape = {"B": 8, "H": 16, "T": 256, "S": 256, "D": 128}
     row = {"mask": "causal", "dtype": "float32", "mode": "train", "variant": "plain"}

@@ -5,28 +5,39 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyrnn.bench.harness import Contender, Spread, check_agreement, difference, duel, fma_peak, geometric_mean
+from pyrnn.bench.harness import (
+    Candidate,
+    Spread,
+    check_agreement,
+    difference,
+    fma_peak,
+    geometric_mean,
+    paired_timing,
+)
 
 
 def test_duel_alternates_and_prepares_every_round() -> None:
     log: list[str] = []
 
-    def contender(name: str) -> Contender:
-        return Contender(lambda: log.append(name), lambda: log.append(f"prepare {name}"))
+    def candidate(name: str) -> Candidate:
+        return Candidate(lambda: log.append(name), lambda: log.append(f"prepare {name}"))
 
-    result = duel(contender("a"), contender("b"), seconds=0.0)
+    result = paired_timing(candidate("a"), candidate("b"), seconds=0.0)
     assert result.rounds == 5
     rounds = 2 + 5  # with those that warm up
     assert log == [*["prepare a", "a"] * 2, *["prepare b", "b"] * 2] * rounds  # the first call is not timed
 
 
 def test_duel_ends_after_max_rounds() -> None:
-    assert duel(Contender(lambda: None), Contender(lambda: None), seconds=60.0, max_rounds=3).rounds == 3
+    assert (
+        paired_timing(Candidate(lambda: None), Candidate(lambda: None), seconds=60.0, max_rounds=3).rounds
+        == 3
+    )
 
 
 def test_ratio_above_one_means_ours_is_faster() -> None:
     slow = torch.randn(300, 300)
-    result = duel(Contender(lambda: None), Contender(lambda: slow @ slow @ slow), seconds=0.05)
+    result = paired_timing(Candidate(lambda: None), Candidate(lambda: slow @ slow @ slow), seconds=0.05)
     assert result.ratio > 1
     assert result.ratio == result.theirs.median / result.ours.median
     assert result.ratios.p20 <= result.ratios.median <= result.ratios.p80

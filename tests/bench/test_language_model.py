@@ -16,14 +16,14 @@ ROW: dict[str, Any] = {
     "seed": 1,
     "threads": 2,
     "parameters": 1234567,
-    "others": 0.01,
+    "background_load": 0.01,
     "processor": "Some CPU",
     "torch": "2.13.0",
     "commit": "abc",
     "date": "2026-01-02T03:04:05",
     "speed": {"layers": {"pyrnn": 300, "torch": 100}, "step": {"pyrnn": 2000, "torch": 1000}},
     "memory_mib": {"pyrnn": 10.4, "torch": 20.0},
-    "training": {"pyrnn": {"validation_loss": 5.0, "seconds": 61.5, "others": 0.02}},
+    "training": {"pyrnn": {"validation_loss": 5.0, "seconds": 61.5, "background_load": 0.02}},
 }
 
 
@@ -53,7 +53,12 @@ def test_busy_times_are_not_shown_and_losses_are_kept(
     page, path = tmp_path / "page.md", tmp_path / "language_model-x.jsonl"
     page.write_text("<!-- bench:language-model -->\n<!-- /bench -->\n")
     record.append(
-        path, {**ROW, "others": 0.4, "training": {"pyrnn": {**ROW["training"]["pyrnn"], "others": None}}}
+        path,
+        {
+            **ROW,
+            "background_load": 0.4,
+            "training": {"pyrnn": {**ROW["training"]["pyrnn"], "background_load": None}},
+        },
     )
     main(page)
     busy = " | ".join(["busy"] * 4)

@@ -15,10 +15,10 @@ from pyrnn.bench.quiet import Watch
 def used_by_others(seconds: float) -> float:
     watch = Watch()
     time.sleep(seconds)
-    others = watch.others()
-    if others is None:
+    load = watch.background_load()
+    if load is None:
         pytest.skip("this system has no /proc/stat to read the cores' work from")
-    return others
+    return load
 
 
 def test_another_process_is_seen() -> None:
@@ -38,4 +38,4 @@ def test_own_work_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyrnn.bench.quiet._everyone", lambda: next(clocks))
     owns = iter([1.0, 4.0])
     monkeypatch.setattr("pyrnn.bench.quiet._own", lambda: next(owns))
-    assert Watch().others() == 0.0
+    assert Watch().background_load() == 0.0

@@ -68,8 +68,8 @@ def test_measure_makes_a_complete_row() -> None:
 
 def test_training_rounds_do_not_accumulate_gradients() -> None:
     ours, _ = runners(SMALL)
-    contender = ours.contender()
-    contender.timed()
+    candidate = ours.candidate()
+    candidate.timed()
     first = [gradient.clone() for gradient in ours.compared()]
-    contender.timed()
+    candidate.timed()
     torch.testing.assert_close(ours.compared(), first)

@@ -17,7 +17,7 @@ def row(**changes: object) -> record.Row:
     shape = {"T": 64, "B": 8, "I": 256, "H": 256}
     times = {"pyrnn_s": spread, "torch_s": spread, "ratio": 2.0}
     ratios = {"ratio_spread": {"median": 2.0, "p20": 1.8, "p80": 2.2}}
-    rates = {"gflops": 400.0, "peak_gflops": 500.0, "share_of_peak": 0.8, "others": 0.0}
+    rates = {"gflops": 400.0, "peak_gflops": 500.0, "share_of_peak": 0.8, "background_load": 0.0}
     return {**case, **shape, **times, **ratios, **rates, **record.environment(), **changes}
 
 
@@ -85,7 +85,7 @@ def test_readme_without_the_block_is_an_error(tmp_path: Path) -> None:
 def test_rows_of_a_busy_machine_are_not_published(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("<!-- bench:recurrent -->\n<!-- /bench -->\n")
-    rows = [*ROWS, row(T=99, others=0.4)]
+    rows = [*ROWS, row(T=99, background_load=0.4)]
     with pytest.raises(ValueError, match=r"1 of 5 rows .*gru float32 train 99 8 256 256"):
         report.publish(rows, LAYOUT, tmp_path / "x.md", readme)
     assert "1 of 5 rows were measured on a busy machine" in report.markdown(rows, LAYOUT)

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from pyrnn import _native
-from pyrnn.bench.gpu import rehearsal
 from pyrnn.ops.recurrent.cuda import recurrence
 from tests.cuda.cases import ENGINES
+from tools.gpu_proof import rehearsal
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Chosen by `dev.py emulate`. The checking builds are slow to run, so quick to compile counts for more.

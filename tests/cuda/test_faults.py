@@ -95,7 +95,7 @@ def built(emulated: ModuleType, folder: Path, *, sources: Path = ROOT / "csrc", 
 
 def run(module: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.cuda.faulty", module, *arguments],
+        [sys.executable, "-m", "tests.cuda.injected_fault", module, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

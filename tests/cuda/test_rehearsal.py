@@ -40,7 +40,7 @@ def test_the_planned_commands_run_and_leave_one_record(emulated: ModuleType, tmp
     stages = json.loads(path.read_text())["stages"]
     assert {name: stage["status"] for name, stage in stages.items()} == {
         "sizes": "passed",
-        "ceilings": "absent",
+        "rooflines": "absent",
         "tests": "passed",
         "dump": "passed",
         "bench": "absent",

@@ -10,19 +10,19 @@ import sys
 import pytest
 
 from tests.attention.cases import on_threads
-from tests.tools.planted import NAMES
+from tests.tools.injected import NAMES
 from tools.fuzz import __main__ as command
 from tools.fuzz.judge import judge
 from tools.fuzz.report import Report
 from tools.fuzz.runner import ROOT, Plan, run
 from tools.fuzz.targets import TARGETS, draw
 
-PLAN = Plan("0", workers=2, together=4, patience=8.0, targets="tests.tools.planted")
+PLAN = Plan("0", workers=2, together=4, patience=8.0, targets="tests.tools.injected")
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    """Of all planted faults, between two calls that are right."""
+    """Of all injected faults, between two calls that are right."""
     return run(PLAN, [(n, name) for n, name in enumerate((*NAMES, "nothing"))])
 
 

@@ -26,7 +26,7 @@ class Machine:
         self.built: list[dict[str, str]] = []
         self.why = why
         self.status = 0
-        monkeypatch.setattr(gpu, "ask", lambda code, cwd="/": seen if code == gpu.SEEN else self.why)
+        monkeypatch.setattr(gpu, "query", lambda code, cwd="/": seen if code == gpu.SEEN else self.why)
         monkeypatch.setattr(gpu, "run", lambda *command: self.ran.append(tuple(map(str, command))) or 0)
         monkeypatch.setattr(gpu.subprocess, "run", self._build)
         monkeypatch.setattr(gpu.os, "environ", {"PATH": ""})
@@ -40,7 +40,7 @@ class Machine:
 
 @pytest.mark.parametrize("word", [["--help"], ["bench", "-h"]])
 def test_help_needs_no_environment(tmp_path: Path, word: list[str]) -> None:
-    for name in ("dev.py", "tools/dev", "pyrnn/bench/gpu/stages.py"):
+    for name in ("dev.py", "tools/dev", "tools/gpu_proof/stages.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile)(ROOT / name, tmp_path / name)
 
@@ -54,7 +54,7 @@ def test_help_needs_no_environment(tmp_path: Path, word: list[str]) -> None:
     result = run(*word)
     assert (result.returncode, result.stderr) == (0, "")
     assert "usage: dev.py gpu" in result.stdout
-    for stage in gpu.stages().STAGES:
+    for stage in gpu.stages.STAGES:
         assert f"{stage.name}: {stage.does.split()[0]}" in " ".join(result.stdout.split())
     result = run()
     assert result.returncode == 1
@@ -72,7 +72,7 @@ def test_what_is_in_the_tree_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, seen=CAPABILITY, why="ready")
     assert gpu.gpu([]) == gpu.gpu(["sizes", "--total", "60"]) == 0
     assert not machine.built
-    assert machine.ran[1][2:] == ("pyrnn.bench.gpu", "sizes", "--total", "60", "--build-seconds=0.0")
+    assert machine.ran[1][2:] == ("tools.gpu_proof", "sizes", "--total", "60", "--build-seconds=0.0")
 
 
 @pytest.mark.parametrize("words", [[], ["build"], ["build", "tests"]])
@@ -127,7 +127,7 @@ def test_the_plan_names_what_to_carry_and_run(packed: Path, capsys: pytest.Captu
     assert pack.plan(["--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["carry"] == ["README.md", "LICENSE"]
-    stages = gpu.stages()
+    stages = gpu.stages
     named: list[str] = []
     for step in told["commands"]:
         assert step["command"] in printed

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 from tools.dev import pack
 from tools.dev.setup import setup
-from tools.dev.shell import PYTHON, ROOT, ask, die, run
+from tools.dev.shell import PYTHON, ROOT, fail, query, run
+from tools.gpu_proof import stages
 
 BUILD_SECONDS = 240
 
@@ -22,36 +21,26 @@ WHY = "from pyrnn import _native; print(_native.why_no_cuda() or 'ready')"
 
 
 def gpu(arguments: list[str]) -> int:
-    """With what is built already, or built for this GPU alone, let pyrnn.bench.gpu run the stages."""
+    """With what is built already, or built for this GPU alone, let tools/gpu_proof run the stages."""
     word, *rest = arguments or [""]
     if word in ("pack", "plan"):
         return {"pack": pack.pack, "plan": pack.plan}[word](rest)
     if word in ("compare", "publish"):
         setup()
-        return run(PYTHON, "-m", f"pyrnn.bench.gpu.{word}", *rest)
-    told = stages().options(arguments)  # help, or a mistake, ends here
+        return run(PYTHON, "-m", f"tools.gpu_proof.{word}", *rest)
+    told = stages.options(arguments)  # help, or a mistake, ends here
     if told.rehearse:
-        return run(PYTHON, "-m", "pyrnn.bench.gpu", *arguments)
-    seen = ask(SEEN)
+        return run(PYTHON, "-m", "tools.gpu_proof", *arguments)
+    seen = query(SEEN)
     if seen in (None, "False"):
         sees = "sees none" if seen else "is missing"
-        die(f"gpu: no GPU here: torch {sees}; docs/gpu.md says what it needs")
-    build = "build" in told.stages or not (told.stages or ask(WHY, cwd=ROOT) == "ready")
+        fail(f"gpu: no GPU here: torch {sees}; docs/gpu.md says what it needs")
+    build = "build" in told.stages or not (told.stages or query(WHY, cwd=ROOT) == "ready")
     seconds = build_for(seen, told.copy_to) if build else 0.0
-    why = ask(WHY, cwd=ROOT)
+    why = query(WHY, cwd=ROOT)
     if why != "ready":
-        die(f"gpu: no kernels to prove: {why or 'pyrnn cannot be imported: name the stage build'}")
-    return run(PYTHON, "-m", "pyrnn.bench.gpu", *arguments, f"--build-seconds={seconds:.1f}")
-
-
-def stages() -> ModuleType:
-    """pyrnn/bench/gpu/stages.py alone: there may be no pyrnn to import yet."""
-    spec = importlib.util.spec_from_file_location("stages", ROOT / "pyrnn" / "bench" / "gpu" / "stages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["stages"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        fail(f"gpu: no kernels to prove: {why or 'pyrnn cannot be imported: name the stage build'}")
+    return run(PYTHON, "-m", "tools.gpu_proof", *arguments, f"--build-seconds={seconds:.1f}")
 
 
 def build_for(capability: str | None, copies: Path | None) -> float:
@@ -73,5 +62,5 @@ def build_for(capability: str | None, copies: Path | None) -> float:
             (copies / log.name).write_text(text)
         took = f"{time.monotonic() - started:.0f} s"
         print(text[-4000:], flush=True)
-        die(f"gpu: the CUDA build failed after {took}, exit status {status}: its last words stand above")
+        fail(f"gpu: the CUDA build failed after {took}, exit status {status}: its last words stand above")
     return time.monotonic() - started

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tools.dev.setup import setup
-from tools.dev.shell import PYTHON, ROOT, ask, die, must, run, tool
+from tools.dev.shell import PYTHON, ROOT, check_call, fail, query, run, tool
 
 
 def ctest(arguments: list[str]) -> int:
@@ -18,7 +18,7 @@ def ctest(arguments: list[str]) -> int:
 
 def checking_build(*targets: str, sanitized: bool) -> Path:
     """The folder where `targets` are built, with the kernels that this machine can run and no others."""
-    sets = ask("from pyrnn import _cpu; print(*_cpu.isas(), sep=chr(59))")
+    sets = query("from pyrnn import _cpu; print(*_cpu.isas(), sep=chr(59))")
     sanitize, folder = ("ON", "sanitized") if sanitized else ("OFF", "ctest-plain")
     options = {"CUDA": "OFF", "TESTS": "ON", "SANITIZE": sanitize, "INSTRUCTION_SETS": sets}
     return cmake_build(folder, *targets, python=PYTHON, options=options)
@@ -29,22 +29,24 @@ def cmake_build(
 ) -> Path:
     """The folder build/NAME where `targets` are built for `python`; `options` are CMake's PYRNN_ ones."""
     folder = ROOT / "build" / name
-    must(
+    check_call(
         *(tool("cmake"), "-S", ROOT, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}"),
         *("-DCMAKE_BUILD_TYPE=Release", *(f"-DPYRNN_{option}={value}" for option, value in options.items())),
         f"-DSKBUILD_PROJECT_VERSION={version}",
         f"-DPython_EXECUTABLE={python}",
-        f"-Dpybind11_DIR={ask('import pybind11 as p; print(p.get_cmake_dir())')}",
+        f"-Dpybind11_DIR={query('import pybind11 as p; print(p.get_cmake_dir())')}",
         otherwise=f"build/{name} could not be configured",
     )
-    must(tool("cmake"), "--build", folder, "--target", *targets, otherwise="the C++ sources do not compile")
+    check_call(
+        tool("cmake"), "--build", folder, "--target", *targets, otherwise="the C++ sources do not compile"
+    )
     return folder
 
 
 def emulate(arguments: list[str]) -> int:
     """The CUDA tests on a build for the host: tests/cuda/conftest.py makes it and reads the mode."""
     if not arguments or arguments[0] not in ("plain", "sanitized", "race"):
-        die("emulate: expected plain, sanitized or race")
+        fail("emulate: expected plain, sanitized or race")
     setup()
     mode, *rest = arguments
     os.environ["PYRNN_EMULATE_MODE"] = mode

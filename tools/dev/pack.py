@@ -14,14 +14,14 @@ from pathlib import Path
 
 from tools.dev.native import cmake_build
 from tools.dev.setup import setup
-from tools.dev.shell import ROOT, die
+from tools.dev.shell import ROOT, fail
 
 PACKED = ROOT / "build" / "packed.json"
 MODULES = ("_cpu", "_cuda")
 SUFFIX = "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))"
 
 #: The stages of each command, the seconds that they have, and those after which the command is to be ended.
-COMMANDS = ((("sizes", "ceilings", "tests", "dump"), 310, 360), (("bench", "sanitizer"), 310, 360))
+COMMANDS = ((("sizes", "rooflines", "tests", "dump"), 310, 360), (("bench", "sanitizer"), 310, 360))
 
 
 def pack(arguments: list[str]) -> int:
@@ -64,7 +64,7 @@ def interpreter(name: str) -> str:
         if asked.returncode == 0 and (found == name or place == name):
             break
     else:
-        die(f"there is no Python {name} here: install it with its headers, or give the path of one")
+        fail(f"there is no Python {name} here: install it with its headers, or give the path of one")
     return path
 
 
@@ -87,9 +87,9 @@ def plan(arguments: list[str]) -> int:
     told = parser.parse_args(arguments)
     packed = json.loads(PACKED.read_text()) if PACKED.exists() else None
     if packed is None:
-        die("gpu plan: nothing is packed yet: run `python3 dev.py gpu pack`")
+        fail("gpu plan: nothing is packed yet: run `python3 dev.py gpu pack`")
     if packed["sources"] != sources() or not all((ROOT / name).exists() for name in packed["files"]):
-        die("gpu plan: the C++ sources changed after packing: run `python3 dev.py gpu pack` again")
+        fail("gpu plan: the C++ sources changed after packing: run `python3 dev.py gpu pack` again")
     steps = [*commands()]
     if told.json:
         print(json.dumps({"carry": packed["files"], "commands": steps}))

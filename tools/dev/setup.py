@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tools.dev.shell import CURRENT, PYTHON, ROOT, VENV, ask, die, must, run
+from tools.dev.shell import CURRENT, PYTHON, ROOT, VENV, check_call, fail, query, run
 
 TORCH = "2.13.0"
 TOOLS = ("scikit-build-core>=0.11", "pybind11>=2.13", "cmake>=3.24", "ninja>=1.5")
@@ -17,18 +17,18 @@ TOOLS = ("scikit-build-core>=0.11", "pybind11>=2.13", "cmake>=3.24", "ninja>=1.5
 def setup() -> None:
     """Bring the interpreter and the editable build up to date; quick when they already are."""
     if sys.version_info < (3, 10):  # noqa: UP036  an older interpreter is told in words
-        die(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
+        fail(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
     if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
-        die("no C++ compiler found: install g++ or clang++, or name one in CXX")
+        fail("no C++ compiler found: install g++ or clang++, or name one in CXX")
     stamp = ROOT / "build" / "setup-stamp"
-    installed = ask("import importlib.metadata as m; print(m.version('pyrnn'))")
+    installed = query("import importlib.metadata as m; print(m.version('pyrnn'))")
     if installed and stamp.exists() and stamp.read_text() == fingerprint():
         return
     install_tools()
     cuda, gpus = os.environ.get("PYRNN_CUDA", "AUTO"), os.environ.get("PYRNN_CUDA_ARCHITECTURES")
     # Without build isolation the build tools stay in place: the next import rebuilds an edited C++ file.
     offline = ("--no-deps", "--no-index") if CURRENT else ()
-    must(
+    check_call(
         *pip("--quiet", "--no-build-isolation", *offline, "--editable", f"{ROOT}[dev]"),
         *("--config-settings", "editable.rebuild=true", "--config-settings", "editable.verbose=false"),
         *("--config-settings", f"cmake.define.PYRNN_CUDA={cuda}"),
@@ -60,21 +60,21 @@ def install_tools() -> None:
     """First torch, so that no other requirement can draw in another build of it; then the build tools."""
     if CURRENT:
         for module in ("torch", "scikit_build_core", "pybind11"):
-            if ask(f"import {module}; print('present')") is None:
-                die(f"PYRNN_PYTHON=current, but {sys.executable} has no {module}")
+            if query(f"import {module}; print('present')") is None:
+                fail(f"PYRNN_PYTHON=current, but {sys.executable} has no {module}")
         return
     if not PYTHON.exists():
-        must(
+        check_call(
             sys.executable,
             "-m",
             "venv",
             VENV,
             otherwise="no environment was made: is python3-venv installed?",
         )
-    has_torch = ask("import torch; print(torch.__version__)") is not None
+    has_torch = query("import torch; print(torch.__version__)") is not None
     if not has_torch and not any(run(*command) == 0 for command in torch_installs()):
-        die("torch could not be installed: name one that your index has, for instance PYRNN_TORCH=torch")
-    must(*pip("--quiet", *TOOLS), otherwise="the build tools could not be installed")
+        fail("torch could not be installed: name one that your index has, for instance PYRNN_TORCH=torch")
+    check_call(*pip("--quiet", *TOOLS), otherwise="the build tools could not be installed")
 
 
 def torch_installs() -> list[list[str | Path]]:

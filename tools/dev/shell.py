@@ -15,7 +15,7 @@ CURRENT = os.environ.get("PYRNN_PYTHON") == "current"
 PYTHON = Path(sys.executable) if CURRENT else VENV / "bin" / "python"
 
 
-def die(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
     sys.exit(f"dev.py: {message}")
 
 
@@ -28,12 +28,12 @@ def run(*command: str | Path, cwd: Path = ROOT) -> int:
     return status if status >= 0 else 128 - status
 
 
-def must(*command: str | Path, otherwise: str, cwd: Path = ROOT) -> None:
+def check_call(*command: str | Path, otherwise: str, cwd: Path = ROOT) -> None:
     if run(*command, cwd=cwd) != 0:
-        die(otherwise)
+        fail(otherwise)
 
 
-def ask(code: str, *, cwd: Path | str = "/") -> str | None:
+def query(code: str, *, cwd: Path | str = "/") -> str | None:
     """What `code` prints in the project's interpreter; None when it fails, or there is none yet.
 
     It runs outside the checkout, where nothing but an installed package can be imported.
@@ -48,4 +48,4 @@ def tool(name: str) -> str:
     """A program that setup installed, or the machine's own."""
     beside = PYTHON.parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
-    return found or die(f"{name} is missing: install it, or run without PYRNN_PYTHON=current")
+    return found or fail(f"{name} is missing: install it, or run without PYRNN_PYTHON=current")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tools.dev.setup import setup
-from tools.dev.shell import PYTHON, ROOT, ask, die, must, run
+from tools.dev.shell import PYTHON, ROOT, check_call, fail, query, run
 
 MAX_WHEEL = 16 * 2**20  # bytes
 
@@ -36,23 +36,23 @@ def build(arguments: list[str]) -> int:
     shutil.rmtree(dist, ignore_errors=True)
     # The wheel is made from the sdist, which proves that the sdist is complete.
     cuda = "ON" if "--cuda" in arguments else "OFF"
-    must(
+    check_call(
         *(PYTHON, "-m", "build", "--no-isolation", "--outdir", dist),
         *(f"-Ccmake.define.PYRNN_CUDA={cuda}", ROOT),
         otherwise="the packages could not be built",
     )
     (wheel,) = dist.glob("*.whl")
     if wheel.stat().st_size > MAX_WHEEL:
-        die(f"{wheel.name} has {wheel.stat().st_size:,} bytes, {MAX_WHEEL:,} are allowed")
+        fail(f"{wheel.name} has {wheel.stat().st_size:,} bytes, {MAX_WHEEL:,} are allowed")
     with tempfile.TemporaryDirectory(prefix="pyrnn-wheel-") as folder:
         fresh = Path(folder) / "fresh"
-        must(PYTHON, "-m", "venv", fresh, otherwise="no environment could be made")
+        check_call(PYTHON, "-m", "venv", fresh, otherwise="no environment could be made")
         (site,) = fresh.glob("lib/python*/site-packages")
         # torch is lent, not copied. Names in a path file stand after the environment's own packages.
         (site / "lent.pth").write_text(
-            ask("import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])") or ""
+            query("import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])") or ""
         )
         installer = (fresh / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check")
-        must(*installer, "--no-deps", "--no-index", wheel, otherwise="the wheel does not install")
+        check_call(*installer, "--no-deps", "--no-index", wheel, otherwise="the wheel does not install")
         trial = WHEEL_TRIAL + (CUDA_TRIAL if cuda == "ON" else "")
         return run(fresh / "bin" / "python", "-c", trial, cwd=Path(folder))

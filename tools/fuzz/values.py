@@ -29,7 +29,7 @@ __all__ = [
     "offset",
     "ops",
     "pack",
-    "planted",
+    "injected",
     "pyrnn",
     "seeded",
     "shrunk",
@@ -83,7 +83,7 @@ def coins(seed: int, shape: Any, share: float) -> Tensor:
     return torch.rand(shape, generator=_generator(seed)) < share
 
 
-def planted(tensor: Tensor, seed: int, value: float, count: int = 1) -> Tensor:
+def injected(tensor: Tensor, seed: int, value: float, count: int = 1) -> Tensor:
     """The tensor with `value` in `count` random places."""
     tensor = tensor.clone(memory_format=torch.contiguous_format)
     if tensor.numel():

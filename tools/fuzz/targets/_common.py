@@ -10,9 +10,9 @@ from tools.fuzz.drawing import Drawer
 
 _ISAS = tuple(_native.isas())
 
-#: Numbers that are not those of the rule: a factor of all numbers, or a few planted among them.
+#: Numbers that are not those of the rule: a factor of all numbers, or a few injected among them.
 FACTORS = (1e-30, 1e-20, 1e9, 1e15)
-PLANTED = ("torch.nan", "torch.inf", "-torch.inf", "1e18", "-1e18")
+INJECTED = ("torch.nan", "torch.inf", "-torch.inf", "1e18", "-1e18")
 
 
 def environment(d: Drawer, *, autocast: bool = False) -> Environment:
@@ -40,9 +40,9 @@ def made_extreme(d: Drawer, call: Call, names: Sequence[str], *, strict: bool = 
         if d.chance(0.5):
             changed = f"({bare} * {d.pick(FACTORS):g})"
         else:
-            value = d.pick(PLANTED)
+            value = d.pick(INJECTED)
             told = told and (strict or value == "torch.nan")
-            changed = f"planted({bare}, {d.seed()}, {value}, {d.pick((1, 2, 5))})"
+            changed = f"injected({bare}, {d.seed()}, {value}, {d.pick((1, 2, 5))})"
         arguments[name] = Argument(f"leaf({changed})" if bare is not source else changed)
     return call.changed(arguments=arguments, extreme=True, forgets=call.forgets or not told)
 

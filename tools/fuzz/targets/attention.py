@@ -100,7 +100,7 @@ def draw(d: Drawer) -> Call:
         # An infinite value spoils its own feature alone, and a score of -inf hides its key; the reference
         # spoils the whole row.
         infinite = any("torch.inf" in call.arguments[name].given for name in ("query", "key"))
-        told = not infinite and "planted" not in call.arguments["value"].given
+        told = not infinite and "injected" not in call.arguments["value"].given
         return call.changed(forgets=call.forgets or not told)
     return call
 

@@ -114,7 +114,7 @@ def draw_attention(d: Drawer) -> Call:
         oracle = functools.partial(_attend, key=key, value=value, torchs=False)
         call = made_extreme(d, call.changed(exact=oracle, theirs=oracle), odds[2:])
         # A weight too small for the dtype is 0 and has no derivative, whatever its value is.
-        return call.changed(forgets=call.forgets or "planted" in call.arguments[value].given)
+        return call.changed(forgets=call.forgets or "injected" in call.arguments[value].given)
     return call
 
 

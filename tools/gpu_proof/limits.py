@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyrnn._native import CudaPlan
-from pyrnn.bench.gpu.cases import GpuCase
 from pyrnn.bench.record import Row
 from pyrnn.bench.recurrent import GATES
+from tools.gpu_proof.cases import GpuCase
 
 #: Numbers that a training step keeps per unit, and slots of gate gradients (csrc/recurrent/cells).
 _KEPT = {"rnn": 0, "gru": 4, "lstm": 5}
@@ -24,15 +24,15 @@ _SLOTS = {"rnn": 1, "gru": 4, "lstm": 4}
 
 
 @dataclass(frozen=True)
-class Ceilings:
-    """What the ceilings stage found."""
+class Rooflines:
+    """What the rooflines stage found."""
 
     barriers: dict[int, float]  # seconds of a meeting, by the number of blocks
     l2: float  # bytes a second, read
     memory: float  # bytes a second, read and written
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> Ceilings | None:
+    def of(cls, rows: Sequence[Row]) -> Rooflines | None:
         """None where one of them was not measured."""
         barriers = {row["blocks"]: row["seconds"] for row in rows if row["what"] == "barrier"}
         rates = {row["what"]: row["bytes_per_second"] for row in rows if "bytes_per_second" in row}
@@ -69,18 +69,18 @@ def bytes_of(case: GpuCase, plan: CudaPlan, *, backward: bool) -> Bytes:
     return Bytes(l2, cells * (kept + own))
 
 
-def step_limit(case: GpuCase, plan: CudaPlan, ceilings: Ceilings, *, backward: bool) -> float:
+def step_limit(case: GpuCase, plan: CudaPlan, rooflines: Rooflines, *, backward: bool) -> float:
     """Seconds."""
     moved = bytes_of(case, plan, backward=backward)
-    return max(ceilings.barrier(plan.blocks), moved.l2 / ceilings.l2, moved.memory / ceilings.memory)
+    return max(rooflines.barrier(plan.blocks), moved.l2 / rooflines.l2, moved.memory / rooflines.memory)
 
 
-def limit(case: GpuCase, plans: Sequence[CudaPlan], ceilings: Ceilings) -> float | None:
+def limit(case: GpuCase, plans: Sequence[CudaPlan], rooflines: Rooflines) -> float | None:
     """Seconds of the whole call; `plans`: of the forward pass and, in training, of the backward pass.
 
     None where a pass runs on the cluster engine.
     """
     if any(plan.engine == "cluster" for plan in plans):
         return None
-    steps = (step_limit(case, plan, ceilings, backward=bool(i)) for i, plan in enumerate(plans))
+    steps = (step_limit(case, plan, rooflines, backward=bool(i)) for i, plan in enumerate(plans))
     return case.layers * case.T * sum(steps)

@@ -19,7 +19,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], int]:
     def run(name: str, folder: Path) -> int:
         told = ["--rows", str(folder / "rows.jsonl"), "--seconds", "30", "--record", str(folder / "x.json")]
         monkeypatch.setattr(sys, "argv", [name, *told])
-        return importlib.import_module(f"pyrnn.bench.gpu.{name}").main()
+        return importlib.import_module(f"tools.gpu_proof.{name}").main()
 
     return run
 

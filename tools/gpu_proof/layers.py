@@ -16,17 +16,17 @@ import torch
 from pyrnn import _native
 from pyrnn._files import read_json
 from pyrnn.bench import record
-from pyrnn.bench.gpu import flashrnn
-from pyrnn.bench.gpu.accuracy import exact_results, share_of_allowed
-from pyrnn.bench.gpu.cases import GpuCase, cases
-from pyrnn.bench.gpu.cudnn import algorithms
-from pyrnn.bench.gpu.limits import Ceilings, limit
-from pyrnn.bench.gpu.stages import Orders, orders, python
-from pyrnn.bench.gpu.timing import DeviceContender, arithmetic, inputs_for, repeats_for
-from pyrnn.bench.harness import duel
+from pyrnn.bench.harness import paired_timing
 from pyrnn.bench.recurrent import runners
 from pyrnn.ops.recurrent.call import Problem
 from pyrnn.ops.recurrent.cuda import recurrence
+from tools.gpu_proof import flashrnn
+from tools.gpu_proof.accuracy import exact_results, share_of_allowed
+from tools.gpu_proof.cases import GpuCase, cases
+from tools.gpu_proof.cudnn import algorithms
+from tools.gpu_proof.limits import Rooflines, limit
+from tools.gpu_proof.stages import Orders, orders, python
+from tools.gpu_proof.timing import DeviceCandidate, arithmetic, inputs_for, repeats_for
 
 #: Seconds of timing for a case; five rounds are timed even where they take longer.
 SECONDS = 0.25
@@ -71,28 +71,28 @@ def forced_engine(name: str) -> Iterator[None]:
         recurrence.forced_engine = before
 
 
-def measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
+def measure(case: GpuCase, rooflines: Rooflines | None) -> record.Row:
     """One row: agreement first, then the alternated timing."""
     with forced_engine(case.engine):
-        return _measure(case, ceilings)
+        return _measure(case, rooflines)
 
 
-def _measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
+def _measure(case: GpuCase, rooflines: Rooflines | None) -> record.Row:
     properties = torch.cuda.get_device_properties(0)
     size = case.T * case.B * case.I * case.torch_dtype.itemsize
     inputs = inputs_for(size, properties.L2_cache_size)
     with arithmetic(case.arithmetic):
         ours, theirs = runners(case, device="cuda", inputs=inputs)
         for runner in (ours, theirs):
-            runner.contender().timed()
+            runner.candidate().timed()
         found = share_of_allowed(ours.compared(), theirs.compared(), exact_results(case, theirs))
         if not found <= 1:
             raise RuntimeError(f"an error is {found:.2g} times what is allowed; not timed")
-        sides = [runner.contender() for runner in (ours, theirs)]
-        single = max(DeviceContender(side.run, side.prepare).timed() for side in sides)
+        sides = [runner.candidate() for runner in (ours, theirs)]
+        single = max(DeviceCandidate(side.run, side.prepare).timed() for side in sides)
         repeats = repeats_for(single)
-        contenders = [DeviceContender(side.run, side.prepare, repeats) for side in sides]
-        result = duel(contenders[0], contenders[1], seconds=SECONDS / repeats)
+        candidates = [DeviceCandidate(side.run, side.prepare, repeats) for side in sides]
+        result = paired_timing(candidates[0], candidates[1], seconds=SECONDS / repeats)
     capability, sms = (properties.major, properties.minor), properties.multi_processor_count
     planned = plans(case)
     row: record.Row = {
@@ -112,16 +112,16 @@ def _measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
         "cudnn": algorithms(case, capability=capability, sms=sms),
         "plans": [plan._asdict() for plan in planned],
     }
-    limit_s = limit(case, planned, ceilings) if ceilings is not None else None
+    limit_s = limit(case, planned, rooflines) if rooflines is not None else None
     if limit_s is not None:
         row |= {"limit_s": limit_s, "share_of_limit": limit_s / result.ours.median}
     return row
 
 
-def recorded_ceilings(path: Path) -> Ceilings | None:
+def recorded_rooflines(path: Path) -> Rooflines | None:
     """Those of the same record, where it has them."""
     stages = read_json(path)["stages"] if path.exists() else {}
-    return Ceilings.of(stages.get("ceilings", {}).get("rows", []))
+    return Rooflines.of(stages.get("rooflines", {}).get("rows", []))
 
 
 def healthy() -> bool:
@@ -146,7 +146,7 @@ def failure(case: GpuCase, error: Exception) -> tuple[str, str]:
 def run(told: Orders, first: int) -> None:
     """Measure from case number `first` on."""
     ends = time.monotonic() + told.seconds - RESERVE
-    ceilings, everything = recorded_ceilings(told.record), cases()
+    rooflines, everything = recorded_rooflines(told.record), cases()
     for number in range(first, len(everything)):
         case = everything[number]
         if time.monotonic() >= ends:
@@ -155,7 +155,7 @@ def run(told: Orders, first: int) -> None:
             print(f"{len(left_out)} of {len(everything)} cases are left out: the time is spent", flush=True)
             break
         try:
-            row = measure(case, ceilings)
+            row = measure(case, rooflines)
             said = f"{row['us_per_step']:.2f} us a step, {row['ratio']:.2f}x cuDNN"
         except (RuntimeError, ValueError) as error:
             what, said = failure(case, error)
@@ -171,7 +171,7 @@ def run(told: Orders, first: int) -> None:
 
 def _go_on(told: Orders, first: int, seconds: float) -> None:
     """Take this process's place with a fresh one, which has a fresh context on the device."""
-    command = python("pyrnn.bench.gpu.layers", "--first", str(first))
+    command = python("tools.gpu_proof.layers", "--first", str(first))
     told_again = ("--rows", str(told.rows), "--seconds", f"{seconds:.0f}", "--record", str(told.record))
     os.execv(command[0], [*command, *told_again])
 

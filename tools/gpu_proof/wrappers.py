@@ -8,9 +8,9 @@ import sys
 from pyrnn import _native
 from pyrnn._files import read_json, write_text
 from pyrnn.bench import record
-from pyrnn.bench.gpu import rehearsal
-from pyrnn.bench.gpu.stages import ABSENT, orders
 from pyrnn.ops.recurrent.cuda import recurrence
+from tools.gpu_proof import rehearsal
+from tools.gpu_proof.stages import ABSENT, orders
 
 
 def main() -> int:

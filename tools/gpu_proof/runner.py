@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyrnn._files import read_json, replacing, write_text
-from pyrnn.bench.gpu.stages import ABSENT, Stage, allowance
 from pyrnn.bench.record import ROOT, Row
+from tools.gpu_proof.stages import ABSENT, Stage, allowance
 
 FORMAT = 1
 

@@ -1,16 +1,16 @@
-"""The record as a page: stages, goals beside what was reached, ceilings, and every case."""
+"""The record as a page: stages, goals beside what was reached, rooflines, and every case."""
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Iterator, Sequence
 
-from pyrnn.bench.gpu.cases import GpuCase
-from pyrnn.bench.gpu.goals import GOALS, Goal
-from pyrnn.bench.gpu.stages import NAMES
 from pyrnn.bench.record import Row
 from pyrnn.bench.recurrent import LAYOUT
 from pyrnn.bench.report import MODE_NAMES, grouped, table_line
+from tools.gpu_proof.cases import GpuCase
+from tools.gpu_proof.goals import GOALS, Goal
+from tools.gpu_proof.stages import NAMES
 
 HOW_TO_READ = (
     "Each case: microseconds a step of pyrnn and of torch.nn, the time of torch.nn / the time of pyrnn "
@@ -32,7 +32,7 @@ def markdown(content: Row) -> str:
     parts += ["\n## Goals\n", *_goals([row for row in rows if "ratio" in row])]
     for name, part in (
         ("sizes", _sizes),
-        ("ceilings", _ceilings),
+        ("rooflines", _rooflines),
         ("tests", _tests),
         ("sanitizer", _sanitizer),
         ("bench", _bench),
@@ -78,7 +78,7 @@ def _goals(rows: Sequence[Row]) -> Iterator[str]:
     yield from _table(["what", "goal", "reached"], 0, [line(goal) for goal in GOALS])
 
 
-def _ceilings(rows: Sequence[Row]) -> Iterator[str]:
+def _rooflines(rows: Sequence[Row]) -> Iterator[str]:
     lines = []
     for row in rows:
         match row["what"]:
@@ -96,7 +96,7 @@ def _ceilings(rows: Sequence[Row]) -> Iterator[str]:
                 lines.append([what, f"{row['us_per_step']:.2f} us a step"])
             case other:
                 lines.append([other, row.get("why", "")])
-    yield from _table(["ceiling", "measured"], 1, lines)
+    yield from _table(["roofline", "measured"], 1, lines)
 
 
 def _sizes(rows: Sequence[Row]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The ceilings stage: what this device can do at most, and cuDNN at a few sizes."""
+"""The rooflines stage: what this device can do at most, and cuDNN at a few sizes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 from pyrnn import _native
 from pyrnn._dispatch import current_stream
 from pyrnn.bench import record
-from pyrnn.bench.gpu.cases import GpuCase
-from pyrnn.bench.gpu.cudnn import algorithms
-from pyrnn.bench.gpu.stages import orders
-from pyrnn.bench.gpu.timing import DeviceContender, arithmetic, repeats_for
 from pyrnn.bench.recurrent import Runner
+from tools.gpu_proof.cases import GpuCase
+from tools.gpu_proof.cudnn import algorithms
+from tools.gpu_proof.stages import orders
+from tools.gpu_proof.timing import DeviceCandidate, arithmetic, repeats_for
 
 _CENTRE = GpuCase("gru", "bfloat16", "infer", "plain", T=512, B=32, I=512, H=512)
 _LARGE = replace(_CENTRE, B=64, I=1024, H=1024)
@@ -40,9 +40,9 @@ BARRIER_STEPS = 4096
 def median(run: Callable[[], object], rounds: int = 7) -> float:
     """Seconds of one run on the device, after a warm-up."""
     for _ in range(2):
-        once = DeviceContender(run).timed()
-    contender = DeviceContender(run, repeats=repeats_for(once))
-    return statistics.median(contender.timed() for _ in range(rounds))
+        once = DeviceCandidate(run).timed()
+    candidate = DeviceCandidate(run, repeats=repeats_for(once))
+    return statistics.median(candidate.timed() for _ in range(rounds))
 
 
 def barrier_seconds(blocks: int) -> float:
@@ -105,11 +105,11 @@ def anchor(case: GpuCase) -> record.Row:
         dtype=case.torch_dtype,
     ).train(case.mode == "train")
     runner = Runner(case, layer, layer, device="cuda", inputs=2)
-    contender = runner.contender()
+    candidate = runner.candidate()
 
     def run() -> None:
-        contender.prepare()
-        contender.run()
+        candidate.prepare()
+        candidate.run()
 
     with arithmetic("exact"):
         seconds = median(run)

@@ -14,8 +14,8 @@ import pytest
 
 from pyrnn import _native
 from pyrnn.bench import record
-from pyrnn.bench.gpu import ceilings, flashrnn, sanitizer
-from pyrnn.bench.gpu.stages import ABSENT
+from tools.gpu_proof import flashrnn, rooflines, sanitizer
+from tools.gpu_proof.stages import ABSENT
 
 # ---- pytest --------------------------------------------------------------------------------------
 
@@ -45,7 +45,7 @@ def test_each_test_on_the_device_becomes_a_row(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     rows = tmp_path / "rows"
     options = ("--rows", rows, "--seconds", "9", "--record", tmp_path / "x.json", "-c", "/dev/null")
-    plugin = ("-p", "pyrnn.bench.gpu.pytest_rows", "-p", "no:cacheprovider", "--rootdir", tmp_path)
+    plugin = ("-p", "tools.gpu_proof.pytest_rows", "-p", "no:cacheprovider", "--rootdir", tmp_path)
     command = [sys.executable, "-m", "pytest", *plugin, *options, tmp_path / "test_it.py"]
     result = subprocess.run(command, cwd=record.ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1, result.stdout + result.stderr
@@ -69,12 +69,12 @@ if sees == "nobody":
     sys.exit("Device not supported")
 if "--kernel-name" in sys.argv and sees == "no filter":
     sys.exit("unrecognised option '--kernel-name'")
-planted = "planted.py" in sys.argv[-2]
-assert planted or sys.argv[-1] == "pyrnn.bench.gpu.small"
-if not planted:
+injected = "injected_fault.py" in sys.argv[-2]
+assert injected or sys.argv[-1] == "tools.gpu_proof.small"
+if not injected:
     print("18 training steps")
 errors = 3 if tool == sees else 0
-if planted and not (sees == "blind" and "--kernel-name" in sys.argv) and sees != "nothing":
+if injected and not (sees == "blind" and "--kernel-name" in sys.argv) and sees != "nothing":
     print("========= Invalid __global__ atomic of size 4 bytes")
     errors = 1
 print("========= ERROR SUMMARY:", errors, "errors")
@@ -106,12 +106,12 @@ def test_every_tool_is_judged_by_itself(sanitize: Sanitize) -> None:
     code, rows = sanitize("racecheck")
     assert code == 1
     assert {tool: row["outcome"] for tool, row in rows.items()} == {
-        "planted error": "found",
+        "injected fault": "found",
         "memcheck": "clean",
         "racecheck": "errors found",
         "synccheck": "clean",
     }
-    assert rows["planted error"]["summary"] == "among our kernels alone"
+    assert rows["injected fault"]["summary"] == "among our kernels alone"
     assert rows["memcheck"]["summary"] == "ERROR SUMMARY: 0 errors"
     assert "18 training steps" in rows["racecheck"]["output"]
 
@@ -120,18 +120,18 @@ def test_every_tool_is_judged_by_itself(sanitize: Sanitize) -> None:
 def test_a_filter_that_does_not_work_is_left_out(sees: str, sanitize: Sanitize) -> None:
     code, rows = sanitize(sees)
     assert (code, rows["memcheck"]["outcome"]) == (0, "clean")
-    assert rows["planted error"]["summary"] == "without the filter, which is blind"
+    assert rows["injected fault"]["summary"] == "without the filter, which is blind"
 
 
 def test_a_sanitizer_that_sees_nothing_proves_nothing(sanitize: Sanitize) -> None:
     code, rows = sanitize("nothing")
-    assert (code, rows["planted error"]["outcome"]) == (1, "not found")
+    assert (code, rows["injected fault"]["outcome"]) == (1, "not found")
 
 
 def test_a_machine_that_refuses_it_lacks_it(sanitize: Sanitize) -> None:
     code, rows = sanitize("nobody")
-    assert (code, [*rows]) == (ABSENT, ["planted error"])
-    assert rows["planted error"]["outcome"] == "absent"
+    assert (code, [*rows]) == (ABSENT, ["injected fault"])
+    assert rows["injected fault"]["outcome"] == "absent"
 
 
 def test_its_absence_is_said(
@@ -212,7 +212,7 @@ def test_the_committed_list_can_be_read(spills: ModuleType) -> None:
     spills.read_declared(spills.DECLARED.read_text())
 
 
-# ---- dump, ceilings, peers -----------------------------------------------------------------------
+# ---- dump, rooflines, peers -----------------------------------------------------------------------
 
 
 def test_the_dump_stands_beside_the_record(
@@ -229,12 +229,12 @@ def test_the_dump_stands_beside_the_record(
 
 def test_barriers_are_measured_up_to_the_whole_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_native, "why_no_cuda", lambda: "")
-    monkeypatch.setattr(ceilings, "barrier_seconds", lambda blocks: blocks * 1e-8)
-    rows = [*ceilings.barriers(132)]
+    monkeypatch.setattr(rooflines, "barrier_seconds", lambda blocks: blocks * 1e-8)
+    rows = [*rooflines.barriers(132)]
     assert [row["blocks"] for row in rows] == [8, 16, 32, 64, 66, 132]
     assert rows[-1]["seconds"] == pytest.approx(1.32e-6)
     monkeypatch.setattr(_native, "why_no_cuda", lambda: "there is no CUDA device")
-    assert [*ceilings.barriers(132)] == [{"what": "no barrier", "why": "there is no CUDA device"}]
+    assert [*rooflines.barriers(132)] == [{"what": "no barrier", "why": "there is no CUDA device"}]
 
 
 def test_a_peer_that_is_not_installed_is_named() -> None:

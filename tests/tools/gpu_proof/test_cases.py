@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from pyrnn._native import CudaPlan
-from pyrnn.bench.gpu.cases import GpuCase, _goal_queues, cases, in_turn
-from pyrnn.bench.gpu.cudnn import algorithm, algorithms
-from pyrnn.bench.gpu.goals import GOALS
-from pyrnn.bench.gpu.limits import Ceilings, bytes_of, limit, step_limit
-from pyrnn.bench.gpu.timing import arithmetic, inputs_for, repeats_for
 from pyrnn.bench.recurrent import runners
+from tools.gpu_proof.cases import GpuCase, _goal_queues, cases, in_turn
+from tools.gpu_proof.cudnn import algorithm, algorithms
+from tools.gpu_proof.goals import GOALS
+from tools.gpu_proof.limits import Rooflines, bytes_of, limit, step_limit
+from tools.gpu_proof.timing import arithmetic, inputs_for, repeats_for
 
 CASE = GpuCase("gru", "bfloat16", "infer", "plain", T=512, B=64, I=1024, H=1024)
 PLAN = CudaPlan("persistent", True, 2, 32, 128, 256, 100_000, 0, "")
-CEILINGS = Ceilings({64: 1e-6, 132: 2e-6}, l2=5e12, memory=4e12)
+ROOFLINES = Rooflines({64: 1e-6, 132: 2e-6}, l2=5e12, memory=4e12)
 
 
 # ---- the list ------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_both_sides_compute_two_layers_in_both_directions() -> None:
     ours, theirs = runners(case, inputs=2)
     for _ in range(2):  # the second of the inputs too
         for runner in (ours, theirs):
-            runner.contender().timed()
+            runner.candidate().timed()
         torch.testing.assert_close(ours.compared(), theirs.compared(), rtol=1e-4, atol=1e-5)
     assert len(theirs.compared()) == 1 + 2 + 1 + 16
 
@@ -146,26 +146,26 @@ def test_bytes_of_a_step() -> None:
 
 
 def test_the_limit_is_the_larger_of_meeting_and_bytes() -> None:
-    assert step_limit(CASE, PLAN, CEILINGS, backward=False) == 2e-6
+    assert step_limit(CASE, PLAN, ROOFLINES, backward=False) == 2e-6
     slow = replace(CASE, B=8)
     assert (
-        step_limit(slow, PLAN, Ceilings({132: 1e-9}, 1e12, 4e12), backward=False)
+        step_limit(slow, PLAN, Rooflines({132: 1e-9}, 1e12, 4e12), backward=False)
         == 128 * 32 * 1024 * 2 / 1e12
     )
     two = replace(CASE, mode="train", variant="two-layer")
-    assert limit(two, [PLAN, PLAN._replace(blocks=64)], CEILINGS) == pytest.approx(
+    assert limit(two, [PLAN, PLAN._replace(blocks=64)], ROOFLINES) == pytest.approx(
         2 * 512 * (2e-6 + max(1e-6, 64 * 32 * 3072 * 2 / 5e12))
     )
 
 
 def test_a_cluster_has_no_limit() -> None:
     cluster = PLAN._replace(engine="cluster")
-    assert limit(CASE, [cluster], CEILINGS) is None
-    assert limit(replace(CASE, mode="train"), [PLAN, cluster], CEILINGS) is None
+    assert limit(CASE, [cluster], ROOFLINES) is None
+    assert limit(replace(CASE, mode="train"), [PLAN, cluster], ROOFLINES) is None
 
 
 def test_the_meeting_of_a_grid_is_that_of_the_next_larger_one() -> None:
-    assert [CEILINGS.barrier(blocks) for blocks in (1, 64, 65, 500)] == [1e-6, 1e-6, 2e-6, 2e-6]
+    assert [ROOFLINES.barrier(blocks) for blocks in (1, 64, 65, 500)] == [1e-6, 1e-6, 2e-6, 2e-6]
 
 
 def test_without_all_ceilings_there_is_no_limit() -> None:
@@ -176,9 +176,9 @@ def test_without_all_ceilings_there_is_no_limit() -> None:
         {"what": "l2", "bytes_per_second": 3e12},
         {"what": "product", "dtype": "float32", "flops": 1e13},
     ]
-    assert Ceilings.of(rows) == Ceilings({64: 1e-6}, 5e12, 4e12)
+    assert Rooflines.of(rows) == Rooflines({64: 1e-6}, 5e12, 4e12)
     for missing in range(3):
-        assert Ceilings.of(rows[:missing] + rows[missing + 1 :]) is None
+        assert Rooflines.of(rows[:missing] + rows[missing + 1 :]) is None
 
 
 # ---- timing --------------------------------------------------------------------------------------

@@ -14,14 +14,14 @@ import torch
 
 from pyrnn import _native
 from pyrnn.bench import record
-from pyrnn.bench.gpu import layers
-from pyrnn.bench.gpu.cases import GpuCase, cases
-from pyrnn.bench.gpu.limits import Ceilings
-from pyrnn.bench.gpu.page import markdown
-from pyrnn.bench.gpu.timing import DeviceContender
-from pyrnn.bench.harness import Contender
+from pyrnn.bench.harness import Candidate
 from pyrnn.bench.recurrent import Runner, runners
 from pyrnn.ops.recurrent.cuda import recurrence
+from tools.gpu_proof import layers
+from tools.gpu_proof.cases import GpuCase, cases
+from tools.gpu_proof.limits import Rooflines
+from tools.gpu_proof.page import markdown
+from tools.gpu_proof.timing import DeviceCandidate
 
 FIRST = cases()[:3]
 original_measure = layers.measure
@@ -31,10 +31,10 @@ original_measure = layers.measure
 def fake_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every case is measured at once, but the second: there the sides disagree."""
 
-    def measure(case: GpuCase, ceilings: Ceilings | None) -> record.Row:
+    def measure(case: GpuCase, rooflines: Rooflines | None) -> record.Row:
         if case == FIRST[1]:
             raise RuntimeError("an error is 9 times what is allowed\nmore")
-        return {**asdict(case), "us_per_step": 1.0, "ratio": 2.0, "had_ceilings": ceilings is not None}
+        return {**asdict(case), "us_per_step": 1.0, "ratio": 2.0, "had_rooflines": rooflines is not None}
 
     monkeypatch.setattr(layers, "measure", measure)
     monkeypatch.setattr(layers, "cases", lambda: list(FIRST))
@@ -59,7 +59,7 @@ def test_a_forced_engine_that_the_device_lacks_is_no_error(
 ) -> None:
     engines: list[str] = []
 
-    def measure(case: GpuCase, _: Ceilings | None) -> record.Row:
+    def measure(case: GpuCase, _: Rooflines | None) -> record.Row:
         engines.append(recurrence.forced_engine)
         raise ValueError("the cluster engine does not fit")
 
@@ -101,20 +101,20 @@ def test_a_lost_device_is_left_behind_with_its_process(
     with pytest.raises(SystemExit):
         run_main("layers", tmp_path)
     ((*_, module, _, first, _, rows, _, seconds, _, _),) = replaced
-    assert (module, first, rows) == ("pyrnn.bench.gpu.layers", "2", str(tmp_path / "rows.jsonl"))
+    assert (module, first, rows) == ("tools.gpu_proof.layers", "2", str(tmp_path / "rows.jsonl"))
     assert 20 <= int(seconds) <= 30
 
 
 def test_ceilings_come_from_the_same_record(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    assert layers.recorded_ceilings(path) is None
+    assert layers.recorded_rooflines(path) is None
     rows: list[Any] = [
         {"what": "barrier", "blocks": 64, "seconds": 1e-6},
         {"what": "l2 read", "bytes_per_second": 5e12},
         {"what": "memory", "bytes_per_second": 4e12},
     ]
-    path.write_text(json.dumps({"stages": {"ceilings": {"rows": rows}}}))
-    assert layers.recorded_ceilings(path) == Ceilings({64: 1e-6}, 5e12, 4e12)
+    path.write_text(json.dumps({"stages": {"rooflines": {"rows": rows}}}))
+    assert layers.recorded_rooflines(path) == Rooflines({64: 1e-6}, 5e12, 4e12)
 
 
 def test_both_passes_of_a_case_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,11 +139,11 @@ def test_a_measured_row_is_complete_and_the_page_shows_it(
     device = SimpleNamespace(major=9, minor=0, multi_processor_count=132, L2_cache_size=2**20)
     plan = _native.CudaPlan("persistent", True, 1, 8, 2, 256, 0, 0, "")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: device)
-    monkeypatch.setattr(DeviceContender, "timed", Contender.timed)
+    monkeypatch.setattr(DeviceCandidate, "timed", Candidate.timed)
     monkeypatch.setattr(layers, "runners", lambda case, *, device, inputs: runners(case, inputs=inputs))
     monkeypatch.setattr(layers, "plans", lambda case: [plan, plan])
     case = GpuCase("gru", "float32", "train", "bidirectional-two-layer", T=5, B=3, I=4, H=6)
-    row = layers.measure(case, Ceilings({2: 1e-9}, 5e12, 4e12))
+    row = layers.measure(case, Rooflines({2: 1e-9}, 5e12, 4e12))
     assert row["ratio"] == pytest.approx(row["torch_us_per_step"] / row["us_per_step"])
     assert row["us_per_step"] == pytest.approx(row["pyrnn_s"]["median"] * 1e6 / 10)
     assert row["share_of_limit"] == pytest.approx(row["limit_s"] / row["pyrnn_s"]["median"])

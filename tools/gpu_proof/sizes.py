@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from pyrnn.bench import record
-from pyrnn.bench.gpu import rehearsal
-from pyrnn.bench.gpu.accuracy import exact_results, share_of_allowed
-from pyrnn.bench.gpu.cases import GpuCase
-from pyrnn.bench.gpu.layers import failure, forced_engine, healthy, plans
-from pyrnn.bench.gpu.stages import orders
-from pyrnn.bench.gpu.timing import arithmetic
 from pyrnn.bench.recurrent import Runner, runners
+from tools.gpu_proof import rehearsal
+from tools.gpu_proof.accuracy import exact_results, share_of_allowed
+from tools.gpu_proof.cases import GpuCase
+from tools.gpu_proof.layers import failure, forced_engine, healthy, plans
+from tools.gpu_proof.stages import orders
+from tools.gpu_proof.timing import arithmetic
 
 REPEATS = 20
 

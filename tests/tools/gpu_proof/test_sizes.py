@@ -12,11 +12,11 @@ import torch
 
 from pyrnn import _native
 from pyrnn.bench import record
-from pyrnn.bench.gpu import sizes
-from pyrnn.bench.gpu.accuracy import exact_results, share_of_allowed
-from pyrnn.bench.gpu.cases import ENGINES, GpuCase
-from pyrnn.bench.gpu.sizes import CASES, REPEATED, check
 from pyrnn.bench.recurrent import Runner, runners
+from tools.gpu_proof import sizes
+from tools.gpu_proof.accuracy import exact_results, share_of_allowed
+from tools.gpu_proof.cases import ENGINES, GpuCase
+from tools.gpu_proof.sizes import CASES, REPEATED, check
 
 SMALL = GpuCase("gru", "float32", "train", "bidirectional", T=5, B=3, I=6, H=6)
 AXES: dict[str, tuple[Any, ...]] = {

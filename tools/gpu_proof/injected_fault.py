@@ -1,4 +1,4 @@
-"""One of our kernels reads and writes outside its memory, for the sanitizer to find: `planted.py MODULE`.
+"""One of our kernels reads and writes outside its memory, for the sanitizer: `injected_fault.py MODULE`.
 
 A script by itself, because under the sanitizer importing torch would take longer than all the rest.
 """

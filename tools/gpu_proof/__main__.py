@@ -12,10 +12,10 @@ import torch
 
 from pyrnn import _native
 from pyrnn.bench import record
-from pyrnn.bench.gpu.page import markdown
-from pyrnn.bench.gpu.rehearsal import DEVICE
-from pyrnn.bench.gpu.runner import Record, run_stages
-from pyrnn.bench.gpu.stages import chosen, options
+from tools.gpu_proof.page import markdown
+from tools.gpu_proof.rehearsal import DEVICE
+from tools.gpu_proof.runner import Record, run_stages
+from tools.gpu_proof.stages import chosen, options
 
 NO_GPU = (
     "no GPU here: torch {torch} sees none ({why}). This command proves pyrnn on a machine with an NVIDIA "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyrnn import _native
 from pyrnn.bench import record
-from pyrnn.bench.gpu.stages import ABSENT, orders, python
+from tools.gpu_proof.stages import ABSENT, orders, python
 
 TOOLS = ("memcheck", "racecheck", "synccheck")
 
@@ -25,13 +25,13 @@ FILTER = ("--kernel-name", "kns=pyrnn")
 #: What the sanitizer says where the machine does not let it in, for instance in some virtual ones.
 UNSUPPORTED = "Device not supported"
 
-#: How it names the planted error.
+#: How it names the injected fault.
 INVALID = "Invalid __global__"
 
-#: Seconds for finding the planted error.
+#: Seconds for finding the injected fault.
 PROBE_SECONDS = 20.0
 
-_PLANTED = Path(__file__).with_name("planted.py")
+_INJECTED = Path(__file__).with_name("injected_fault.py")
 _TAIL = 40
 
 
@@ -62,12 +62,12 @@ def run(
 
 
 def probe(program: str) -> tuple[record.Row, tuple[str, ...]]:
-    """Let it find an error planted in one of our kernels; the options with which it does.
+    """Let it find an error injected in one of our kernels; the options with which it does.
 
     A filter that matches nothing, or that this version does not know, would make every run clean.
     """
-    row: record.Row = {"tool": "planted error"}
-    command = (sys.executable, "-I", "-S", str(_PLANTED), _native.cuda.__file__)
+    row: record.Row = {"tool": "injected fault"}
+    command = (sys.executable, "-I", "-S", str(_INJECTED), _native.cuda.__file__)
     output = ""
     for options, words in ((FILTER, "among our kernels alone"), ((), "without the filter, which is blind")):
         code, output = run(program, "memcheck", options, command, seconds=PROBE_SECONDS)
@@ -85,7 +85,7 @@ def probe(program: str) -> tuple[record.Row, tuple[str, ...]]:
 
 def watch(program: str, tool: str, options: tuple[str, ...], *, seconds: float) -> record.Row:
     """Run the small steps under one tool."""
-    code, output = run(program, tool, options, python("pyrnn.bench.gpu.small"), seconds=seconds)
+    code, output = run(program, tool, options, python("tools.gpu_proof.small"), seconds=seconds)
     row: record.Row = {"tool": tool, "outcome": outcome(code, output)}
     summary = re.findall(r"^=+ (.*SUMMARY.*)$", output, re.M)
     if row["outcome"] != "clean":

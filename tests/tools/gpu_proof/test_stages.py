@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from pyrnn.bench import record
-from pyrnn.bench.gpu import __main__ as command_line
-from pyrnn.bench.gpu import runner
-from pyrnn.bench.gpu.stages import NAMES, STAGES, TOTAL, Stage, allowance, chosen, options, orders, python
+from tools.gpu_proof import __main__ as command_line
+from tools.gpu_proof import runner
+from tools.gpu_proof.stages import NAMES, STAGES, TOTAL, Stage, allowance, chosen, options, orders, python
 
 ROW = "import json, pathlib, sys; rows = pathlib.Path(sys.argv[2]).open('a'); "
 WRITES = ROW + "print(json.dumps({'a': 1}), file=rows, flush=True); print('wrote', flush=True); "
@@ -55,7 +55,7 @@ def test_a_stage_cannot_take_what_later_ones_are_sure_of() -> None:
 
 
 def test_stages_run_in_their_order_however_they_are_named() -> None:
-    assert [stage.name for stage in chosen(["bench", "ceilings"])] == ["ceilings", "bench"]
+    assert [stage.name for stage in chosen(["bench", "rooflines"])] == ["rooflines", "bench"]
     assert [stage.name for stage in chosen([])] == list(NAMES)
 
 
@@ -236,7 +236,7 @@ def test_a_stage_without_kernels_fails_in_words(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr("pyrnn._native.why_no_cuda", lambda: "this build of pyrnn has none")
-    monkeypatch.setattr("pyrnn.bench.gpu.sanitizer.sanitizer", lambda: "compute-sanitizer")
+    monkeypatch.setattr("tools.gpu_proof.sanitizer.sanitizer", lambda: "compute-sanitizer")
     assert run_main(name, tmp_path) == 1
     assert says in capsys.readouterr().out
     assert not [*tmp_path.iterdir()]

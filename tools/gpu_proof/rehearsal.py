@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 from pyrnn import _native
-from pyrnn.bench.gpu.stages import Orders
 from pyrnn.bench.record import Row
+from tools.gpu_proof.stages import Orders
 
 #: What stands for the device in the record.
 DEVICE: Row = {

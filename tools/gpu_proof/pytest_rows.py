@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyrnn.bench import record
-from pyrnn.bench.gpu.stages import add_orders
+from tools.gpu_proof.stages import add_orders
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

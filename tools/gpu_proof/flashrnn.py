@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from pyrnn.bench.gpu.timing import DeviceContender, repeats_for
 from pyrnn.bench.harness import Spread
 from pyrnn.bench.record import Row
 from pyrnn.bench.recurrent import GATES
+from tools.gpu_proof.timing import DeviceCandidate, repeats_for
 
 #: (T, B, H), bfloat16, one head: (512, 32, 512) is the centre of the comparison with cuDNN.
 SHAPES = ((512, 32, 512), (512, 64, 1024))
@@ -56,9 +56,9 @@ def _measure(cell: str, T: int, B: int, H: int) -> Row:
         with torch.no_grad():
             run_it(input, recurrent, bias, function=cell, backend="cuda_fused", dtype="bfloat16")
 
-    DeviceContender(run).timed()
-    contender = DeviceContender(run, repeats=repeats_for(DeviceContender(run).timed()))
-    spread = Spread.of([contender.timed() for _ in range(9)])
+    DeviceCandidate(run).timed()
+    candidate = DeviceCandidate(run, repeats=repeats_for(DeviceCandidate(run).timed()))
+    spread = Spread.of([candidate.timed() for _ in range(9)])
     return {
         "dtype": "bfloat16",
         "includes": "forward, without the input product",

@@ -55,7 +55,7 @@ def python(module: str, *arguments: str) -> tuple[str, ...]:
 
 
 def _module(name: str) -> tuple[str, ...]:
-    return python(f"pyrnn.bench.gpu.{name}")
+    return python(f"tools.gpu_proof.{name}")
 
 
 # A hanging kernel cannot be interrupted: the thread method says where the test stands and ends the process.
@@ -63,7 +63,7 @@ def _module(name: str) -> tuple[str, ...]:
 # torchrun take longer to start than all other tests.
 _TESTS = python(
     "pytest",
-    *("-p", "pyrnn.bench.gpu.pytest_rows", "-q", "--tb=short", "--timeout=40", "--timeout-method=thread"),
+    *("-p", "tools.gpu_proof.pytest_rows", "-q", "--tb=short", "--timeout=40", "--timeout-method=thread"),
     *("-o", "faulthandler_timeout=30", "-W", "default", "tests/cuda"),
     *("--deselect", "tests/cuda/test_training.py::test_processes_of_torchrun"),
 )
@@ -72,7 +72,7 @@ STAGES = (
     # dev.py itself runs this one, because without it there may be no pyrnn to import.
     Stage("build", "compile for this device's architecture alone", 0, 240, ()),
     Stage("sizes", "layers of real sizes against torch.nn in float64", 20, 60, _module("sizes"), True),
-    Stage("ceilings", "what the device can do, and cuDNN at a few sizes", 25, 45, _module("ceilings")),
+    Stage("rooflines", "what the device can do, and cuDNN at a few sizes", 25, 45, _module("rooflines")),
     Stage("tests", "the CUDA tests, on the device", 60, 200, _TESTS, True),
     Stage("dump", "results of every PTX wrapper on random inputs", 10, 20, _module("wrappers"), True),
     Stage("bench", "pyrnn against torch.nn on cuDNN", 100, TOTAL, _module("layers")),

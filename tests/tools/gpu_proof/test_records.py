@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pyrnn.bench import record
-from pyrnn.bench.gpu import compare, publish
-from pyrnn.bench.gpu.cases import cases
-from pyrnn.bench.gpu.page import markdown
+from tools.gpu_proof import compare, publish
+from tools.gpu_proof.cases import cases
+from tools.gpu_proof.page import markdown
 
 FIRST = cases()[:3]
 

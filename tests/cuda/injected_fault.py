@@ -1,4 +1,4 @@
-"""Runs a layer on a CUDA module compiled for the host: `python -m tests.cuda.faulty MODULE [outside]`.
+"""Runs a layer on a CUDA module made for the host: `python -m tests.cuda.injected_fault MODULE [outside]`.
 
 With "outside" one length is larger than T. Ends with "right" and 0 if eight schedules give what the reference
 does, else with words and 1. A process of its own, because a faulty kernel may bring it down.
@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from pyrnn import _checks, _native
-from pyrnn.bench.gpu import rehearsal
 from pyrnn.ops import recurrent
 from pyrnn.ops.recurrent.cuda import recurrence
 from pyrnn.reference import recurrent as reference
 from tests.helpers import gradients, make_layer
+from tools.gpu_proof import rehearsal
 
 LENGTHS = torch.tensor([3, 0, 4, 1, 2, 4, 4, 1, 3])
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pyrnn.bench import record
-from pyrnn.bench.gpu.cases import GpuCase
-from pyrnn.bench.gpu.goals import GOALS
-from pyrnn.bench.gpu.page import markdown
+from tools.gpu_proof.cases import GpuCase
+from tools.gpu_proof.goals import GOALS
+from tools.gpu_proof.page import markdown
 
 CASE = GpuCase("gru", "bfloat16", "infer", "plain", T=512, B=32, I=512, H=512)
 Page = Callable[..., list[str]]
@@ -95,7 +95,7 @@ def test_cases(page: Page) -> None:
 
 def test_stages_ceilings_tests_and_sanitizer(page: Page) -> None:
     lines = page(
-        ceilings=[
+        rooflines=[
             {"what": "barrier", "blocks": 132, "seconds": 1.5e-6},
             {"what": "l2 read", "bytes_per_second": 5.5e12},
             {"what": "l2", "bytes_per_second": 4.5e12},
@@ -112,7 +112,7 @@ def test_stages_ceilings_tests_and_sanitizer(page: Page) -> None:
         sanitizer=[{"tool": "memcheck", "outcome": "errors found", "summary": "2 errors", "output": ["bad"]}],
     )
     for expected in (
-        "| ceilings | passed | 12 |  |",
+        "| rooflines | passed | 12 |  |",
         "| bench | not chosen | - |  |",
         "| meeting of a grid of 132 blocks | 1.50 us |",
         "| second-level cache, read by sums | 5.50 TB/s |",

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pyrnn._files import read_json, write_text
-from pyrnn.bench.gpu.page import markdown
-from pyrnn.bench.gpu.stages import RESULTS
 from pyrnn.bench.record import ROOT, Row
 from pyrnn.bench.report import put_in_readme, table_line
+from tools.gpu_proof.page import markdown
+from tools.gpu_proof.stages import RESULTS
 
 NOTHING = (
     "On no GPU yet. The kernels compile for compute capability 8.0, 9.0a and 10.0, and the tests run them on "

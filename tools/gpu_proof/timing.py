@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pyrnn.bench.harness import Contender
+from pyrnn.bench.harness import Candidate
 
 #: Seconds between two events. Launches run ahead of the device then, as they do in training: a single short
 #: call would show the time that the processor needs to ask for it.
@@ -19,7 +19,7 @@ MAX_INPUTS = 8
 
 
 @dataclass(frozen=True)
-class DeviceContender(Contender):
+class DeviceCandidate(Candidate):
     """One side of a comparison on a GPU: the mean of `repeats` runs between two events."""
 
     repeats: int = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pyrnn.bench.gpu.cases import GpuCase
-from pyrnn.bench.gpu.cudnn import best_zone
 from pyrnn.bench.harness import geometric_mean
 from pyrnn.bench.record import Row
+from tools.gpu_proof.cases import GpuCase
+from tools.gpu_proof.cudnn import best_zone
 
 #: Dtypes of two bytes.
 HALVES = ("bfloat16", "float16")

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from pyrnn._files import read_json
-from pyrnn.bench.gpu.cases import GpuCase
 from pyrnn.bench.harness import geometric_mean
 from pyrnn.bench.record import Row
 from pyrnn.bench.report import table_line
+from tools.gpu_proof.cases import GpuCase
 
 
 def measured(content: Row) -> dict[GpuCase, Row]:
