@@ -1,7 +1,7 @@
 # Whether and how the CUDA module is built: pyrnn._cuda, or its emulated twin for tests.
 if(PYRNN_EMULATE)
   find_path(PYRNN_CUDA_INCLUDE cuda_fp16.h HINTS ${CUDAToolkit_ROOT} ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES include REQUIRED)
-  add_subdirectory(csrc/host_cuda)
+  add_subdirectory(csrc/emulator)
   set(pyrnn_cuda_module _cuda_emulated)
   set(pyrnn_architectures "emulated")
 elseif(NOT PYRNN_CUDA STREQUAL "OFF")

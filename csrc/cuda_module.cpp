@@ -1,58 +1,94 @@
 // The Python module pyrnn._cuda. Tensors arrive as addresses, sizes and strides, and work goes to the
-// caller's stream: no libtorch, so one build serves all versions of torch. pyrnn/ops/_cuda.py is the only
-// caller of the recurrent functions and keeps the order of the fields.
+// caller's stream: no libtorch, so one build serves all versions of torch. pyrnn/ops/recurrent/cuda is the
+// only caller of the recurrent functions.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
-
+#include "common/cuda/grid_barrier_probe.h"
+#include "common/fields.h"
+#include "module_tables.h"
 #include "recurrent/cuda/engine.h"
+#include "recurrent/fields.h"
 #ifdef PYRNN_PTX_DUMP
-#  include "host_cuda/ptx_dump.h"
+#  include "emulator/ptx_dump.h"
 #endif
 
 namespace py = pybind11;
 
+namespace pyrnn::recurrent::cuda {
 namespace {
 
-using Sizes = std::array<int64_t, 7>;  // the fields of pyrnn::WalkSizes
-using Sequences =
-    std::array<std::array<int64_t, 3>, 4>;  // y, cells, g_y, g_cells: address, stride t, stride b
-using Directions = std::vector<std::array<int64_t, 18>>;  // the fields of pyrnn::WalkDirection
-using Shared =
-    std::array<int64_t, 8>;  // lengths, step_offset, scratch, workspace, begin, stream, device, engine
+#define F(member) PYRNN_FIELD(Sizes, member)
+const Field<Sizes> kSizes[] = {F(cell), F(dtype), F(T), F(B), F(H), F(D), F(checkpoint_every)};
+#undef F
+#define F(member) PYRNN_FIELD(Recurrence, member)
+const Field<Recurrence> kTensors[] = {F(lengths), F(step_offset), F(workspace), F(y),
+                                      F(cells),   F(g_y),         F(g_cells)};
+#undef F
+#define F(member) PYRNN_FIELD(Direction, member)
+const Field<Direction> kDirection[] = {
+    F(w_hh), F(b_ih),    F(b_hh), F(h0),    F(c0),         F(first_h), F(first_c),      F(last_h), F(last_c),
+    F(gx),   F(gx_row0), F(gh),   F(saved), F(saved_row0), F(d_gates), F(d_gates_row0), F(s0),     F(s1)};
+#undef F
+static_assert(sizeof(Direction) == 8 * std::size(kDirection), "every field has its name");
+#define F(member) PYRNN_FIELD(Launch, member)
+const Field<Launch> kLaunch[] = {F(device), F(engine), F(stream), F(scratch), F(begin)};
+#undef F
 
-template <class T>
-T* address(int64_t a) {
-  return reinterpret_cast<T*>(a);
+Sizes sizes_of(const py::tuple& values) {
+  Sizes n{};
+  fill(n, kSizes, values);
+  return n;
 }
 
-pyrnn::WalkSizes sizes_of(const Sizes& n) { return {int(n[0]), int(n[1]), n[2], n[3], n[4], n[5], n[6]}; }
+Launch launch_of(const py::tuple& values) {
+  Launch launch{};
+  fill(launch, kLaunch, values);
+  return launch;
+}
 
-pyrnn::Walk walk_of(const Sizes& n, const Sequences& sequences, const Directions& directions,
-                    const Shared& shared) {
-  pyrnn::Walk w{};
-  w.T = n[2], w.B = n[3], w.H = n[4], w.D = n[5], w.checkpoint_every = n[6];
-  w.lengths = address<const int64_t>(shared[0]);
-  w.step_offset = address<const int64_t>(shared[1]);
-  w.workspace = address<void>(shared[3]);
-  pyrnn::Sequence* const to[] = {&w.y, &w.cells, &w.g_y, &w.g_cells};
-  for (int i = 0; i < 4; i++) *to[i] = {address<void>(sequences[i][0]), sequences[i][1], sequences[i][2]};
+Recurrence recurrence_of(const Sizes& n, const py::tuple& tensors, const py::tuple& directions) {
+  Recurrence w{};
+  fill(w, kTensors, tensors);
+  w.T = n.T, w.B = n.B, w.H = n.H, w.D = n.D, w.checkpoint_every = n.checkpoint_every;
   if (w.D < 1 || w.D > 2 || int64_t(directions.size()) != w.D)
     throw py::value_error("pyrnn: one or two directions");
-  for (int64_t d = 0; d < w.D; d++) {
-    static_assert(sizeof(pyrnn::WalkDirection) == sizeof(directions[0]), "fields of one size");
-    std::copy(directions[d].begin(), directions[d].end(), reinterpret_cast<int64_t*>(&w.direction[d]));
-  }
+  for (int64_t d = 0; d < w.D; d++) fill(w.direction[d], kDirection, directions[size_t(d)]);
   return w;
 }
 
-pyrnn::WalkCall call_of(const Shared& shared) {
-  return {int(shared[6]), pyrnn::CudaEngine(shared[7]), address<CUstream_st>(shared[5]),
-          address<void>(shared[2]), shared[4] != 0};
+py::tuple plan_of(const py::tuple& sizes, bool backward, int device, int engine) {
+  const Sizes n = sizes_of(sizes);
+  const Plan plan = make_plan(n, backward, device_properties(device), Engine(engine));
+  const char* name = plan.engine == kCluster ? "cluster" : plan.engine == kPersistent ? "persistent" : "step";
+  return py::make_tuple(name, plan.resident, plan.slices, plan.rows, plan.unit_blocks * plan.slices * n.D,
+                        kBlockThreads, plan.shared, plan.bytes, plan.why);
 }
 
 }  // namespace
+
+void bind(py::module_& m) {
+  py::dict fields;
+  fields["recurrent.cuda.Sizes"] = names_of(kSizes);
+  fields["recurrent.cuda.Tensors"] = names_of(kTensors);
+  fields["recurrent.cuda.Direction"] = names_of(kDirection);
+  fields["recurrent.cuda.Launch"] = names_of(kLaunch);
+  m.attr("fields") = fields;
+  m.def("why_unavailable", &why_unavailable, "Why no kernel can be launched here; empty where one can.");
+  m.def("recurrent_plan", &plan_of);
+  m.def("recurrent_run", [](const py::tuple& sizes, bool backward, const py::tuple& tensors,
+                            const py::tuple& directions, const py::tuple& launch) {
+    const Sizes n = sizes_of(sizes);
+    run(n, backward, recurrence_of(n, tensors, directions), launch_of(launch));
+  });
+  m.def("recurrent_replay", [](const py::tuple& sizes, const py::tuple& tensors, const py::tuple& directions,
+                               const py::tuple& launch) {
+    const Sizes n = sizes_of(sizes);
+    replay(n, recurrence_of(n, tensors, directions), launch_of(launch));
+  });
+}
+
+}  // namespace pyrnn::recurrent::cuda
 
 PYBIND11_MODULE(PYRNN_MODULE, m) {
   m.attr("__version__") = PYRNN_VERSION;
@@ -63,27 +99,11 @@ PYBIND11_MODULE(PYRNN_MODULE, m) {
 #else
   m.attr("emulated") = false;
 #endif
-  m.def("why_unavailable", &pyrnn::why_unavailable,
-        "Why no kernel can be launched here; empty where one can.");
-  m.def("recurrent_plan", [](const Sizes& n, bool backward, int device, int engine) {
-    const pyrnn::WalkPlan plan =
-        pyrnn::plan_walk(sizes_of(n), backward, pyrnn::device_properties(device), pyrnn::CudaEngine(engine));
-    return py::make_tuple(plan.engine == pyrnn::kCluster      ? "cluster"
-                          : plan.engine == pyrnn::kPersistent ? "persistent"
-                                                              : "step",
-                          plan.resident, plan.slices, plan.rows, plan.unit_blocks * plan.slices * n[5],
-                          pyrnn::kBlockThreads, plan.shared, plan.bytes, plan.why);
-  });
-  m.def("recurrent_walk", [](const Sizes& n, bool backward, const Sequences& sequences,
-                             const Directions& directions, const Shared& shared) {
-    pyrnn::run_walk(sizes_of(n), backward, walk_of(n, sequences, directions, shared), call_of(shared));
-  });
-  m.def("recurrent_replay",
-        [](const Sizes& n, const Sequences& sequences, const Directions& directions, const Shared& shared) {
-          pyrnn::run_replay(sizes_of(n), walk_of(n, sequences, directions, shared), call_of(shared));
-        });
-  m.def("recurrent_meetings", [](int64_t arrivals, int blocks, int64_t steps, int64_t stream) {
-    pyrnn::run_meetings(address<unsigned>(arrivals), blocks, steps, address<CUstream_st>(stream));
+  pyrnn::export_tables(m);
+  pyrnn::recurrent::cuda::bind(m);
+  m.def("grid_barriers", [](int64_t arrivals, int blocks, int64_t steps, int64_t stream) {
+    pyrnn::run_grid_barriers(reinterpret_cast<unsigned*>(arrivals), blocks, steps,
+                             reinterpret_cast<cudaStream_t>(stream));
   });
 #ifdef PYRNN_PTX_DUMP
   m.def("ptx_dump", [](int device) {

@@ -1,114 +1,166 @@
 // The Python module pyrnn._cpu. Tensors arrive as addresses, sizes and strides: no libtorch, so one build
-// serves all versions of torch. pyrnn/ops/_cpu.py is the only caller of the recurrent functions and keeps the
-// order of the fields.
+// serves all versions of torch. pyrnn/ops/*/cpu.py are the only callers of the operators.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
-
-#include "attention/engine.h"
+#include "attention/cpu/engine.h"
 #include "common/dispatch.h"
+#include "common/fields.h"
 #include "common/workspace.h"
-#include "pointwise/engine.h"
-#include "recurrent/engine.h"
+#include "module_tables.h"
+#include "pointwise/cpu/engine.h"
+#include "recurrent/cpu/engine.h"
+#include "recurrent/fields.h"
 
 namespace py = pybind11;
 
+// ---- recurrent
+
+namespace pyrnn::recurrent {
 namespace {
 
-using Sizes = std::array<int64_t, 10>;  // cell, dtype, T, B, I, H, P, D, N, checkpoint_every
-using Sequences =
-    std::array<std::array<int64_t, 3>, 6>;  // x, y, cells, g_y, g_cells, d_x: address, stride t, stride b
-using Directions = std::vector<std::array<int64_t, 18>>;  // the fields of pyrnn::Direction
+#define F(member) PYRNN_FIELD(Problem, member)
+const Field<Problem> kProblem[] = {
+    F(cell),    F(dtype),     F(T), F(B), F(I),     F(H),   F(P),       F(D),  F(N), F(checkpoint_every),
+    F(lengths), F(workspace), F(x), F(y), F(cells), F(g_y), F(g_cells), F(d_x)};
+#undef F
+#define F(member) PYRNN_FIELD(Direction, member)
+const Field<Direction> kDirection[] = {F(w_ih),   F(w_hh),   F(b_ih),   F(b_hh),   F(w_hr),  F(h0),
+                                       F(c0),     F(h_n),    F(c_n),    F(g_h_n),  F(g_c_n), F(d_w_ih),
+                                       F(d_w_hh), F(d_b_ih), F(d_b_hh), F(d_w_hr), F(d_h0),  F(d_c0)};
+#undef F
+static_assert(sizeof(Direction) == sizeof(void*) * std::size(kDirection), "every field has its name");
 
-template <class T>
-T* address(int64_t a) {
-  return reinterpret_cast<T*>(a);
-}
-
-pyrnn::Problem problem(const Sizes& n, const Sequences& s, const Directions& directions, int64_t lengths,
-                       int64_t workspace) {
-  pyrnn::Problem p{};
-  p.cell = int(n[0]), p.dtype = int(n[1]);
-  p.T = n[2], p.B = n[3], p.I = n[4], p.H = n[5], p.P = n[6], p.D = n[7], p.N = n[8],
-  p.checkpoint_every = n[9];
-  p.lengths = address<const int64_t>(lengths);
-  p.workspace = address<void>(workspace);
-  pyrnn::Sequence* sequences[] = {&p.x, &p.y, &p.cells, &p.g_y, &p.g_cells, &p.d_x};
-  for (int i = 0; i < 6; i++) *sequences[i] = {address<void>(s[i][0]), s[i][1], s[i][2]};
+template <void (*kRun)(Problem&, const int64_t*, int, int)>
+void run(const py::tuple& problem, const py::tuple& directions, int64_t batch_sizes, int threads,
+         int members) {
+  Problem p{};
+  fill(p, kProblem, problem);
   if (p.D < 1 || p.D > 2 || int64_t(directions.size()) != p.D)
     throw py::value_error("pyrnn: one or two directions");
-  for (int64_t d = 0; d < p.D; d++) {
-    static_assert(sizeof(pyrnn::Direction) == sizeof(directions[0]));
-    void** fields = reinterpret_cast<void**>(&p.direction[d]);
-    for (size_t i = 0; i < directions[d].size(); i++) fields[i] = address<void>(directions[d][i]);
-  }
-  return p;
-}
-
-template <void (*kRun)(pyrnn::Problem&, const int64_t*, int, int)>
-void run(const Sizes& sizes, const Sequences& sequences, const Directions& directions, int64_t lengths,
-         int64_t batch_sizes, int64_t workspace, int threads, int members) {
-  pyrnn::Problem p = problem(sizes, sequences, directions, lengths, workspace);
+  for (int64_t d = 0; d < p.D; d++) fill(p.direction[d], kDirection, directions[size_t(d)]);
   py::gil_scoped_release release;
-  kRun(p, address<const int64_t>(batch_sizes), threads, members);
+  kRun(p, reinterpret_cast<const int64_t*>(batch_sizes), threads, members);
 }
 
-using Four = std::array<int64_t, 4>;
-using Five = std::array<int64_t, 5>;
+py::tuple split(const py::tuple& problem, bool backward, int threads, int members) {
+  Problem p{};
+  fill(p, kProblem, problem);
+  const Split s = choose_split(p, backward ? Pass::backward : Pass::forward, threads, members);
+  return py::make_tuple(s.groups, s.members, s.slices, s.why);
+}
 
-// ints: dtype, B, H, K, T, S, D, V, causal, window_left, window_right, query_start, mask_kind, weights_kind,
-// seed. reals: scale, softcap, dropout. heads: q, k, v, out, g_out, d_q, d_k, d_v. scores: mask, weights,
-// g_weights. addresses: lengths, padding, slopes, slope_batch, slope_head, statistics, d_mask.
-template <void (*kRun)(const pyrnn::AttentionProblem&, int)>
-void attend(const std::array<int64_t, 15>& ints, const std::array<double, 3>& reals,
-            const std::array<Four, 8>& heads, const std::array<Five, 3>& scores,
-            const std::array<int64_t, 7>& addresses, int threads) {
-  pyrnn::AttentionProblem p{};
-  int64_t* const numbers[] = {&p.dtype,
-                              &p.B,
-                              &p.H,
-                              &p.K,
-                              &p.T,
-                              &p.S,
-                              &p.D,
-                              &p.V,
-                              &p.causal,
-                              &p.window_left,
-                              &p.window_right,
-                              &p.query_start,
-                              &p.mask_kind,
-                              &p.weights_kind,
-                              &p.seed};
-  for (size_t i = 0; i < ints.size(); i++) *numbers[i] = ints[i];
-  p.scale = reals[0], p.softcap = reals[1], p.dropout = reals[2];
-  pyrnn::Heads* const rows[] = {&p.q, &p.k, &p.v, &p.out, &p.g_out, &p.d_q, &p.d_k, &p.d_v};
-  for (size_t i = 0; i < heads.size(); i++)
-    *rows[i] = {address<void>(heads[i][0]), heads[i][1], heads[i][2], heads[i][3]};
-  pyrnn::Scores* const tables[] = {&p.mask, &p.weights, &p.g_weights};
-  for (size_t i = 0; i < scores.size(); i++)
-    *tables[i] = {address<void>(scores[i][0]), scores[i][1], scores[i][2], scores[i][3], scores[i][4]};
-  p.lengths = address<const int64_t>(addresses[0]);
-  p.padding = address<const uint8_t>(addresses[1]);
-  p.slopes = address<const float>(addresses[2]);
-  p.slope_batch = addresses[3], p.slope_head = addresses[4];
-  p.statistics = address<void>(addresses[5]);
-  p.d_mask = address<void>(addresses[6]);
+}  // namespace
+
+void bind(py::module_& m, py::dict& fields) {
+  fields["recurrent.Problem"] = names_of(kProblem);
+  fields["recurrent.Direction"] = names_of(kDirection);
+  m.def("recurrent_forward", &run<forward>);
+  m.def("recurrent_backward", &run<backward>);
+  m.def("recurrent_split", &split);
+}
+
+}  // namespace pyrnn::recurrent
+
+// ---- attention
+
+namespace pyrnn {
+
+template <>
+void assign(attention::Heads& field, PyObject* value) {
+  static const Field<attention::Heads> kHeads[] = {
+      PYRNN_FIELD(attention::Heads, data), PYRNN_FIELD(attention::Heads, batch),
+      PYRNN_FIELD(attention::Heads, head), PYRNN_FIELD(attention::Heads, row)};
+  fill(field, kHeads, value);
+}
+template <>
+void assign(attention::Scores& field, PyObject* value) {
+  static const Field<attention::Scores> kScores[] = {
+      PYRNN_FIELD(attention::Scores, data), PYRNN_FIELD(attention::Scores, batch),
+      PYRNN_FIELD(attention::Scores, head), PYRNN_FIELD(attention::Scores, query),
+      PYRNN_FIELD(attention::Scores, key)};
+  fill(field, kScores, value);
+}
+
+}  // namespace pyrnn
+
+namespace pyrnn::attention {
+namespace {
+
+#define F(member) PYRNN_FIELD(Problem, member)
+// What calls with one layout have in common, and what each has of its own.
+const Field<Problem> kSizes[] = {F(dtype),
+                                 F(B),
+                                 F(H),
+                                 F(K),
+                                 F(T),
+                                 F(S),
+                                 F(D),
+                                 F(V),
+                                 F(causal),
+                                 F(window_left),
+                                 F(window_right),
+                                 F(query_start),
+                                 F(mask_kind),
+                                 F(weights_kind),
+                                 F(scale),
+                                 F(softcap),
+                                 F(dropout),
+                                 F(slope_batch),
+                                 F(slope_head)};
+const Field<Problem> kTensors[] = {F(seed),      F(q),       F(k),      F(v),          F(out),     F(mask),
+                                   F(lengths),   F(padding), F(slopes), F(statistics), F(weights), F(g_out),
+                                   F(g_weights), F(d_q),     F(d_k),    F(d_v),        F(d_mask)};
+#undef F
+
+template <void (*kRun)(const Problem&, int)>
+void run(const py::tuple& sizes, const py::tuple& tensors, int threads) {
+  Problem p{};
+  fill(p, kSizes, sizes);
+  fill(p, kTensors, tensors);
   py::gil_scoped_release release;
   kRun(p, threads);
 }
 
-// x, other, out: addresses.
-template <void (*kRun)(const pyrnn::DropoutProblem&, int)>
-void drop(int64_t dtype, int64_t activation, int64_t count, int64_t seed, double p, int64_t x, int64_t other,
-          int64_t out, int threads) {
-  const pyrnn::DropoutProblem problem{
-      dtype, activation, count, seed, p, address<void>(x), address<void>(other), address<void>(out)};
+}  // namespace
+
+void bind(py::module_& m, py::dict& fields) {
+  fields["attention.Sizes"] = names_of(kSizes);
+  fields["attention.Tensors"] = names_of(kTensors);
+  m.def("attention_forward", &run<forward>);
+  m.def("attention_backward", &run<backward>);
+}
+
+}  // namespace pyrnn::attention
+
+// ---- pointwise
+
+namespace pyrnn::pointwise {
+namespace {
+
+#define F(member) PYRNN_FIELD(DropoutProblem, member)
+const Field<DropoutProblem> kDropout[] = {F(dtype), F(activation), F(count), F(seed),
+                                          F(p),     F(x),          F(other), F(out)};
+#undef F
+static_assert(sizeof(DropoutProblem) == 8 * std::size(kDropout), "every field has its name");
+
+template <void (*kRun)(const DropoutProblem&, int)>
+void run(const py::tuple& problem, int threads) {
+  DropoutProblem p{};
+  fill(p, kDropout, problem);
   py::gil_scoped_release release;
-  kRun(problem, threads);
+  kRun(p, threads);
 }
 
 }  // namespace
+
+void bind(py::module_& m, py::dict& fields) {
+  fields["pointwise.Dropout"] = names_of(kDropout);
+  m.def("dropout_forward", &run<dropout_forward>);
+  m.def("dropout_backward", &run<dropout_backward>);
+}
+
+}  // namespace pyrnn::pointwise
 
 PYBIND11_MODULE(_cpu, m) {
   m.attr("__version__") = PYRNN_VERSION;
@@ -117,22 +169,13 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("set_isa", &pyrnn::set_isa, py::arg("name"));
   m.def("fma_peak", &pyrnn::fma_peak, py::arg("dtype"), py::arg("threads"),
         py::call_guard<py::gil_scoped_release>(),
-        "Operations a second of multiply-adds in registers, measured now. dtype: 0 float32, 1 bfloat16, 2 "
-        "float64.");
+        "Operations a second of multiply-adds in registers, measured now. dtype: its code.");
   m.def("advise_huge_pages",
-        [](int64_t data, size_t bytes) { pyrnn::advise_huge_pages(address<char>(data), bytes); });
-  m.def("recurrent_forward", &run<pyrnn::forward>);
-  m.def("recurrent_backward", &run<pyrnn::backward>);
-  m.def("attention_forward", &attend<pyrnn::attention_forward>);
-  m.def("attention_backward", &attend<pyrnn::attention_backward>);
-  m.def("dropout_forward", &drop<pyrnn::dropout_forward>);
-  m.def("dropout_backward", &drop<pyrnn::dropout_backward>);
-  m.def("recurrent_split", [](const Sizes& n, bool backward, int threads, int members) {
-    pyrnn::Problem p{};
-    p.cell = int(n[0]), p.dtype = int(n[1]), p.T = n[2], p.B = n[3], p.I = n[4], p.H = n[5], p.P = n[6],
-    p.D = n[7];
-    const pyrnn::Split s =
-        pyrnn::choose_split(p, backward ? pyrnn::Pass::backward : pyrnn::Pass::forward, threads, members);
-    return py::make_tuple(s.groups, s.members, s.slices, s.why);
-  });
+        [](int64_t data, size_t bytes) { pyrnn::advise_huge_pages(reinterpret_cast<char*>(data), bytes); });
+  py::dict fields;
+  pyrnn::recurrent::bind(m, fields);
+  pyrnn::attention::bind(m, fields);
+  pyrnn::pointwise::bind(m, fields);
+  m.attr("fields") = fields;
+  pyrnn::export_tables(m);
 }

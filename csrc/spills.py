@@ -1,6 +1,6 @@
 """Fails when a CUDA kernel keeps registers in memory without saying so in csrc/spills.txt.
 
-A spill is a store and a load in every step of a walk that may take thousands: it is allowed where somebody
+A spill is a store and a load in every step, of which there may be thousands: it is allowed where somebody
 has looked at it and found the alternative worse. Every .cu file is compiled with the flags of the real build,
 for each architecture of a release, and the assembler's report is read. No GPU is needed.
 

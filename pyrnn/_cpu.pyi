@@ -1,9 +1,11 @@
-# The compiled module (csrc/module.cpp). Addresses are integers, 0 for null.
+# The compiled module (csrc/module.cpp). A struct is a tuple of the fields that `fields` names.
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 __version__: str
+fields: dict[str, tuple[str, ...]]  # of each struct
+cells: dict[str, tuple[int, int, int, int]]  # code, gates, slots, saved
+dtypes: dict[str, int]
 
 def isas() -> list[str]: ...
 def isa() -> str: ...
@@ -14,12 +16,9 @@ def advise_huge_pages(address: int, size: int) -> None: ...
 class _Run(Protocol):
     def __call__(
         self,
-        sizes: Sequence[int],
-        sequences: Sequence[Sequence[int]],
-        directions: Sequence[Sequence[int]],
-        lengths: int,
+        problem: tuple[Any, ...],
+        directions: tuple[tuple[int, ...], ...],
         batch_sizes: int,
-        workspace: int,
         threads: int,
         members: int,
         /,
@@ -29,38 +28,9 @@ recurrent_forward: _Run
 recurrent_backward: _Run
 
 def recurrent_split(
-    sizes: Sequence[int], backward: bool, threads: int, members: int
+    problem: tuple[Any, ...], backward: bool, threads: int, members: int, /
 ) -> tuple[int, int, int, str]: ...
-
-class _Drop(Protocol):
-    def __call__(
-        self,
-        dtype: int,
-        activation: int,
-        count: int,
-        seed: int,
-        p: float,
-        x: int,
-        other: int,
-        out: int,
-        threads: int,
-        /,
-    ) -> None: ...
-
-dropout_forward: _Drop
-dropout_backward: _Drop
-
-class _Attend(Protocol):
-    def __call__(
-        self,
-        ints: Sequence[int],
-        reals: Sequence[float],
-        heads: Sequence[Sequence[int]],
-        scores: Sequence[Sequence[int]],
-        addresses: Sequence[int],
-        threads: int,
-        /,
-    ) -> None: ...
-
-attention_forward: _Attend
-attention_backward: _Attend
+def dropout_forward(problem: tuple[Any, ...], threads: int, /) -> None: ...
+def dropout_backward(problem: tuple[Any, ...], threads: int, /) -> None: ...
+def attention_forward(sizes: tuple[Any, ...], tensors: tuple[Any, ...], threads: int, /) -> None: ...
+def attention_backward(sizes: tuple[Any, ...], tensors: tuple[Any, ...], threads: int, /) -> None: ...

@@ -1,13 +1,13 @@
 """Tensors as the native modules take them: codes of cells and dtypes, strides, and addresses.
 
 An address is given only after the storage behind it was found to hold all that shape and strides lead to.
-The codes are those of csrc/recurrent/problem.h.
+Codes, sizes of cells and names of fields are the modules' own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -15,9 +15,34 @@ from torch import Tensor
 from pyrnn import _native
 from pyrnn._dispatch import is_readable
 
-CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
-DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2, torch.float16: 3}
+
+class Cell(NamedTuple):
+    """A recurrent cell's code and sizes."""
+
+    code: int
+    gates: int  # G: rows of the weights are G*H
+    slots: int  # gradients of a unit and token that the backward pass makes on a GPU
+    saved: int  # numbers of a unit and token that training keeps
+
+
+CELLS = {name: Cell(*numbers) for name, numbers in _native.cpu.cells.items()}
+DTYPES: dict[torch.dtype, int] = {getattr(torch, name): code for name, code in _native.cpu.dtypes.items()}
 NOTHING = (0, 0, 0)  #: a sequence that is not there
+
+
+def check_fields(module: Any, struct: str, fields: tuple[str, ...]) -> None:
+    """Require that a tuple with these fields is what `module` takes for `struct`.
+
+    Raises:
+        ImportError: the module was built of other sources.
+    """
+    expected = module.fields.get(struct)
+    if expected != fields:
+        raise ImportError(
+            f"{module.__name__} takes {struct} with the fields {expected}, this pyrnn gives {fields}: they "
+            "are of different versions; build it anew (`pip install .`)"
+        )
+
 
 # From here on the C library maps each allocation anew; smaller ones come from pages that were used before.
 _FRESH_BYTES = 32 * 2**20

@@ -14,9 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../common/dtype.h"
+#include "common/dtype.h"
 
-namespace pyrnn {
+namespace pyrnn::attention {
 
 // A tensor [B, heads, rows, features], any strides in elements, the features contiguous.
 struct Heads {
@@ -33,7 +33,7 @@ struct Scores {
 enum MaskKind { kNoMask, kBoolMask, kFloatMask };            // bool: true takes part; float: S, added
 enum WeightsKind { kNoWeights, kMeanWeights, kAllWeights };  // mean: over the heads, [B, T, S]
 
-struct AttentionProblem {
+struct Problem {
   int64_t dtype, B, H, K, T, S, D, V;
   int64_t causal;                     // query i sees no key above query_start + i
   int64_t window_left, window_right;  // nor one farther away than these; negative: no limit
@@ -65,16 +65,16 @@ struct AttentionProblem {
 // One pass of one storage type and instruction set, in stages that follow one another. A task is a part of a
 // stage that any thread may take: what it computes does not depend on which thread, nor on how many there
 // are.
-struct AttentionPass {
-  int64_t (*tasks)(const AttentionProblem&, int stage);  // 0: the problem does not need this stage
-  size_t (*shared_bytes)(const AttentionProblem&);       // what the stages hand on
-  size_t (*scratch_bytes)(const AttentionProblem&);      // of one thread
-  void (*run)(const AttentionProblem&, char* shared, char* scratch, int stage, int64_t task);
+struct StagedPass {
+  int64_t (*tasks)(const Problem&, int stage);  // 0: the problem does not need this stage
+  size_t (*shared_bytes)(const Problem&);       // what the stages hand on
+  size_t (*scratch_bytes)(const Problem&);      // of one thread
+  void (*run)(const Problem&, char* shared, char* scratch, int stage, int64_t task);
 };
-constexpr int kAttentionStages = 3;
+constexpr int kStages = 3;
 
-struct AttentionKernel {
-  AttentionPass forward, backward;
+struct Kernels {
+  StagedPass forward, backward;
 };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::attention

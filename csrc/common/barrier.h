@@ -5,6 +5,7 @@
 #pragma once
 #include <sched.h>
 #include <stdint.h>
+#include "common/flag.h"
 
 namespace pyrnn {
 namespace {

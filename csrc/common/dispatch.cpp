@@ -1,4 +1,4 @@
-#include "dispatch.h"
+#include "common/dispatch.h"
 
 #include <unistd.h>
 
@@ -13,11 +13,12 @@ namespace {
 struct InstructionSet {
   const char* name;
   bool (*supported)();
-  KernelSet sets[kDTypes];  // by DType
+  KernelSet sets[kCpuDTypes];  // by DType
 };
 
-#define PYRNN_SET(isa, dtype) \
-  {&pyrnn_recurrent_##isa##_##dtype, &pyrnn_attention_##isa##_##dtype, &pyrnn_pointwise_##isa##_##dtype}
+#define PYRNN_SET(isa, dtype)                                                                \
+  {&recurrent::pyrnn_recurrent_##isa##_##dtype, &attention::pyrnn_attention_##isa##_##dtype, \
+   &pointwise::pyrnn_pointwise_##isa##_##dtype}
 #define PYRNN_SETS(isa) {PYRNN_SET(isa, float32), PYRNN_SET(isa, bfloat16), PYRNN_SET(isa, float64)}
 
 #ifdef PYRNN_WITH_avx2

@@ -4,16 +4,16 @@
 #include <string>
 #include <vector>
 
-#include "../attention/kernels.h"
-#include "../pointwise/kernels.h"
-#include "../recurrent/kernels.h"
+#include "attention/cpu/kernels.h"
+#include "pointwise/cpu/kernels.h"
+#include "recurrent/cpu/kernels.h"
 
 namespace pyrnn {
 
 struct KernelSet {
-  const RecurrentKernels* recurrent;
-  const AttentionKernel* attention;
-  const PointwiseKernels* pointwise;
+  const recurrent::Kernels* recurrent;
+  const attention::Kernels* attention;
+  const pointwise::Kernels* pointwise;
 };
 
 std::vector<std::string> isas();        // those that this processor can run, best first

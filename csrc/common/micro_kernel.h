@@ -9,7 +9,7 @@
 // Each element of C is a sum over k in order, whatever tile it falls in: results do not depend on how rows
 // are split.
 #pragma once
-#include "vec.h"
+#include "common/vec.h"
 
 namespace pyrnn {
 namespace {
@@ -80,7 +80,7 @@ struct TileArgs {
 // libraries that split it differently set the bar.
 constexpr int64_t kSumLength = 32;
 
-// Not inlined into the gate maths: constants hoisted there have spilled accumulators inside the k loop.
+// Not inlined into the cell update: constants hoisted there have spilled accumulators inside the k loop.
 template <class Op, int MR, int NV>
 __attribute__((noinline)) void tile(const TileArgs<Op>& t) {
   using A = typename Op::Acc;

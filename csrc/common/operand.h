@@ -1,6 +1,6 @@
 // How numbers of the storage type S are multiplied.
 #pragma once
-#include "micro_kernel.h"
+#include "common/micro_kernel.h"
 
 namespace pyrnn {
 namespace {

@@ -3,8 +3,8 @@
 // A panel is [K elements][NV * lanes], an element being one k, or two neighbours for bfloat16 dot products.
 // S is the memory type of the source; Op::Storage what the packed numbers are.
 #pragma once
-#include "micro_kernel.h"
-#include "scratch.h"
+#include "common/micro_kernel.h"
+#include "common/scratch.h"
 
 namespace pyrnn {
 namespace {
@@ -86,7 +86,7 @@ inline void transpose(Vec<T>* v) {
 
 // Lane l of the result is the sum of v[l], which are lost.
 template <class T>
-inline Vec<T> sums_of_each(Vec<T>* v) {
+inline Vec<T> horizontal_sums(Vec<T>* v) {
   transpose<T>(v);
   for (int l = 1; l < kLanes<T>; l++) v[0] += v[l];
   return v[0];

@@ -6,7 +6,7 @@
 // one half in place and the other a shift away; whatever stands in the upper halves is ignored by the next
 // product.
 #pragma once
-#include "vec.h"
+#include "common/vec.h"
 #if defined(__SSE2__)
 #  include <immintrin.h>
 #endif

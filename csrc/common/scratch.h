@@ -2,15 +2,11 @@
 // out.
 #pragma once
 #include <stddef.h>
-#include <stdint.h>
+
+#include "common/integers.h"
 
 namespace pyrnn {
 namespace {
-
-constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-constexpr int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 struct Scratch {
   char* base;
@@ -27,11 +23,11 @@ struct Scratch {
   }
 };
 
-// The share [begin, end) of part `i` of `parts` in n things.
+// Part `i`, [begin, end), of n things in `parts` equal parts.
 struct Range {
   int64_t begin, end;
 };
-inline Range share(int64_t n, int parts, int i) { return {n * i / parts, n * (i + 1) / parts}; }
+inline Range partition(int64_t n, int parts, int i) { return {n * i / parts, n * (i + 1) / parts}; }
 
 }  // namespace
 }  // namespace pyrnn

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#include "dtype.h"
+#include "common/dtype.h"
 
 namespace pyrnn {
 

@@ -9,9 +9,9 @@
 #pragma once
 #include <stdint.h>
 
-#include "../common/dtype.h"
+#include "common/dtype.h"
 
-namespace pyrnn {
+namespace pyrnn::pointwise {
 
 enum Activation { kIdentity, kRelu, kGelu, kGeluTanh, kActivations };
 
@@ -28,8 +28,8 @@ struct DropoutProblem {
 using DropoutPass = void (*)(const DropoutProblem&, int64_t begin, int64_t end);
 constexpr int64_t kDropoutTask = 1 << 14;
 
-struct PointwiseKernels {
+struct Kernels {
   DropoutPass forward[kActivations], backward[kActivations];
 };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::pointwise

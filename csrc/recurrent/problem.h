@@ -6,9 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../common/dtype.h"
+#include "common/dtype.h"
+#include "common/flag.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent {
 
 enum CellKind { kRnnTanh, kRnnRelu, kGru, kLstm, kCellKinds };
 
@@ -59,10 +60,6 @@ struct Team {
   int64_t steps;          // the longest length among the rows
 };
 
-struct Flag {  // one thread's progress, on a cache line of its own
-  alignas(64) int64_t value;
-};
-
 struct Plan {
   int threads;  // = groups * members
   int members;  // threads that share a team's units, one barrier a step; 1: none
@@ -75,11 +72,11 @@ struct Plan {
 };
 
 // One cell, storage type and instruction set.
-struct RecurrentKernel {
+struct Kernel {
   size_t (*forward_bytes)(const Problem&, const Plan&);
   void (*forward)(const Problem&, const Plan&, char* scratch, int thread);
   size_t (*backward_bytes)(const Problem&, const Plan&);
   void (*backward)(const Problem&, const Plan&, char* scratch, int thread);
 };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent

@@ -16,11 +16,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from typing_extensions import Self
 
 import pyrnn.nn
+from pyrnn._native_args import CELLS
 from pyrnn.bench import record, report
 from pyrnn.bench.comparison import Benchmark
 from pyrnn.bench.step import Step
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+OPERATOR_CELLS = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
+GATES = {name: CELLS[cell].gates for name, cell in OPERATOR_CELLS.items()}
 INCLUDES = {
     "infer": "forward without gradients; not: making the data",
     "train": "forward, backward with gradients of the input and all parameters; "

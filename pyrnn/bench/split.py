@@ -1,4 +1,4 @@
-"""How far the chooser's split of the work is from the best one: every split forced in turn, both passes.
+"""How far the heuristic's split of the work is from the best one: every split forced in turn, both passes.
 
 The constants of csrc/recurrent/split.cpp are fitted to this table. Forward is a pass without gradients.
 """
@@ -26,7 +26,7 @@ OPERATIONS = 2e9  # of one forward pass, about: fixes T
 def measure(
     cell: str, dtype: torch.dtype, sizes: tuple[int, int], rounds: int
 ) -> dict[str, dict[int, float]]:
-    """Median seconds of each pass by threads on a team, in alternation; 0 is the chooser's number."""
+    """Median seconds of each pass by threads on a part of the batch, in alternation; 0: the heuristic."""
     B, H = sizes
     T = int(min(64, max(8, OPERATIONS / (4 * GATES[cell] * B * H * H))))
     layer = getattr(pyrnn.nn, cell.upper())(H, H, dtype=dtype)
@@ -48,7 +48,7 @@ def measure(
 
 def rows(cells: list[str], dtype: str, rounds: int) -> Iterator[str]:
     """The table, a line at a time."""
-    yield f"{'cell':5} {'B':>3} {'H':>5}  {'pass':9} ms by threads on a team (0: chosen)"
+    yield f"{'cell':5} {'B':>3} {'H':>5}  {'pass':9} ms by threads on a part of the batch (0: chosen)"
     losses = []
     for cell in cells:
         for B, H in SIZES:

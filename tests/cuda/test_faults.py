@@ -16,7 +16,7 @@ KERNELS = "csrc/recurrent/cuda/CMakeFiles/pyrnn_cuda_kernels_float32.dir/kernels
 
 
 class Fault(NamedTuple):
-    """In file `name` of csrc/recurrent/cuda, `old` becomes `new`."""
+    """In file `name` of csrc, `old` becomes `new`."""
 
     name: str
     old: str
@@ -26,42 +26,60 @@ class Fault(NamedTuple):
 
 FAULTS = {
     "missing_barrier": Fault(
-        "walk_kernel.h", "      __syncthreads();\n      A sum[2][M];", "      A sum[2][M];"
+        "recurrent/cuda/recurrence_kernel.h",
+        "      __syncthreads();\n      A sum[2][M];",
+        "      A sum[2][M];",
     ),
     "wrong_lane": Fault(
-        "product.h", "const A* left = weights + lane / 4 * 2", "const A* left = weights + lane % 4 * 2"
+        "recurrent/cuda/product.h",
+        "const A* left = weights + lane / 4 * 2",
+        "const A* left = weights + lane % 4 * 2",
     ),
-    "tail_of_the_batch": Fault("block.h", "at.b < w.B && unit < w.H", "at.b <= w.B && unit < w.H"),
-    "tail_of_the_units": Fault("block.h", "at.b < w.B && unit < w.H", "at.b < w.B && unit <= w.H"),
+    "tail_of_the_batch": Fault(
+        "recurrent/cuda/block.h", "at.b < w.B && unit < w.H", "at.b <= w.B && unit < w.H"
+    ),
+    "tail_of_the_units": Fault(
+        "recurrent/cuda/block.h", "at.b < w.B && unit < w.H", "at.b < w.B && unit <= w.H"
+    ),
     "sums_of_half_the_warps": Fault(
-        "walk_kernel.h", "        __syncthreads();\n        if (warp < kParts)", "        if (warp < kParts)"
+        "recurrent/cuda/recurrence_kernel.h",
+        "        __syncthreads();\n        if (warp < kParts)",
+        "        if (warp < kParts)",
     ),
     "missing_grid_barrier": Fault(
-        "walk_kernel.h", "if (row0 == 0 && s > s0) exchange.wait(s)", "if (false) exchange.wait(s)"
+        "recurrent/cuda/recurrence_kernel.h",
+        "if (row0 == 0 && s > s0) exchange.wait(s)",
+        "if (false) exchange.wait(s)",
     ),
     "single_buffer": Fault(
-        "exchange.h",
+        "recurrent/cuda/exchange.h",
         "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size; }\n\n  // Numbers",
         "from = buffers, to = buffers; }\n\n  // Numbers",
     ),
     "single_buffer_of_a_cluster": Fault(
-        "exchange.h",
+        "recurrent/cuda/exchange.h",
         "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size; }\n\n  template",
         "from = buffers, to = buffers; }\n\n  template",
     ),
     "leaving_a_cluster_early": Fault(
-        "exchange.h",
+        "recurrent/cuda/exchange.h",
         "  __device__ void close(int64_t s1) {\n    ptx::cluster_wait_acquire();",
         "  __device__ void close(int64_t s1) {",
     ),
-    "wrong_rank": Fault("exchange.h", "map_shared_rank(there, unit / kUnits)", "map_shared_rank(there, 0)"),
-    "wrong_arrival_count": Fault("exchange.h", "unsigned(s) * gridDim.x", "unsigned(s + 1) * gridDim.x"),
+    "wrong_rank": Fault(
+        "recurrent/cuda/exchange.h", "map_shared_rank(there, unit / kUnits)", "map_shared_rank(there, 0)"
+    ),
+    "wrong_arrival_count": Fault(
+        "recurrent/cuda/exchange.h", "unsigned(s) * gridDim.x", "unsigned(s + 1) * gridDim.x"
+    ),
     "missing_block_barrier_before_arrival": Fault(
-        "meeting.h",
+        "common/cuda/grid_barrier.h",
         "  __syncthreads();\n  if (threadIdx.x == 0) ptx::red_add",
         "  if (threadIdx.x == 0) ptx::red_add",
     ),
-    "missing_release": Fault("meeting.h", "ptx::red_add_release(arrivals, 1)", "*arrivals += 1", True),
+    "missing_release": Fault(
+        "common/cuda/grid_barrier.h", "ptx::red_add_release(arrivals, 1)", "*arrivals += 1", True
+    ),
 }
 
 
@@ -108,8 +126,8 @@ def test_a_fault_is_seen(fault: Fault, emulated: ModuleType, tmp_path: Path) -> 
     if fault.race_only and not emulated.detects_races:
         pytest.skip("only a build with the race detector sees this fault: `dev.py emulate --race`")
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
-    for name, old, new in (("kernels.cu", *ONE_CELL), (fault.name, fault.old, fault.new)):
-        source = tmp_path / "csrc" / "recurrent" / "cuda" / name
+    for name, old, new in (("recurrent/cuda/kernels.cu", *ONE_CELL), (fault.name, fault.old, fault.new)):
+        source = tmp_path / "csrc" / name
         text = source.read_text()
         assert text.count(old) == 1, f"{name} no longer has one {old!r}"
         source.write_text(text.replace(old, new))

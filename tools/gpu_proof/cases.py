@@ -41,7 +41,7 @@ class GpuCase(Case):
     """
 
     arithmetic: str = "exact"
-    engine: str = ""  # the chooser's
+    engine: str = ""  # the heuristic's
 
     def __str__(self) -> str:
         """For progress and errors."""

@@ -33,7 +33,7 @@ class Goal:
         return value >= self.bound if self.figure == "ratio" else value <= self.bound
 
     def values(self, rows: Sequence[Row]) -> list[float]:
-        """The figures of the rows that count: where an engine is forced, the chooser is not to blame."""
+        """The figures of the rows that count: where an engine is forced, the heuristic is not to blame."""
         counted = [row for row in rows if self.figure in row and not row["engine"]]
         return [row[self.figure] for row in counted if self.covers(GpuCase.of(row))]
 

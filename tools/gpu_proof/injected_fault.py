@@ -32,7 +32,7 @@ def main(path: str) -> int:
         if code := call(*arguments):
             print(f"{call.__name__}: error {code}", flush=True)
             return 1
-    module.recurrent_meetings(memory.value + OUTSIDE, 1, 1, 0)
+    module.grid_barriers(memory.value + OUTSIDE, 1, 1, 0)
     return 1 if cuda.cuCtxSynchronize() else 0
 
 

@@ -62,7 +62,7 @@ def plans(case: GpuCase) -> list[_native.CudaPlan]:
 
 @contextmanager
 def forced_engine(name: str) -> Iterator[None]:
-    """Run every pass of ours on this engine; "" leaves it to the chooser."""
+    """Run every pass of ours on this engine; "" leaves it to the heuristic."""
     before = recurrence.forced_engine
     recurrence.forced_engine = name
     try:
@@ -137,7 +137,7 @@ def healthy() -> bool:
 def failure(case: GpuCase, error: Exception) -> tuple[str, str]:
     """("refused" or "error", the first line): that a device lacks a forced engine is no error.
 
-    The chooser would not have taken it.
+    The heuristic would not have taken it.
     """
     lacking = bool(case.engine) and isinstance(error, ValueError)
     return "refused" if lacking else "error", (str(error).splitlines() or [type(error).__name__])[0]

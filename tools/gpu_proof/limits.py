@@ -1,8 +1,8 @@
-"""How fast a step could be at best on the device of the run: from meeting and bytes, both measured there.
+"""How fast a step could be at best on the device of the run: from barrier and bytes, both measured there.
 
-All units of a step wait for all units of the step before. So a step takes no less than one meeting of the
+All units of a step wait for all units of the step before. So a step takes no less than one barrier of the
 blocks, and no less than its bytes take to come from the second-level cache and from memory. The large
-products beside the walk are left out: the limit is that of the recurrence alone.
+products beside the recurrence are left out: the limit is that of the recurrence alone.
 
 The cluster engine has no limit here: its blocks meet at the barrier of their cluster and read each other's
 shared memory, and neither of these is measured.
@@ -14,20 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyrnn._native import CudaPlan
+from pyrnn._native_args import CELLS
 from pyrnn.bench.record import Row
-from pyrnn.bench.recurrent import GATES
+from pyrnn.bench.recurrent import OPERATOR_CELLS
 from tools.gpu_proof.cases import GpuCase
-
-#: Numbers that a training step keeps per unit, and slots of gate gradients (csrc/recurrent/cells).
-_KEPT = {"rnn": 0, "gru": 4, "lstm": 5}
-_SLOTS = {"rnn": 1, "gru": 4, "lstm": 4}
 
 
 @dataclass(frozen=True)
 class Rooflines:
     """What the rooflines stage found."""
 
-    barriers: dict[int, float]  # seconds of a meeting, by the number of blocks
+    barriers: dict[int, float]  # seconds of a barrier, by the number of blocks
     l2: float  # bytes a second, read
     memory: float  # bytes a second, read and written
 
@@ -58,14 +55,15 @@ def bytes_of(case: GpuCase, plan: CudaPlan, *, backward: bool) -> Bytes:
     """What a step must move with the work laid out as `plan` says."""
     size = case.torch_dtype.itemsize
     sums = max(4, size)
-    cells, gates = case.directions * case.B * case.H, GATES[case.cell]
+    cell, cells = CELLS[OPERATOR_CELLS[case.cell]], case.directions * case.B * case.H
+    gates = cell.gates
     terms = case.H * (gates if backward else 1)
     # Each block reads the exchanged values of its slice whole.
     l2 = plan.blocks * plan.rows_per_slice * terms * size
     if not plan.resident:
         l2 += case.directions * plan.slices * gates * case.H**2 * size
-    kept = _KEPT[case.cell] * sums if case.mode == "train" else 0
-    own = (size + _SLOTS[case.cell] * size) if backward else (gates * sums + size)
+    kept = cell.saved * sums if case.mode == "train" else 0
+    own = (size + cell.slots * size) if backward else (gates * sums + size)
     return Bytes(l2, cells * (kept + own))
 
 

@@ -16,9 +16,9 @@ HOW_TO_READ = (
     "Each case: microseconds a step of pyrnn and of torch.nn, the time of torch.nn / the time of pyrnn "
     "(above 1x pyrnn is faster), its 20th and 80th percentile over the rounds, the share of the limit, "
     "and the algorithm that torch asks cuDNN for (forward / backward). A step is one time step of one "
-    "layer; in training it holds both passes. The limit is the larger of one meeting of the grid's blocks "
+    "layer; in training it holds both passes. The limit is the larger of one barrier of the grid's blocks "
     "and of the bytes of a step at the rates above; the large products beside the recurrence are in the "
-    "times but not in the limit. The cluster engine has none: neither the meeting of a cluster nor the rate "
+    "times but not in the limit. The cluster engine has none: neither the barrier of a cluster nor the rate "
     "of its shared memory is measured. `-`: not measured."
 )
 
@@ -83,7 +83,7 @@ def _rooflines(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         match row["what"]:
             case "barrier":
-                what = f"meeting of a grid of {row['blocks']} blocks"
+                what = f"barrier of a grid of {row['blocks']} blocks"
                 lines.append([what, f"{row['seconds'] * 1e6:.2f} us"])
             case "l2" | "l2 read" | "memory":
                 name = "memory" if row["what"] == "memory" else "second-level cache"

@@ -46,19 +46,19 @@ def median(run: Callable[[], object], rounds: int = 7) -> float:
 
 
 def barrier_seconds(blocks: int) -> float:
-    """Latency of one meeting of `blocks` blocks, each with the threads of the walk."""
+    """Latency of one barrier of `blocks` blocks, each with the threads of the recurrence."""
     arrivals = torch.zeros(1, dtype=torch.int32, device="cuda")
 
     def run() -> None:
         arrivals.zero_()
         stream = current_stream(arrivals.device)
-        _native.cuda.recurrent_meetings(arrivals.data_ptr(), blocks, BARRIER_STEPS, stream)
+        _native.cuda.grid_barriers(arrivals.data_ptr(), blocks, BARRIER_STEPS, stream)
 
     return median(run) / BARRIER_STEPS
 
 
 def barriers(sms: int) -> Iterator[record.Row]:
-    """Latency of one meeting of all blocks, for grids up to one block on each multiprocessor."""
+    """Latency of one barrier of all blocks, for grids up to one block on each multiprocessor."""
     if why := _native.why_no_cuda():
         yield {"what": "no barrier", "why": why}
         return
@@ -126,7 +126,7 @@ def rows() -> Iterator[record.Row]:
     """All, those that the bench stage needs first."""
     properties = torch.cuda.get_device_properties(0)
     yield from barriers(properties.multi_processor_count)
-    # The walk reads the cache in each step, and writes little there; memory it reads and writes.
+    # The recurrence reads the cache in each step, and writes little there; memory it reads and writes.
     yield {"what": "l2 read", "bytes_per_second": read_rate(properties.L2_cache_size // 4, 32)}
     # Source and target together fill half of the cache; in memory they are many times its size.
     yield {"what": "l2", "bytes_per_second": copy_rate(properties.L2_cache_size // 4, 64)}

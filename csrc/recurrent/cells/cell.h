@@ -10,7 +10,7 @@
 //   k...GradSlot, ..._grad_gate  the same for the gradients of the slots
 //   kSaved                      values per unit and step that training keeps (the slots, then c)
 //   kCarry                      the state beside the products' input, kept in the accumulation type
-//   kRecall                     the state that `backward` looks up again
+//   kSavedState                     the state that `backward` looks up again
 //   kWidth                      vectors of units in one panel of packed weights
 //
 // To add a cell: one such file, one line in kernels.cpp, its equations in pyrnn/reference.
@@ -26,9 +26,9 @@
 #  define PYRNN_INLINE inline __attribute__((always_inline))
 #endif
 
-namespace pyrnn {
+namespace pyrnn::recurrent {
 
 enum class Carry { none, hidden, cell };
-enum class Recall { current_hidden, previous_hidden, cell };
+enum class SavedState { current_hidden, previous_hidden, cell };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent

@@ -3,9 +3,9 @@
 //
 //   r, z = sigmoid(.)    n = tanh(W_in x + b_in + r * (W_hn h + b_hn))    h = n + z * (h_prev - n)
 #pragma once
-#include "cell.h"
+#include "recurrent/cells/cell.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent {
 namespace {
 
 struct GruCell {
@@ -21,7 +21,7 @@ struct GruCell {
   PYRNN_HOST_DEVICE static constexpr int hidden_grad_gate(int i) { return (i + 2) % 3; }
   static constexpr int kSaved = 4;
   static constexpr Carry kCarry = Carry::hidden;
-  static constexpr Recall kRecall = Recall::previous_hidden;
+  static constexpr SavedState kSavedState = SavedState::previous_hidden;
   static constexpr int kWidth = 1;
 
   // slot: pre-activations in; n, r, z and the hidden part of n out. carry: h_prev in, h out.
@@ -48,4 +48,4 @@ struct GruCell {
 };
 
 }  // namespace
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent

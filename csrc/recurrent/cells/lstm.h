@@ -5,9 +5,9 @@
 //
 // Maths only, for any value type V (a vector on the CPU, a scalar on a GPU); Math supplies sigmoid and tanh.
 #pragma once
-#include "cell.h"
+#include "recurrent/cells/cell.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent {
 namespace {
 
 struct LstmCell {
@@ -21,7 +21,7 @@ struct LstmCell {
   PYRNN_HOST_DEVICE static constexpr int hidden_grad_gate(int i) { return i; }
   static constexpr int kSaved = 5;  // the slots and c
   static constexpr Carry kCarry = Carry::cell;
-  static constexpr Recall kRecall = Recall::cell;
+  static constexpr SavedState kSavedState = SavedState::cell;
   static constexpr int kWidth = 1;
 
   // slot: in pre-activations i, f, g, o; out their activations. carry: c_prev in, c out. Returns h.
@@ -59,4 +59,4 @@ struct LstmCell {
 };
 
 }  // namespace
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent

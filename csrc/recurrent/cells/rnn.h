@@ -1,8 +1,8 @@
 // Elman network (Elman 1990): h = tanh(W_ih x + b_ih + W_hh h_prev + b_hh), or max(0, .) for relu.
 #pragma once
-#include "cell.h"
+#include "recurrent/cells/cell.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent {
 namespace {
 
 template <bool kRelu>
@@ -17,7 +17,7 @@ struct RnnCell {
   PYRNN_HOST_DEVICE static constexpr int hidden_grad_gate(int i) { return i; }
   static constexpr int kSaved = 0;  // the output says it all
   static constexpr Carry kCarry = Carry::none;
-  static constexpr Recall kRecall = Recall::current_hidden;
+  static constexpr SavedState kSavedState = SavedState::current_hidden;
   static constexpr int kWidth = 2;  // one gate would leave the tile of the product too narrow
 
   template <class Math, class V>
@@ -35,4 +35,4 @@ struct RnnCell {
 };
 
 }  // namespace
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent

@@ -1,42 +1,42 @@
 // One thread's part of a backward step: the gradients of its unit's gates for one batch row.
 #pragma once
-#include "block.h"
+#include "recurrent/cuda/block.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 
 template <class Cell, class S>
-struct Backward : Place<Cell, S, Pass::backward> {
-  using Place = pyrnn::Place<Cell, S, Pass::backward>;
-  using Place::direction, Place::unit, Place::w;
-  using typename Place::A;
-  using typename Place::Row;
+struct Backward : ThreadContext<Cell, S, Pass::backward> {
+  using ThreadContext = cuda::ThreadContext<Cell, S, Pass::backward>;
+  using ThreadContext::direction, ThreadContext::unit, ThreadContext::w;
+  using typename ThreadContext::A;
+  using typename ThreadContext::Row;
 
   // What one row reads that the step before has not made: fetched while the block waits, and not looked at
-  // before `tell`, so that all of it is under way at once.
-  struct Item {
+  // before `publish`, so that all of it is under way at once.
+  struct StepInputs {
     int64_t t, token;
-    bool live, enters, after;  // `after`: the walk has just left this sequence
+    bool live, starts, after;  // `after`: the pass has just left this sequence
     A slot[Cell::kSlots];
     S h_before, h_after, c0;           // the state that the cell recalls, from the output or the first state
     A c_before, c_after;               // the same, from what was saved
     S g_y, g_cells, first_h, first_c;  // gradients from outside
   };
 
-  __device__ explicit Backward(const Walk& walk) : Place(walk) {}
+  __device__ explicit Backward(const Recurrence& recurrence) : ThreadContext(recurrence) {}
 
-  __device__ Item fetch(int64_t s, const Row& at) const {
-    Item item{};
+  __device__ StepInputs fetch(int64_t s, const Row& at) const {
+    StepInputs item{};
     item.t = this->time_of(s);
     item.live = s < w.T && item.t < at.length;
     item.after = at.length > 0 && item.t == (this->in_time_order ? at.length : -1);
     if (!item.live) return item;
     item.token = token_of(w, item.t, at.b);
-    item.enters = this->enters(item.t, at.length);
+    item.starts = this->starts(item.t, at.length);
     const int64_t column = this->d * w.H + unit, here = at.b * w.H + unit;
     if (const S* g_y = row_of<const S>(w, w.g_y, item.t, at.b)) item.g_y = g_y[column];
     if (const S* g_cells = row_of<const S>(w, w.g_cells, item.t, at.b)) item.g_cells = g_cells[column];
-    if (item.enters && direction.first_h) item.first_h = ((const S*)direction.first_h)[here];
-    if (item.enters && direction.first_c) item.first_c = ((const S*)direction.first_c)[here];
+    if (item.starts && direction.first_h) item.first_h = ((const S*)direction.first_h)[here];
+    if (item.starts && direction.first_c) item.first_c = ((const S*)direction.first_c)[here];
     if (Cell::kSaved) {
       const A* saved = this->saved_at(item.token);
 #pragma unroll
@@ -54,19 +54,21 @@ struct Backward : Place<Cell, S, Pass::backward> {
 
   // `sum`: W_hh^T d_gates of the unit.
   template <class Exchange>
-  __device__ Result tell(const Item& item, const Row& at, const A* sum, const Exchange& exchange) const {
+  __device__ Result publish(const StepInputs& item, const Row& at, const A* sum,
+                            const Exchange& exchange) const {
     Result result{};
     result.d_h = sum[0];
     if (Cell::kCarry == Carry::hidden) result.d_h += at.carry;
     if (item.live) {
       A d_h = widen(item.g_y) + widen(item.first_h), d_c = widen(item.g_cells) + widen(item.first_c),
         d_hidden;
-      if (!item.enters) {
+      if (!item.starts) {
         d_h += result.d_h;
         if (Cell::kCarry == Carry::cell) d_c += at.carry;
       }
-      const A before = Cell::kRecall == Recall::cell ? item.c_before + widen(item.c0) : widen(item.h_before);
-      const A after = Cell::kRecall == Recall::cell ? item.c_after : widen(item.h_after);
+      const A before =
+          Cell::kSavedState == SavedState::cell ? item.c_before + widen(item.c0) : widen(item.h_before);
+      const A after = Cell::kSavedState == SavedState::cell ? item.c_after : widen(item.h_after);
       Cell::template backward<MathFor<S>>(item.slot, before, after, d_h, d_c, result.slot, d_hidden);
       result.carry = Cell::kCarry == Carry::cell ? d_c : d_hidden;
     }
@@ -77,7 +79,7 @@ struct Backward : Place<Cell, S, Pass::backward> {
   }
 
   // What nobody waits for. Padding is zeros; after the last step there is only d_h0.
-  __device__ void keep(const Item& item, Row& at, const Result& result) const {
+  __device__ void store_outputs(const StepInputs& item, Row& at, const Result& result) const {
     const int64_t here = at.b * w.H + unit;
     if (item.after && direction.last_h) ((S*)direction.last_h)[here] = narrow<S>(result.d_h);
     const bool token_exists = item.live || (!w.step_offset && item.t >= 0 && item.t < w.T);
@@ -88,20 +90,20 @@ struct Backward : Place<Cell, S, Pass::backward> {
     for (int i = 0; i < Cell::kSlots; i++) d_gates[i * w.H] = narrow<S>(result.slot[i]);
     if (!item.live) return;
     at.carry = result.carry;
-    if (Cell::kCarry == Carry::cell && direction.last_c && this->leaves(item.t, at.length))
+    if (Cell::kCarry == Carry::cell && direction.last_c && this->ends(item.t, at.length))
       ((S*)direction.last_c)[here] = narrow<S>(result.carry);
   }
 
  private:
-  __device__ void recall(Item& item, const Row& at) const {
+  __device__ void recall(StepInputs& item, const Row& at) const {
     const int64_t column = this->d * w.H + unit, here = at.b * w.H + unit;
-    if (Cell::kRecall == Recall::current_hidden) {
+    if (Cell::kSavedState == SavedState::current_hidden) {
       item.h_after = row_of<const S>(w, w.y, item.t, at.b)[column];
       return;
     }
     const int64_t before = this->d == 0 ? item.t - 1 : item.t + 1;
     const bool first = before < 0 || before >= at.length;
-    if (Cell::kRecall == Recall::previous_hidden) {
+    if (Cell::kSavedState == SavedState::previous_hidden) {
       if (!first) item.h_before = row_of<const S>(w, w.y, before, at.b)[column];
       if (first && direction.h0) item.h_before = ((const S*)direction.h0)[here];
       return;
@@ -111,13 +113,13 @@ struct Backward : Place<Cell, S, Pass::backward> {
     if (first) {
       if (direction.c0) item.c0 = ((const S*)direction.c0)[here];
     } else if (every && before / every != item.t / every) {
-      const int64_t spans = (w.T + every - 1) / every, span = item.t / every;
+      const int64_t segments = (w.T + every - 1) / every, segment = item.t / every;
       item.c_before =
-          ((const A*)w.workspace)[((this->d * spans + span) * w.B + at.b) * padded_units(w.H) + unit];
+          ((const A*)w.workspace)[((this->d * segments + segment) * w.B + at.b) * padded_units(w.H) + unit];
     } else {
       item.c_before = this->saved_at(token_of(w, before, at.b))[c];
     }
   }
 };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

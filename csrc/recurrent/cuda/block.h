@@ -1,35 +1,34 @@
-// What a block of the walk is: its place in the batch and the units, its steps, the tokens it meets.
+// What a block is: its position in the batch and the units, its steps, the tokens it computes.
 #pragma once
 #include <assert.h>
 
-#include "../cells/gru.h"
-#include "../cells/lstm.h"
-#include "../cells/rnn.h"
-#include "product.h"
+#include "common/pass.h"
+#include "recurrent/cells/gru.h"
+#include "recurrent/cells/lstm.h"
+#include "recurrent/cells/rnn.h"
+#include "recurrent/cuda/product.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 
-enum class Pass { forward, backward };
-
-__device__ __forceinline__ int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
+__device__ __forceinline__ int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Lengths on the device are not checked beforehand: that would wait for the device. A debug build stops at
 // one outside [0, T]; others clamp it.
-__device__ __forceinline__ int64_t length_of(const Walk& w, int64_t b) {
+__device__ __forceinline__ int64_t length_of(const Recurrence& w, int64_t b) {
   if (!w.lengths) return w.T;
   const int64_t length = w.lengths[b];
   assert(0 <= length && length <= w.T);
-  return length < 0 ? 0 : smaller_of(length, w.T);
+  return length < 0 ? 0 : min_of(length, w.T);
 }
 
 // Number of token (t, b) in time-first order, that of every buffer which only the engine sees.
-__device__ __forceinline__ int64_t token_of(const Walk& w, int64_t t, int64_t b) {
+__device__ __forceinline__ int64_t token_of(const Recurrence& w, int64_t t, int64_t b) {
   return w.step_offset ? w.step_offset[t] + b : t * w.B + b;
 }
 
 // Row of token (t, b) in a caller's tensor; null where there is none.
 template <class S>
-__device__ __forceinline__ S* row_of(const Walk& w, const Sequence& sequence, int64_t t, int64_t b) {
+__device__ __forceinline__ S* row_of(const Recurrence& w, const Sequence& sequence, int64_t t, int64_t b) {
   if (!sequence.data) return nullptr;
   return (S*)sequence.data +
          (w.step_offset ? (w.step_offset[t] + b) * sequence.b : t * sequence.t + b * sequence.b);
@@ -50,32 +49,32 @@ struct BlockTypes {
   using Element = typename Product::Element;
 };
 
-// Where a block and one of its threads stand: a thread has one unit, and two neighbouring batch rows at a
+// What a thread knows of its position: it has one unit, and two neighbouring batch rows at a
 // time.
 template <class Cell, class S, Pass kPass>
-struct Place : BlockTypes<Cell, S, kPass> {
+struct ThreadContext : BlockTypes<Cell, S, kPass> {
   using Types = BlockTypes<Cell, S, kPass>;
   using typename Types::A;
   using typename Types::Element;
   using typename Types::Product;
 
-  const Walk& w;
-  const WalkDirection& direction;
+  const Recurrence& w;
+  const Direction& direction;
   const int64_t d, slice, unit_block;
   const int local_unit;
   const int64_t unit;
   const int64_t K;
   const bool in_time_order;
 
-  __device__ explicit Place(const Walk& walk)
-      : w(walk),
-        direction(walk.direction[blockIdx.z]),
+  __device__ explicit ThreadContext(const Recurrence& recurrence)
+      : w(recurrence),
+        direction(recurrence.direction[blockIdx.z]),
         d(blockIdx.z),
         slice(blockIdx.y),
         unit_block(blockIdx.x),
         local_unit(Product::unit_of(threadIdx.x)),
         unit(blockIdx.x * kUnits + local_unit),
-        K(walk.k_slot * Types::kTerms),
+        K(recurrence.k_slot * Types::kTerms),
         in_time_order((blockIdx.z == 0) == (kPass == Pass::forward)) {}
 
   // One batch row of a thread. The carry is the cell's state beside the exchange: c or h forward; backward
@@ -94,14 +93,14 @@ struct Place : BlockTypes<Cell, S, kPass> {
     if (Cell::kCarry != Carry::none) at.carry = carry_at(row);
     return at;
   }
-  __device__ void leave(const Row& at) const {
+  __device__ void store_state(const Row& at) const {
     if (at.own && Cell::kCarry != Carry::none) carry_at(at.row) = at.carry;
   }
 
   __device__ int64_t time_of(int64_t s) const { return in_time_order ? s : w.T - 1 - s; }
-  // Whether the walk meets this sequence first at t.
-  __device__ bool enters(int64_t t, int64_t length) const { return t == (in_time_order ? 0 : length - 1); }
-  __device__ bool leaves(int64_t t, int64_t length) const { return t == (in_time_order ? length - 1 : 0); }
+  // Whether t is this sequence's first step in the order of the pass.
+  __device__ bool starts(int64_t t, int64_t length) const { return t == (in_time_order ? 0 : length - 1); }
+  __device__ bool ends(int64_t t, int64_t length) const { return t == (in_time_order ? length - 1 : 0); }
 
   __device__ const Element* packed_weights() const {
     return (const Element*)w.weights + (d * w.unit_blocks + unit_block) * K * Types::M * kUnits;
@@ -115,4 +114,4 @@ struct Place : BlockTypes<Cell, S, kPass> {
   }
 };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

@@ -1,26 +1,30 @@
-#include "engine.h"
+#include "recurrent/cuda/engine.h"
 
 #include <algorithm>
 #include <stdexcept>
 
-namespace pyrnn {
+#include "common/cuda/check.h"
+#include "common/cuda/grid_barrier_probe.h"
+
+namespace pyrnn::recurrent::cuda {
 namespace {
 
+static_assert(kBlockThreads == kGridBarrierThreads, "a barrier is measured with the blocks that it serves");
 constexpr int kLeastCapability = 8;  // major
 
 void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
 }
 
-void check_pointers(const WalkSizes& n, bool backward, const Walk& w, const WalkCall& call) {
+void check_pointers(const Sizes& n, bool backward, const Recurrence& w, const Launch& call) {
   require(call.scratch, "no scratch memory");
   require(!w.step_offset || w.lengths, "packed rows need lengths");
   require(w.y.data || (backward && n.cell == kLstm), "output without storage");
   for (int64_t d = 0; d < n.D; d++) {
-    const WalkDirection& direction = w.direction[d];
+    const Direction& direction = w.direction[d];
     require(direction.w_hh, "weights without storage");
     require(direction.s0 >= 0 && direction.s0 <= direction.s1 && direction.s1 <= n.T,
-            "span outside the walk");
+            "segment outside the pass");
     if (backward) {
       require(direction.d_gates, "gradients of the gates without storage");
       require(direction.saved || n.cell == kRnnTanh || n.cell == kRnnRelu,
@@ -33,11 +37,6 @@ void check_pointers(const WalkSizes& n, bool backward, const Walk& w, const Walk
 }
 
 }  // namespace
-
-void check_cuda(cudaError_t error, const char* what) {
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string("pyrnn: ") + what + ": " + cudaGetErrorString(error));
-}
 
 std::string why_unavailable() {
   int devices = 0;
@@ -54,12 +53,12 @@ std::string why_unavailable() {
   return "";
 }
 
-void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
+void run(const Sizes& n, bool backward, Recurrence w, const Launch& call) {
   check_pointers(n, backward, w, call);
-  const WalkPlan& plan = planned_walk(n, backward, call.device, call.engine);
+  const Plan& plan = cached_plan(n, backward, call.device, call.engine);
   char* scratch = static_cast<char*>(call.scratch);
   w.unit_blocks = plan.unit_blocks, w.slices = plan.slices, w.rows = plan.rows, w.k_slot = plan.k_slot;
-  w.resident = plan.resident, w.meets = plan.engine != kStep;
+  w.resident = plan.resident, w.grid_sync = plan.engine != kStep;
   w.weights = scratch;
   w.exchange = scratch + plan.exchange_at;
   w.carry = scratch + plan.carry_at;
@@ -70,7 +69,7 @@ void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
     const int64_t shares = std::clamp<int64_t>(numbers / (8 * kBlockThreads), 1, kUnits);
     const dim3 grid(unsigned(shares), unsigned(plan.unit_blocks), unsigned(n.D));
     check_cuda(plan.kernels->prepare(w, {grid, dim3(kBlockThreads), 0, false, 0}, call.stream),
-               "preparing the walk");
+               "preparing the pass");
   }
   LaunchShape shape{dim3(unsigned(plan.unit_blocks), unsigned(plan.slices), unsigned(n.D)),
                     dim3(kBlockThreads), plan.shared, plan.engine == kPersistent,
@@ -83,21 +82,21 @@ void run_walk(const WalkSizes& n, bool backward, Walk w, const WalkCall& call) {
     begin = std::min(begin, w.direction[d].s0);
   }
   if (plan.engine != kStep) {
-    check_cuda(plan.walk->launch(w, shape, call.stream), "launching the walk");
+    check_cuda(plan.kernel->launch(w, shape, call.stream), "launching the recurrence");
     return;
   }
   for (int64_t s = begin; s < std::max(end[0], end[1]); s++) {
-    Walk one = w;
+    Recurrence one = w;
     for (int64_t d = 0; d < n.D; d++) {
-      WalkDirection& direction = one.direction[d];
-      const bool in_span = s >= w.direction[d].s0 && s < end[d];
-      direction.s0 = s, direction.s1 = in_span ? s + 1 : s;
+      Direction& direction = one.direction[d];
+      const bool in_segment = s >= w.direction[d].s0 && s < end[d];
+      direction.s0 = s, direction.s1 = in_segment ? s + 1 : s;
     }
-    check_cuda(plan.walk->launch(one, shape, call.stream), "launching a step of the walk");
+    check_cuda(plan.kernel->launch(one, shape, call.stream), "launching a step of the recurrence");
   }
 }
 
-void run_replay(const WalkSizes& n, const Walk& w, const WalkCall& call) {
+void replay(const Sizes& n, const Recurrence& w, const Launch& call) {
   for (int64_t d = 0; d < n.D; d++)
     require(w.direction[d].gx && w.direction[d].gh && (w.direction[d].saved || n.cell <= kRnnRelu),
             "replay without its products");
@@ -107,4 +106,4 @@ void run_replay(const WalkSizes& n, const Walk& w, const WalkCall& call) {
   check_cuda(cuda_kernels(n.dtype).cell[n.cell].replay(w, shape, call.stream), "computing the gates again");
 }
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

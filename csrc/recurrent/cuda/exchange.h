@@ -1,7 +1,8 @@
-// How the blocks of one direction and slice hand on their parts of a step's vector, and how they meet.
+// How the blocks of one direction and slice hand on their parts of a step's vector, and how they wait for
+// each other.
 //
-// There are two buffers: step s reads number s % 2 and writes the other, so one meeting a step is enough. The
-// meeting is split into `arrive` and `wait`: all that a block has put before the one is seen by all after the
+// There are two buffers: step s reads number s % 2 and writes the other, so one barrier a step is enough. The
+// barrier is split into `arrive` and `wait`: all that a block has put before the one is seen by all after the
 // other.
 //
 //   GridExchange      buffers in global memory, which the second-level cache holds; blocks count their
@@ -9,12 +10,13 @@
 //                     Any number of blocks, all of them running: the launch is cooperative.
 //   ClusterExchange   each block keeps its own part in shared memory, and the others read it there. The
 //   blocks are
-//                     one thread-block cluster, and its hardware barrier is the meeting.
+//                     one thread-block cluster, and its hardware barrier is the one.
 #pragma once
-#include "meeting.h"
-#include "walk.h"
+#include "common/cuda/grid_barrier.h"
+#include "common/cuda/shared_memory.h"
+#include "recurrent/cuda/recurrence.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 
 template <class Product, int kTerms>
 class GridExchange {
@@ -23,15 +25,17 @@ class GridExchange {
 
   static __host__ __device__ constexpr size_t shared_bytes(int64_t) { return 0; }
 
-  __device__ GridExchange(const Walk& walk, Carve&)
-      : w(walk),
-        size(walk.k_slot * kTerms * walk.rows),
-        buffers((Element*)walk.exchange + (blockIdx.z * walk.slices + blockIdx.y) * 2 * size),
-        arrivals(walk.arrivals + blockIdx.z * walk.slices + blockIdx.y) {}
+  __device__ GridExchange(const Recurrence& recurrence, SharedAllocator&)
+      : w(recurrence),
+        size(recurrence.k_slot * kTerms * recurrence.rows),
+        buffers((Element*)recurrence.exchange + (blockIdx.z * recurrence.slices + blockIdx.y) * 2 * size),
+        arrivals(recurrence.arrivals + blockIdx.z * recurrence.slices + blockIdx.y) {}
 
   __device__ void open(int64_t) {}
   __device__ void close(int64_t) {}
-  __device__ void enter(int64_t s) { from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size; }
+  __device__ void select_buffers(int64_t s) {
+    from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size;
+  }
 
   // Numbers from term k of batch row `row` on, as many as a Word has.
   template <class Word>
@@ -45,9 +49,9 @@ class GridExchange {
     to[index(term, unit, row)] = x;
   }
 
-  // The end of a launch is a meeting, too.
+  // The end of a launch is a barrier, too.
   __device__ void arrive() const {
-    if (w.meets)
+    if (w.grid_sync)
       pyrnn::arrive(arrivals);
     else
       __syncthreads();
@@ -55,7 +59,7 @@ class GridExchange {
   __device__ void wait(int64_t s) const { pyrnn::wait(arrivals, unsigned(s) * gridDim.x); }
 
  private:
-  const Walk& w;
+  const Recurrence& w;
   const int64_t size;
   Element *const buffers, *from, *to;
   unsigned* const arrivals;
@@ -71,11 +75,13 @@ class ClusterExchange {
   using Element = typename Product::Element;
 
   static __host__ __device__ constexpr size_t shared_bytes(int64_t rows) {
-    return carve_bytes<Element>(size_t(2 * kTerms * kUnits * rows));
+    return tile_bytes<Element>(size_t(2 * kTerms * kUnits * rows));
   }
 
-  __device__ ClusterExchange(const Walk& walk, Carve& carve)
-      : w(walk), size(kTerms * kUnits * walk.rows), buffers(carve.take<Element>(size_t(2 * size))) {}
+  __device__ ClusterExchange(const Recurrence& recurrence, SharedAllocator& allocator)
+      : w(recurrence),
+        size(kTerms * kUnits * recurrence.rows),
+        buffers(allocator.take<Element>(size_t(2 * size))) {}
 
   // Between launches the vector lies in global memory, where it is prepared too.
   __device__ void open(int64_t s0) {
@@ -86,14 +92,16 @@ class ClusterExchange {
     arrive();
     ptx::cluster_wait_acquire();
   }
-  // Nobody leaves while others read its part.
+  // Nobody ends while others read its part.
   __device__ void close(int64_t s1) {
     ptx::cluster_wait_acquire();
     for_own_part([&](int64_t here, int64_t there) {
       if (there >= 0) global(s1)[there] = buffers[s1 % 2 * size + here];
     });
   }
-  __device__ void enter(int64_t s) { from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size; }
+  __device__ void select_buffers(int64_t s) {
+    from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size;
+  }
 
   template <class Word>
   __device__ __forceinline__ Word load(int64_t k, int64_t row) const {
@@ -113,7 +121,7 @@ class ClusterExchange {
   __device__ void wait(int64_t) const { ptx::cluster_wait_acquire(); }
 
  private:
-  const Walk& w;
+  const Recurrence& w;
   const int64_t size;
   Element *const buffers, *from, *to;
 
@@ -137,4 +145,4 @@ class ClusterExchange {
   }
 };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

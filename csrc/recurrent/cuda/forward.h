@@ -1,26 +1,26 @@
-// One thread's part of a forward step: the gate maths of its unit for one batch row.
+// One thread's part of a forward step: the cell update of its unit for one batch row.
 #pragma once
-#include "block.h"
+#include "recurrent/cuda/block.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 
 template <class Cell, class S>
-struct Forward : Place<Cell, S, Pass::forward> {
-  using Place = pyrnn::Place<Cell, S, Pass::forward>;
-  using Place::direction, Place::unit, Place::w;
-  using typename Place::A;
-  using typename Place::Row;
+struct Forward : ThreadContext<Cell, S, Pass::forward> {
+  using ThreadContext = cuda::ThreadContext<Cell, S, Pass::forward>;
+  using ThreadContext::direction, ThreadContext::unit, ThreadContext::w;
+  using typename ThreadContext::A;
+  using typename ThreadContext::Row;
 
   A bias[Cell::kSlots];
 
   // What one row reads that the step before has not made: fetched while the block waits.
-  struct Item {
+  struct StepInputs {
     int64_t t, token;
     bool live;
     A input[Cell::kGates];
   };
 
-  __device__ explicit Forward(const Walk& walk) : Place(walk) {
+  __device__ explicit Forward(const Recurrence& recurrence) : ThreadContext(recurrence) {
 #pragma unroll
     for (int s = 0; s < Cell::kSlots; s++) bias[s] = 0;
     if (unit >= w.H) return;
@@ -32,8 +32,8 @@ struct Forward : Place<Cell, S, Pass::forward> {
     }
   }
 
-  __device__ Item fetch(int64_t s, const Row& at) const {
-    Item item{};
+  __device__ StepInputs fetch(int64_t s, const Row& at) const {
+    StepInputs item{};
     item.t = this->time_of(s);
     item.live = item.t < at.length;
     if (!item.live) return item;
@@ -52,7 +52,8 @@ struct Forward : Place<Cell, S, Pass::forward> {
 
   // `sum`: W_hh h of the unit's gates.
   template <class Exchange>
-  __device__ Result tell(const Item& item, const Row& at, const A* sum, const Exchange& exchange) const {
+  __device__ Result publish(const StepInputs& item, const Row& at, const A* sum,
+                            const Exchange& exchange) const {
     Result result{};
     if (!item.live) {  // padding: the state waits
       exchange.put(0, unit, at.row, exchange.own(0, unit, at.row));
@@ -72,7 +73,7 @@ struct Forward : Place<Cell, S, Pass::forward> {
   }
 
   // What nobody waits for. Padding is zeros.
-  __device__ void keep(const Item& item, Row& at, const Result& result) const {
+  __device__ void store_outputs(const StepInputs& item, Row& at, const Result& result) const {
     if (item.live || !w.step_offset) {
       const int64_t column = this->d * w.H + unit;
       row_of<S>(w, w.y, item.t, at.b)[column] = narrow<S>(result.h);
@@ -87,21 +88,22 @@ struct Forward : Place<Cell, S, Pass::forward> {
       for (int i = 0; i < Cell::kSlots; i++) saved[i * padded_units(w.H)] = result.slot[i];
       if (Cell::kCarry == Carry::cell) saved[Cell::kSlots * padded_units(w.H)] = result.carry;
     }
-    if (!this->leaves(item.t, at.length)) return;
+    if (!this->ends(item.t, at.length)) return;
     ((S*)direction.last_h)[at.b * w.H + unit] = narrow<S>(result.h);
     if (Cell::kCarry == Carry::cell) ((S*)direction.last_c)[at.b * w.H + unit] = narrow<S>(result.carry);
   }
 
  private:
-  // Whether c before step t is kept for recomputing the gates of t's span.
+  // Whether c before step t is kept for recomputing the gates of t's segment.
   __device__ bool starts_span(int64_t t) const {
     return (this->in_time_order ? t : t + 1) % w.checkpoint_every == 0;
   }
   __device__ void checkpoint(int64_t t, const Row& at) const {
-    const int64_t spans = (w.T + w.checkpoint_every - 1) / w.checkpoint_every;
-    A* kept = (A*)w.workspace + ((this->d * spans + t / w.checkpoint_every) * w.B + at.b) * padded_units(w.H);
+    const int64_t segments = (w.T + w.checkpoint_every - 1) / w.checkpoint_every;
+    A* kept =
+        (A*)w.workspace + ((this->d * segments + t / w.checkpoint_every) * w.B + at.b) * padded_units(w.H);
     kept[unit] = at.carry;
   }
 };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

@@ -1,31 +1,31 @@
 // All kernels of one storage type; compiled once for each (PYRNN_STORAGE, PYRNN_DTYPE).
-#include "kernels.h"
+#include "recurrent/cuda/kernels.h"
 
-#include "prepare_kernel.h"
-#include "replay_kernel.h"
-#include "walk_kernel.h"
+#include "recurrent/cuda/prepare_kernel.h"
+#include "recurrent/cuda/recurrence_kernel.h"
+#include "recurrent/cuda/replay_kernel.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 namespace {
 
-template <void (*kKernel)(Walk)>
-cudaError_t launch_kernel(const Walk& w, const LaunchShape& shape, cudaStream_t stream) {
-  return launch("recurrent walk", kKernel, shape, stream, w);
+template <void (*kKernel)(Recurrence)>
+cudaError_t launch_kernel(const Recurrence& w, const LaunchShape& shape, cudaStream_t stream) {
+  return launch("recurrence", kKernel, shape, stream, w);
 }
 
 template <class Step, int kTiles>
-constexpr size_t kSumsBytes = carve_bytes<typename Step::A>(kSums<Step, kTiles>);
+constexpr size_t kSumsBytes = tile_bytes<typename Step::A>(kSums<Step, kTiles>);
 
 template <class Step, int kTiles>
-constexpr WalkKernel grid_walk() {
-  constexpr auto kKernel = walk_kernel<Step, GridExchange, kTiles>;
+constexpr Kernel grid_kernel() {
+  constexpr auto kKernel = recurrence_kernel<Step, GridExchange, kTiles>;
   return {kTiles * kTileRows, kSumsBytes<Step, kTiles>, launch_kernel<kKernel>,
           [](size_t shared, int) { return blocks_per_sm(kKernel, kBlockThreads, shared); }};
 }
 
 template <class Step, int kTiles>
-constexpr WalkKernel cluster_walk() {
-  constexpr auto kKernel = walk_kernel<Step, ClusterExchange, kTiles>;
+constexpr Kernel cluster_kernel() {
+  constexpr auto kKernel = recurrence_kernel<Step, ClusterExchange, kTiles>;
   constexpr size_t kExchange =
       ClusterExchange<typename Step::Product, Step::kTerms>::shared_bytes(kTiles * kTileRows);
   return {kTiles * kTileRows, kSumsBytes<Step, kTiles> + kExchange, launch_kernel<kKernel>,
@@ -38,8 +38,8 @@ constexpr PassKernels pass_of() {
   constexpr int kMany = Types::Product::kMaxTiles;
   return {Types::M,
           Types::kTerms,
-          {grid_walk<Step, 1>(), grid_walk<Step, kMany>()},
-          {cluster_walk<Step, 1>(), cluster_walk<Step, kMany>()},
+          {grid_kernel<Step, 1>(), grid_kernel<Step, kMany>()},
+          {cluster_kernel<Step, 1>(), cluster_kernel<Step, kMany>()},
           launch_kernel<prepare_kernel<Cell, S, kPass>>};
 }
 
@@ -51,7 +51,7 @@ constexpr CellKernels cell_of() {
 }
 
 template <class S>
-constexpr CudaKernelSet kernel_set() {
+constexpr KernelSet kernel_set() {
   using Types = BlockTypes<LstmCell, S, Pass::forward>;
   return {sizeof(typename Types::Element),
           sizeof(typename Types::A),
@@ -64,6 +64,6 @@ constexpr CudaKernelSet kernel_set() {
 
 #define PYRNN_NAME_(dtype) pyrnn_cuda_##dtype
 #define PYRNN_NAME(dtype) PYRNN_NAME_(dtype)
-extern "C" const CudaKernelSet PYRNN_NAME(PYRNN_DTYPE) = kernel_set<PYRNN_STORAGE>();
+extern "C" const KernelSet PYRNN_NAME(PYRNN_DTYPE) = kernel_set<PYRNN_STORAGE>();
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

@@ -1,4 +1,4 @@
-#include "plan.h"
+#include "recurrent/cuda/plan.h"
 
 #include <algorithm>
 #include <map>
@@ -6,11 +6,12 @@
 #include <stdexcept>
 #include <tuple>
 
-namespace pyrnn {
+#include "common/cuda/shared_memory.h"
+#include "common/integers.h"
+
+namespace pyrnn::recurrent::cuda {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 size_t aligned(size_t bytes) { return size_t(round_up(int64_t(bytes), 256)); }
 
 constexpr int64_t kMostSlices = 65535;  // the limit of a grid's second dimension
@@ -19,17 +20,16 @@ std::string kib(size_t bytes) { return std::to_string((bytes + 1023) / 1024) + "
 
 // What every engine starts from.
 struct Bounds {
-  const WalkSizes& n;
+  const Sizes& n;
   const Device& device;
   size_t weights;  // bytes of one block
 };
 
-void take(WalkPlan& plan, const WalkKernel& walk, CudaEngine engine, bool resident, int64_t rows,
-          const Bounds& of) {
-  plan.walk = &walk, plan.engine = engine, plan.resident = resident;
-  plan.shared = walk.shared + (resident ? carve_bytes<unsigned char>(of.weights) : 0);
-  plan.rows = std::max(rows, round_up(ceil_div(of.n.B, kMostSlices), walk.rows));
-  if (engine == kCluster && plan.rows > walk.rows)
+void take(Plan& plan, const Kernel& kernel, Engine engine, bool resident, int64_t rows, const Bounds& of) {
+  plan.kernel = &kernel, plan.engine = engine, plan.resident = resident;
+  plan.shared = kernel.shared + (resident ? tile_bytes<unsigned char>(of.weights) : 0);
+  plan.rows = std::max(rows, round_up(ceil_div(of.n.B, kMostSlices), kernel.rows));
+  if (engine == kCluster && plan.rows > kernel.rows)
     throw std::logic_error("pyrnn: the exchange of a cluster has no room for " + std::to_string(plan.rows) +
                            " rows");
   plan.slices = ceil_div(of.n.B, plan.rows);
@@ -37,48 +37,49 @@ void take(WalkPlan& plan, const WalkKernel& walk, CudaEngine engine, bool reside
 
 // One cluster a direction and slice; clusters know nothing of each other, so the rest may wait for their
 // turn.
-bool fit_clusters(WalkPlan& plan, const Bounds& of) {
+bool fit_clusters(Plan& plan, const Bounds& of) {
   const int64_t blocks = ceil_div(plan.k_slot, kUnits);  // the padding has an owner too
   if (of.device.major < 9 || blocks > kLargestCluster) return false;
-  for (const WalkKernel& walk : plan.kernels->cluster) {
-    const int64_t at_once = walk.capacity(walk.shared + carve_bytes<unsigned char>(of.weights), int(blocks));
+  for (const Kernel& kernel : plan.kernels->cluster) {
+    const int64_t at_once =
+        kernel.capacity(kernel.shared + tile_bytes<unsigned char>(of.weights), int(blocks));
     // The exchange lies in shared memory, with room for the kernel's rows: more rows need more slices.
-    if (at_once == 0 || ceil_div(of.n.B, walk.rows) > kMostSlices) continue;
+    if (at_once == 0 || ceil_div(of.n.B, kernel.rows) > kMostSlices) continue;
     plan.unit_blocks = blocks;
-    take(plan, walk, kCluster, true, walk.rows, of);
+    take(plan, kernel, kCluster, true, kernel.rows, of);
     if (plan.slices * of.n.D <= at_once) break;  // few rows a slice, and all at once
   }
-  return plan.walk != nullptr;
+  return plan.kernel != nullptr;
 }
 
 // All blocks at once: the slices and rows that fill the device.
-bool fit_grid(WalkPlan& plan, const Bounds& of, bool resident) {
-  for (const WalkKernel& walk : plan.kernels->grid) {
-    const size_t shared = walk.shared + (resident ? carve_bytes<unsigned char>(of.weights) : 0);
-    const int64_t at_once = int64_t(walk.capacity(shared, 1)) * of.device.sms;
+bool fit_grid(Plan& plan, const Bounds& of, bool resident) {
+  for (const Kernel& kernel : plan.kernels->grid) {
+    const size_t shared = kernel.shared + (resident ? tile_bytes<unsigned char>(of.weights) : 0);
+    const int64_t at_once = int64_t(kernel.capacity(shared, 1)) * of.device.sms;
     const int64_t most = at_once / (plan.unit_blocks * of.n.D);
     if (most == 0) continue;
     const int64_t slices = std::min(most, ceil_div(of.n.B, kTileRows));
-    take(plan, walk, kPersistent, resident, round_up(ceil_div(of.n.B, slices), walk.rows), of);
-    if (plan.rows == walk.rows) break;  // few rows a slice: the kernel for few is enough
+    take(plan, kernel, kPersistent, resident, round_up(ceil_div(of.n.B, slices), kernel.rows), of);
+    if (plan.rows == kernel.rows) break;  // few rows a slice: the kernel for few is enough
   }
-  return plan.walk != nullptr;
+  return plan.kernel != nullptr;
 }
 
 }  // namespace
 
-const CudaKernelSet& cuda_kernels(int dtype) {
-  static const CudaKernelSet* const sets[kCudaDTypes] = {&pyrnn_cuda_float32, &pyrnn_cuda_bfloat16,
-                                                         &pyrnn_cuda_float64, &pyrnn_cuda_float16};
-  if (dtype < 0 || dtype >= kCudaDTypes) throw std::invalid_argument("pyrnn: unknown dtype");
+const KernelSet& cuda_kernels(int dtype) {
+  static const KernelSet* const sets[kDTypes] = {&pyrnn_cuda_float32, &pyrnn_cuda_bfloat16,
+                                                 &pyrnn_cuda_float64, &pyrnn_cuda_float16};
+  if (dtype < 0 || dtype >= kDTypes) throw std::invalid_argument("pyrnn: unknown dtype");
   return *sets[dtype];
 }
 
-WalkPlan plan_walk(const WalkSizes& n, bool backward, const Device& device, CudaEngine engine) {
+Plan make_plan(const Sizes& n, bool backward, const Device& device, Engine engine) {
   if (n.cell < 0 || n.cell >= kCellKinds || n.T < 1 || n.B < 1 || n.H < 1 || n.D < 1 || n.D > 2)
     throw std::invalid_argument("pyrnn: unknown cell or empty problem");
-  const CudaKernelSet& set = cuda_kernels(n.dtype);
-  WalkPlan plan{};
+  const KernelSet& set = cuda_kernels(n.dtype);
+  Plan plan{};
   plan.kernels = &set.cell[n.cell].pass[backward];
   plan.unit_blocks = ceil_div(n.H, kUnits);
   plan.k_slot = round_up(n.H, set.k_block);
@@ -109,11 +110,11 @@ WalkPlan plan_walk(const WalkSizes& n, bool backward, const Device& device, Cuda
     plan.why = std::to_string(plan.unit_blocks * n.D) + " blocks of " + std::to_string(kUnits) +
                " units do not run at the same time on " + std::to_string(device.sms) + " multiprocessors";
   }
-  if (!plan.walk) {
+  if (!plan.kernel) {
     if (engine == kPersistent || engine == kPersistentStreamed)
       throw std::invalid_argument("pyrnn: the persistent engine does not fit: " + plan.why);
-    const WalkKernel& walk = plan.kernels->grid[n.B > kTileRows];
-    take(plan, walk, kStep, false, walk.rows, of);
+    const Kernel& kernel = plan.kernels->grid[n.B > kTileRows];
+    take(plan, kernel, kStep, false, kernel.rows, of);
   }
 
   plan.exchange_at = aligned(size_t(n.D * plan.unit_blocks) * weights);
@@ -124,17 +125,17 @@ WalkPlan plan_walk(const WalkSizes& n, bool backward, const Device& device, Cuda
   return plan;
 }
 
-const WalkPlan& planned_walk(const WalkSizes& n, bool backward, int device, CudaEngine engine) {
+const Plan& cached_plan(const Sizes& n, bool backward, int device, Engine engine) {
   // T and checkpoint_every do not matter to a plan.
   using Key = std::tuple<int, int, int64_t, int64_t, int64_t, bool, int, int, int, int>;
-  static std::map<Key, WalkPlan> plans;
+  static std::map<Key, Plan> plans;
   static std::mutex mutex;
   const Device of = device_properties(device);
   const Key key{n.cell, n.dtype, n.B, n.H, n.D, backward, device, engine, of.sms, of.shared_per_block};
   const std::lock_guard<std::mutex> lock(mutex);
   const auto found = plans.find(key);
   if (found != plans.end()) return found->second;
-  return plans.emplace(key, plan_walk(n, backward, of, engine)).first->second;
+  return plans.emplace(key, make_plan(n, backward, of, engine)).first->second;
 }
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

@@ -1,21 +1,21 @@
-// How a walk is laid out on a device, computed from the device's properties; nothing is fixed per model of
+// How a pass is laid out on a device, computed from the device's properties; nothing is fixed per model of
 // GPU.
 #pragma once
 #include <string>
 
-#include "kernels.h"
+#include "recurrent/cuda/kernels.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 
-struct WalkSizes {
+struct Sizes {
   int cell, dtype;
   int64_t T, B, H, D, checkpoint_every;
 };
 
-struct WalkPlan {
-  CudaEngine engine;  // kCluster, kPersistent or kStep
-  bool resident;      // weights in shared memory; else read from the second-level cache in each step
-  const WalkKernel* walk;
+struct Plan {
+  Engine engine;  // kCluster, kPersistent or kStep
+  bool resident;  // weights in shared memory; else read from the second-level cache in each step
+  const Kernel* kernel;
   const PassKernels* kernels;
   int64_t unit_blocks, slices, rows, k_slot;
   size_t shared;                                     // dynamic shared memory of a block
@@ -23,13 +23,13 @@ struct WalkPlan {
   std::string why;
 };
 
-const CudaKernelSet& cuda_kernels(int dtype);
+const KernelSet& cuda_kernels(int dtype);
 
 // Raises std::invalid_argument for sizes that no kernel has, or a forced engine that does not fit the device.
-WalkPlan plan_walk(const WalkSizes& sizes, bool backward, const Device& device, CudaEngine engine);
+Plan make_plan(const Sizes& sizes, bool backward, const Device& device, Engine engine);
 
 // The same for the device in use, which has number `device`; kept, because asking the driver takes longer
 // than a step.
-const WalkPlan& planned_walk(const WalkSizes& sizes, bool backward, int device, CudaEngine engine);
+const Plan& cached_plan(const Sizes& sizes, bool backward, int device, Engine engine);
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

@@ -1,20 +1,20 @@
 // Before the first step: packs the weights into the product's order, a block's own part together, and puts
-// the initial states where the walk looks for them. Everything that stays zero was zeroed by the caller.
+// the initial states where the kernels look for them. Everything that stays zero was zeroed by the caller.
 #pragma once
-#include "block.h"
+#include "recurrent/cuda/block.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 
 // Grid: x shares out the numbers of a block of units, y goes over those blocks, z over the directions.
 template <class Cell, class S, Pass kPass>
-__global__ void __launch_bounds__(kBlockThreads) prepare_kernel(const __grid_constant__ Walk w) {
+__global__ void __launch_bounds__(kBlockThreads) prepare_kernel(const __grid_constant__ Recurrence w) {
   using Types = BlockTypes<Cell, S, kPass>;
   using A = typename Types::A;
   using Product = typename Types::Product;
   using Element = typename Types::Element;
   constexpr int M = Types::M;
   const int64_t d = blockIdx.z, H = w.H, K = w.k_slot * Types::kTerms, unit0 = int64_t(blockIdx.y) * kUnits;
-  const WalkDirection& direction = w.direction[d];
+  const Direction& direction = w.direction[d];
   const S* w_hh = (const S*)direction.w_hh;
   Element* weights = (Element*)w.weights + (d * w.unit_blocks + blockIdx.y) * K * M * kUnits;
   if (kPass == Pass::forward) {  // rows of W_hh: neighbours in k lie together
@@ -45,4 +45,4 @@ __global__ void __launch_bounds__(kBlockThreads) prepare_kernel(const __grid_con
   }
 }
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

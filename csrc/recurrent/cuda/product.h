@@ -8,10 +8,10 @@
 // a warp of readers whole runs of units. Partial sums are added in a fixed order, so the bits never depend on
 // timing.
 #pragma once
-#include "scalar.h"
-#include "walk.h"
+#include "common/cuda/scalar.h"
+#include "recurrent/cuda/recurrence.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 
 template <class A>
 struct alignas(2 * sizeof(A)) Pair {
@@ -30,7 +30,7 @@ struct TensorProduct {
   using Element = S;
   static constexpr int kBlock = 32;
   static constexpr int kMaxTiles = 4;
-  static constexpr int kAhead =
+  static constexpr int kPrefetch =
       4;  // blocks whose right operands are fetched together: the wait is as long as for one
 
   // [k block][batch row][kRun]: kRun neighbours in k stand together.
@@ -64,10 +64,10 @@ struct TensorProduct {
         for (int n = 0; n < kTiles; n++)
 #pragma unroll
           for (int i = 0; i < 4; i++) sum[m][n][i] = 0;
-      for (int64_t first = warp; first < blocks; first += kWarps * kAhead) {
-        uint4 right[kAhead][kTiles];
+      for (int64_t first = warp; first < blocks; first += kWarps * kPrefetch) {
+        uint4 right[kPrefetch][kTiles];
 #pragma unroll
-        for (int i = 0; i < kAhead; i++) {
+        for (int i = 0; i < kPrefetch; i++) {
           const int64_t block = first + i * kWarps;
           if (block < blocks)
 #pragma unroll
@@ -76,7 +76,7 @@ struct TensorProduct {
                                                           row0 + n * kTileRows + lane / 4);
         }
 #pragma unroll
-        for (int i = 0; i < kAhead; i++) {
+        for (int i = 0; i < kPrefetch; i++) {
           const int64_t block = first + i * kWarps;
           if (block < blocks) add((const uint4*)weights + block * 2 * M * 32 + lane, right[i]);
         }
@@ -206,4 +206,4 @@ struct ProductOf<double, M> {
   using type = ScalarProduct<double, M>;
 };
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

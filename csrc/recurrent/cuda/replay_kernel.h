@@ -1,21 +1,21 @@
-// The gates of a span again, from its input and hidden products: a thread walks one unit of one batch row.
-// Every h is known from the output, so only c has to be carried from step to step.
+// The gates of a segment again, from its input and hidden products: a thread computes one unit of one batch
+// row. Every h is known from the output, so only c has to be carried from step to step.
 #pragma once
-#include "block.h"
+#include "recurrent/cuda/block.h"
 
-namespace pyrnn {
+namespace pyrnn::recurrent::cuda {
 
 template <class Cell, class S>
-__global__ void __launch_bounds__(kBlockThreads) replay_kernel(const __grid_constant__ Walk w) {
+__global__ void __launch_bounds__(kBlockThreads) replay_kernel(const __grid_constant__ Recurrence w) {
   using A = typename Accumulate<S>::type;
   const int64_t d = blockIdx.z, item = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   const int64_t b = item / w.H, unit = item % w.H;
   if (b >= w.B || !Cell::kSaved) return;
-  const WalkDirection& direction = w.direction[d];
+  const Direction& direction = w.direction[d];
   const int64_t length = length_of(w, b), H = w.H, Hp = padded_units(H), every = w.checkpoint_every;
-  // The span's steps of the backward walk, in the order of the forward one.
+  // The segment's steps of the backward pass, in the order of the forward one.
   const int64_t begin = d == 0 ? w.T - direction.s1 : direction.s0;
-  const int64_t end = smaller_of(d == 0 ? w.T - direction.s0 : direction.s1, length);
+  const int64_t end = min_of(d == 0 ? w.T - direction.s0 : direction.s1, length);
   if (begin >= end) return;
   const S *b_ih = (const S*)direction.b_ih, *b_hh = (const S*)direction.b_hh;
   A bias[Cell::kSlots] = {};
@@ -48,4 +48,4 @@ __global__ void __launch_bounds__(kBlockThreads) replay_kernel(const __grid_cons
   }
 }
 
-}  // namespace pyrnn
+}  // namespace pyrnn::recurrent::cuda

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyrnn import _native
 from pyrnn._checks import check_range
-from pyrnn._native_args import DTYPES, accumulation_dtype, extent_of, has_rows
+from pyrnn._native_args import DTYPES, accumulation_dtype, check_fields, extent_of, has_rows
 from pyrnn.ops.attention.call import WEIGHTS_KINDS, Call, Problem, empty_in_order, make_problem
 
 Strides = tuple[int, ...]
@@ -20,13 +21,39 @@ Strides = tuple[int, ...]
 _LARGEST_CACHE = 4096
 
 
+class NativeSizes(NamedTuple):
+    """Those fields of `attention::Problem` in csrc/attention/problem.h that calls with one layout share."""
+
+    dtype: int
+    B: int
+    H: int
+    K: int
+    T: int
+    S: int
+    D: int
+    V: int
+    causal: int
+    window_left: int
+    window_right: int
+    query_start: int
+    mask_kind: int
+    weights_kind: int
+    scale: float
+    softcap: float
+    dropout: float
+    slope_batch: int
+    slope_head: int
+
+
+check_fields(_native.cpu, "attention.Sizes", NativeSizes._fields)
+
+
 class Layout(NamedTuple):
-    """Calls with one layout differ in their numbers alone. The order of the fields is csrc/module.cpp's."""
+    """Calls with one layout differ in their numbers alone."""
 
     problem: Problem
     is_empty: bool
-    integers: tuple[int, ...]  # without the seed
-    reals: tuple[float, ...]
+    sizes: NativeSizes
     inputs: tuple[Strides, ...] | None  # of query, key and value; None: one of them must be copied first
     extents: tuple[int, ...]  # of query, key, value and mask, in bytes
     output: Strides
@@ -36,7 +63,6 @@ class Layout(NamedTuple):
     statistics_dtype: torch.dtype
     mask: Strides
     weights: Strides  # the mean of the heads with a stride of 0 over them
-    slopes: Strides
 
 
 def layout_of(call: Call) -> Layout:
@@ -77,19 +103,26 @@ def _key_of(tensor: Tensor) -> tuple[Any, ...]:
 def _lay_out(call: Call) -> Layout:
     p = make_problem(call)
     mask, slopes = call.attn_mask, call.alibi_slopes
+    slope_strides = (0, 0) if slopes is None else _broadcast_strides(slopes, (p.B, p.H))
     mask_kind = 0 if mask is None else 1 if mask.dtype is torch.bool else 2
     return Layout(
         p,
         is_empty=not (p.B and p.H and p.T and p.S),
-        integers=(
+        sizes=NativeSizes(
             DTYPES[p.dtype],
             *(p.B, p.H, p.K, p.T, p.S, p.D, p.V),
-            int(p.is_causal),
-            *(p.window_left, p.window_right, p.query_start),
-            mask_kind,
-            WEIGHTS_KINDS.index(p.return_weights),
+            causal=int(p.is_causal),
+            window_left=p.window_left,
+            window_right=p.window_right,
+            query_start=p.query_start,
+            mask_kind=mask_kind,
+            weights_kind=WEIGHTS_KINDS.index(p.return_weights),
+            scale=p.scale,
+            softcap=p.softcap,
+            dropout=p.dropout_p,
+            slope_batch=slope_strides[0],
+            slope_head=slope_strides[1],
         ),
-        reals=(p.scale, p.softcap, p.dropout_p),
         inputs=tuple(t.stride()[:3] for t in call[:3]) if all(map(has_rows, call[:3])) else None,
         extents=tuple(0 if t is None else extent_of(t) for t in call[:4]),
         output=empty_in_order(call.query.to("meta"), p.output_shape).stride(),
@@ -99,7 +132,6 @@ def _lay_out(call: Call) -> Layout:
         statistics_dtype=accumulation_dtype(p.dtype),
         mask=() if mask is None else _broadcast_strides(mask, p.scores_shape),
         weights=_weights_strides(p),
-        slopes=(0, 0) if slopes is None else _broadcast_strides(slopes, (p.B, p.H)),
     )
 
 

@@ -1,19 +1,33 @@
-"""Calls of the CPU kernels of dropout: allocates the result, hands addresses over.
-
-The order of the arguments is that of csrc/module.cpp.
-"""
+"""Calls of the CPU kernels of dropout: allocates the result, hands addresses over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn._native_args import DTYPES, addresses, all_contiguous, number_of, on_huge_pages
+from pyrnn._native_args import DTYPES, addresses, all_contiguous, check_fields, number_of, on_huge_pages
 from pyrnn.ops.dropout.call import check, empty_contiguous
 
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}  #: as in csrc/pointwise/problem.h
+
+
+class NativeDropout(NamedTuple):
+    """`pointwise::DropoutProblem` of csrc/pointwise/problem.h."""
+
+    dtype: int
+    activation: int
+    count: int
+    seed: int
+    p: float
+    x: int  # addresses
+    other: int
+    out: int
+
+
+check_fields(_native.cpu, "pointwise.Dropout", NativeDropout._fields)
 
 
 def forward(input: Tensor, residual: Tensor | None, seed: Tensor | None, p: float, activation: str) -> Tensor:
@@ -50,9 +64,6 @@ def _run(
     on_huge_pages(out)
     tensors = all_contiguous(tensors)  # held by name until the kernel is done with their memory
     number = number_of(seed) if seed is not None and p > 0 else 0
-    kernel(
-        *(DTYPES[like.dtype], ACTIVATIONS[activation], out.numel(), number, p),
-        *addresses((*tensors, out)),
-        _native.num_threads(),
-    )
+    codes = (DTYPES[like.dtype], ACTIVATIONS[activation])
+    kernel(NativeDropout(*codes, out.numel(), number, p, *addresses((*tensors, out))), _native.num_threads())
     return out

@@ -26,14 +26,10 @@ from pyrnn._checks import (
     private_integers,
 )
 from pyrnn._dispatch import is_readable
-from pyrnn._native_args import accumulation_dtype, require_storage
-from pyrnn.reference.recurrent import GATES
+from pyrnn._native_args import CELLS, accumulation_dtype, require_storage
 
 #: Names of one direction's weights, in the order of the flat tuple.
 WEIGHT_NAMES = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
-
-#: Numbers kept for each unit and token in training, as in csrc/recurrent/cells.
-SAVED = {"rnn_tanh": 0, "rnn_relu": 0, "gru": 4, "lstm": 5}
 
 #: Which gradients a backward pass is asked for: input, h0, c0, and the ten weights.
 Needs = Sequence[bool]
@@ -79,8 +75,8 @@ class Call(NamedTuple):
                 where they can be (`is_readable`); shapes, dtypes and devices are checked everywhere.
         """
         cell, input = self.cell, self.input
-        if cell not in GATES:
-            raise ValueError(f"cell must be one of {', '.join(GATES)}, got {cell!r}")
+        if cell not in CELLS:
+            raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         checkpoint_every = as_checkpoint(self.checkpoint_every)
         if not input.is_floating_point():
             raise TypeError(
@@ -159,7 +155,7 @@ def workspace_shape(problem: Problem) -> tuple[tuple[int, ...], torch.dtype]:
             return (0,), dtype
         spans = (problem.T + problem.checkpoint_every - 1) // problem.checkpoint_every
         return (problem.D, spans, problem.B, units), dtype
-    saved = SAVED[problem.cell]
+    saved = CELLS[problem.cell].saved
     return ((problem.D, problem.N, saved, units) if saved else (0,)), dtype
 
 
@@ -189,7 +185,7 @@ def as_checkpoint(value: Any) -> int:
 
 def _check_weights(call: Call) -> tuple[int, int, int]:
     """Check the weights of one or both directions and return (H, P, I)."""
-    weights, cell, gates = call.weights, call.cell, GATES[call.cell]
+    weights, cell, gates = call.weights, call.cell, CELLS[call.cell].gates
     w_ih, w_hh, w_hr = weights[0], weights[1], weights[4]
     if w_ih is None or w_hh is None:
         raise ValueError("w_ih and w_hh must be tensors, got None; only biases and w_hr may be left out")

@@ -1,10 +1,11 @@
 """Calls of the CPU kernels: allocates the results, hands addresses and strides over.
 
-Every argument has passed `Call.problem`. The order of the fields is that of csrc/module.cpp and of
-csrc/recurrent/problem.h.
+Every argument has passed `Call.problem`.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -16,12 +17,65 @@ from pyrnn._native_args import (
     addresses,
     addresses_of_direction,
     all_contiguous,
+    check_fields,
     contiguous,
     on_huge_pages,
     sequences,
     with_rows,
 )
 from pyrnn.ops.recurrent.call import Call, Needs, Problem, empty_gradients, empty_results, pass_through
+
+Sequence = tuple[int, int, int]  # address, strides over time and batch
+
+
+class NativeProblem(NamedTuple):
+    """`recurrent::Problem` of csrc/recurrent/problem.h."""
+
+    cell: int
+    dtype: int
+    T: int
+    B: int
+    I: int  # noqa: E741
+    H: int
+    P: int
+    D: int
+    N: int
+    checkpoint_every: int
+    lengths: int = 0
+    workspace: int = 0
+    x: Sequence = NOTHING
+    y: Sequence = NOTHING
+    cells: Sequence = NOTHING
+    g_y: Sequence = NOTHING
+    g_cells: Sequence = NOTHING
+    d_x: Sequence = NOTHING
+
+
+class NativeDirection(NamedTuple):
+    """`recurrent::Direction` of the same file: addresses."""
+
+    w_ih: int
+    w_hh: int
+    b_ih: int
+    b_hh: int
+    w_hr: int
+    h0: int
+    c0: int
+    h_n: int = 0
+    c_n: int = 0
+    g_h_n: int = 0
+    g_c_n: int = 0
+    d_w_ih: int = 0
+    d_w_hh: int = 0
+    d_b_ih: int = 0
+    d_b_hh: int = 0
+    d_w_hr: int = 0
+    d_h0: int = 0
+    d_c0: int = 0
+
+
+check_fields(_native.cpu, "recurrent.Problem", NativeProblem._fields)
+check_fields(_native.cpu, "recurrent.Direction", NativeDirection._fields)
 
 #: Threads that share the units of a part of the batch, for tests and measurements; 0 leaves it to the
 #: heuristic.
@@ -31,13 +85,15 @@ forced_members = 0
 def split(problem: Problem, *, backward: bool) -> _native.Split:
     """How the kernels of one pass would split this problem among threads."""
     return _native.Split(
-        *_native.cpu.recurrent_split(_sizes(problem), backward, _native.num_threads(), forced_members)
+        *_native.cpu.recurrent_split(
+            _native_problem(problem), backward, _native.num_threads(), forced_members
+        )
     )
 
 
 def forward(call: Call, p: Problem, *, train: bool) -> tuple[Tensor, ...]:
     """Run one layer; returns output, h_n, c_n, cells and the workspace ([0] unless `train`)."""
-    sizes, results = _sizes(p), empty_results(call, p, train=train)
+    sizes, results = _native_problem(p), empty_results(call, p, train=train)
     output, h_n, c_n, cells, workspace = results
     input = with_rows(call.input)
     h0, c0, *weights = all_contiguous((call.h0, call.c0, *call.weights))
@@ -45,21 +101,15 @@ def forward(call: Call, p: Problem, *, train: bool) -> tuple[Tensor, ...]:
     if call.lengths is not None:  # the kernels leave padding alone
         output.zero_()
         cells.zero_()
-    moving = sequences((input, output, cells), packed=p.packed, batch_first=p.batch_first)
+    x, y, all_c = sequences((input, output, cells), packed=p.packed, batch_first=p.batch_first)
     directions = []
     for d in range(p.D):
-        states = addresses_of_direction((h0, c0, h_n, c_n), d)
-        directions.append([*addresses(weights[5 * d : 5 * d + 5]), *states, *(0,) * 9])
+        own = addresses(weights[5 * d : 5 * d + 5]) + addresses_of_direction((h0, c0, h_n, c_n), d)
+        directions.append(NativeDirection(*own))
     lengths, batch_sizes, kept = addresses((call.lengths, call.batch_sizes, workspace))
+    problem = sizes._replace(lengths=lengths, workspace=kept, x=x, y=y, cells=all_c)
     _native.cpu.recurrent_forward(
-        sizes,
-        (*moving, NOTHING, NOTHING, NOTHING),
-        directions,
-        lengths,
-        batch_sizes,
-        kept,
-        _native.num_threads(),
-        forced_members,
+        problem, tuple(directions), batch_sizes, _native.num_threads(), forced_members
     )
     return results
 
@@ -74,7 +124,7 @@ def backward(
     needs: Needs,
 ) -> list[Tensor]:
     """Gradients of input, h0, c0 and the ten weights, from those of output, h_n, c_n and cells."""
-    gradients = empty_gradients(call, needs)
+    sizes, gradients = _native_problem(p), empty_gradients(call, needs)
     d_input, d_h0, d_c0, *d_weights = gradients
     if call.lengths is not None and not call.lengths.any():
         return pass_through(gradients, grads)
@@ -86,31 +136,36 @@ def backward(
     g_output, g_h_n, g_c_n, g_cells = all_contiguous(grads)
     if p.cell != "lstm":
         g_c_n = g_cells = None
-    moving = sequences(
-        (input, output, None, g_output, g_cells, d_input), packed=p.packed, batch_first=p.batch_first
-    )
-    directions = [
-        [
-            *addresses(weights[5 * d : 5 * d + 5]),
-            *addresses_of_direction((h0, c0, None, None, g_h_n, g_c_n), d),
-            *addresses(d_weights[5 * d : 5 * d + 5]),
-            *addresses_of_direction((d_h0, d_c0), d),
-        ]
-        for d in range(p.D)
-    ]
+    moving = (input, output, g_output, g_cells, d_input)
+    x, y, g_y, g_all_c, d_x = sequences(moving, packed=p.packed, batch_first=p.batch_first)
+    directions = []
+    for d in range(p.D):
+        w_ih, w_hh, b_ih, b_hh, w_hr = addresses(weights[5 * d : 5 * d + 5])
+        d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr = addresses(d_weights[5 * d : 5 * d + 5])
+        states = addresses_of_direction((h0, c0, g_h_n, g_c_n, d_h0, d_c0), d)
+        directions.append(
+            NativeDirection(
+                *(w_ih, w_hh, b_ih, b_hh, w_hr, states[0], states[1]),
+                g_h_n=states[2],
+                g_c_n=states[3],
+                d_w_ih=d_w_ih,
+                d_w_hh=d_w_hh,
+                d_b_ih=d_b_ih,
+                d_b_hh=d_b_hh,
+                d_w_hr=d_w_hr,
+                d_h0=states[4],
+                d_c0=states[5],
+            )
+        )
     lengths, batch_sizes, kept = addresses((call.lengths, call.batch_sizes, workspace))
+    problem = sizes._replace(lengths=lengths, workspace=kept, x=x, y=y, g_y=g_y, g_cells=g_all_c, d_x=d_x)
     _native.cpu.recurrent_backward(
-        _sizes(p),
-        moving,
-        directions,
-        lengths,
-        batch_sizes,
-        kept,
-        _native.num_threads(),
-        forced_members,
+        problem, tuple(directions), batch_sizes, _native.num_threads(), forced_members
     )
     return gradients
 
 
-def _sizes(p: Problem) -> tuple[int, ...]:
-    return (CELLS[p.cell], DTYPES[p.dtype], p.T, p.B, p.I, p.H, p.P, p.D, p.N, p.checkpoint_every)
+def _native_problem(p: Problem) -> NativeProblem:
+    return NativeProblem(
+        CELLS[p.cell].code, DTYPES[p.dtype], p.T, p.B, p.I, p.H, p.P, p.D, p.N, p.checkpoint_every
+    )

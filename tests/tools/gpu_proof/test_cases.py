@@ -145,7 +145,7 @@ def test_bytes_of_a_step() -> None:
     assert streamed.l2 - forward.l2 == 2 * 3 * 1024**2 * 2
 
 
-def test_the_limit_is_the_larger_of_meeting_and_bytes() -> None:
+def test_the_limit_is_the_larger_of_barrier_and_bytes() -> None:
     assert step_limit(CASE, PLAN, ROOFLINES, backward=False) == 2e-6
     slow = replace(CASE, B=8)
     assert (
@@ -164,7 +164,7 @@ def test_a_cluster_has_no_limit() -> None:
     assert limit(replace(CASE, mode="train"), [PLAN, cluster], ROOFLINES) is None
 
 
-def test_the_meeting_of_a_grid_is_that_of_the_next_larger_one() -> None:
+def test_the_barrier_of_a_grid_is_that_of_the_next_larger_one() -> None:
     assert [ROOFLINES.barrier(blocks) for blocks in (1, 64, 65, 500)] == [1e-6, 1e-6, 2e-6, 2e-6]
 
 

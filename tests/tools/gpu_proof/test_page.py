@@ -114,7 +114,7 @@ def test_stages_ceilings_tests_and_sanitizer(page: Page) -> None:
     for expected in (
         "| rooflines | passed | 12 |  |",
         "| bench | not chosen | - |  |",
-        "| meeting of a grid of 132 blocks | 1.50 us |",
+        "| barrier of a grid of 132 blocks | 1.50 us |",
         "| second-level cache, read by sums | 5.50 TB/s |",
         "| second-level cache, read and written by copies | 4.50 TB/s |",
         "| bfloat16 product | 790 TFLOP/s |",

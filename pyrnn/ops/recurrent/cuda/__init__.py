@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pyrnn._dispatch import autocast_disabled, on_device
-from pyrnn._native_args import accumulation_dtype, all_contiguous, contiguous, of_direction, with_rows
-from pyrnn.ops.recurrent.call import SAVED, Call, Needs, Problem, empty_results
+from pyrnn._native_args import CELLS, accumulation_dtype, all_contiguous, contiguous, of_direction, with_rows
+from pyrnn.ops.recurrent.call import Call, Needs, Problem, empty_results
 from pyrnn.ops.recurrent.cuda import backward as backward_pass
 from pyrnn.ops.recurrent.cuda import projection
 from pyrnn.ops.recurrent.cuda.recurrence import (
@@ -25,7 +25,6 @@ from pyrnn.ops.recurrent.cuda.recurrence import (
     product,
 )
 from pyrnn.ops.recurrent.cuda.tokens import Tokens
-from pyrnn.reference.recurrent import GATES
 
 __all__ = ["backward", "forward", "plan"]
 
@@ -38,7 +37,7 @@ SEGMENT_STEPS = 32
 def forward(call: Call, problem: Problem, *, train: bool) -> tuple[Tensor, ...]:
     """Run one layer; returns output, h_n, c_n, cells and the workspace ([0] unless `train`)."""
     is_lstm = problem.cell == "lstm"
-    keeps_gates = train and not problem.checkpoint_every and SAVED[problem.cell] > 0
+    keeps_gates = train and not problem.checkpoint_every and CELLS[problem.cell].saved > 0
     keeps_cells = train and problem.checkpoint_every > 0 and is_lstm
     call = _with_layout(call)
     input, h0, c0 = call[:3]
@@ -80,7 +79,7 @@ def forward(call: Call, problem: Problem, *, train: bool) -> tuple[Tensor, ...]:
                 gx = product(rows[first:last], own.w_ih.T)
                 if initial_terms is not None:
                     projection.add_initial_state_term(tokens, gx, initial_terms[d], first, last=d == 1)
-                parts.append(directions[d]._replace(gx=gx, gx_row=first, start=start, stop=stop))
+                parts.append(directions[d]._replace(gx=gx, gx_row0=first, s0=start, s1=stop))
             recurrence.run(parts)
         if projected:
             output = projection.project(tokens, unprojected, weights, h_n)
@@ -89,7 +88,7 @@ def forward(call: Call, problem: Problem, *, train: bool) -> tuple[Tensor, ...]:
 
 def _segments(problem: Problem) -> Iterator[tuple[int, int]]:
     """Segments of the steps, in the order of the pass, whose input products fit in `SEGMENT_BYTES`."""
-    gates = GATES[problem.cell] * problem.H
+    gates = CELLS[problem.cell].gates * problem.H
     step_bytes = problem.B * gates * accumulation_dtype(problem.dtype).itemsize
     steps = max(SEGMENT_STEPS, SEGMENT_BYTES // step_bytes)
     for start in range(0, problem.T, steps):

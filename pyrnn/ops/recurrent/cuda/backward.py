@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyrnn._native_args import of_direction
-from pyrnn.ops.recurrent.call import SAVED, Call, Needs, Problem, empty_gradients
+from pyrnn._native_args import CELLS, of_direction
+from pyrnn.ops.recurrent.call import Call, Needs, Problem, empty_gradients
 from pyrnn.ops.recurrent.cuda import projection
 from pyrnn.ops.recurrent.cuda.recurrence import (
     DirectionArgs,
@@ -25,8 +25,6 @@ from pyrnn.ops.recurrent.cuda.recurrence import (
     rounded_product,
 )
 from pyrnn.ops.recurrent.cuda.tokens import ShiftedRows, Tokens
-
-_SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 4, "lstm": 4}  #: kSlots of csrc/recurrent/cells
 
 
 class Saved(NamedTuple):
@@ -54,7 +52,7 @@ class OutputGrads(NamedTuple):
 def run(saved: Saved, grads: OutputGrads, needs: Needs) -> list[Tensor]:
     """Gradients of input, h0, c0 and the ten weights, [0] for those that `needs` leaves out."""
     tokens, call, problem = saved.tokens, saved.call, saved.tokens.problem
-    is_lstm, every = problem.cell == "lstm", problem.checkpoint_every if SAVED[problem.cell] else 0
+    is_lstm, every = problem.cell == "lstm", problem.checkpoint_every if CELLS[problem.cell].saved else 0
     gradients = empty_gradients(call, needs)
     tokens.carried(grads.h_n, gradients[1])
     tokens.carried(grads.c_n, gradients[2])
@@ -122,7 +120,7 @@ class _Segment(NamedTuple):
         """
         if cell != "gru":
             return self.d_gates
-        H = self.d_gates.shape[1] // _SLOTS[cell]
+        H = self.d_gates.shape[1] // CELLS[cell].slots
         return self.d_gates[:, : 3 * H] if hidden else self.d_gates[:, H:]
 
 
@@ -176,26 +174,26 @@ class _DirectionBackward:
         problem, reverse = self._problem, self._direction == 1
         start, stop = self._tokens.row(t0), self._tokens.row(t1)
         h_previous = None if self._previous is None else self._previous.of(start, stop)
-        d_gates = self._rows.new_empty(stop - start, _SLOTS[problem.cell] * problem.H)
+        d_gates = self._rows.new_empty(stop - start, CELLS[problem.cell].slots * problem.H)
         gx = gh = saved = None
         if self._every:
             assert h_previous is not None
             gx = product(self._rows[start:stop], self.weights.w_ih.T)
             gh = product(h_previous, self.weights.w_hh.T)
             units = (problem.H + 15) // 16 * 16
-            saved = gx.new_empty(stop - start, SAVED[problem.cell], units)
+            saved = gx.new_empty(stop - start, CELLS[problem.cell].saved, units)
         elif self._workspace is not None:
             saved = self._workspace[start:stop]
         args = self._constant._replace(
             gx=gx,
-            gx_row=start,
+            gx_row0=start,
             gh=gh,
             saved=saved,
-            saved_row=start,
+            saved_row0=start,
             d_gates=d_gates,
-            d_gates_row=start,
-            start=t0 if reverse else problem.T - t1,
-            stop=t1 if reverse else problem.T - t0,
+            d_gates_row0=start,
+            s0=t0 if reverse else problem.T - t1,
+            s1=t1 if reverse else problem.T - t0,
         )
         return _Segment(start, stop, h_previous, saved, d_gates, args)
 

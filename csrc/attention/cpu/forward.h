@@ -1,0 +1,191 @@
+// Forward pass: online softmax over blocks of keys for panels of queries (Dao et al. 2022).
+//
+// For each block: scores = K q (a product), masks and maxima, exp, out += V^T weights (a product). What is
+// taken off the scores before exp moves only when a maximum has passed it by far: moving it rounds all sums
+// again. A task is some panels of the heads that share keys. Work: 2 T S (D + V) multiply-adds a head; what
+// stays in cache while keys and values stream by: the packed queries and the output of one panel.
+#pragma once
+#include "attention/cpu/dropout.h"
+#include "attention/cpu/long_sum.h"
+#include "attention/cpu/operands.h"
+#include "attention/cpu/panel.h"
+
+namespace pyrnn::attention {
+namespace {
+
+// What a task works on: panels [first, last) of the panels of query heads h0 .. h0 + group.
+template <class A>
+struct PanelTasks {
+  Panels<A> panels;
+  int64_t group, a_task, a_head_group;  // panels in a task; tasks for the heads that share keys
+
+  explicit PanelTasks(const Problem& p) : panels(p.T), group(p.H / p.K) {
+    const int64_t n = panels.count * group;
+    // Rows staged for a task serve all its panels; but there must be tasks enough to share out.
+    a_task = max(1, min(8, n * p.B * p.K / 64));
+    a_head_group = ceil_div(n, a_task);
+  }
+  int64_t count(const Problem& p) const { return p.B * p.K * a_head_group; }
+};
+
+// Before they are divided by their sum, weights may grow to exp of this.
+constexpr int kMostAboveShift = 2;
+
+template <class S, class Op>
+struct Forward {
+  using A = typename Op::Acc;
+  using Element = typename Op::Element;
+  static constexpr int L = kLanes<A>, kMostW = kPanelVectors * L;
+
+  const Problem& p;
+  const int64_t block;  // keys at a time
+  PanelTasks<A> tasks;
+  Dropout<A> dropout;
+  Rows<S, Op> k, v;
+  Element *queries, *right;  // packed panel; weights as right operand
+  A *scores, *bias, *factors;
+  LongSum<A> out;
+  Vec<A> shift[kPanelVectors], sum[kPanelVectors], sum_error[kPanelVectors],
+      inverse[kPanelVectors];  // of each query
+
+  explicit Forward(const Problem& problem, int64_t keys_at_a_time = kBlockKeys)
+      : p(problem), block(keys_at_a_time), tasks(problem), dropout(problem) {}
+
+  size_t layout(char* base) {
+    Scratch s{base};
+    k.layout(s, p.S, p.D, p.k.row, false);
+    v.layout(s, p.S, p.V, p.v.row, true);
+    queries = s.take<Element>(elements<Op>(p.D) * kMostW);
+    right = s.take<Element>(Op::kPerElement == 1 ? 0 : block / 2 * kMostW);
+    scores = s.take<A>(block * kMostW);
+    bias = s.take<A>(p.mask_kind == kNoMask ? 0 : block * kMostW);
+    factors = s.take<A>(dropout.active ? block * kMostW : 0);
+    out.layout(s, p.V * kMostW, p.S);
+    return s.used;
+  }
+
+  void run(int64_t task) {
+    const int64_t kv = task / tasks.a_head_group, b = kv / p.K, k_head = kv % p.K;
+    const int64_t n = tasks.panels.count * tasks.group, begin = task % tasks.a_head_group * tasks.a_task;
+    load_keys(b, k_head);
+    for (int64_t i = begin; i < min(begin + tasks.a_task, n); i++) {
+      const int64_t h = k_head * tasks.group + i / tasks.panels.count, panel = i % tasks.panels.count;
+      with_vectors<kPanelVectors>(tasks.panels.width(panel), [&](auto nv) {
+        this->template run_panel<decltype(nv)::value>(b, h, tasks.panels.first(panel));
+      });
+    }
+  }
+
+  void load_keys(int64_t b, int64_t k_head) {
+    k.load_head(p.k, b, k_head, keys_of(p, b));
+    v.load_head(p.v, b, k_head, keys_of(p, b));
+  }
+
+  // Leaves in `scores` the last block's weights, dropped but not yet times `inverse`; returns its keys.
+  template <int NV>
+  Range run_panel(int64_t b, int64_t h, int64_t t0) {
+    Range last{};
+    const Panel<S, A, NV> panel(p, b, h, t0, bias);
+    pack_queries<NV>(panel);
+    for (int i = 0; i < NV; i++) shift[i] = splat<A>(kNegInf<A>), sum[i] = sum_error[i] = Vec<A>{};
+    out.clear(p.V * NV * L);
+    for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += block) {
+      const int64_t n = min(block, panel.keys.end - j0);
+      if (!panel.prepare(j0, n)) continue;
+      last = {j0, j0 + n};
+      k.template matmul<NV>(j0, n, queries, scores);
+      panel.finish(j0, n, scores);
+      softmax<NV>(n);
+      if (dropout.active) drop<NV>(panel, j0, n);
+      const bool with_care = panel.partial(j0, n) && !v.finite(j0, n);
+      for (int64_t j = 0; j < n; j += LongSum<A>::kChainKeys)
+        add_values<NV>(j0 + j, min(LongSum<A>::kChainKeys, n - j), scores + j * NV * L, with_care);
+    }
+    write<NV>(panel);
+    return last;
+  }
+
+  template <int NV>
+  void pack_queries(const Panel<S, A, NV>& panel) {
+    const S* rows = (const S*)p.q.data + panel.b * p.q.batch + panel.h * p.q.head + panel.t0 * p.q.row;
+    pack_from_columns<Op, NV, S>(
+        queries, p.D, [&](int c) -> const S* { return c < panel.valid ? rows + c * p.q.row : nullptr; });
+  }
+
+ private:
+  // scores become weights, not yet divided by their sum; what was summed before is brought to a new shift.
+  template <int NV>
+  void softmax(int64_t n) {
+    constexpr int W = NV * L;
+    Vec<A> factor[NV];
+    bool moved = false;
+    for (int i = 0; i < NV; i++) {
+      Vec<A> most = splat<A>(kNegInf<A>);
+      for (int64_t j = 0; j < n; j++) {
+        const Vec<A> s = load<A>(scores + j * W + i * L);
+        most = s > most ? s : most;
+      }
+      const auto grew = most - shift[i] > A(kMostAboveShift);
+      const Vec<A> next = grew ? most : shift[i], seen = next == kNegInf<A> ? Vec<A>{} : next;
+      factor[i] = grew ? exp_below(shift[i] - seen) : splat<A>(1);  // 0 where nothing was seen before
+      for (int l = 0; l < L; l++) moved |= grew[l] != 0;
+      sum[i] *= factor[i], sum_error[i] *= factor[i];
+      shift[i] = next;
+      scores_to_weights<NV>(n, i, seen);
+    }
+    if (moved) out.template scale<NV>(factor);
+  }
+
+  // The sum in short chains, as products are (long_sum.h).
+  template <int NV>
+  void scores_to_weights(int64_t n, int i, Vec<A> taken_off) {
+    constexpr int kChains = 4;
+    for (int64_t j0 = 0; j0 < n; j0 += kBlockKeys) {
+      Vec<A> part[kChains] = {};
+      auto weigh = [&](int64_t j) {
+        A* at = scores + (j * NV + i) * L;
+        const Vec<A> s = load<A>(at), w = exp_below(s - taken_off);
+        store(at, s == kNegInf<A> ? splat<A>(kUnseen<A>) : w);
+        return w;
+      };
+      const int64_t end = min(j0 + kBlockKeys, n);
+      int64_t j = j0;
+      for (; j + kChains <= end; j += kChains)
+#pragma GCC unroll 4
+        for (int c = 0; c < kChains; c++) part[c] += weigh(j + c);
+      for (; j < end; j++) part[0] += weigh(j);
+      add_exactly(sum[i], sum_error[i], (part[0] + part[1]) + (part[2] + part[3]));
+    }
+  }
+
+  template <int NV>
+  void add_values(int64_t j0, int64_t n, const A* weights, bool with_care) {
+    out.make_room(n);
+    if (with_care)
+      v.template matmul_transposed_visible<NV>(j0, n, weights, out.chain, is_unseen<A>);
+    else
+      v.template matmul_transposed<NV>(j0, n, as_rhs<Op, NV>(weights, n, right), out.chain);
+  }
+
+  template <int NV>
+  void drop(const Panel<S, A, NV>& panel, int64_t j0, int64_t n) {
+    dropout.template factors<NV>(p, panel.b, panel.h, panel.t0, j0, n, factors);
+    for (int64_t i = 0; i < n * NV; i++)
+      store(scores + i * L, load<A>(scores + i * L) * load<A>(factors + i * L));
+  }
+
+  template <int NV>
+  void write(const Panel<S, A, NV>& panel) {
+    out.finish();
+    for (int i = 0; i < NV; i++) {
+      sum[i] = with_error(sum[i], sum_error[i]);
+      inverse[i] = sum[i] == 0 ? Vec<A>{} : 1 / sum[i];
+    }
+    if (p.statistics) panel.store_statistics(shift, sum);
+    S* rows = (S*)p.out.data + panel.b * p.out.batch + panel.h * p.out.head + panel.t0 * p.out.row;
+    store_transposed<S, A, NV>(out.chain, p.V, inverse, panel.valid, rows, p.out.row);
+  }
+};
+
+}  // namespace
+}  // namespace pyrnn::attention

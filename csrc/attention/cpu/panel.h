@@ -1,0 +1,232 @@
+// A panel: up to kPanelVectors vectors of neighbouring queries of one head, and the scores of a block of keys
+// as they stand before the softmax.
+#pragma once
+#include "attention/cpu/exp.h"
+#include "attention/problem.h"
+#include "common/operand.h"
+#include "common/pack.h"
+
+namespace pyrnn::attention {
+namespace {
+
+constexpr int kPanelVectors = kRegisters == 32 ? 3 : 2;
+constexpr int64_t kBlockKeys = 64;  // scores, keys and values of a block fit the first cache together
+
+template <class A>
+constexpr A kNegInf = -__builtin_huge_val();
+
+// The weight of a key that a query does not see, before division by the sum: it adds nothing, and differs
+// from a weight that is 0 because exp or dropout made it so. That one times NaN is NaN, this one is nothing.
+template <class A>
+constexpr A kUnseen = -A(0);
+template <class A>
+inline typename VecTypes<A>::mask is_unseen(Vec<A> weight) {
+  using I = typename VecTypes<A>::mask;
+  return (I)weight == (I)splat<A>(kUnseen<A>);
+}
+
+// From a product q.k to the score, in every layout: `distance` of query and key, `extra` from the mask. An
+// unseen key has -infinity, whatever was there before. Every step is rounded, so that a score has the same
+// bits wherever it is computed again: beside a mask of -1e9 the next number is 64 away.
+template <class A>
+struct ScoreTransform {
+  using V = Vec<A>;
+  A scale, cap, slope;
+  bool has_mask;
+
+  ScoreTransform(const Problem& p, int64_t b, int64_t h)
+      : scale(A(p.scale)),
+        cap(A(p.softcap)),
+        slope(p.slopes ? A(p.slopes[b * p.slope_batch + h * p.slope_head]) : 0),
+        has_mask(p.mask_kind != kNoMask) {}
+
+  V operator()(V product, V distance, V extra, A* cap_slope = nullptr) const {
+    V s = rounded(product * scale);
+    if (cap > 0) {
+      const V t = precise_tanh<A>(s / cap);
+      if (cap_slope) store(cap_slope, 1 - t * t);
+      s = rounded(t * cap);
+    }
+    if (slope != 0) s -= rounded((distance < 0 ? -distance : distance) * slope);
+    if (has_mask) s = extra == kNegInf<A> ? extra : s + extra;
+    return s;
+  }
+};
+
+// A score's weight, from what its query's softmax left. Unseen keys have 0, even if the inverse is no number.
+template <class A>
+inline Vec<A> weight_of(Vec<A> score, Vec<A> shift, Vec<A> inverse) {
+  return score == kNegInf<A> ? Vec<A>{} : exp_below(score - shift) * inverse;
+}
+
+// What `count` numbers of the mask add to scores.
+template <class A>
+inline Vec<A> as_bias(const uint8_t* m, int64_t stride, int64_t count) {
+  return load_spaced<A>(m, stride, count) == 0 ? splat<A>(kNegInf<A>) : Vec<A>{};
+}
+template <class A, class S>
+inline Vec<A> as_bias(const S* m, int64_t stride, int64_t count) {
+  return load_spaced<A>(m, stride, count);
+}
+
+// Keys of sequence b: none beyond them is seen.
+inline int64_t keys_of(const Problem& p, int64_t b) {
+  return p.lengths ? min(max(p.lengths[b], 0), p.S) : p.S;
+}
+
+// The keys that query i sees, but for padding and mask.
+inline Range visible_to(const Problem& p, int64_t b, int64_t i) {
+  const int64_t at = p.query_start + i;
+  int64_t low = 0, high = keys_of(p, b);
+  if (p.causal) high = min(high, at + 1);
+  if (p.window_right >= 0) high = min(high, at + p.window_right + 1);
+  if (p.window_left >= 0) low = max(low, at - p.window_left);
+  return low < high ? Range{low, high} : Range{0, 0};
+}
+
+// Panels of T queries: as even as they go.
+template <class A>
+struct Panels {
+  int64_t T, vectors, count;
+  explicit Panels(int64_t queries)
+      : T(queries), vectors(ceil_div(T, kLanes<A>)), count(ceil_div(vectors, kPanelVectors)) {}
+  int64_t first(int64_t panel) const { return vectors * panel / count * kLanes<A>; }
+  int width(int64_t panel) const { return int(vectors * (panel + 1) / count - vectors * panel / count); }
+};
+
+template <class S, class A, int NV>
+struct Panel {
+  using V = Vec<A>;
+  using I = typename VecTypes<A>::mask;
+  using Index = __typeof__(I{}[0] + 0);
+  static constexpr int L = kLanes<A>, W = NV * L;
+
+  const Problem& p;
+  int64_t b, h, t0, valid;       // queries t0 .. t0 + valid; the lanes beyond repeat the last one
+  I first_key[NV], end_key[NV];  // of each query
+  Range keys, inside;            // of all queries: some see these; all see these
+  V position[NV];
+  ScoreTransform<A> finish_one;
+  A* bias;           // [kBlockKeys][W] of the mask
+  A* slopes_of_cap;  // [kBlockKeys][W] derivative of the softcap; null: not wanted
+
+  Panel(const Problem& problem, int64_t batch, int64_t head, int64_t query, A* bias_block,
+        A* cap_block = nullptr)
+      : p(problem),
+        b(batch),
+        h(head),
+        t0(query),
+        valid(min(W, problem.T - query)),
+        finish_one(problem, batch, head),
+        bias(bias_block),
+        slopes_of_cap(cap_block) {
+    keys = {p.S, 0}, inside = {0, p.S};
+    for (int i = 0; i < W; i++) {
+      const int64_t query = t0 + min(i, valid - 1);
+      const Range seen = visible_to(p, b, query);
+      first_key[i / L][i % L] = Index(seen.begin);
+      end_key[i / L][i % L] = Index(seen.end);
+      position[i / L][i % L] = A(p.query_start + query);
+      if (seen.begin < seen.end) keys = {min(keys.begin, seen.begin), max(keys.end, seen.end)};
+      inside = {max(inside.begin, seen.begin), min(inside.end, seen.end)};
+    }
+    if (keys.end <= keys.begin) keys = {0, 0};
+    // Dropout wants aligned blocks, dot products whole pairs: a key too many is treated as any unseen one.
+    keys = {keys.begin - keys.begin % kBlockKeys, min(round_up(keys.end, 2), p.S)};
+  }
+
+  // Whether queries of this block may be cut off from keys of it: then what is there may be no number.
+  bool partial(int64_t j0, int64_t n) const {
+    return p.mask_kind != kNoMask || p.padding || j0 < inside.begin || j0 + n > inside.end;
+  }
+
+  // False: no query of the panel sees a key of the block, as far as masks tell.
+  bool prepare(int64_t j0, int64_t n) const {
+    if (p.padding) {
+      const uint8_t* row = p.padding + b * p.S + j0;
+      int64_t real = 0;
+      for (int64_t j = 0; j < n; j++) real += !row[j];
+      if (!real) return false;
+    }
+    if (p.mask_kind == kBoolMask) return stage((const uint8_t*)p.mask.data, j0, n);
+    if (p.mask_kind == kFloatMask) return stage((const S*)p.mask.data, j0, n);
+    return true;
+  }
+
+  // Products q.k [n][W] become scores; what a query does not see becomes -infinity.
+  void finish(int64_t j0, int64_t n, A* block) const {
+    const bool edge = j0 < inside.begin || j0 + n > inside.end;
+    for (int64_t j = 0; j < n; j++) {
+      const bool padding = p.padding && p.padding[b * p.S + j0 + j];
+      for (int v = 0; v < NV; v++) {
+        A* at = block + j * W + v * L;
+        const V extra = finish_one.has_mask ? load<A>(bias + j * W + v * L) : V{};
+        V s = finish_one(load<A>(at), position[v] - A(j0 + j), extra,
+                         slopes_of_cap ? slopes_of_cap + j * W + v * L : nullptr);
+        if (edge) {
+          const I key = I{} + Index(j0 + j);
+          s = ((key >= first_key[v]) & (key < end_key[v])) ? s : splat<A>(kNegInf<A>);
+        }
+        store(at, padding ? splat<A>(kNegInf<A>) : s);
+      }
+    }
+  }
+
+  // What the softmax of each query takes off its scores, and the inverse of the sum; infinity and 0 for
+  // queries that see nothing and for lanes beyond the last one, where any score has weight 0, however large.
+  void load_statistics(V* shift, V* inverse) const {
+    const A* stored = statistics();
+    for (int v = 0; v < NV; v++) {
+      const V sum = load_n<A>(stored + p.T + v * L, valid - v * L);
+      shift[v] = sum == 0 ? splat<A>(-kNegInf<A>) : load_n<A>(stored + v * L, valid - v * L);
+      inverse[v] = sum == 0 ? V{} : 1 / sum;
+    }
+  }
+  void store_statistics(const V* shift, const V* sum) const {
+    A* stored = statistics();
+    for (int v = 0; v < NV; v++) {
+      store_n(stored + v * L, shift[v], valid - v * L);
+      store_n(stored + p.T + v * L, sum[v], valid - v * L);
+    }
+  }
+
+ private:
+  A* statistics() const { return (A*)p.statistics + (b * p.H + h) * 2 * p.T + t0; }
+
+  // The mask's block, transposed; false if nothing in it can be seen.
+  template <class M>
+  bool stage(const M* mask, int64_t j0, int64_t n) const {
+    mask += b * p.mask.batch + h * p.mask.head + t0 * p.mask.query + j0 * p.mask.key;
+    // Any number that hides nothing: it may be NaN, which is no more than another.
+    V some = splat<A>(kNegInf<A>);
+    if (p.mask.query == 0) {  // one row for all queries
+      for (int64_t j = 0; j < n; j++) {
+        const V x = splat<A>(as_bias<A>(mask + j * p.mask.key, 0, 1)[0]);
+        some = x == kNegInf<A> ? some : x;
+        for (int v = 0; v < NV; v++) store(bias + j * W + v * L, x);
+      }
+    } else {
+      for (int v = 0; v < NV; v++)
+        for (int64_t j = 0; j < n; j += L) {
+          V square[L];
+          const int64_t count = min(L, n - j);
+          for (int l = 0; l < L; l++) {
+            const int64_t query = min(v * L + l, valid - 1);
+            const M* from = mask + query * p.mask.query + j * p.mask.key;
+            square[l] = as_bias<A>(from, p.mask.key, count);
+          }
+          transpose<A>(square);
+          for (int64_t i = 0; i < count; i++) {
+            some = square[i] == kNegInf<A> ? some : square[i];
+            store(bias + (j + i) * W + v * L, square[i]);
+          }
+        }
+    }
+    for (int l = 0; l < L; l++)
+      if (!(some[l] == kNegInf<A>)) return true;
+    return false;
+  }
+};
+
+}  // namespace
+}  // namespace pyrnn::attention

@@ -1,0 +1,20 @@
+// What both modules tell Python of dtypes and cells, so that no number of theirs stands there again.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#include "common/dtype.h"
+#include "recurrent/cells/table.h"
+
+namespace pyrnn {
+
+// m.dtypes: {name: code}; m.cells: {name: (code, gates, slots, saved)}.
+inline void export_tables(pybind11::module_& m) {
+  pybind11::dict dtypes, cells;
+  for (const DTypeName& dtype : kDTypeNames) dtypes[dtype.name] = int(dtype.code);
+  for (const recurrent::CellInfo& cell : recurrent::kCells)
+    cells[cell.name] = pybind11::make_tuple(int(cell.code), cell.gates, cell.slots, cell.saved);
+  m.attr("dtypes") = dtypes;
+  m.attr("cells") = cells;
+}
+
+}  // namespace pyrnn

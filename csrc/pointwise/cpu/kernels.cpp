@@ -1,0 +1,19 @@
+// Compiled once per instruction set and storage type: PYRNN_ISA, PYRNN_DTYPE, PYRNN_STORAGE (see
+// CMakeLists.txt).
+#include "pointwise/cpu/kernels.h"
+#include "common/operand.h"
+#include "pointwise/cpu/dropout.h"
+
+namespace pyrnn::pointwise {
+namespace {
+
+template <class Activation>
+using D = Dropout<PYRNN_STORAGE, typename OperandOf<PYRNN_STORAGE>::type::Acc, Activation>;
+
+}  // namespace
+
+PYRNN_DEFINE_KERNELS(Kernels, pointwise) = {
+    {D<Identity>::run<false>, D<Relu>::run<false>, D<Gelu>::run<false>, D<GeluTanh>::run<false>},
+    {D<Identity>::run<true>, D<Relu>::run<true>, D<Gelu>::run<true>, D<GeluTanh>::run<true>}};
+
+}  // namespace pyrnn::pointwise

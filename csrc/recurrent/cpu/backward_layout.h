@@ -1,0 +1,162 @@
+// Scratch memory of the backward pass: what the recurrence, the recomputation and the large products
+// share.
+#pragma once
+#include "recurrent/cpu/forward_weights.h"
+
+namespace pyrnn::recurrent {
+namespace {
+
+template <class Cell, class S, class Op>
+struct BackwardLayout {
+  using A = typename Op::Acc;
+  using Element = typename Op::Element;
+  using Storage = typename Op::Storage;
+  using Forward = ForwardWeights<Cell, S, Op>;
+  static constexpr int L = kLanes<A>;
+  static constexpr int kVectors = 2, kColumns = kVectors * L;  // a panel of the backward products
+  static_assert(kColumns % Forward::kUnits == 0);
+  static constexpr int64_t kChunkTokens = 512;  // K of the large products: their C is read once per chunk
+  static constexpr int64_t kBlock = 64;         // rows of a left operand kept in L2 beside the panels
+
+  struct State {  // of one team
+    A* d_h;       // [rows][h_stride] gradient of the state that the products read
+    A* d_carry;   // [rows][unit_stride]
+    A* d_m;       // [rows][unit_stride] gradient of h before the projection
+    A* carry;     // [rows][unit_stride] c, recomputed
+  };
+
+  struct Chunk {           // of one direction; rows are its tokens in the order team, time, row
+    Storage* d_gates;      // [chunk_rows][gate_stride], slots of unit_stride
+    Storage* d_projected;  // [chunk_rows][h_stride]
+    A* saved;              // [chunk_rows][kSaved][Hp], when recomputing
+    Storage *x,
+        *h;  // [chunk_rows][x_stride], [chunk_rows][h_stride]: inputs of the products, when recomputing
+    int64_t *t, *b;  // [chunk_rows] the token of each row
+    Element *x_panels, *h_panels,
+        *m_panels;  // the tokens' x, h_prev, m as right operands [panels][rows][kColumns]
+  };
+
+  struct Product {                // one direction's packed weights and sums
+    Element* hh;                  // [h_panels][kGates * unit_stride][kColumns]
+    Element* ih;                  // [x_panels][kGates * unit_stride][kColumns]
+    Element* hr;                  // [unit_panels][P][kColumns]
+    A* d_bias;                    // [kSlots][unit_stride]
+    A *d_w_ih, *d_w_hh, *d_w_hr;  // sums where the storage type is not A; else the caller's own arrays
+  };
+
+  int64_t Hp, unit_panels, h_panels, x_panels, unit_stride, h_stride, x_stride, gate_stride, gate_K;
+  int64_t chunk_steps, chunk_rows, chunks;
+  bool recompute, projected;
+  Forward forward[2];
+  Product product[2];
+  Chunk chunk[2];
+  State* states;      // [teams]
+  Element* left;      // [kBlock rows][chunk_rows], private
+  int64_t* step_row;  // [chunk_steps + 1], private: first chunk row of each step of the team at hand
+
+  size_t layout(char* base, const Problem& p, const Plan& plan, int thread) {
+    Scratch s{base};
+    Hp = round_up(p.H, kWorkspaceAlign);
+    unit_panels = ceil_div(p.H, kColumns);
+    h_panels = ceil_div(p.P, kColumns);
+    x_panels = ceil_div(p.I, kColumns);
+    unit_stride = unit_panels * kColumns;  // no less than the forward panels' units
+    h_stride = round_up(p.P, 32) + 32;
+    x_stride = round_up(p.I, 16) + 16;
+    gate_K = Cell::kGates * unit_stride;
+    gate_stride = Cell::kSlots * unit_stride + 32;
+    projected = p.direction[0].w_hr != nullptr;
+    recompute = p.checkpoint_every && Cell::kSaved;
+    chunk_steps = recompute && Cell::kCarry == Carry::cell ? min(p.checkpoint_every, p.T)
+                                                           : max(1, kChunkTokens / max(p.B, 1));
+    chunk_steps = min(chunk_steps, max(p.T, 1));
+    chunks = ceil_div(p.T, chunk_steps);
+    chunk_rows = chunk_steps * p.B;
+    const bool weights = p.direction[0].d_w_ih != nullptr;
+    const int64_t pairs = round_up(chunk_rows, 2);
+    for (int d = 0; d < p.D; d++) {
+      const Direction& w = p.direction[d];
+      if (recompute) forward[d].layout(s, p);
+      Product& k = product[d];
+      k.hh = s.take<Element>(h_panels * elements<Op>(gate_K) * kColumns);
+      k.ih = s.take<Element>(p.d_x.data ? x_panels * elements<Op>(gate_K) * kColumns : 0);
+      k.hr = s.take<Element>(projected ? unit_panels * elements<Op>(p.P) * kColumns : 0);
+      k.d_bias = s.take<A>(Cell::kSlots * unit_stride);
+      constexpr bool own = kSame<S, A>;
+      A* ih = s.take<A>(weights && !own ? Cell::kGates * p.H * p.I : 0);
+      A* hh = s.take<A>(weights && !own ? Cell::kGates * p.H * p.P : 0);
+      A* hr = s.take<A>(weights && !own && projected ? p.P * p.H : 0);
+      k.d_w_ih = own ? (A*)w.d_w_ih : ih;
+      k.d_w_hh = own ? (A*)w.d_w_hh : hh;
+      k.d_w_hr = own ? (A*)w.d_w_hr : hr;
+      Chunk& c = chunk[d];
+      c.d_gates = s.take<Storage>(pairs * gate_stride);
+      c.d_projected = s.take<Storage>(projected ? pairs * h_stride : 0);
+      c.saved = s.take<A>(recompute ? chunk_rows * Cell::kSaved * Hp : 0);
+      c.x = s.take<Storage>(recompute ? chunk_rows * x_stride : 0);
+      c.h = s.take<Storage>(recompute ? chunk_rows * h_stride : 0);
+      c.t = s.take<int64_t>(chunk_rows);
+      c.b = s.take<int64_t>(chunk_rows);
+      c.x_panels = s.take<Element>(weights ? x_panels * elements<Op>(chunk_rows) * kColumns : 0);
+      c.h_panels = s.take<Element>(weights ? h_panels * elements<Op>(chunk_rows) * kColumns : 0);
+      c.m_panels =
+          s.take<Element>(weights && projected ? unit_panels * elements<Op>(chunk_rows) * kColumns : 0);
+    }
+    for (int i = 0; i < plan.threads; i++) {
+      Element* left_i = s.take<Element>(weights ? elements<Op>(chunk_rows) * kBlock : 0);
+      int64_t* step_row_i = s.take<int64_t>(chunk_steps + 1);
+      State* states_i = s.take<State>(plan.teams);
+      if (i == thread) left = left_i, step_row = step_row_i, states = states_i;
+    }
+    for (int i = 0; i < plan.teams; i++) {
+      int64_t rows = plan.team[i].rows;
+      State state;
+      state.d_h = s.take<A>(rows * h_stride);
+      state.d_carry = s.take<A>(Cell::kCarry == Carry::cell ? rows * unit_stride : 0);
+      state.d_m = s.take<A>(projected ? rows * unit_stride : 0);
+      state.carry = s.take<A>(recompute ? rows * unit_stride : 0);
+      if (base) states[i] = state;
+    }
+    return s.used;
+  }
+
+  const Element* ih_panel(int d, int64_t i) const {
+    return product[d].ih + i * elements<Op>(gate_K) * kColumns;
+  }
+  const Element* hh_panel(int d, int64_t i) const {
+    return product[d].hh + i * elements<Op>(gate_K) * kColumns;
+  }
+
+  // Weights [kGates * H, n], rows reordered to the gradients' slots, as right operands of d_gates.
+  void pack_weights(const Problem& p, int d, int threads, int thread) {
+    const Direction& w = p.direction[d];
+    auto pack = [&](Element* panels, int64_t count, const void* weight, int (*gate)(int), int64_t n) {
+      Range mine = partition(count, threads, thread);
+      for (int64_t i = mine.begin; i < mine.end; i++)
+        pack_from_rows<Op, kVectors, S>(
+            panels + i * elements<Op>(gate_K) * kColumns, gate_K, n - i * kColumns,
+            [&](int64_t k) -> const S* {
+              int64_t unit = k % unit_stride;
+              return unit < p.H
+                         ? (const S*)weight + (gate(int(k / unit_stride)) * p.H + unit) * n + i * kColumns
+                         : nullptr;
+            });
+    };
+    pack(product[d].hh, h_panels, w.w_hh, Cell::hidden_grad_gate, p.P);
+    if (p.d_x.data) pack(product[d].ih, x_panels, w.w_ih, Cell::input_grad_gate, p.I);
+    Range mine = partition(projected ? unit_panels : 0, threads, thread);
+    for (int64_t i = mine.begin; i < mine.end; i++)
+      pack_from_rows<Op, kVectors, S>(product[d].hr + i * elements<Op>(p.P) * kColumns, p.P,
+                                      p.H - i * kColumns,
+                                      [&](int64_t k) { return (const S*)w.w_hr + k * p.H + i * kColumns; });
+    if (recompute) {
+      mine = partition(Forward::panels(p), threads, thread);
+      for (int64_t i = mine.begin; i < mine.end; i++) forward[d].pack(p, w, i);
+    }
+    mine = partition(Cell::kSlots * unit_stride, threads, thread);
+    for (int64_t i = mine.begin; i < mine.end; i++) product[d].d_bias[i] = 0;
+  }
+};
+
+}  // namespace
+}  // namespace pyrnn::recurrent

@@ -1,0 +1,114 @@
+// The products of the forward pass with W_ih and W_hh: weights packed once per call, or read in place.
+//
+// Panel p holds kUnits units: kGates * kWidth vectors, gate after gate. Gates in scratch:
+// [kSlots][kWidth][lanes]. Packing reads and writes every weight once, which pays from a handful of tokens
+// on; with fewer (one step of a generating model) each weight is used where it lies, as a dot product along
+// its row.
+#pragma once
+#include "recurrent/cpu/token_rows.h"
+
+namespace pyrnn::recurrent {
+namespace {
+
+template <class Cell, class S, class Op>
+struct ForwardWeights {
+  using A = typename Op::Acc;
+  using Element = typename Op::Element;
+  using Storage = typename Op::Storage;
+  static constexpr int L = kLanes<A>;
+  static constexpr int NV = Cell::kGates * Cell::kWidth;
+  static constexpr int kUnits = Cell::kWidth * L;
+  static constexpr int kColumns = Cell::kSlots * kUnits;  // of one panel in the gates scratch
+  static constexpr int64_t kInPlaceTokens = 4;
+
+  Element* ih;  // [panels][I][NV * L]
+  Element* hh;  // [panels][P][NV * L]
+  A* bias;      // [panels][kColumns]
+
+  static int64_t panels(const Problem& p) { return ceil_div(p.H, kUnits); }
+  static bool in_place(const Problem& p) { return p.N <= kInPlaceTokens; }
+
+  void layout(Scratch& s, const Problem& p) {
+    ih = s.take<Element>(in_place(p) ? 0 : panels(p) * elements<Op>(p.I) * NV * L);
+    hh = s.take<Element>(in_place(p) ? 0 : panels(p) * elements<Op>(p.P) * NV * L);
+    bias = s.take<A>(panels(p) * kColumns);
+  }
+
+  void pack(const Problem& p, const Direction& w, int64_t panel) {
+    if (!in_place(p)) {
+      pack_from_columns<Op, NV, S>(ih + panel * elements<Op>(p.I) * NV * L, p.I, input_column(p, w, panel));
+      pack_from_columns<Op, NV, S>(hh + panel * elements<Op>(p.P) * NV * L, p.P, hidden_column(p, w, panel));
+    }
+    A* row = bias + panel * kColumns;
+    for (int i = 0; i < kColumns; i++) row[i] = 0;
+    add_bias(p, row, (const S*)w.b_ih, Cell::input_gate, Cell::kInputSlot, panel);
+    add_bias(p, row, (const S*)w.b_hh, Cell::hidden_gate, Cell::kHiddenSlot, panel);
+  }
+
+  // c [rows][kGates * kUnits] = init + x W_ih^T of one panel; x [rows][I] with row stride x_row, init_row 0
+  // for one row.
+  void input_product(const Problem& p, const Direction& w, int64_t panel, int rows, const Storage* x,
+                     int64_t x_row, const A* init, int64_t init_row, A* c, int64_t c_row) const {
+    if (in_place(p)) return dot(rows, p.I, x, x_row, input_column(p, w, panel), init, init_row, c, c_row);
+    run_tile<Op, NV>(rows, {elements<Op>(p.I), (const Element*)x, x_row / Op::kPerElement, 1,
+                            ih + panel * elements<Op>(p.I) * NV * L, init, init_row, c, c_row});
+  }
+
+  // c += h W_hh^T of one panel.
+  void hidden_product(const Problem& p, const Direction& w, int64_t panel, int rows, const Storage* h,
+                      int64_t h_row, A* c, int64_t c_row) const {
+    if (in_place(p)) return dot(rows, p.P, h, h_row, hidden_column(p, w, panel), c, c_row, c, c_row);
+    run_tile<Op, NV>(rows, {elements<Op>(p.P), (const Element*)h, h_row / Op::kPerElement, 1,
+                            hh + panel * elements<Op>(p.P) * NV * L, c, c_row, c, c_row});
+  }
+
+ private:
+  // Where the weights of a panel's column lie, contiguous in k; null for padding.
+  static auto column(const Problem& p, const void* weight, int (*gate)(int), int64_t K, int64_t panel) {
+    return [=, H = p.H](int c) -> const S* {
+      const int64_t unit = panel * kUnits + c % kUnits;
+      return unit < H ? (const S*)weight + (gate(c / kUnits) * H + unit) * K : nullptr;
+    };
+  }
+  static auto input_column(const Problem& p, const Direction& w, int64_t panel) {
+    return column(p, w.w_ih, Cell::input_gate, p.I, panel);
+  }
+  static auto hidden_column(const Problem& p, const Direction& w, int64_t panel) {
+    return column(p, w.w_hh, Cell::hidden_gate, p.P, panel);
+  }
+
+  template <class Column>
+  static void dot(int rows, int64_t K, const Storage* x, int64_t x_row, Column column, const A* init,
+                  int64_t init_row, A* c, int64_t c_row) {
+    for (int r = 0; r < rows; r++)
+      for (int v = 0; v < NV; v++) {
+        Vec<A> partial[L];  // of each column along k; transposed, their sum is the vector of results
+        for (int l = 0; l < L; l++) {
+          const S* weight = column(v * L + l);
+          Vec<A> even{}, odd{};
+          int64_t k = 0;
+          for (; weight && k + 2 * L <= K; k += 2 * L) {
+            even += load<A>(x + r * x_row + k) * load<A>(weight + k);
+            odd += load<A>(x + r * x_row + k + L) * load<A>(weight + k + L);
+          }
+          for (; weight && k < K; k += L)
+            even += load_n<A>(x + r * x_row + k, K - k) * load_n<A>(weight + k, K - k);
+          partial[l] = even + odd;
+        }
+        transpose<A>(partial);
+        Vec<A> sum = load<A>(init + r * init_row + v * L);
+        for (int l = 0; l < L; l++) sum += partial[l];
+        store(c + r * c_row + v * L, sum);
+      }
+  }
+
+  static void add_bias(const Problem& p, A* row, const S* bias, int (*gate)(int), int slot, int64_t panel) {
+    if (!bias) return;
+    for (int g = 0; g < Cell::kGates; g++)
+      for (int u = 0; u < kUnits && panel * kUnits + u < p.H; u++)
+        row[(slot + g) * kUnits + u] += load_n<A>(bias + gate(g) * p.H + panel * kUnits + u, 1)[0];
+  }
+};
+
+}  // namespace
+}  // namespace pyrnn::recurrent

@@ -1,0 +1,198 @@
+// The large products of the backward pass, over the tokens of one chunk, by all threads together.
+//
+//   d_W_ih [G*H, I] += d_gates^T x     d_W_hh [G*H, P] += d_gates^T h_prev     d_b += column sums     d_x =
+//   d_gates W_ih d_W_hr [P, H] += d_projected^T m
+//
+// The right operands are packed once for all threads; each thread owns rows of the results and packs its left
+// operand in blocks that stay in L2.
+#pragma once
+#include "recurrent/cpu/backward_layout.h"
+
+namespace pyrnn::recurrent {
+namespace {
+
+template <class Cell, class S, class Op>
+struct Gradients {
+  using Layout = BackwardLayout<Cell, S, Op>;
+  using A = typename Op::Acc;
+  using Element = typename Op::Element;
+  using Storage = typename Op::Storage;
+  static constexpr int L = kLanes<A>, kVectors = Layout::kVectors, kColumns = Layout::kColumns;
+  static constexpr int MR = max_rows(kVectors);
+  static constexpr int64_t kBlock = Layout::kBlock / MR * MR;
+  static constexpr int64_t kBlockK = 512 / Op::kPerElement;
+
+  const Problem& p;
+  const Layout& m;
+  int threads, thread;
+
+  void pack_inputs(int d, int64_t rows) const {
+    if (!p.direction[d].d_w_ih) return;
+    const auto& c = m.chunk[d];
+    const int64_t stride = elements<Op>(m.chunk_rows) * kColumns;
+    Range mine = partition(m.x_panels, threads, thread);
+    for (int64_t i = mine.begin; i < mine.end; i++)
+      pack_from_rows<Op, kVectors, S>(c.x_panels + i * stride, rows, p.I - i * kColumns, [&](int64_t k) {
+        return row_of<const S>(p, p.x, c.t[k], c.b[k]) + i * kColumns;
+      });
+    mine = partition(m.h_panels, threads, thread);
+    for (int64_t i = mine.begin; i < mine.end; i++)
+      pack_from_rows<Op, kVectors, S>(c.h_panels + i * stride, rows, p.P - i * kColumns, [&](int64_t k) {
+        const S* h = previous_hidden<S>(p, d, c.t[k], c.b[k], length(c.b[k]));
+        return h ? h + i * kColumns : nullptr;
+      });
+    if constexpr (Cell::kCarry == Carry::cell) {
+      mine = partition(m.projected ? m.unit_panels : 0, threads, thread);
+      for (int64_t i = mine.begin; i < mine.end; i++) {
+        A buffer[2][kColumns];
+        pack_from_rows<Op, kVectors, A>(c.m_panels + i * stride, rows, kColumns, [&](int64_t k) {
+          projection_input(d, k, i * kColumns, buffer[k % 2]);
+          return (const A*)buffer[k % 2];
+        });
+      }
+    }
+  }
+
+  void weights(int d, int64_t rows, bool first, bool last) const {
+    const Direction& w = p.direction[d];
+    if (!w.d_w_ih) return;
+    const auto& c = m.chunk[d];
+    const auto& k = m.product[d];
+    // A slot's block costs one unit of work for each product that it takes part in; threads get equal shares.
+    const int64_t blocks = ceil_div(p.H, kBlock), work = blocks * 2 * Cell::kGates;
+    const Range mine = partition(work, threads, thread);
+    int64_t done = 0;
+    for (int slot = 0; slot < Cell::kSlots; slot++) {
+      const int in = slot - Cell::kInputGradSlot, hidden = slot - Cell::kHiddenGradSlot;
+      const bool has_input = in >= 0 && in < Cell::kGates, has_hidden = hidden >= 0 && hidden < Cell::kGates;
+      for (int64_t i = 0; i < blocks; i++) {
+        const bool owned = done >= mine.begin && done < mine.end;
+        done += has_input + has_hidden;
+        if (!owned) continue;
+        const int64_t unit = p.H * i / blocks, count = p.H * (i + 1) / blocks - unit;
+        A* sums = k.d_bias + slot * m.unit_stride + unit;
+        pack_left(c.d_gates + slot * m.unit_stride + unit, m.gate_stride, rows, count, sums);
+        if (has_input) {
+          int64_t row = Cell::input_grad_gate(in) * p.H + unit;
+          multiply(c.x_panels, rows, row, count, p.I, k.d_w_ih, (S*)w.d_w_ih, first, last);
+          if (last && w.d_b_ih) write(sums, (S*)w.d_b_ih + row, count);
+        }
+        if (has_hidden) {
+          int64_t row = Cell::hidden_grad_gate(hidden) * p.H + unit;
+          multiply(c.h_panels, rows, row, count, p.P, k.d_w_hh, (S*)w.d_w_hh, first, last);
+          if (last && w.d_b_hh) write(sums, (S*)w.d_b_hh + row, count);
+        }
+      }
+    }
+    if (!m.projected) return;
+    const int64_t project_blocks = ceil_div(p.P, kBlock);
+    const Range own = partition(project_blocks, threads, thread);
+    for (int64_t i = own.begin; i < own.end; i++) {
+      const int64_t row = p.P * i / project_blocks, count = p.P * (i + 1) / project_blocks - row;
+      A unused[kBlock] = {};
+      pack_left(c.d_projected + row, m.h_stride, rows, count, unused);
+      multiply(c.m_panels, rows, row, count, p.H, k.d_w_hr, (S*)w.d_w_hr, first, last);
+    }
+  }
+
+  void input(int d, int64_t rows) const {
+    if (!p.d_x.data) return;
+    const auto& c = m.chunk[d];
+    const int64_t K = elements<Op>(m.gate_K), a_row = m.gate_stride / Op::kPerElement;
+    const Element* a = (const Element*)c.d_gates + Cell::kInputGradSlot * m.unit_stride / Op::kPerElement;
+    const Range mine = partition(rows, threads, thread);
+    alignas(64) A sums[Layout::kBlock * kColumns];
+    for (int64_t begin = mine.begin; begin < mine.end; begin += Layout::kBlock) {
+      const int64_t count = min(Layout::kBlock, mine.end - begin);
+      for (int64_t i = 0; i < m.x_panels; i++) {
+        for (int64_t k = 0; k < K; k += kBlockK)
+          for_row_tiles<kVectors>(count, [&](int64_t r, int n) {
+            A* to = sums + r * kColumns;
+            run_tile<Op, kVectors>(
+                n, {min(kBlockK, K - k), a + (begin + r) * a_row + k, a_row, 1,
+                    m.ih_panel(d, i) + k * kColumns, k ? to : nullptr, kColumns, to, kColumns});
+          });
+        for (int64_t r = 0; r < count; r++) {
+          S* to = row_of<S>(p, p.d_x, c.t[begin + r], c.b[begin + r]) + i * kColumns;
+          for (int u = 0; u < kColumns && i * kColumns + u < p.I; u += L) {
+            const int64_t n = p.I - i * kColumns - u;
+            Vec<A> sum = load<A>(sums + r * kColumns + u);
+            if (p.D == 2) sum += load_n<A>(to + u, n);  // starts at zero; each direction adds its part
+            store_n(to + u, sum, n);
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  int64_t length(int64_t b) const { return p.lengths ? p.lengths[b] : p.T; }
+
+  // h before the projection, of chunk row k, kColumns units from `unit`. (A template: only an LSTM has this.)
+  template <class C = Cell>
+  void projection_input(int d, int64_t k, int64_t unit, A* to) const {
+    const auto& c = m.chunk[d];
+    const A* saved =
+        m.recompute ? c.saved + k * Cell::kSaved * m.Hp
+                    : (const A*)p.workspace + (d * p.N + token_of(p, c.t[k], c.b[k])) * Cell::kSaved * m.Hp;
+    for (int u = 0; u < kColumns; u += L, unit += L) {
+      Vec<A> value{};
+      if (unit < p.H) {
+        Vec<A> slot[Cell::kSlots];
+        for (int s = 0; s < Cell::kSlots; s++) slot[s] = load<A>(saved + s * m.Hp + unit);
+        value = as_stored<S, A>(
+            C::template output<VectorMath>(slot, load<A>(saved + Cell::kSlots * m.Hp + unit)));
+      }
+      store(to + u, value);
+    }
+  }
+
+  void pack_left(const Storage* from, int64_t stride, int64_t rows, int64_t count, A* sums) const {
+    for (int64_t u = 0; u < count; u += MR)
+      pack_transposed_tile<Op, MR>(m.left + u * elements<Op>(rows), from + u, stride, rows,
+                                   int(min(MR, count - u)), sums + u);
+  }
+
+  // C [count rows from `row`][n] (+)= left^T panels. Full tiles are written in place, others through a
+  // buffer.
+  void multiply(const Element* panels, int64_t K, int64_t row, int64_t count, int64_t n, A* C, S* final,
+                bool first, bool last) const {
+    const int64_t stride = elements<Op>(m.chunk_rows) * kColumns;
+    for (int64_t i = 0; i < ceil_div(n, kColumns); i++)
+      for (int64_t u = 0; u < count; u += MR) {
+        const int valid = int(min(MR, count - u));
+        const int64_t columns = n - i * kColumns;
+        A* c = C + (row + u) * n + i * kColumns;
+        TileArgs<Op> tile = {elements<Op>(K),
+                             m.left + u * elements<Op>(K),
+                             1,
+                             MR,
+                             panels + i * stride,
+                             first ? nullptr : c,
+                             n,
+                             c,
+                             n};
+        if (columns >= kColumns) {
+          run_tile<Op, kVectors>(valid, tile);
+          continue;
+        }
+        alignas(64) A buffer[MR * kColumns] = {};
+        for (int r = 0; r < valid && !first; r++)
+          for (int64_t j = 0; j < columns; j++) buffer[r * kColumns + j] = c[r * n + j];
+        tile.init = tile.c = buffer;
+        tile.init_row = tile.c_row = kColumns;
+        run_tile<Op, kVectors>(valid, tile);
+        for (int r = 0; r < valid; r++)
+          for (int64_t j = 0; j < columns; j++) c[r * n + j] = buffer[r * kColumns + j];
+      }
+    if constexpr (!kSame<S, A>)
+      if (last) write(C + row * n, final + row * n, count * n);
+  }
+
+  static void write(const A* from, S* to, int64_t n) {
+    for (int64_t i = 0; i < n; i += L) store_n(to + i, load_n<A>(from + i, n - i), n - i);
+  }
+};
+
+}  // namespace
+}  // namespace pyrnn::recurrent
