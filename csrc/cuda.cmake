@@ -1,4 +1,4 @@
-# Whether and how the CUDA module is built: pyrnn._cuda, or its emulated twin for tests.
+# Whether and how the CUDA module is built: pyrnn._cuda, or its emulation for tests.
 if(PYRNN_EMULATE)
   find_path(PYRNN_CUDA_INCLUDE cuda_fp16.h HINTS ${CUDAToolkit_ROOT} ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES include REQUIRED)
   add_subdirectory(csrc/emulator)

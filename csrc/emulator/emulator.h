@@ -6,7 +6,7 @@
 // depends on the order. Every fault throws std::runtime_error from the launch, with words.
 //
 // What it cannot show: speed, registers, coalescing, bank conflicts, and a PTX instruction that wrapper and
-// twin both misread (see ptx_dump.cu).
+// emulation both misread (see ptx_dump.cu).
 #pragma once
 #include <driver_types.h>
 #include <stdint.h>

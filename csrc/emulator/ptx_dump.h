@@ -1,7 +1,7 @@
 // What each instruction of ptx.h, and each function of CUDA that kernels rely on, gives for fixed inputs.
 //
 // The same source runs on a device and under the emulator. A dump that a device made is committed, and a test
-// compares the emulator's with it: then the twins of ptx_host.h mean what the device does.
+// compares the emulator's with it: then the emulations of ptx_host.h mean what the device does.
 #pragma once
 #include <string>
 #include <vector>

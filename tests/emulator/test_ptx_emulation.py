@@ -100,7 +100,7 @@ def compare(dump: Dump, record: Path) -> None:
         )
 
 
-def test_twins_agree_with_devices(dumps: list[Dump]) -> None:
+def test_emulations_agree_with_devices(dumps: list[Dump]) -> None:
     if not RECORDS:
         pytest.skip("no device has dumped its instructions yet: `dev.py gpu dump` writes ptx-*.json")
     for record in RECORDS:

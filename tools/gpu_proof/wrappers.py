@@ -1,4 +1,4 @@
-"""The dump stage: what each PTX wrapper gives on the device, for tests that compare its host twin with it."""
+"""The dump stage: what each PTX wrapper gives on the device, for tests that compare its emulation with it."""
 
 from __future__ import annotations
 

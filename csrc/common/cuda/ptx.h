@@ -1,5 +1,5 @@
-// Every instruction that CUDA C++ has no name for, one wrapper each. The twins of the same meaning for the
-// emulator stand in csrc/emulator/ptx_host.h, and csrc/emulator/ptx_dump.cu compares the two.
+// Every instruction that CUDA C++ has no name for, one wrapper each. Their host emulations, for tests, are
+// those of csrc/emulator/ptx_host.h, and csrc/emulator/ptx_dump.cu compares the two.
 #pragma once
 #include "common/cuda/device.h"
 

@@ -5,12 +5,10 @@
 // barrier is split into `arrive` and `wait`: all that a block has put before the one is seen by all after the
 // other.
 //
-//   GridExchange      buffers in global memory, which the second-level cache holds; blocks count their
-//   arrivals.
-//                     Any number of blocks, all of them running: the launch is cooperative.
-//   ClusterExchange   each block keeps its own part in shared memory, and the others read it there. The
-//   blocks are
-//                     one thread-block cluster, and its hardware barrier is the one.
+//   GridExchange      buffers in global memory, which the second-level cache holds; blocks count
+//                     arrivals. Any number of blocks, all of them running: the launch is cooperative.
+//   ClusterExchange   each block keeps its own part in shared memory, where the others read it. The
+//                     blocks are one thread-block cluster, and its hardware barrier is the one.
 #pragma once
 #include "common/cuda/grid_barrier.h"
 #include "common/cuda/shared_memory.h"
