@@ -53,13 +53,13 @@ FAULTS = {
     ),
     "single_buffer": Fault(
         "recurrent/cuda/exchange.h",
-        "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size; }\n\n  // Numbers",
-        "from = buffers, to = buffers; }\n\n  // Numbers",
+        "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size;\n  }\n\n  // Numbers",
+        "from = buffers, to = buffers;\n  }\n\n  // Numbers",
     ),
     "single_buffer_of_a_cluster": Fault(
         "recurrent/cuda/exchange.h",
-        "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size; }\n\n  template",
-        "from = buffers, to = buffers; }\n\n  template",
+        "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size;\n  }\n\n  template",
+        "from = buffers, to = buffers;\n  }\n\n  template",
     ),
     "leaving_a_cluster_early": Fault(
         "recurrent/cuda/exchange.h",
