@@ -294,7 +294,7 @@ def can_bypass_dispatcher(tensors: tuple[Tensor | None, ...]) -> bool:
     if (
         torch.compiler.is_compiling()
         or _dispatch.functorch_active()
-        or forward_ad._current_level >= 0
+        or forward_ad._current_level >= 0  # `forward_mode_active`, without a call
         or _dispatch.dispatch_modes()
         or _dispatch.function_modes()
         or _dispatch.tracing_state() is not None

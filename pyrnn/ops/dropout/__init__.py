@@ -76,16 +76,16 @@ def dropout(
         training = as_bool("training", training)
     if not training:
         p = 0.0
-    if residual is not None:
+    is_a_sum = p == 0 and act == "none"  # nothing that torch does not do as well
+    if is_a_sum or residual is not None:
         check_all_dense(_TENSORS, (input, residual, seed), required=1)
-        if residual.dtype != input.dtype:
-            check_dense("input", input)  # quantized numbers have no common dtype with others
-            check_dense("residual", residual)
-            require_readable_storage((input, residual))
-            dtype = torch.promote_types(input.dtype, residual.dtype)
-            input, residual = input.to(dtype), residual.to(dtype)
-    if p == 0 and act == "none":  # nothing that torch does not do as well
-        check_all_dense(_TENSORS, (input, residual, seed), required=1)
+    if residual is not None and residual.dtype != input.dtype:
+        check_dense("input", input)  # quantized numbers have no common dtype with others
+        check_dense("residual", residual)
+        require_readable_storage((input, residual))
+        dtype = torch.promote_types(input.dtype, residual.dtype)
+        input, residual = input.to(dtype), residual.to(dtype)
+    if is_a_sum:
         check(input, residual, "residual", seed, p, act)
         return input if residual is None else residual + input
     if p > 0 and seed is None:
@@ -146,7 +146,6 @@ def _vmap(part: Part, operator: Kernel) -> VmapRule:
     """One call for all samples; one for each where elements are dropped, by their positions."""
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
-        first = args[:2]  # what has elements: input and residual, or gradient and input
         if args[3] > 0:  # p
             return loop_over_samples(operator)(info, in_dims, *args)
         folded = (
@@ -155,7 +154,7 @@ def _vmap(part: Part, operator: Kernel) -> VmapRule:
             else tensor.expand(info.batch_size, *tensor.shape)
             if dim is None
             else tensor.movedim(dim, 0)
-            for tensor, dim in zip(first, in_dims[:2], strict=True)
+            for tensor, dim in zip(args[:2], in_dims[:2], strict=True)
         )
         return operator(*folded, None, *args[3:]), 0
 
