@@ -83,7 +83,7 @@ class RecurrentLayer(torch.nn.RNNBase):
         """Raise if rows [T, B, I] or packed [N, I] do not fit this layer's weights (the first, if known)."""
         # Not torch's cached list of weights, which functional_call leaves stale.
         weight = self.weight_ih_l0 if weight_ih is None else weight_ih
-        if input.dtype != weight.dtype and not autocasts(input):
+        if input.dtype != weight.dtype and not autocast_enabled(input.device.type):
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
@@ -139,7 +139,7 @@ class RecurrentLayer(torch.nn.RNNBase):
                     "Input and hidden tensors are not at the same device, found input tensor at "
                     f"{rows.device} and hidden tensor at {state.device}"
                 )
-            if state.dtype != rows.dtype and not autocasts(rows):
+            if state.dtype != rows.dtype and not autocast_enabled(rows.device.type):
                 raise RuntimeError(
                     "Input and hidden tensors are not the same dtype, found input tensor with "
                     f"{rows.dtype} and hidden tensor with {state.dtype}"
@@ -212,8 +212,3 @@ def drop_locked(input: Tensor, p: float, batch_sizes: Tensor | None = None) -> T
     sizes = batch_sizes.tolist()
     mask = torch.nn.functional.dropout(torch.ones_like(input[: sizes[0]]), p)
     return input * torch.cat([mask[:size] for size in sizes])
-
-
-def autocasts(tensor: Tensor) -> bool:
-    """Whether torch.autocast will bring this tensor and the weights to one dtype."""
-    return autocast_enabled(tensor.device.type)

@@ -10,8 +10,8 @@ from torch.nn.modules.rnn import RNNCellBase
 
 from pyrnn import ops
 from pyrnn._checks import check_dense
+from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn._states import single_state, two_states
-from pyrnn.nn.base import autocasts
 
 
 class RecurrentCell(RNNCellBase):
@@ -56,7 +56,7 @@ class RecurrentCell(RNNCellBase):
 
     def _check_alike(self, label: str, tensor: Tensor, input: Tensor) -> None:
         """Require the input's device and, unless autocast is to unify them, dtype."""
-        same_dtype = tensor.dtype == input.dtype or autocasts(input)
+        same_dtype = tensor.dtype == input.dtype or autocast_enabled(input.device.type)
         if tensor.device != input.device or not same_dtype:
             raise RuntimeError(
                 f"{type(self).__name__}: input and {label} must have the same dtype and device, found input "

@@ -61,7 +61,7 @@ def results(run: Run) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_both_ways_give_the_same_bits(name: str) -> None:
+def test_both_paths_give_the_same_bits(name: str) -> None:
     short = results(RUNS[name])
     with Watch() as watch:
         long = results(RUNS[name])
@@ -78,7 +78,7 @@ def test_both_ways_give_the_same_bits(name: str) -> None:
         ("dropout", "Dropout"),
     ],
 )
-def test_the_short_way_is_taken(name: str, node: str) -> None:
+def test_the_fast_path_is_taken(name: str, node: str) -> None:
     assert {type(o.grad_fn).__name__ for o in RUNS[name]()[0]} == {f"{node}Backward"}
 
 
