@@ -8,14 +8,17 @@ from __future__ import annotations
 import sys
 
 from pyrnn.search import SamplingConfig, generate_text
-from pyrnn.train import LanguageModelJob, reporter_for, train_language_model
+from pyrnn.tasks import make_job
+from pyrnn.tasks.language_model import TextRun
+from pyrnn.train import reporter_for, train
 
 
 def main(file: str, folder: str, prompt: str, *, epochs: int = 5) -> str:
-    job = LanguageModelJob().updated({"text": file, "hidden_size": 128, "batch_size": 8, "epochs": epochs})
+    settings = {"text": file, "hidden_size": 128, "batch_size": 8, "epochs": epochs}
     with reporter_for() as reporter:
-        run = train_language_model(job, folder, reporter=reporter)
-    config = SamplingConfig(temperature=0.8, max_symbols=300)
+        run = train(make_job("language-model", settings), folder, reporter=reporter)
+    config = SamplingConfig(temperature=0.8, max_tokens=300)
+    assert isinstance(run, TextRun)
     (passage,) = generate_text(run.model, run.tokenizer, [prompt], config)
     return prompt + passage
 

@@ -1,20 +1,55 @@
 """Recurrent networks on kernels of their own: drop-in layers for PyTorch."""
 
-import torch as _torch  # noqa: F401  first: its OpenMP runtime must be the process's only one
+from typing import TYPE_CHECKING
 
-from pyrnn._version import __version__
-from pyrnn.accelerate import accelerate
-from pyrnn.nn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
-from pyrnn.nn.explain import explain
+from pyrnn._lazy import lazy_names
+from pyrnn._version import __version__ as __version__
 
-__all__ = [
-    "RNN",
-    "GRU",
-    "LSTM",
-    "RNNCell",
-    "GRUCell",
-    "LSTMCell",
-    "accelerate",
-    "explain",
-    "__version__",
-]
+if TYPE_CHECKING:
+    from pyrnn import corpora as corpora
+    from pyrnn import data as data
+    from pyrnn import diagnostics as diagnostics
+    from pyrnn import losses as losses
+    from pyrnn import metrics as metrics
+    from pyrnn import models as models
+    from pyrnn import nn as nn
+    from pyrnn import ops as ops
+    from pyrnn import plot as plot
+    from pyrnn import reference as reference
+    from pyrnn import search as search
+    from pyrnn import tasks as tasks
+    from pyrnn import text as text
+    from pyrnn import train as train
+    from pyrnn._accelerate import accelerate as accelerate
+    from pyrnn.nn import GRU as GRU
+    from pyrnn.nn import LSTM as LSTM
+    from pyrnn.nn import RNN as RNN
+    from pyrnn.nn import GRUCell as GRUCell
+    from pyrnn.nn import LSTMCell as LSTMCell
+    from pyrnn.nn import RNNCell as RNNCell
+    from pyrnn.nn.explain import explain as explain
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "_accelerate": ["accelerate"],
+        "nn": ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"],
+        "nn.explain": ["explain"],
+    },
+    [
+        "corpora",
+        "data",
+        "diagnostics",
+        "losses",
+        "metrics",
+        "models",
+        "nn",
+        "ops",
+        "plot",
+        "reference",
+        "search",
+        "tasks",
+        "text",
+        "train",
+    ],
+)

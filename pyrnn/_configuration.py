@@ -83,8 +83,25 @@ def require_range(config: Any, names: Iterable[str], *, least: float, most: floa
         raise ValueError(f"{name} must {bound}, got {value}")
 
 
+def require_choices(config: Any, names: Iterable[str]) -> None:
+    """Refuse a configuration that has something else in the named fields than their `Literal` allows.
+
+    Args:
+        config: a dataclass, in its `__post_init__`.
+        names: of its fields.
+
+    Raises:
+        ValueError: which field, what it may be, and what it is.
+    """
+    hints = typing.get_type_hints(type(config))
+    for name in names:
+        choices, value = typing.get_args(hints[name]), getattr(config, name)
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint`: a plain type, Literal, a union, a tuple, or a dataclass."""
+    """`value` as the type `hint`: a plain type, Literal, a union, a tuple, a list, a dict, or a dataclass."""
     if isinstance(hint, type) and is_dataclass(hint):
         return from_mapping(hint, value, where=where)
     kind, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -101,6 +118,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
             raise ValueError(f"{where} must be {len(arguments)} values, got {value!r}")
         return tuple(_value(a, v, where) for a, v in zip(arguments, value, strict=True))
+    if kind is list:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} must be a list, got {value!r}")
+        return [_value(arguments[0], item, f"{where}, item {n}") for n, item in enumerate(value)]
+    if kind is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} must be a table, got {value!r}")
+        return {str(name): _value(arguments[1], v, f"{where}: {name}") for name, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

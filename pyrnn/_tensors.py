@@ -74,6 +74,11 @@ class TensorFile:
         """Of the tensors, in the order of their bytes."""
         return list(self._found)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors, by name."""
+        return {name: found.shape for name, found in self._found.items()}
+
     def check(self, expected: Mapping[str, Expected], *, owner: str) -> None:
         """Compare names, shapes and dtypes with the expected ones; no tensor is read for it.
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -18,23 +18,24 @@ from rich.table import Table
 from pyrnn.bench.arguments import whole
 from pyrnn.bench.speed import SpeedRow, compare_layers, compare_training
 from pyrnn.cli.app import telling
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 from pyrnn.machine import describe_machine
 from pyrnn.search import SamplingConfig, generate_text
-from pyrnn.train import LanguageModelJob, Run, reporter_for, train_language_model
+from pyrnn.tasks import make_job
+from pyrnn.tasks.language_model import TextRun
+from pyrnn.train import Job, reporter_for, train
 
 PROMPT = "HAMLET:\n"
 QUICK_CHARACTERS = 30_000
 QUICK = {"epochs": 1, "warmup_steps": 10}
 
 
-def speed_rows(run: Run, text: str, *, rounds: int) -> list[SpeedRow]:
+def speed_rows(run: TextRun, text: str, *, rounds: int) -> list[SpeedRow]:
     """Both backends at the shapes of `run`, alternating."""
-    model, train = run.job.model, run.job.train
-    ids = run.tokenizer.encode(text)
+    job = run.job
     return [
-        compare_layers(model, steps=train.window, batch=train.batch_size, rounds=rounds),
-        compare_training(model, train, ids, rounds=rounds),
+        compare_layers(job.model, steps=job.data.bptt_steps, batch=job.train.batch_size, rounds=rounds),
+        compare_training(job, run.tokenizer.encode(text), rounds=rounds),
     ]
 
 
@@ -42,7 +43,7 @@ def speed_table(rows: Sequence[SpeedRow]) -> Table:
     """The rows as they are printed."""
     table = Table("characters a second", "pyrnn", "torch.nn", "ratio", title=describe_machine())
     for row in rows:
-        ours, theirs = (f"{row.symbols_per_second[backend]:,.0f}" for backend in ("pyrnn", "torch"))
+        ours, theirs = (f"{row.tokens_per_second[backend]:,.0f}" for backend in ("pyrnn", "torch"))
         table.add_row(row.work, ours, theirs, f"{row.ratio:.2f}x")
     return table
 
@@ -52,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     with tempfile.TemporaryDirectory(prefix="pyrnn-demo-") as scratch:
         text = shakespeare()
-        settings: dict[str, Any] = {"cell": options.cell, "hidden_size": options.hidden, "seed": options.seed}
+        settings: dict[str, Any] = {
+            "architecture": options.cell,
+            "hidden_size": options.hidden,
+            "seed": options.seed,
+        }
         if options.quick:
             text = text[:QUICK_CHARACTERS]
             path = Path(scratch) / "text.txt"
@@ -60,18 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings |= {"text": str(path), **QUICK}
         if options.epochs is not None:
             settings["epochs"] = options.epochs
-        _show(LanguageModelJob().updated(settings), options.run or Path(scratch) / "run", text, options)
+        _show(make_job("language-model", settings), options.run or Path(scratch) / "run", text, options)
     return 0
 
 
-def _show(job: LanguageModelJob, folder: Path, text: str, options: argparse.Namespace) -> None:
+def _show(job: Job, folder: Path, text: str, options: argparse.Namespace) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"Training on {len(text):,} characters: {describe_machine()}")
     with reporter_for(sys.stdout) as reporter:
-        run = train_language_model(job, folder, reporter=reporter)
-    loss = run.best.validation_loss
+        run = cast(TextRun, train(job, folder, reporter=reporter))
+    loss = run.best.score
     console.print(f"\nvalidation loss {loss:.4f} nats a character after {run.seconds:.0f} s of training")
-    config = SamplingConfig(temperature=0.8, max_symbols=500)
+    config = SamplingConfig(temperature=0.8, max_tokens=500)
     (passage,) = generate_text(run.model, run.tokenizer, [PROMPT], config, seed=options.seed)
     console.print(f"\n{PROMPT}{passage}\n", markup=False)
     console.print(speed_table(speed_rows(run, text, rounds=3 if options.quick else 30)))

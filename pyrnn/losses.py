@@ -22,9 +22,11 @@ from pyrnn._checks import (
     is_readable,
     lengths_tensor,
 )
-from pyrnn.text.streams import IGNORE
 
 Reduction = Literal["mean", "sum", "none"]
+
+#: Target that carries no loss; the default `ignore_index` of `torch.nn.functional.cross_entropy`.
+IGNORE = -100
 
 
 def sequence_loss(

@@ -5,7 +5,7 @@ import pytest
 from pyrnn import demo
 from pyrnn.bench.speed import compare_layers
 from pyrnn.models import LanguageModelConfig
-from pyrnn.train import load_run
+from pyrnn.tasks import load_run
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -17,8 +17,8 @@ def test_the_command_trains_samples_compares_and_saves(
     assert demo.PROMPT in printed
     assert "whole training step" in printed
     run = load_run(tmp_path / "run")
-    assert run.model.config.cell == cell
-    assert f"validation loss {run.best.validation_loss:.4f}" in printed
+    assert run.model.config.architecture == cell
+    assert f"validation loss {run.best.score:.4f}" in printed
 
 
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,5 +31,5 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_comparison_measures_both_sides() -> None:
     sizes = LanguageModelConfig(1, embedding_size=8, hidden_size=16)
     row = compare_layers(sizes, steps=4, batch=2, rounds=2)
-    assert set(row.symbols_per_second) == {"pyrnn", "torch"}
-    assert row.ratio == row.symbols_per_second["pyrnn"] / row.symbols_per_second["torch"]
+    assert set(row.tokens_per_second) == {"pyrnn", "torch"}
+    assert row.ratio == row.tokens_per_second["pyrnn"] / row.tokens_per_second["torch"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pyrnn.nn
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -20,17 +21,18 @@ PACKAGE = Path(pyrnn.__file__).parent
 
 #: Packages and modules of pyrnn; each imports those above it alone.
 ORDER = (
-    ("_cpu", "_cuda", "_version", "_files", "_configuration", "_tensors", "machine", "reference"),
+    ("_cpu", "_cuda", "_version", "_files", "_configuration", "_tensors", "_lazy", "machine", "reference"),
     ("_native", "_dispatch"),
     ("_native_args",),
     ("_checks",),
     ("ops",),
     ("nn",),
-    ("accelerate", "text", "data"),
-    ("losses",),
+    ("_accelerate", "text", "losses", "corpora"),
+    ("data", "metrics"),
     ("models",),
     ("search",),
     ("train",),
+    ("tasks",),
     ("diagnostics",),
     ("plot",),
     ("bench",),
@@ -53,6 +55,8 @@ def imports() -> Iterator[tuple[Path, str]]:
                 yield from ((path, f"{node.module}.{alias.name}") for alias in node.names)
             elif isinstance(node, ast.Import):
                 yield from ((path, alias.name) for alias in node.names if alias.name.split(".")[0] == "pyrnn")
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pyrnn":
+                yield path, f"pyrnn.{node.attr}"  # packages are imported when they are first used
 
 
 def test_nothing_private_is_imported_across_packages() -> None:
@@ -82,6 +86,27 @@ def test_every_module_has_its_place_in_the_order() -> None:
         path.parent.name for path in PACKAGE.glob("*/*.py")
     }
     assert found - {"__init__"} <= RANKS.keys()
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PACKAGE.glob("**/__init__.py") if "lazy_names(" in path.read_text()], ids=str
+)
+def test_what_a_lazy_package_offers_is_what_type_checkers_are_told(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    told = {
+        alias.name: f"{node.module}.{alias.name}"
+        for guard in tree.body
+        if isinstance(guard, ast.If)
+        for node in guard.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    package = importlib.import_module(".".join(path.relative_to(PACKAGE.parent).parts[:-1]))
+    assert set(told) == set(dir(package))
+    for name, home in told.items():
+        module, _, attribute = home.rpartition(".")
+        expected = getattr(importlib.import_module(module), attribute, None)
+        assert getattr(package, name) is (expected or importlib.import_module(home))
 
 
 # ---- the path of a call --------------------------------------------------------------------------

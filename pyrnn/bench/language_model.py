@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,14 @@ from pyrnn.bench import record
 from pyrnn.bench.arguments import whole
 from pyrnn.bench.quiet import Watch
 from pyrnn.bench.speed import BACKENDS, compare_layers, compare_training
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
+from pyrnn.data import split_validation
 from pyrnn.models import LanguageModel
-from pyrnn.models.language_model import Backend
-from pyrnn.text import StreamBatches, split_validation, train_tokenizer
-from pyrnn.train import LanguageModelJob, TruncatedBPTT, fit
+from pyrnn.models.backbones import Backend
+from pyrnn.tasks import make_job
+from pyrnn.tasks.language_model import training_batches, validation_batches
+from pyrnn.text import train_tokenizer
+from pyrnn.train import GradientTrainer, Job, fit
 
 CELLS = ("lstm", "gru", "rnn")
 
@@ -47,7 +49,7 @@ _WORD: dict[str, Any] = {
     "dropout": 0.5,
     "input_dropout": 0.3,
     "batch_size": 16,
-    "window": 64,
+    "bptt_steps": 64,
     "epochs": 7,
 }
 
@@ -68,29 +70,29 @@ TASKS: dict[str, dict[str, Any]] = {
 MEMORY_STEPS = 10
 
 
-def job_of(task: str, cell: str, seed: int) -> tuple[LanguageModelJob, Tensor]:
+def job_of(task: str, cell: str, seed: int) -> tuple[Job, Tensor]:
     """The job, and the whole text as ids [N]."""
-    settings = {**TASKS[task], "cell": cell, "seed": seed}
+    settings = {**TASKS[task], "architecture": cell, "seed": seed}
     if task.startswith("word"):
         settings |= WORD_CELLS[cell]
-    job = LanguageModelJob().updated(settings)
+    job = make_job("language-model", settings)
     text = shakespeare()
-    tokenizer = train_tokenizer(lambda: [text], level=job.text.level, max_size=job.text.max_vocabulary)
-    return job.sized(len(tokenizer)), tokenizer.encode(text)
+    tokenizer = train_tokenizer(lambda: [text], level=job.data.level, max_size=job.data.max_vocabulary)
+    return job.sized({"vocabulary_size": len(tokenizer)}), tokenizer.encode(text)
 
 
-def measure_speed(job: LanguageModelJob, ids: Tensor, rounds: int) -> dict[str, Any]:
-    """Symbols a second of the layers alone and of whole training steps."""
+def measure_speed(job: Job, ids: Tensor, rounds: int) -> dict[str, Any]:
+    """Tokens a second of the layers alone and of whole training steps."""
     train_ids, _ = split_validation(ids)
     torch.manual_seed(job.train.seed)
     watch = Watch()
     rows = [
-        compare_layers(job.model, steps=job.train.window, batch=job.train.batch_size, rounds=rounds),
-        compare_training(job.model, job.train, train_ids, rounds=rounds),
+        compare_layers(job.model, steps=job.data.bptt_steps, batch=job.train.batch_size, rounds=rounds),
+        compare_training(job, train_ids, rounds=rounds),
     ]
     return {
         "rounds": rounds,
-        "speed": {row.work: {k: round(v) for k, v in row.symbols_per_second.items()} for row in rows},
+        "speed": {row.work: {k: round(v) for k, v in row.tokens_per_second.items()} for row in rows},
         "ratio": {row.work: round(row.ratio, 3) for row in rows},
         "background_load": watch.background_load(),
         "includes": "layers: forward and backward of the recurrent layers on random input; step: a whole "
@@ -112,8 +114,8 @@ def measure_memory(task: str, cell: str, backend: Backend, threads: int) -> floa
 
 def _memory_here(task: str, cell: str, backend: Backend) -> float:
     job, ids = job_of(task, cell, seed=1)
-    batches = StreamBatches(ids, batch_size=job.train.batch_size, window=job.train.window)
-    trainer = TruncatedBPTT(LanguageModel(job.model, backend=backend), batches, job.train)
+    model = LanguageModel(job.model, backend=backend)
+    trainer = GradientTrainer(job.task, model, training_batches(ids, job), job.train)
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     for _ in range(MEMORY_STEPS):
@@ -128,16 +130,17 @@ def _resident(name: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def train(job: LanguageModelJob, ids: Tensor, backend: Backend) -> dict[str, float | None]:
+def train(job: Job, ids: Tensor, backend: Backend) -> dict[str, float | None]:
     """The whole recipe: lowest validation loss, its epoch, seconds of training, and how busy others were."""
-    train_ids, validation_ids = split_validation(ids, job.text.validation_fraction)
+    train_ids, validation_ids = split_validation(ids, job.data.validation_fraction)
     torch.manual_seed(job.train.seed)
     model = LanguageModel(job.model, backend=backend)
     started, watch = time.perf_counter(), Watch()
-    history = fit(model, train_ids, validation_ids, job.train)
-    best = min(history, key=lambda metrics: metrics.validation_loss)
+    batches, validation = training_batches(train_ids, job), validation_batches(validation_ids, job)
+    history = fit(job.task, model, batches, validation, job.train)
+    best = min(history, key=lambda metrics: metrics.score)
     return {
-        "validation_loss": best.validation_loss,
+        "validation_loss": best.score,
         "epoch": best.epoch,
         "epochs": len(history),
         "seconds": sum(metrics.seconds for metrics in history),
@@ -157,7 +160,7 @@ def measure(task: str, cell: str, options: argparse.Namespace) -> record.Row:
         "parameters": sum(p.numel() for p in LanguageModel(job.model).parameters()),
         **measure_speed(job, ids, options.rounds),
         "memory_mib": {b: round(measure_memory(task, cell, b, options.threads), 1) for b in BACKENDS},
-        "job": asdict(job),
+        "job": job.tables(),
     }
     if options.train:
         row["training"] = {backend: train(job, ids, backend) for backend in options.train}

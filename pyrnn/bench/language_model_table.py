@@ -21,7 +21,7 @@ BUSY = "busy"  # other processes took the cores: such a time says nothing
 _HEADINGS = (
     "task, cell",
     "parameters",
-    "symbols/s",
+    "tokens/s",
     "torch.nn",
     "ratio",
     "layers alone",
@@ -64,9 +64,9 @@ def table(rows: Sequence[record.Row]) -> str:
         commits.setdefault(machine, {})[row["commit"]] = None
     machines = [f"{machine} (pyrnn {', '.join(found)})" for machine, found in commits.items()]
     how = (
-        f"Measured on {'; '.join(machines)}. symbols/s: whole training steps, in alternation. layers alone: "
+        f"Measured on {'; '.join(machines)}. tokens/s: whole training steps, in alternation. layers alone: "
         "the ratio of the recurrent layers' forward and backward. MiB: what training adds to a process "
-        "at its peak. loss: lowest validation loss in nats a symbol (perplexity). seconds: of training, "
+        "at its peak. loss: lowest validation loss in nats per token (perplexity). seconds: of training, "
         f"validation left out. {BUSY}: other processes took the cores meanwhile."
     )
     lines = [

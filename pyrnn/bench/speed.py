@@ -15,24 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn.models import LanguageModel, LanguageModelConfig, recurrent_class
-from pyrnn.models.language_model import Backend
-from pyrnn.text import StreamBatches
-from pyrnn.train import TrainConfig, TruncatedBPTT
+from pyrnn.models.backbones import Backend
+from pyrnn.tasks.language_model import training_batches
+from pyrnn.train import GradientTrainer, Job
 
 BACKENDS: tuple[Backend, ...] = ("pyrnn", "torch")
 
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """Median symbols a second of both backends for one piece of work."""
+    """Median tokens a second of both backends for one piece of work."""
 
     work: str
-    symbols_per_second: dict[str, float]
+    tokens_per_second: dict[str, float]
 
     @property
     def ratio(self) -> float:
         """How many times torch.nn's speed this package's has."""
-        return self.symbols_per_second["pyrnn"] / self.symbols_per_second["torch"]
+        return self.tokens_per_second["pyrnn"] / self.tokens_per_second["torch"]
 
 
 def compare_layers(config: LanguageModelConfig, *, steps: int, batch: int, rounds: int) -> SpeedRow:
@@ -48,25 +48,28 @@ def compare_layers(config: LanguageModelConfig, *, steps: int, batch: int, round
     }
     seconds = _alternate(work, rounds)
     speeds = {backend: steps * batch / statistics.median(seconds[backend]) for backend in BACKENDS}
-    return SpeedRow(f"{config.num_layers}-layer {config.cell.upper()}, forward + backward", speeds)
+    return SpeedRow(f"{config.num_layers}-layer {config.architecture.upper()}, forward + backward", speeds)
 
 
-def compare_training(
-    config: LanguageModelConfig, train: TrainConfig, ids: Tensor, *, rounds: int
-) -> SpeedRow:
+def compare_training(job: Job, ids: Tensor, *, rounds: int) -> SpeedRow:
     """Whole training steps on the text `ids` [N], both models from the same weights on the same windows."""
-    batches = StreamBatches(ids, batch_size=train.batch_size, window=train.window)
-    theirs, ours = LanguageModel(config, backend="torch"), LanguageModel(config)
+    batches = training_batches(ids, job)
+    theirs, ours = LanguageModel(job.model, backend="torch"), LanguageModel(job.model)
     ours.load_state_dict(theirs.state_dict())
-    trainers = {"pyrnn": TruncatedBPTT(ours, batches, train), "torch": TruncatedBPTT(theirs, batches, train)}
+    trainers = {
+        backend: GradientTrainer(job.task, model, batches, job.train)
+        for backend, model in (("pyrnn", ours), ("torch", theirs))
+    }
     seconds = _alternate({backend: trainers[backend].step for backend in BACKENDS}, rounds)
-    window = train.batch_size * train.window
+    window = batches.batch_size * batches.window
     speeds = {backend: window / statistics.median(seconds[backend]) for backend in BACKENDS}
     return SpeedRow("whole training step", speeds)
 
 
 def _layers(config: LanguageModelConfig, backend: Backend) -> nn.Module:
-    return recurrent_class(config.cell, backend)(config.embedding_size, config.hidden_size, config.num_layers)
+    return recurrent_class(config.architecture, backend)(
+        config.embedding_size, config.hidden_size, config.num_layers
+    )
 
 
 def _forward_backward(layer: nn.Module, input: Tensor, gradient: Tensor) -> Callable[[], None]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-import torch
 import typer
 
-from pyrnn.cli import bench, evaluate, generate, info, plot, score, train
+from pyrnn.cli import bench, evaluate, info, plot, train
+from pyrnn.cli.settings import SettingsCommand
+from pyrnn.cli.verbs import verb_commands
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 failed (full disk, diverged training), 2 wrong arguments or input,
@@ -25,8 +26,10 @@ app = typer.Typer(
 )
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
-app.command("score")(score.score)
-app.command("generate")(generate.generate)
+
+
+for _name, _command in verb_commands().items():
+    app.command(_name, cls=SettingsCommand)(_command)
 app.command("info")(info.info)
 app.add_typer(bench.app, name="bench")
 app.add_typer(plot.app, name="plot")
@@ -54,13 +57,13 @@ def telling(work: Callable[[], object]) -> int:
     except RuntimeError as error:
         if not _no_memory(error):
             raise
-        return _tell(f"there is not enough memory: use smaller sizes, a smaller batch or window ({error})", 1)
+        return _tell(f"there is not enough memory: use smaller sizes or a smaller batch ({error})", 1)
     return 0
 
 
 def _no_memory(error: RuntimeError) -> bool:
     """Whether memory could not be had; on a CPU torch has no class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _tell(what: object, code: int) -> int:

@@ -1,34 +1,35 @@
-"""pyrnn evaluate: the loss of a trained model on a text."""
+"""pyrnn evaluate: the scores of a trained model on a file."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pyrnn.train import evaluate_file, load_run
+import pyrnn
+from pyrnn.cli.devices import Device, device_of
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     text: Annotated[
-        str, typer.Option(help='A file, or "shakespeare" for the text that comes with the package.')
+        str,
+        typer.Option(help="A file of the kind that the run was trained on, or the name of a shipped text."),
     ],
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print loss, perplexity and bits a symbol of a model on a text.
+    """Print the scores of a model on a file, for instance loss, perplexity and bits per token.
 
     \b
       pyrnn evaluate runs/book --text other.txt
     """
-    result = evaluate_file(load_run(run), text)
+    scores = pyrnn.tasks.evaluate(pyrnn.tasks.load_run(run, device=device_of(device)), text)
     if as_json:
-        print(json.dumps({**asdict(result), "perplexity": result.perplexity, "bits": result.bits}))
+        print(json.dumps(scores))
         return
-    print(f"loss        {result.loss:.4f} nats a symbol")
-    print(f"perplexity  {result.perplexity:.2f}")
-    print(f"bits        {result.bits:.4f} a symbol")
-    print(f"symbols     {result.symbols:,}, of which unknown {result.unknown:,}")
+    width = max(map(len, scores))
+    for name, value in scores.items():
+        print(f"{name:{width}}  {value:,.0f}" if value == int(value) else f"{name:{width}}  {value:.4f}")

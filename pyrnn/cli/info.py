@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pyrnn import __version__, _native
-from pyrnn.machine import describe_machine
-from pyrnn.train import Run, load_run
+import pyrnn
+
+if TYPE_CHECKING:
+    from pyrnn.train import Run
 
 
 def info(
@@ -24,36 +25,42 @@ def info(
       pyrnn info
       pyrnn info runs/book
     """
-    if run is not None:
-        _print(_of_run(load_run(run)))
-        return
+    _print(_of_installation() if run is None else _of_run(pyrnn.tasks.load_run(run)))
+
+
+def _of_installation() -> dict[str, str]:
+    from pyrnn import _native
+    from pyrnn.machine import describe_machine
+
     why = _native.why_no_cuda()
-    _print(
-        {
-            "pyrnn": __version__,
-            "machine": describe_machine(),
-            "kernels": f"{_native.isa()} in use, this processor runs {', '.join(_native.isas())}",
-            "threads": str(_native.num_threads()),
-            "CUDA": f"no kernels: {why}" if why else f"kernels for {_native.cuda.architectures}",
-        }
-    )
+    return {
+        "pyrnn": pyrnn.__version__,
+        "machine": describe_machine(),
+        "kernels": f"{_native.isa()} in use, this processor runs {', '.join(_native.isas())}",
+        "threads": str(_native.num_threads()),
+        "CUDA": f"no kernels: {why}" if why else f"kernels for {_native.cuda.architectures}",
+    }
 
 
 def _of_run(run: Run) -> dict[str, str]:
-    model, train, epochs = run.job.model, run.job.train, run.epochs
+    job, epochs = run.job, run.epochs
     parameters = sum(p.numel() for p in run.model.parameters())
+    standard = pyrnn.tasks.make_job(job.task.name, {"architecture": job.model.architecture}).tables()
+    sizes = job.model
     facts = {
-        "text": f"{run.job.text.text}, {run.job.text.level} level, {model.vocabulary_size:,} symbols",
-        "model": f"{model.num_layers}-layer {model.cell.upper()}, {model.hidden_size} units",
+        "task": f"{job.task.name}: {job.task.summary}",
+        "architecture": f"{sizes.num_layers}-layer {sizes.architecture.upper()}, {sizes.hidden_size} units",
         "parameters": f"{parameters:,}",
-        "recipe": f"{train.optimizer}, learning rate {train.learning_rate}, "
-        f"batch {train.batch_size}, window {train.window}",
-        "epochs": f"{len(epochs)} of {train.epochs}",
     }
+    for table, settings in job.tables().items():
+        changed = {k: v for k, v in settings.items() if v != standard[table][k]}
+        facts[table] = ", ".join(f"{k} {v}" for k, v in changed.items()) or "as by default"
+    facts["epochs"] = f"{len(epochs)} of {job.train.epochs}"
     if epochs:
-        best, symbols = run.best, sum(epoch.symbols for epoch in epochs)
-        facts["best"] = f"validation loss {best.validation_loss:.4f} nats a symbol in epoch {best.epoch}"
-        facts["speed"] = f"{symbols / run.seconds:,.0f} symbols/s"
+        best, weight = run.best, sum(epoch.weight for epoch in epochs)
+        name, unit = best.objective.metric, job.task.score_unit
+        facts["best"] = f"validation {name} {best.score:.4f}{unit} in epoch {best.epoch}"
+        facts["speed"] = f"{weight / run.seconds:,.0f} {best.unit}/s"
     return facts
 
 

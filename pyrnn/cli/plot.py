@@ -7,8 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pyrnn.train import read_metrics
-from pyrnn.train.run_folder import METRICS, labels
+import pyrnn
 
 app = typer.Typer(help="Draw pictures (needs matplotlib).", no_args_is_help=True)
 
@@ -25,14 +24,12 @@ def curves(
     \b
       pyrnn plot curves runs/lstm runs/gru --to curves.png
     """
-    from pyrnn.plot import plot_curves  # matplotlib is wanted by this command alone
-
     rows = {}
-    for run, label in zip(runs, labels(runs), strict=True):
-        if not (run / METRICS).exists():
-            raise FileNotFoundError(f"{run} holds no training run: {METRICS} is missing")
-        rows[label] = read_metrics(run / METRICS)
-    plot_curves(rows, to)
+    for run, label in zip(runs, pyrnn.train.labels(runs), strict=True):
+        if not (run / "metrics.jsonl").exists():
+            raise FileNotFoundError(f"{run} holds no training run: metrics.jsonl is missing")
+        rows[label] = pyrnn.train.read_run_metrics(run)
+    pyrnn.plot.plot_curves(rows, to)
     print(to)
 
 

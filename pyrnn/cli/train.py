@@ -1,104 +1,112 @@
-"""pyrnn train: one command for each kind of model."""
+"""pyrnn train: one command for each task of the list."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import torch
 import typer
 
-from pyrnn import _native
-from pyrnn.cli.settings import with_settings
-from pyrnn.models import LanguageModelConfig
-from pyrnn.train import (
-    LanguageModelJob,
-    TextConfig,
-    TrainConfig,
-    joined_processes,
-    own_device,
-    read_job,
-    reporter_for,
-)
-from pyrnn.train.run import train_language_model
-from pyrnn.train.run_folder import CONFIG
-
-_COMMAND = "pyrnn train language-model"
+import pyrnn
+from pyrnn.cli.devices import Device, device_of
+from pyrnn.cli.settings import SettingsCommand, with_settings
+from pyrnn.tasks.registry import TASKS, find_task
+from pyrnn.train.config import TrainConfig
+from pyrnn.train.task import Task
 
 app = typer.Typer(help="Train a model and keep it in a folder.", no_args_is_help=True)
 
-
-@app.command("language-model")
-@with_settings(TextConfig, LanguageModelConfig, TrainConfig, leave_out=("vocabulary_size",))
-def language_model(
-    run: Annotated[Path, typer.Argument(help="Folder of the run: made, or with --resume continued.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped.")] = False,
-    config: Annotated[
-        Optional[Path],
-        typer.Option(help="TOML or JSON file with tables [text], [model], [train]; flags override it."),
-    ] = None,
-    device: Annotated[str, typer.Option(help='"cpu", "cuda", or "auto": cuda where there is one.')] = "auto",
-    threads: Annotated[
-        Optional[int],
-        typer.Option(help="CPU threads; as torch decides by default."),
-    ] = None,
-    *,
-    settings: dict[str, Any],
-) -> None:
-    """Train a language model on a text: an RNN, GRU or LSTM, or a transformer.
+_HELP = """{summary}
 
     \b
-      pyrnn train language-model runs/book --text book.txt
-      pyrnn train language-model runs/words --text book.txt --level word --max-vocabulary 10000
-      pyrnn train language-model runs/attention --text book.txt --cell transformer
-      pyrnn train language-model runs/book --resume
-      torchrun --nproc-per-node 2 -m pyrnn train language-model runs/book --text book.txt
+{lines}
 
     On a terminal a progress bar shows how it goes, elsewhere JSON lines do. Ctrl-C saves and stops; --resume
     goes on exactly there.
     """
+
+
+def _command(task: Task) -> Callable[..., None]:
+    """The command that trains `task`: its settings are the fields of its configurations."""
+    tables = {"data": task.data_config, "model": task.model_config, "train": TrainConfig}
+
+    @with_settings(tables, leave_out=task.sizes)
+    def command(
+        run: Annotated[Path, typer.Argument(help="Folder of the run: made, or with --resume continued.")],
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Go on with the run that was stopped.")
+        ] = False,
+        config: Annotated[
+            Optional[Path],
+            typer.Option(help="TOML or JSON file with tables [data], [model], [train]; flags override it."),
+        ] = None,
+        device: Device = "auto",
+        threads: Annotated[
+            Optional[int],
+            typer.Option(help="CPU threads; as torch decides by default."),
+        ] = None,
+        *,
+        settings: dict[str, Any],
+    ) -> None:
+        _train(task, run, resume, config, device, threads, settings)
+
+    calls = [f"pyrnn train {task.name} {example}" for example in (*task.examples, "RUN --resume")]
+    calls.append(f"torchrun --nproc-per-node 2 -m {calls[0]}")
+    command.__doc__ = _HELP.format(summary=task.summary, lines="\n".join(f"      {call}" for call in calls))
+    return command
+
+
+for _name in TASKS:
+    app.command(_name, cls=SettingsCommand)(_command(find_task(_name)))
+
+
+def _train(
+    task: Task,
+    run: Path,
+    resume: bool,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    settings: dict[str, Any],
+) -> None:
     if threads is not None:
+        from pyrnn import _native
+
         _native.set_num_threads(threads)
-    job = None
-    if not resume or config or settings:
-        start = (
-            LanguageModelJob.from_file(config) if config else read_job(run) if resume else LanguageModelJob()
-        )
-        job = start.updated(settings)
-    place = own_device(_device(device))
-    with joined_processes(place) as processes:
-        shows = reporter_for(sys.stdout) if processes.is_first else nullcontext()
+    if config is not None:
+        job = pyrnn.train.Job.from_file(task, config)
+    elif resume:
+        job = pyrnn.train.resumed_job(task, run)
+    else:
+        job = pyrnn.tasks.make_job(task.name)
+    job = job.updated(settings)
+    place = pyrnn.train.local_device(device_of(device))
+    with pyrnn.train.process_group(place) as processes:
+        shows = pyrnn.train.reporter_for(sys.stdout) if processes.is_first else nullcontext()
         try:
             with shows as reporter:
-                result = train_language_model(
+                result = pyrnn.train.train(
                     job, run, resume=resume, device=place, reporter=reporter, processes=processes
                 )
         except KeyboardInterrupt:
-            saved = (run / CONFIG).exists()  # else the text was still being read
-            _tell(f"stopped and saved; go on with: {_COMMAND} {run} --resume" if saved else "stopped")
+            saved = (run / "config.json").exists()  # else the data were still being read
+            again = f"pyrnn train {task.name} {run} --resume"
+            _tell(f"stopped and saved; go on with: {again}" if saved else "stopped")
             raise typer.Exit(130) from None
     if processes.is_first:
-        loss, epoch = result.best.validation_loss, result.best.epoch
-        _tell(f"{run}: lowest validation loss {loss:.4f} nats a symbol, in epoch {epoch}")
-        _tell(f"{result.seconds:.0f} s of training; next: pyrnn generate {run} --prompt ...")
+        best = result.best
+        word = "lowest" if task.objective.direction == "min" else "highest"
+        _tell(
+            f"{run}: {word} validation {task.objective.metric} {best.score:.4f}{task.score_unit}, "
+            f"in epoch {best.epoch}"
+        )
+        following = next(iter(task.verbs), "evaluate")
+        _tell(f"{result.seconds:.0f} s of training; next: pyrnn {following} {run} ...")
 
 
 def _tell(line: str) -> None:
     """To standard error: standard output holds the metrics alone."""
     print(line, file=sys.stderr)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"--device {name}: {error}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f'--device {name}: expected "cpu", "cuda" or "auto"')
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: torch sees no GPU here; use --device cpu")
-    return device

@@ -1,5 +1,23 @@
-"""Texts that come with the package; SOURCES.md beside them names each one's origin and licence."""
+"""Batches for training and evaluation: pure functions of the step, over memory or files of any size."""
 
-from pyrnn.data.corpora import shakespeare, shakespeare_path
+from pyrnn.data.batches import require_even_shares
+from pyrnn.data.padded import PaddedBatches
+from pyrnn.data.sequence_file import read_sequences, write_sequences
+from pyrnn.data.streams import StreamBatches, require_a_window, split_validation, validation_tokens
+from pyrnn.data.token_file import TokenFile, encode_file, open_tokens, windows, write_tokens
 
-__all__ = ["shakespeare", "shakespeare_path"]
+__all__ = [
+    "PaddedBatches",
+    "StreamBatches",
+    "TokenFile",
+    "encode_file",
+    "open_tokens",
+    "read_sequences",
+    "require_a_window",
+    "require_even_shares",
+    "split_validation",
+    "validation_tokens",
+    "windows",
+    "write_sequences",
+    "write_tokens",
+]

@@ -204,7 +204,7 @@ def fresh_cells(
     """Untrained language models named RNN, GRU and LSTM, otherwise of the same sizes.
 
     Args:
-        config: the sizes; its cell is left aside.
+        config: the sizes; its architecture is left aside.
         recurrent_gain: multiplies the recurrent weights W_hh. With one they are as the layers draw them,
             uniform in +-H^(-1/2), with singular values up to about 1.15; gradients of an RNN vanish then, and
             explode from a gain of about three on.
@@ -221,7 +221,7 @@ def fresh_cells(
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for cell in ("rnn", "gru", "lstm"):
             torch.manual_seed(seed)
-            model = models[cell.upper()] = LanguageModel(replace(config, cell=cell))
+            model = models[cell.upper()] = LanguageModel(replace(config, architecture=cell))
             for name, parameter in model.recurrent.named_parameters():
                 if name.startswith("weight_hh"):
                     parameter.mul_(recurrent_gain)

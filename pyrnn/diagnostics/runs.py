@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from pyrnn.corpora import SHAKESPEARE, text_path
+from pyrnn.data import TokenFile, windows
 from pyrnn.diagnostics.gradient_flow import GradientFlow, compare_cells, fresh_cells, gradient_flow
 from pyrnn.models import LanguageModelConfig
-from pyrnn.text import TokenFile, Tokenizer, read_text, train_tokenizer, windows
-from pyrnn.train import load_run
-from pyrnn.train.run_folder import BUILT_IN, labels, run_ids, text_path
+from pyrnn.tasks import load_run
+from pyrnn.tasks.language_model import TextRun, run_ids
+from pyrnn.text import Tokenizer, read_text, train_tokenizer
+from pyrnn.train import labels
 
 
 def gradient_flows(
@@ -36,15 +40,18 @@ def gradient_flows(
         ValueError: as `load_run` and `read_text`, or the text is too short.
     """
     if not runs:
-        path = text_path(text or BUILT_IN)
+        path = text_path(text or SHAKESPEARE)
         tokenizer = train_tokenizer(lambda: read_text(path), level="character")
         models = fresh_cells(LanguageModelConfig(len(tokenizer), num_layers=1))
         input, targets = _sequences(_first_ids(path, tokenizer), lags, sequences)
         return compare_cells(models, input, targets=targets, lags=range(lags))
     flows = {}
     for run, label in zip(runs, labels(runs), strict=True):
-        loaded = load_run(run)
-        ids = run_ids(run)[1] if text is None else _first_ids(text_path(text), loaded.tokenizer)
+        loaded = cast(TextRun, load_run(run, verb="score"))
+        if text is None:
+            ids = run_ids(loaded.job, Path(run))[1]
+        else:
+            ids = _first_ids(text_path(text), loaded.tokenizer)
         input, targets = _sequences(ids, lags, sequences)
         flows[label] = gradient_flow(loaded.model, input, targets=targets, lags=range(lags))
     return flows
@@ -56,11 +63,11 @@ def _first_ids(path: Path, tokenizer: Tokenizer) -> Tensor:
 
 
 def _sequences(ids: Tensor | TokenFile, lags: int, sequences: int) -> tuple[Tensor, Tensor]:
-    """Input [T, B] and the symbol after each last one [B]."""
+    """Input [T, B] and the token after each last one [B]."""
     steps = lags + 1
     if len(ids) < steps + sequences:
         raise ValueError(
-            f"the text has {len(ids)} symbols, too few for {sequences} sequences of {steps}; "
+            f"the text has {len(ids)} tokens, too few for {sequences} sequences of {steps}; "
             "give a longer text or fewer lags"
         )
     starts = torch.linspace(0, len(ids) - steps - 1, sequences).long()

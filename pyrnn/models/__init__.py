@@ -1,14 +1,44 @@
 """Models built from the layers."""
 
-from pyrnn.models.backbones import recurrent_class
-from pyrnn.models.language_model import LanguageModel, LanguageModelConfig
-from pyrnn.models.state import State, detach_state, select_state
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "LanguageModel",
-    "LanguageModelConfig",
-    "State",
-    "detach_state",
-    "recurrent_class",
-    "select_state",
-]
+from pyrnn._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pyrnn.models.backbones import Backend as Backend
+    from pyrnn.models.backbones import recurrent_class as recurrent_class
+    from pyrnn.models.backbones import state_shapes as state_shapes
+    from pyrnn.models.configs import Architecture as Architecture
+    from pyrnn.models.configs import LanguageModelConfig as LanguageModelConfig
+    from pyrnn.models.configs import TaggerConfig as TaggerConfig
+    from pyrnn.models.configs import TokenModelConfig as TokenModelConfig
+    from pyrnn.models.language_model import LanguageModel as LanguageModel
+    from pyrnn.models.pretrained import Pretrained as Pretrained
+    from pyrnn.models.state import DecoderState as DecoderState
+    from pyrnn.models.state import State as State
+    from pyrnn.models.state import StepOutput as StepOutput
+    from pyrnn.models.state import detach_state as detach_state
+    from pyrnn.models.state import select_state as select_state
+    from pyrnn.models.state import state_of as state_of
+    from pyrnn.models.state import state_tensors as state_tensors
+    from pyrnn.models.tagger import Tagger as Tagger
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "configs": ["Architecture", "LanguageModelConfig", "TaggerConfig", "TokenModelConfig"],
+        "language_model": ["LanguageModel"],
+        "tagger": ["Tagger"],
+        "backbones": ["Backend", "recurrent_class", "state_shapes"],
+        "pretrained": ["Pretrained"],
+        "state": [
+            "DecoderState",
+            "State",
+            "StepOutput",
+            "detach_state",
+            "select_state",
+            "state_of",
+            "state_tensors",
+        ],
+    },
+)

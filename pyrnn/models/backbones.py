@@ -1,4 +1,4 @@
-"""What stands between the symbol vectors and the softmax of a language model: the one place that chooses it.
+"""What stands between the token vectors and the softmax of a language model: the one place that chooses it.
 
 It is called as `backbone(vectors [T, B, E], state, lengths=...)` and returns outputs [T, B, H] and a state.
 """
@@ -6,24 +6,21 @@ It is called as `backbone(vectors [T, B, E], state, lengths=...)` and returns ou
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 import pyrnn.nn
 from pyrnn.models._transformer import CausalTransformer
+from pyrnn.models.configs import Architecture, LanguageModelConfig
 
-if TYPE_CHECKING:
-    from pyrnn.models.language_model import LanguageModelConfig
-
-Cell = Literal["rnn", "gru", "lstm", "transformer"]
 Backend = Literal["pyrnn", "torch"]
 
 _CLASS_NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
 
-def recurrent_class(cell: Cell, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
+def recurrent_class(cell: Architecture, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
     """The layer class of a recurrent cell: this package's, or torch's of the same name and constructor."""
     if backend not in ("pyrnn", "torch"):
         raise ValueError(f"backend must be 'pyrnn' or 'torch', got {backend!r}")
@@ -38,7 +35,7 @@ def make_backbone(config: LanguageModelConfig, backend: Backend) -> tuple[str, n
     Raises:
         ValueError: torch's layers cannot do what `config` asks for.
     """
-    if config.cell == "transformer":
+    if config.architecture == "transformer":
         if backend != "pyrnn":
             raise ValueError("torch's transformer layers carry no state: use this package's")
         return "transformer", CausalTransformer(
@@ -57,13 +54,15 @@ def make_backbone(config: LanguageModelConfig, backend: Backend) -> tuple[str, n
             )
         options["locked_dropout"] = True
     features = config.vocabulary_size if config.input == "one-hot" else config.vector_size
-    layers = recurrent_class(config.cell, backend)(features, config.hidden_size, config.num_layers, **options)
+    layers = recurrent_class(config.architecture, backend)(
+        features, config.hidden_size, config.num_layers, **options
+    )
     return "recurrent", layers
 
 
 def state_shapes(config: LanguageModelConfig, batch_size: int, steps: int) -> list[tuple[int, ...]]:
-    """Shapes of the state's tensors after `steps` symbols of each of `batch_size` sequences of one length."""
-    if config.cell == "transformer":
+    """Shapes of the state's tensors after `steps` tokens of each of `batch_size` sequences of one length."""
+    if config.architecture == "transformer":
         heads, C = config.num_heads, min(config.context, steps)
         return [(1, batch_size, heads, C, config.hidden_size // heads)] * (2 * config.num_layers)
-    return [(config.num_layers, batch_size, config.hidden_size)] * (2 if config.cell == "lstm" else 1)
+    return [(config.num_layers, batch_size, config.hidden_size)] * (2 if config.architecture == "lstm" else 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from pyrnn._configuration import from_mapping
-from pyrnn._files import read_json, replacing, write_text
+from pyrnn._files import atomic_write, read_json, write_text
 from pyrnn._tensors import loadable, not_finite, open_tensors
+from pyrnn.models.configs import CONFIG
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Pretrained(nn.Module, ABC):
@@ -62,34 +65,34 @@ class Pretrained(nn.Module, ABC):
             cls.config_class, read_config(folder, cls.model_type)["model"], where=str(folder / CONFIG)
         )
         try:
-            outline = cls.outline(config, **options)
+            expected = outline(lambda: cls(config, **options))
         except ValueError as error:
             raise ValueError(f"{folder / CONFIG}: {error}") from error
         path = folder / WEIGHTS
         with open_tensors(path) as file:
             # Before memory is taken for sizes that a damaged file may have invented.
-            file.check({name: loadable(tensor) for name, tensor in _kept(outline).items()}, owner=CONFIG)
+            file.check({name: loadable(tensor) for name, tensor in _kept(expected).items()}, owner=CONFIG)
             model, tensors = cls(config, **options), file.read()
         model.load_state_dict({name: tensors[kept] for name, kept in _kept_names(model).items()})
-        if name := not_finite(dict(model.named_parameters())):
+        if name := not_finite(dict(model.named_parameters())):  # a buffer may hold anything
             raise ValueError(
                 f"{path}: {name} holds NaN or infinity: the file is damaged, or its training diverged"
             )
         return model.eval()
 
-    @classmethod
-    def outline(cls, config: Any, **options: Any) -> Self:
-        """A model of these sizes that takes no memory: its tensors have shapes and dtypes alone.
 
-        Raises:
-            ValueError: as of the constructor, or there can be no such tensors.
-        """
-        try:
-            with torch.device("meta"):
-                return cls(config, **options)
-        except (RuntimeError, TypeError) as error:  # sizes whose product no integer holds
-            told = str(error).partition("\n")[0]  # torch may add a listing of its own code
-            raise ValueError(f"these are sizes that no model can have: {told}") from error
+def outline(build: Callable[[], Model]) -> Model:
+    """The model that `build` makes, without memory: its tensors have shapes and dtypes alone.
+
+    Raises:
+        ValueError: as of `build`, or there can be no such tensors.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except (RuntimeError, TypeError) as error:  # sizes whose product no integer holds
+        told = str(error).partition("\n")[0]  # torch may add a listing of its own code
+        raise ValueError(f"these are sizes that no model can have: {told}") from error
 
 
 def _kept_names(model: nn.Module) -> dict[str, str]:
@@ -140,7 +143,7 @@ def write_weights(folder: Path, model: nn.Module) -> None:
     Raises:
         OSError: the folder cannot be written, or the disk is full; the file before it stays.
     """
-    with replacing(folder / WEIGHTS) as path:
+    with atomic_write(folder / WEIGHTS) as path:
         try:
             save_model(model, str(path))
         except SafetensorError as error:

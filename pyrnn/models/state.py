@@ -5,6 +5,9 @@ Whoever runs a model treats its state by these functions alone, whatever the mod
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
 from torch import Tensor
 
 #: h [L, B, H] of an RNN or GRU, (h, c) of an LSTM; a transformer's is described by `CausalTransformer`.
@@ -16,6 +19,13 @@ def state_tensors(state: State | None) -> tuple[Tensor, ...]:
     return () if state is None else (state,) if isinstance(state, Tensor) else tuple(state)
 
 
+def state_of(tensors: tuple[Tensor, ...] | None) -> State | None:
+    """The state whose `state_tensors` these are."""
+    if not tensors:
+        return None
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
 def detach_state(state: State) -> State:
     """The same state without its history: where truncated BPTT cuts the graph."""
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
@@ -24,3 +34,32 @@ def detach_state(state: State) -> State:
 def select_state(state: State, sequences: Tensor | slice) -> State:
     """The state of some of the sequences, in the given order; of [N] int64 indices, some may be repeated."""
     return state[:, sequences] if isinstance(state, Tensor) else tuple(part[:, sequences] for part in state)
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What a decoder has read of each sequence: a value, which a step leaves as it is.
+
+    Args:
+        value: the model's own state; None before the first token.
+    """
+
+    value: State | None = None
+
+    def select(self, rows: Tensor | slice) -> DecoderState:
+        """The state of some of the sequences, in the given order; [N] int64 indices may repeat."""
+        return self if self.value is None else DecoderState(select_state(self.value, rows))
+
+
+class StepOutput(NamedTuple):
+    """What a step of a decoder gives.
+
+    Args:
+        logits: of the next token: [N, V] after one token of each sequence, [N, T, V] after each of T.
+        state: to go on from; it has a method `select(rows)`.
+        attention: weights over the source, [N, S] or [N, T, S], of models that attend to one; else None.
+    """
+
+    logits: Tensor
+    state: Any
+    attention: Tensor | None = None

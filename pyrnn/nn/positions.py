@@ -115,7 +115,7 @@ class SinusoidalPositionalEncoding(nn.Module):
         start = _as_start(start)
         T = _sequence_length(input, self.embed_dim, start, batch_first=self.batch_first)
         table = self._table.rows(start, T, input, self._make)
-        return input + _beside(table, input, batch_first=self.batch_first)
+        return input + _broadcast(table, input, batch_first=self.batch_first)
 
     def _make(self, start: int, length: int, like: Tensor) -> Tensor:
         return sinusoidal_positions(
@@ -186,7 +186,7 @@ class LearnedPositionalEncoding(nn.Module):
                 f"positions {start} to {start + T - 1} were asked for, and {num_positions} are learned: "
                 "shorten the sequence, or make the encoding with more positions"
             )
-        return input + _beside(self.weight[start : start + T], input, batch_first=self.batch_first)
+        return input + _broadcast(self.weight[start : start + T], input, batch_first=self.batch_first)
 
 
 class RotaryEmbedding(nn.Module):
@@ -256,7 +256,7 @@ class RotaryEmbedding(nn.Module):
         rows = self._table.rows(start, input.shape[sequence_dim], wide, self._make)
         behind = input.dim() - 1 - sequence_dim % input.dim()
         rows = rows.view(rows.shape[0], *(1,) * (behind - 1), self.dim // 2, 2)
-        turned = _turn(wide[..., : self.dim].unflatten(-1, (-1, 2)), rows).flatten(-2)
+        turned = _rotate(wide[..., : self.dim].unflatten(-1, (-1, 2)), rows).flatten(-2)
         if self.dim < input.shape[-1]:
             turned = torch.cat((turned, wide[..., self.dim :]), dim=-1)
         return turned.to(input.dtype)
@@ -267,7 +267,7 @@ class RotaryEmbedding(nn.Module):
         return torch.stack((angles.cos(), angles.sin()), dim=-1).to(like.dtype)
 
 
-def _turn(pairs: Tensor, rows: Tensor) -> Tensor:
+def _rotate(pairs: Tensor, rows: Tensor) -> Tensor:
     """Pairs [..., 2] turned by the angles whose cos and sin are `rows` [..., 2]."""
     if torch.compiler.is_compiling():  # compilers merge these passes, and have no complex numbers
         a, b = pairs.unbind(-1)
@@ -340,6 +340,6 @@ def _as_start(start: Any) -> int:
     return start
 
 
-def _beside(rows: Tensor, input: Tensor, *, batch_first: bool) -> Tensor:
+def _broadcast(rows: Tensor, input: Tensor, *, batch_first: bool) -> Tensor:
     """Rows [T, E] in the shape that broadcasts over embeddings."""
     return rows if input.dim() == 2 or batch_first else rows[:, None]

@@ -93,7 +93,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
             d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first,
             bias, device, dtype,
         )  # fmt: skip
-        adopt(self.self_attn, causal=causal, window=window, alibi=alibi, rotary=rotary)
+        convert(self.self_attn, causal=causal, window=window, alibi=alibi, rotary=rotary)
 
     def new_cache(self) -> KeyValueCache:
         """An empty cache of this layer's self-attention."""
@@ -228,8 +228,8 @@ class TransformerDecoderLayer(nn.TransformerDecoderLayer):
             d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first,
             bias, device, dtype,
         )  # fmt: skip
-        adopt(self.self_attn, causal=causal, window=window, alibi=alibi, rotary=rotary)
-        adopt(self.multihead_attn)
+        convert(self.self_attn, causal=causal, window=window, alibi=alibi, rotary=rotary)
+        convert(self.multihead_attn)
 
     def new_cache(self) -> CacheList:
         """Empty caches: of the self-attention, and of the memory's keys."""
@@ -321,7 +321,7 @@ class TransformerDecoderLayer(nn.TransformerDecoderLayer):
         return feed_forward(self, x, self.dropout3, residual=residual)
 
 
-def adopt(attention: nn.MultiheadAttention, **options: Any) -> None:
+def convert(attention: nn.MultiheadAttention, **options: Any) -> None:
     """Make torch's attention ours, in place: the constructors of torch's layers have initialised it."""
     attention.__class__ = MultiheadAttention
     attention._extend(**options)  # type: ignore[attr-defined]

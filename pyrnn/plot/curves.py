@@ -21,7 +21,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Pat
 
     Where a run has more than 150 training losses, the means of neighbouring ones stand for them.
 
-    Losses are in nats per symbol; the right-hand axis gives them as perplexity, e^loss. What a diverging run
+    Losses are in nats per token; the right-hand axis gives them as perplexity, e^loss. What a diverging run
     reaches beyond the largest first loss leaves the picture at its top.
 
     Args:
@@ -65,7 +65,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Pat
         handles += axis.plot([], [], color="0.35", marker="o", label="validation")
         _limit(axis, [curve for pair in curves.values() for curve in pair if curve])
         axis.set_xlabel("optimizer steps")
-        axis.set_ylabel("loss (nats per symbol)")
+        axis.set_ylabel("loss (nats per token)")
         axis.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x == round(x) else "")
         right = axis.secondary_yaxis("right")
         right.yaxis.set_major_formatter(lambda y, _: f"{math.exp(min(y, 700)):.3g}")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyrnn._files import replacing
+from pyrnn._files import atomic_write
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -64,7 +64,7 @@ def picture(path: str | Path, *, width: float, height: float) -> Iterator[Any]:
         # A Figure of its own, not one of pyplot's, which would choose a backend for the whole process.
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             figure.savefig(partial, format=kind, dpi=150, metadata=_NO_DATE[kind])
 
 

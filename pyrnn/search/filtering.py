@@ -1,4 +1,4 @@
-"""Which symbols may be drawn from a model's logits, and how likely each is.
+"""Which tokens may be drawn from a model's logits, and how likely each is.
 
 Dimension key: V vocabulary.
 """
@@ -6,61 +6,29 @@ Dimension key: V vocabulary.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pyrnn._configuration import require_range
-from pyrnn.search._model import check_ids
+from pyrnn.search.config import SamplingConfig
+from pyrnn.search.decoder import check_ids
 
 _NUCLEUS_HEAD = 256
 # Beyond these a temperature acts as its limit does, and stays a finite float32 whose reciprocal is one too.
 _COLDEST, _HOTTEST = 1e-30, 1e30
 
 
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How symbols are drawn.
+def filter_logits(logits: Tensor, config: SamplingConfig, *, suppressed: Tensor | None = None) -> Tensor:
+    """Logits of the distribution to draw from: -inf for every token that must not be drawn.
 
-    Args:
-        temperature: divides the logits: above one flattens the distribution, below one sharpens it, 0 always
-            takes the likeliest symbol.
-        top_k: draw among the k likeliest symbols only; 0 for all.
-        top_p: draw among the fewest likeliest symbols whose probability together reaches top_p, and at least
-            one; 1 for all.
-        max_symbols: end after so many symbols.
-        stop_at_eos: end a row once it has drawn the end-of-sentence symbol.
-
-    Raises:
-        ValueError: a negative or infinite temperature, a negative count, or a probability outside [0, 1].
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    max_symbols: int = 200
-    stop_at_eos: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature must be finite and not negative, got {self.temperature}")
-        require_range(self, ("top_k", "max_symbols"), least=0)
-        if not 0 <= self.top_p <= 1:
-            raise ValueError(f"top_p must lie in [0, 1], got {self.top_p}")
-
-
-def filter_logits(logits: Tensor, config: SamplingConfig, *, banned: Tensor | None = None) -> Tensor:
-    """Logits of the distribution to draw from: -inf for every symbol that must not be drawn.
-
-    In this order: banned symbols go, then all but the top_k likeliest; logits are divided by the temperature;
-    and of the symbols that are left all go but the fewest whose renormalised probability reaches top_p. Of
-    two equal logits the lower id counts as the likelier.
+    In this order: suppressed tokens go, then all but the top_k likeliest; logits are divided by the
+    temperature; and of the tokens that are left all go but the fewest whose renormalised probability reaches
+    top_p. Of two equal logits the lower id counts as the likelier.
 
     Args:
         logits: [..., V] of any floating dtype; lower precision than float32 is raised to it.
         config: temperature, top_k and top_p.
-        banned: [K] int64, ids that are never drawn.
+        suppressed: [K] int64, ids that are never drawn.
 
     Returns:
         [..., V] float32 or float64, at least one finite in each row; shifted so that the likeliest is 0.
@@ -81,9 +49,9 @@ def filter_logits(logits: Tensor, config: SamplingConfig, *, banned: Tensor | No
             f"logits must be floating point [..., V], got {logits.dtype} of shape {list(logits.shape)}"
         )
     V = logits.shape[-1]
-    if banned is not None:
-        check_ids(banned, V, what="banned ids")
-        logits = logits.index_fill(-1, banned.to(logits.device, torch.int64), -math.inf)
+    if suppressed is not None:
+        check_ids(suppressed, V, what="suppressed ids")
+        logits = logits.index_fill(-1, suppressed.to(logits.device, torch.int64), -math.inf)
     if logits.dtype != torch.float64:
         logits = logits.float()
     largest = logits.amax(-1, keepdim=True)
@@ -129,9 +97,9 @@ def _keep(logits: Tensor, count: Tensor | int, *, threshold: Tensor) -> Tensor:
 
 
 def _why_not(largest: Tensor) -> str:
-    """Why no symbol can be drawn from rows whose largest logits are these."""
+    """Why no token can be drawn from rows whose largest logits are these."""
     if largest.isnan().any():
         return "logits are NaN: the weights or the state are damaged; did training diverge?"
     if (largest == math.inf).any():
         return "logits are +inf: the weights or the state are damaged; did training diverge?"
-    return "no symbol is left to draw: each is banned or has logit -inf"
+    return "no token is left to draw: each is suppressed or has logit -inf"

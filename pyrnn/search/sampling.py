@@ -1,4 +1,4 @@
-"""Symbols drawn from a language model, one a step, for a batch of prompts at once.
+"""Tokens drawn from a language model, one a step, for a batch of prompts at once.
 
 Dimension key: T time, B batch, V vocabulary.
 """
@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pyrnn._configuration import LARGEST
-from pyrnn.models import LanguageModel, State
-from pyrnn.search._model import check_ids, check_texts, evaluating, window_steps
-from pyrnn.search.filtering import SamplingConfig, filter_logits
+from pyrnn.models import StepOutput
+from pyrnn.search.config import SamplingConfig
+from pyrnn.search.decoder import Decoder, check_ids, check_texts, device_of, evaluating, prefill
+from pyrnn.search.filtering import filter_logits
 from pyrnn.text import Tokenizer
 
 #: What `generate` yields for a row that has ended.
@@ -23,33 +24,33 @@ FINISHED = -1
 
 
 def generate(
-    model: LanguageModel,
+    model: Decoder,
     prompts: Sequence[Tensor],
     config: SamplingConfig,
     *,
-    banned_ids: Iterable[int] = (),
+    suppress_ids: Iterable[int] = (),
     eos_id: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """Continue every prompt, symbol after symbol, each drawn given all before it.
+    """Continue every prompt, token after token, each drawn given all before it.
 
     The prompts are read together, padded, and every further step is one call of the model for all rows. At
     temperature 0 a row does not depend on its neighbours, but for rounding. The same prompts and state of the
-    generator give the same symbols.
+    generator give the same tokens.
 
     Args:
         model: runs in evaluation mode and is left in the mode in which it came.
         prompts: B vectors [N_b] of integers, at least one each: what is read before the first draw.
         config: how to draw, and when to end.
-        banned_ids: ids that are never drawn.
-        eos_id: the symbol that ends a row if `config.stop_at_eos`.
+        suppress_ids: ids that are never drawn.
+        eos_id: the token that ends a row if `config.stop_at_eos`.
         generator: source of the draws, on any device; by default torch's global one of the CPU. One uniform
             number is taken for each row and step.
 
     Returns:
-        An iterator over [B] int64 on the model's device: the next symbol of each row. A row that has drawn
-        the symbol that ends it gives `FINISHED` (-1) from then on. The iterator ends after
-        `config.max_symbols`, or when every row has ended.
+        An iterator over [B] int64 on the model's device: the next token of each row. A row that has drawn
+        the token that ends it gives `FINISHED` (-1) from then on. The iterator ends after
+        `config.max_tokens`, or when every row has ended.
 
     Raises:
         ValueError: no prompts, one that is empty or no vector of integers, ids outside [0, V), `stop_at_eos`
@@ -59,58 +60,58 @@ def generate(
         >>> from pyrnn.models import LanguageModelConfig
         >>> model = LanguageModel(LanguageModelConfig(5))
         >>> prompts = [torch.tensor([1, 2, 3]), torch.tensor([4])]
-        >>> symbols = torch.stack(list(generate(model, prompts, SamplingConfig(max_symbols=7))))
-        >>> symbols.shape
+        >>> tokens = torch.stack(list(generate(model, prompts, SamplingConfig(max_tokens=7))))
+        >>> tokens.shape
         torch.Size([7, 2])
     """
-    V, device = model.config.vocabulary_size, next(model.parameters()).device
+    V, device = model.vocabulary_size, device_of(model)
     if len(prompts) == 0:
         raise ValueError("there must be at least one prompt, got none")
     for prompt in prompts:
         if prompt.dim() != 1 or prompt.shape[0] == 0:
             raise ValueError(
-                f"a prompt must be a vector of at least one symbol, got shape {list(prompt.shape)}"
+                f"a prompt must be a vector of at least one token, got shape {list(prompt.shape)}"
             )
         check_ids(prompt, V, what="prompts")
     if config.stop_at_eos and eos_id is None:
         raise ValueError(
-            "stop_at_eos needs an end-of-sentence symbol: give eos_id, or set stop_at_eos to false"
+            "stop_at_eos needs an end-of-sentence token: give eos_id, or set stop_at_eos to false"
         )
     if eos_id is not None:
         check_ids(torch.tensor([eos_id]), V, what="eos_id")
-    banned = torch.tensor(sorted(set(banned_ids)), dtype=torch.int64)
-    check_ids(banned, V, what="banned ids")
-    input = pad_sequence([prompt.to(device, torch.int64) for prompt in prompts])
+    suppressed = torch.tensor(sorted(set(suppress_ids)), dtype=torch.int64)
+    check_ids(suppressed, V, what="suppressed ids")
+    padded = pad_sequence([prompt.to(device, torch.int64) for prompt in prompts]).T
     counts = [prompt.shape[0] for prompt in prompts]
     lengths = torch.tensor(counts, device=device) if len(set(counts)) > 1 else None
     stop = eos_id if config.stop_at_eos else None
-    return _symbols(model, input, lengths, config, banned if len(banned) else None, stop, generator)
+    return _tokens(model, padded, lengths, config, suppressed if len(suppressed) else None, stop, generator)
 
 
 def generate_text(
-    model: LanguageModel,
+    model: Decoder,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     config: SamplingConfig,
     *,
     seed: int = 0,
 ) -> list[str]:
-    """Continue every prompt; the symbol for unknown ones is never drawn.
+    """Continue every prompt; the token for unknown ones is never drawn.
 
     Args:
         model: runs in evaluation mode and is left in the mode in which it came.
         tokenizer: the one that the model was trained with.
-        prompts: at least one. One without symbols starts after the end of a sentence, where the tokenizer
+        prompts: at least one. One without tokens starts after the end of a sentence, where the tokenizer
             marks that.
         config: how to draw, and when to end.
         seed: of the draws, in [0, 2**63): the same one gives the same texts, on any device but for rounding.
 
     Returns:
-        What follows each prompt, without it, and without the end-of-sentence symbol at which it stopped.
+        What follows each prompt, without it, and without the end-of-sentence token at which it stopped.
 
     Raises:
         ValueError: no prompts, one that the tokenizer cannot encode, an empty one or `stop_at_eos` where the
-            tokenizer has no end-of-sentence symbol, a tokenizer of another size than the model, or a seed out
+            tokenizer has no end-of-sentence token, a tokenizer of another size than the model, or a seed out
             of its range.
         TypeError: one string instead of a list of prompts.
 
@@ -119,13 +120,13 @@ def generate_text(
         >>> from pyrnn.text import train_tokenizer
         >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
         >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
-        >>> texts = generate_text(model, tokenizer, ["to", "not"], SamplingConfig(max_symbols=10))
+        >>> texts = generate_text(model, tokenizer, ["to", "not"], SamplingConfig(max_tokens=10))
         >>> [len(text) for text in texts]
         [10, 10]
     """
     check_texts(model, tokenizer, prompts)
     ids = [tokenizer.encode(prompt) for prompt in prompts]
-    steps = [symbols.tolist() for symbols in _generate_encoded(model, tokenizer, ids, config, seed)]
+    steps = [tokens.tolist() for tokens in _generate_encoded(model, tokenizer, ids, config, seed)]
     columns: Iterable[Iterable[int]] = zip(*steps, strict=True) if steps else [()] * len(ids)
     return [
         "".join(_continuation(tokenizer, prompt, read, _until_end(column, tokenizer, config)))
@@ -134,7 +135,7 @@ def generate_text(
 
 
 def stream_text(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int = 0
+    model: Decoder, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int = 0
 ) -> Iterator[str]:
     """The text that `generate_text` gives for one prompt, in pieces as they are drawn.
 
@@ -146,18 +147,18 @@ def stream_text(
         >>> from pyrnn.text import train_tokenizer
         >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
         >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
-        >>> len(list(stream_text(model, tokenizer, "to", SamplingConfig(max_symbols=10))))
+        >>> len(list(stream_text(model, tokenizer, "to", SamplingConfig(max_tokens=10))))
         10
     """
     check_texts(model, tokenizer, [prompt])
     ids = tokenizer.encode(prompt)
     steps = _generate_encoded(model, tokenizer, [ids], config, seed)
-    drawn = _until_end((int(symbols) for symbols in steps), tokenizer, config)
+    drawn = _until_end((int(tokens) for tokens in steps), tokenizer, config)
     return _continuation(tokenizer, prompt, ids, drawn)
 
 
 def _generate_encoded(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Tensor], config: SamplingConfig, seed: int
+    model: Decoder, tokenizer: Tokenizer, prompts: Sequence[Tensor], config: SamplingConfig, seed: int
 ) -> Iterator[Tensor]:
     """`generate` with what the tokenizer and a seed tell."""
     if not 0 <= seed <= LARGEST:
@@ -165,13 +166,13 @@ def _generate_encoded(
     eos_id, unk_id = tokenizer.eos_id, tokenizer.unk_id
     if eos_id is None and any(len(prompt) == 0 for prompt in prompts):
         raise ValueError(
-            "a prompt is empty, and the tokenizer has no end-of-sentence symbol to start from; give a prompt"
+            "a prompt is empty, and the tokenizer has no end-of-sentence token to start from; give a prompt"
         )
     return generate(
         model,
         [prompt if len(prompt) else torch.tensor([eos_id]) for prompt in prompts],
         config,
-        banned_ids=() if unk_id is None else (unk_id,),
+        suppress_ids=() if unk_id is None else (unk_id,),
         eos_id=eos_id,
         generator=torch.Generator().manual_seed(seed),
     )
@@ -202,58 +203,35 @@ def _continuation(
             spaced = False
 
 
-def _symbols(
-    model: LanguageModel,
-    input: Tensor,
+def _tokens(
+    model: Decoder,
+    prompts: Tensor,
     lengths: Tensor | None,
     config: SamplingConfig,
-    banned: Tensor | None,
+    suppressed: Tensor | None,
     stop: int | None,
     generator: torch.Generator | None,
 ) -> Iterator[Tensor]:
-    """What `generate` returns, for the padded prompts [T, B] and, where they differ, their lengths [B]."""
-    state: State | None = None
-    finished = torch.zeros(input.shape[1], dtype=torch.bool, device=input.device)
-    for _ in range(config.max_symbols):
+    """What `generate` returns, for the padded prompts [N, T] and, where they differ, their lengths [N]."""
+    output: StepOutput | None = None
+    tokens = prompts
+    finished = torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)
+    for _ in range(config.max_tokens):
         with evaluating(model):
-            logits, state = _read(model, input, state, lengths)
-            symbols = _draw(filter_logits(logits, config, banned=banned), config, generator)
-        yield symbols.masked_fill(finished, FINISHED)
+            if output is None:
+                output = prefill(model, prompts, model.start(), lengths)
+            else:
+                output = model.step(tokens, output.state)
+            tokens = _draw(filter_logits(output.logits, config, suppressed=suppressed), config, generator)
+        yield tokens.masked_fill(finished, FINISHED)
         if stop is not None:
-            finished |= symbols == stop
+            finished |= tokens == stop
             if finished.all():
                 return
-        input, lengths = symbols.unsqueeze(0), None
-
-
-def _read(
-    model: LanguageModel, ids: Tensor, state: State | None, lengths: Tensor | None
-) -> tuple[Tensor, State]:
-    """Logits [B, V] after each sequence's last symbol, and the state there, for `ids` [T, B].
-
-    Long prompts are read window by window, for the logits of all their steps are not wanted.
-    """
-    T, B = ids.shape
-    steps = window_steps(B, model.config.vocabulary_size)
-    row = torch.arange(B, device=ids.device)
-    last: Tensor | None = None
-    for begin in range(0, T, steps):
-        window = ids[begin : begin + steps]
-        if lengths is None:
-            logits, state = model(window, state)
-            last = logits[-1]
-            continue
-        left = (lengths - begin).clamp(0, window.shape[0])
-        logits, state = model(window, state, lengths=left)
-        newest = logits[(left - 1).clamp(min=0), row]
-        last = newest if last is None else torch.where(left.unsqueeze(1) > 0, newest, last)
-    assert last is not None
-    assert state is not None
-    return last, state
 
 
 def _draw(logits: Tensor, config: SamplingConfig, generator: torch.Generator | None) -> Tensor:
-    """A symbol [B] of each row of filtered logits [B, V].
+    """A token [B] of each row of filtered logits [B, V].
 
     Inverse of the distribution function: one uniform number a row instead of the V that torch.multinomial
     takes, which for a large vocabulary costs more than the model; and it may come from any device.

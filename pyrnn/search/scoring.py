@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pyrnn.losses import IGNORE, sequence_cross_entropy
-from pyrnn.models import LanguageModel, State, select_state
-from pyrnn.search._model import check_texts, evaluating, window_steps
+from pyrnn.search.decoder import Decoder, check_texts, device_of, evaluating, window_steps
 from pyrnn.text import Tokenizer
 
 # A window ends with the shortest sentence in it, but not before so many steps: a call has a cost of its own.
@@ -28,37 +27,37 @@ class SentenceScore:
 
     Args:
         log_probability: log p(sentence) in nats; -inf for what the model holds impossible.
-        symbols: scored symbols, the closing end-of-sentence symbol included.
+        tokens: scored tokens, the closing end-of-sentence token included.
         unknown: how many of these stand for something outside the vocabulary.
 
     Example:
-        >>> round(SentenceScore(log_probability=-6.0, symbols=3, unknown=0).perplexity, 2)
+        >>> round(SentenceScore(log_probability=-6.0, tokens=3, unknown=0).perplexity, 2)
         7.39
     """
 
     log_probability: float
-    symbols: int
+    tokens: int
     unknown: int
 
     @property
-    def per_symbol(self) -> float:
-        """-log p(sentence) / symbols: nats a symbol."""
-        return -self.log_probability / self.symbols
+    def per_token(self) -> float:
+        """-log p(sentence) / tokens: nats per token."""
+        return -self.log_probability / self.tokens
 
     @property
     def perplexity(self) -> float:
-        """exp(per_symbol); infinite where that overflows."""
-        return math.exp(self.per_symbol) if self.per_symbol < 700 else math.inf
+        """exp(per_token); infinite where that overflows."""
+        return math.exp(self.per_token) if self.per_token < 700 else math.inf
 
 
 def score(
-    model: LanguageModel, tokenizer: Tokenizer, sentences: Sequence[str], *, batch_size: int = 32
+    model: Decoder, tokenizer: Tokenizer, sentences: Sequence[str], *, batch_size: int = 32
 ) -> list[SentenceScore]:
     r"""Score each sentence on its own, log p(x_1..x_N) = sum_t log p(x_t | EOS, x_1..x_{t-1}).
 
     The model starts without a state and reads EOS first; the closing EOS is the last x_t, unless the sentence
     ends in one already. A tokenizer without EOS leaves nothing to start from and no end to predict: then the
-    first symbol is context only, and the sum runs over the others. Unknown symbols are scored as UNK.
+    first token is context only, and the sum runs over the others. Unknown tokens are scored as UNK.
 
     Sentences of like length share a batch, and one that has ended leaves it: neither padding nor neighbours
     change a score, but for rounding. The logs are the model's, in float32 at least, their sum is float64.
@@ -73,7 +72,7 @@ def score(
         A score for each sentence, in their order.
 
     Raises:
-        ValueError: no sentences, one with nothing to score, a symbol that the tokenizer cannot encode, a
+        ValueError: no sentences, one with nothing to score, a token that the tokenizer cannot encode, a
             tokenizer of another size than the model, a model that gives NaN, or a batch size below one.
         TypeError: one string instead of a list of sentences.
 
@@ -84,7 +83,7 @@ def score(
         >>> tokenizer = train_tokenizer(lambda: [text], level="word")
         >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
         >>> [result] = score(model, tokenizer, ["to be"])
-        >>> result.symbols, result.unknown, result.log_probability < 0
+        >>> result.tokens, result.unknown, result.log_probability < 0
         (3, 0, True)
     """
     check_texts(model, tokenizer, sentences)
@@ -112,7 +111,7 @@ def score(
 
 
 def _sequence(tokenizer: Tokenizer, sentence: str, number: int) -> Tensor:
-    """[N + 1] ids: what is read first, then the N symbols to score."""
+    """[N + 1] ids: what is read first, then the N tokens to score."""
     try:
         ids = tokenizer.encode(sentence)
     except ValueError as error:
@@ -120,7 +119,7 @@ def _sequence(tokenizer: Tokenizer, sentence: str, number: int) -> Tensor:
     if tokenizer.eos_id is None:
         if len(ids) < 2:
             raise ValueError(
-                f"sentence {number} has {len(ids)} symbols; without an end-of-sentence symbol the first is "
+                f"sentence {number} has {len(ids)} tokens; without an end-of-sentence token the first is "
                 "context only, so at least two are needed"
             )
         return ids
@@ -129,14 +128,14 @@ def _sequence(tokenizer: Tokenizer, sentence: str, number: int) -> Tensor:
     return torch.cat([eos, ids, closing])
 
 
-def _log_probabilities(model: LanguageModel, sequences: Sequence[Tensor]) -> Tensor:
-    """[B] float64 of sequences whose lengths do not increase: the sum over each but its first symbol."""
-    V, device = model.config.vocabulary_size, next(model.parameters()).device
+def _log_probabilities(model: Decoder, sequences: Sequence[Tensor]) -> Tensor:
+    """[B] float64 of sequences whose lengths do not increase: the sum over each but its first token."""
+    V, device = model.vocabulary_size, device_of(model)
     lengths = torch.tensor([len(sequence) - 1 for sequence in sequences])
     inputs = pad_sequence([sequence[:-1] for sequence in sequences]).to(device)
     targets = pad_sequence([sequence[1:] for sequence in sequences], padding_value=IGNORE).to(device)
     sums = torch.zeros(len(sequences), dtype=torch.float64, device=device)
-    state: State | None = None
+    state = model.start()
     begin, T = 0, inputs.shape[0]
     while begin < T:
         live = int((lengths > begin).sum())
@@ -144,8 +143,8 @@ def _log_probabilities(model: LanguageModel, sequences: Sequence[Tensor]) -> Ten
         steps = min(window_steps(live, V), max(_SHORTEST_WINDOW, int(left[-1])), T - begin)
         window = slice(begin, begin + steps), slice(live)
         options = {"lengths": left.clamp(max=steps).to(device)} if left[-1] < steps else {}
-        before = None if state is None else select_state(state, slice(live))
-        logits, state = model(inputs[window], before, **options)
+        output = model.step(inputs[window].T, state.select(slice(live)), **options)
+        state, logits = output.state, output.logits.transpose(0, 1)
         if logits.dtype != torch.float64:
             logits = logits.float()
         losses = sequence_cross_entropy(logits, targets[window], reduction="none")

@@ -1,14 +1,16 @@
-"""From text to batches: files, tokenizers, and streams for truncated back-propagation through time."""
+"""From text to ids: files, tokenizers, vocabularies."""
 
+from pyrnn.text.columns import TaggedSentence, read_columns, read_sentences
 from pyrnn.text.files import read_text
-from pyrnn.text.streams import IGNORE, StreamBatches, split_validation
 from pyrnn.text.subword import SubwordTokenizer
-from pyrnn.text.token_file import TokenFile, encode_file, open_tokens, windows, write_tokens
 from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, train_tokenizer
 from pyrnn.text.vocabulary import Vocabulary
 
 __all__ = [
     "read_text",
+    "TaggedSentence",
+    "read_columns",
+    "read_sentences",
     "Vocabulary",
     "LEVELS",
     "Level",
@@ -16,12 +18,4 @@ __all__ = [
     "VocabularyTokenizer",
     "SubwordTokenizer",
     "train_tokenizer",
-    "TokenFile",
-    "encode_file",
-    "open_tokens",
-    "windows",
-    "write_tokens",
-    "IGNORE",
-    "StreamBatches",
-    "split_validation",
 ]

@@ -16,18 +16,18 @@ _CLOSING, _OPENING = frozenset(".,;:!?)]}…%"), frozenset("([{")
 
 
 def words(text: str) -> list[str]:
-    r"""The symbols of `text`: words, other characters but white space, `UNK`, and `EOS` for newlines.
+    r"""The tokens of `text`: words, other characters but white space, `UNK`, and `EOS` for newlines.
 
     Example:
         >>> words("Don't (re-read)\n\n<unk>!")
         ["Don't", '(', 're-read', ')', '<eos>', '<unk>', '!']
     """
-    found = _symbols(marks=not _marks().isdisjoint(text)).findall(text)
-    return [EOS if symbol[0] == "\n" else symbol for symbol in found]
+    found = _tokens(marks=not _marks().isdisjoint(text)).findall(text)
+    return [EOS if token[0] == "\n" else token for token in found]
 
 
 def last_word_cut(text: str) -> int:
-    """The last place where `text` can be cut so that no symbol is, or 0.
+    """The last place where `text` can be cut so that no token is, or 0.
 
     That is before a character that is not white space, after one that is in no word, joins none, and does not
     begin "<unk>": so a run of newlines stays whole too.
@@ -35,15 +35,15 @@ def last_word_cut(text: str) -> int:
     return last_match(_cut(), text)
 
 
-def spaced(symbols: Iterable[str]) -> Iterator[str]:
-    """Symbols as text, each with the space before it; `words` of the whole gives the symbols again."""
+def spaced(tokens: Iterable[str]) -> Iterator[str]:
+    """Tokens as text, each with the space before it; `words` of the whole gives the tokens again."""
     tight = True
-    for symbol in symbols:
-        if symbol == EOS:
+    for token in tokens:
+        if token == EOS:
             yield "\n"
         else:
-            yield symbol if tight or symbol in _CLOSING else " " + symbol
-        tight = symbol == EOS or symbol in _OPENING
+            yield token if tight or token in _CLOSING else " " + token
+        tight = token == EOS or token in _OPENING
 
 
 def last_match(backwards: re.Pattern[str], text: str) -> int:
@@ -76,8 +76,8 @@ def _marks() -> frozenset[str]:
 
 
 @cache
-def _symbols(*, marks: bool) -> re.Pattern[str]:
-    """A symbol of a text with or without `_marks`: the shorter class is matched several times as fast."""
+def _tokens(*, marks: bool) -> re.Pattern[str]:
+    """A token of a text with or without `_marks`: the shorter class is matched several times as fast."""
     letter = _letter() if marks else r"\w"
     return re.compile(rf"{UNK}|[{letter}]+(?:[{_JOINERS}][{letter}]+)*|\n\s*|\S")
 

@@ -29,12 +29,12 @@ _CUT = re.compile(r"(?=\n)| (?=\S)")
 class SubwordTokenizer(Tokenizer):
     r"""Frequent sequences of bytes, so that any text can be encoded and is decoded without loss.
 
-    Id i < 256 is the i-th symbol of the byte alphabet, the next ones are the merges in the order in which
+    Id i < 256 is the i-th token of the byte alphabet, the next ones are the merges in the order in which
     they were learned, and the last is the end of a line: the lines of a text are encoded on their own, and
     `eos` stands for each newline. No text stands for `eos` otherwise, "<eos>" is five characters.
 
     Args:
-        merges: pairs of symbols that become one, written in the byte alphabet of GPT-2 (a printable byte is
+        merges: pairs of tokens that become one, written in the byte alphabet of GPT-2 (a printable byte is
             itself, a space is "Ġ").
 
     Raises:
@@ -47,7 +47,7 @@ class SubwordTokenizer(Tokenizer):
 
     Example:
         >>> tokenizer = SubwordTokenizer([("b", "e"), ("Ġ", "be")])
-        >>> [tokenizer.symbol(id) for id in tokenizer.encode("to be\n").tolist()]
+        >>> [tokenizer.token(id) for id in tokenizer.encode("to be\n").tolist()]
         ['t', 'o', ' be', '<eos>']
     """
 
@@ -57,19 +57,19 @@ class SubwordTokenizer(Tokenizer):
     def __init__(self, merges: Iterable[tuple[str, str]]) -> None:
         self.merges = tuple(merges)
         alphabet = _alphabet()
-        symbols = {symbol: i for i, symbol in enumerate(alphabet)}
+        tokens = {token: i for i, token in enumerate(alphabet)}
         for left, right in self.merges:
-            if missing := [part for part in (left, right) if part not in symbols]:
+            if missing := [part for part in (left, right) if part not in tokens]:
                 raise ValueError(f"the merge of {left!r} and {right!r} comes before there is {missing[0]!r}")
-            # Two pairs may make one symbol, as a + bc and ab + c.
-            symbols.setdefault(left + right, len(symbols))
+            # Two pairs may make one token, as a + bc and ab + c.
+            tokens.setdefault(left + right, len(tokens))
         if len(set(self.merges)) != len(self.merges):
             raise ValueError("merges must be distinct, got one twice")
-        self._bytes = [bytes(alphabet[byte] for byte in symbol) for symbol in symbols]
+        self._bytes = [bytes(alphabet[byte] for byte in token) for token in tokens]
         self._bytes.append(b"\n")
-        self.eos_id: int = len(symbols)
+        self.eos_id: int = len(tokens)
         tokenizers = _library()
-        self._encoder = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=symbols, merges=list(self.merges)))
+        self._encoder = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=tokens, merges=list(self.merges)))
         self._encoder.pre_tokenizer = _splitter()
 
     @classmethod
@@ -82,7 +82,7 @@ class SubwordTokenizer(Tokenizer):
 
         Args:
             chunks: gives the text from its beginning, cut anywhere.
-            max_size: symbols at most, the 256 bytes and `eos` included; None is 8192. A short text may have
+            max_size: tokens at most, the 256 bytes and `eos` included; None is 8192. A short text may have
                 fewer pairs to offer.
             min_count: pairs that occur less often are not merged.
 
@@ -123,7 +123,7 @@ class SubwordTokenizer(Tokenizer):
         return hash(self.merges)
 
     def __repr__(self) -> str:
-        return f"SubwordTokenizer({len(self)} symbols)"
+        return f"SubwordTokenizer({len(self)} tokens)"
 
     def encode(self, text: str) -> Tensor:
         """As of `Tokenizer.encode`; every text can be encoded.
@@ -146,8 +146,8 @@ class SubwordTokenizer(Tokenizer):
         if piece := decoder.decode(b"", final=True):
             yield piece
 
-    def symbol(self, id: int) -> str:
-        r"""As of `Tokenizer.symbol`; bytes that are no whole character are shown as "\xe2"."""
+    def token(self, id: int) -> str:
+        r"""As of `Tokenizer.token`; bytes that are no whole character are shown as "\xe2"."""
         return EOS if id == self.eos_id else self._bytes_of(id).decode("utf-8", errors="backslashreplace")
 
     def _bytes_of(self, id: int) -> bytes:
@@ -170,7 +170,7 @@ class SubwordTokenizer(Tokenizer):
             raise ValueError('merges must be a list of strings "left right"')
         pairs = [tuple(merge.split(" ")) for merge in merges]
         if wrong := [merge for merge, pair in zip(merges, pairs, strict=True) if len(pair) != 2]:
-            raise ValueError(f"a merge must be two symbols with a space between them, got {wrong[0]!r}")
+            raise ValueError(f"a merge must be two tokens with a space between them, got {wrong[0]!r}")
         return cls((left, right) for left, right in pairs)
 
 

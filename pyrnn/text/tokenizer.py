@@ -1,4 +1,4 @@
-"""Tokenizers: from text to the ids of its symbols and back, for characters, words and subwords."""
+"""Tokenizers: from text to the ids of its tokens and back, for characters, words and subwords."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tokenizer(ABC):
     """Text to ids and back.
 
     Attributes:
-        level: what a symbol is: "character", "word" or "subword".
+        level: what a token is: "character", "word" or "subword".
         unk_id: the id of all that the vocabulary lacks, or None: then `encode` refuses it, or nothing is
             lacking.
         eos_id: the id that ends a line, or None.
@@ -37,14 +37,14 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Symbols V: ids lie in [0, V)."""
+        """Tokens V: ids lie in [0, V)."""
 
     @abstractmethod
     def encode(self, text: str) -> Tensor:
         """The ids of `text`, [N] int64.
 
         Raises:
-            ValueError: `unk_id` is None, and the text has symbols outside the vocabulary; they are named.
+            ValueError: `unk_id` is None, and the text has tokens outside the vocabulary; they are named.
         """
 
     @abstractmethod
@@ -56,8 +56,8 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def symbol(self, id: int) -> str:
-        """The symbol of one id, as one shows it alone.
+    def token(self, id: int) -> str:
+        """The token of one id, as one shows it alone.
 
         Raises:
             ValueError: an id outside [0, V).
@@ -98,7 +98,7 @@ class Tokenizer(ABC):
         """The tokenizer that `to_json` described.
 
         Raises:
-            ValueError: something else: wrong types, missing or unknown keys, an unknown level, symbols
+            ValueError: something else: wrong types, missing or unknown keys, an unknown level, tokens
                 that make no vocabulary.
             ImportError: subwords, and the `tokenizers` library is missing.
         """
@@ -135,13 +135,13 @@ class Tokenizer(ABC):
 
 
 class VocabularyTokenizer(Tokenizer):
-    r"""Symbols that a vocabulary lists one by one: characters, or words.
+    r"""Tokens that a vocabulary lists one by one: characters, or words.
 
-    Characters: every character is a symbol; one outside the vocabulary becomes `unk` and is shown as "�".
+    Characters: every character is a token; one outside the vocabulary becomes `unk` and is shown as "�".
 
     Words: a word is a run of letters, digits, underscores and their marks, with apostrophes and hyphens
-    inside it; any other character that is not white space is a symbol of its own; "<unk>" in the text is the
-    symbol that stands for words outside the vocabulary, and a newline is "<eos>", several in a row and blank
+    inside it; any other character that is not white space is a token of its own; "<unk>" in the text is the
+    token that stands for words outside the vocabulary, and a newline is "<eos>", several in a row and blank
     lines making one. Decoding joins with single spaces, none before closing punctuation, after an opening
     bracket and around a newline, so encoding that text gives the same ids.
 
@@ -162,10 +162,10 @@ class VocabularyTokenizer(Tokenizer):
     """
 
     def __init__(self, level: Literal["character", "word"], vocabulary: Vocabulary) -> None:
-        ordinary = [s for s in vocabulary.symbols if s not in (vocabulary.unk, vocabulary.eos)]
+        ordinary = [s for s in vocabulary.tokens if s not in (vocabulary.unk, vocabulary.eos)]
         if level == "character":
             if long := [s for s in ordinary if len(s) > 1]:
-                raise ValueError(f"symbols at level character must be single characters, got {long[0]!r}")
+                raise ValueError(f"tokens at level character must be single characters, got {long[0]!r}")
             if vocabulary.eos is not None and len(vocabulary.eos) > 1:
                 raise ValueError(f"eos at level character must be a character, got {vocabulary.eos!r}")
             if vocabulary.unk is not None and len(vocabulary.unk) == 1:
@@ -204,46 +204,46 @@ class VocabularyTokenizer(Tokenizer):
         return self.vocabulary.encode(text if self.level == "character" else words(text))
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """As of `Tokenizer.decode_stream`; a piece is a symbol with what stands before it."""
-        symbols = (self.symbol(id) for id in ids)
+        """As of `Tokenizer.decode_stream`; a piece is a token with what stands before it."""
+        tokens = (self.token(id) for id in ids)
         if self.level == "word":
-            return spaced(symbols)
-        return (_REPLACEMENT if symbol == self.vocabulary.unk else symbol for symbol in symbols)
+            return spaced(tokens)
+        return (_REPLACEMENT if token == self.vocabulary.unk else token for token in tokens)
 
-    def symbol(self, id: int) -> str:
-        """As of `Tokenizer.symbol`."""
-        return self.vocabulary.symbols_of((id,))[0]
+    def token(self, id: int) -> str:
+        """As of `Tokenizer.token`."""
+        return self.vocabulary.tokens_of((id,))[0]
 
     def _last_cut(self, text: str) -> int:
         return len(text) if self.level == "character" else last_word_cut(text)
 
     def to_json(self) -> dict[str, Any]:
-        """As of `Tokenizer.to_json`: level, unk, eos, and the symbols in the order of their ids."""
+        """As of `Tokenizer.to_json`: level, unk, eos, and the tokens in the order of their ids."""
         vocabulary = self.vocabulary
         return {
             "level": self.level,
             "unk": vocabulary.unk,
             "eos": vocabulary.eos,
-            "symbols": list(vocabulary.symbols),
+            "tokens": list(vocabulary.tokens),
         }
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> VocabularyTokenizer:
-        check_keys(values, ("level", "unk", "eos", "symbols"))
+        check_keys(values, ("level", "unk", "eos", "tokens"))
         for name in ("unk", "eos"):
             if not isinstance(values[name], str | None):
                 raise ValueError(f"{name} must be a string or null, got {values[name]!r}")
-        symbols = values["symbols"]
-        if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
-            raise ValueError("symbols must be a list of strings")
-        vocabulary = Vocabulary(symbols, unk=values["unk"], eos=values["eos"])
+        tokens = values["tokens"]
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise ValueError("tokens must be a list of strings")
+        vocabulary = Vocabulary(tokens, unk=values["unk"], eos=values["eos"])
         return cls(values["level"], vocabulary)
 
 
 def train_tokenizer(
     chunks: Callable[[], Iterable[str]], *, level: Level, max_size: int | None = None, min_count: int = 1
 ) -> Tokenizer:
-    r"""The tokenizer of a text: its most frequent symbols, and what stands for the others.
+    r"""The tokenizer of a text: its most frequent tokens, and what stands for the others.
 
     At level character, "\n" is the end of a line where the text has it, and "<unk>" is in the vocabulary only
     when characters were cut off. At level word both are in it. At level subword the pieces are learned by
@@ -251,14 +251,14 @@ def train_tokenizer(
 
     Args:
         chunks: gives the text from its beginning, cut anywhere; may be called more than once.
-        level: what a symbol is.
-        max_size: symbols to keep at most, those for unknown and line end included; None: all, at level
+        level: what a token is.
+        max_size: tokens to keep at most, those for unknown and line end included; None: all, at level
             subword 8192.
         min_count: leave out what occurs less often; at level subword, do not learn from it.
 
     Raises:
-        ValueError: an empty text, one with a single distinct symbol, an unknown level, `max_size` too small
-            for two symbols beside the special ones, `min_count` below one or so large that nothing is left.
+        ValueError: an empty text, one with a single distinct token, an unknown level, `max_size` too small
+            for two tokens beside the special ones, `min_count` below one or so large that nothing is left.
         ImportError: level subword, and the `tokenizers` library is missing.
 
     Example:
@@ -280,7 +280,7 @@ def train_tokenizer(
         for chunk in chunks():
             counts.update(chunk)
         eos = "\n" if "\n" in counts else None
-        kept = sum(count >= min_count or symbol == eos for symbol, count in counts.items())
+        kept = sum(count >= min_count or token == eos for token, count in counts.items())
         cut = kept < len(counts) or (max_size is not None and max_size < len(counts))
         unk = UNK if cut else None
     else:
@@ -292,12 +292,12 @@ def train_tokenizer(
     if max_size is not None and max_size < min(2 + len(specials), len(counts.keys() | specials)):
         raise ValueError(
             f"max_size must be at least {2 + len(specials)}"
-            + (f" (two symbols, {' and '.join(map(repr, specials))})" if specials else "")
+            + (f" (two tokens, {' and '.join(map(repr, specials))})" if specials else "")
             + f", got {max_size}"
         )
     vocabulary = Vocabulary.from_counts(counts, max_size=max_size, min_count=min_count, unk=unk, eos=eos)
     if len(vocabulary) == len(specials):
-        raise ValueError(f"no symbol occurs {min_count} times: give a longer text, or a smaller min_count")
+        raise ValueError(f"no token occurs {min_count} times: give a longer text, or a smaller min_count")
     return VocabularyTokenizer(level, vocabulary)
 
 

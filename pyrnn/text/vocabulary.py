@@ -1,4 +1,4 @@
-"""A vocabulary: the distinct symbols of a corpus, numbered."""
+"""A vocabulary: the distinct tokens of a corpus, numbered."""
 
 from __future__ import annotations
 
@@ -12,63 +12,63 @@ from torch import Tensor
 
 
 class _IdsWithUnknown(dict[str, int]):
-    """Ids of symbols; every other symbol has the id of the unknown one."""
+    """Ids of tokens; every other token has the id of the unknown one."""
 
     def __init__(self, ids: Mapping[str, int], unk_id: int) -> None:
         super().__init__(ids)
         self._unk_id = unk_id
 
-    def __missing__(self, symbol: str) -> int:
+    def __missing__(self, token: str) -> int:
         return self._unk_id
 
 
 class Vocabulary:
-    """Symbols and their ids: `symbols[i]` has id i.
+    """Tokens and their ids: `tokens[i]` has id i.
 
-    A symbol is any non-empty string; a Python string given where symbols are expected is its characters.
+    A token is any non-empty string; a Python string given where tokens are expected is its characters.
 
     Args:
-        symbols: distinct, in the order of their ids.
-        unk: the one that stands for all symbols outside the vocabulary.
+        tokens: distinct, in the order of their ids.
+        unk: the one that stands for all tokens outside the vocabulary.
         eos: the one that ends a line or sentence.
 
     Attributes:
-        symbols: as given.
+        tokens: as given.
         unk_id, eos_id: the ids of `unk` and `eos`, or None.
 
     Raises:
-        ValueError: no symbols, a symbol twice, an empty one, one that UTF-8 cannot hold (half a surrogate
+        ValueError: no tokens, a token twice, an empty one, one that UTF-8 cannot hold (half a surrogate
             pair), or `unk` or `eos` not among them, or the same.
-        TypeError: a symbol that is not a string.
+        TypeError: a token that is not a string.
 
     Example:
         >>> vocabulary = Vocabulary(["<unk>", "to", "be"], unk="<unk>")
         >>> vocabulary.encode(["to", "see"]).tolist()
         [1, 0]
-        >>> vocabulary.symbols_of([1, 2])
+        >>> vocabulary.tokens_of([1, 2])
         ['to', 'be']
     """
 
-    def __init__(self, symbols: Iterable[str], *, unk: str | None = None, eos: str | None = None) -> None:
-        self.symbols = tuple(symbols)
-        for symbol in self.symbols:
-            if not isinstance(symbol, str):
-                raise TypeError(f"symbols must be strings, got {type(symbol).__name__}: {symbol!r}")
-        if not self.symbols:
-            raise ValueError("a vocabulary needs at least one symbol, got none")
-        if "" in self.symbols:
-            raise ValueError("a symbol must not be the empty string")
+    def __init__(self, tokens: Iterable[str], *, unk: str | None = None, eos: str | None = None) -> None:
+        self.tokens = tuple(tokens)
+        for token in self.tokens:
+            if not isinstance(token, str):
+                raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r}")
+        if not self.tokens:
+            raise ValueError("a vocabulary needs at least one token, got none")
+        if "" in self.tokens:
+            raise ValueError("a token must not be the empty string")
         try:
-            "\0".join(self.symbols).encode("utf-8")
+            "\0".join(self.tokens).encode("utf-8")
         except UnicodeEncodeError as error:
-            raise ValueError(f"a symbol must be valid Unicode, got {error.object[error.start]!r}") from None
-        ids = {symbol: i for i, symbol in enumerate(self.symbols)}
-        if len(ids) != len(self.symbols):
-            twice = next(s for i, s in enumerate(self.symbols) if ids[s] != i)
-            raise ValueError(f"symbols must be distinct, got {twice!r} more than once")
+            raise ValueError(f"a token must be valid Unicode, got {error.object[error.start]!r}") from None
+        ids = {token: i for i, token in enumerate(self.tokens)}
+        if len(ids) != len(self.tokens):
+            twice = next(s for i, s in enumerate(self.tokens) if ids[s] != i)
+            raise ValueError(f"tokens must be distinct, got {twice!r} more than once")
         for name, special in (("unk", unk), ("eos", eos)):
             if special is not None and special not in ids:
-                raise ValueError(f"{name} must be one of the symbols, got {special!r}")
+                raise ValueError(f"{name} must be one of the tokens, got {special!r}")
         if unk is not None and unk == eos:
             raise ValueError(f"unk and eos must differ, got {unk!r} for both")
         self.unk = unk
@@ -80,20 +80,20 @@ class Vocabulary:
     @classmethod
     def build(
         cls,
-        symbols: Iterable[str],
+        tokens: Iterable[str],
         *,
         max_size: int | None = None,
         min_count: int = 1,
         unk: str | None = None,
         eos: str | None = None,
     ) -> Vocabulary:
-        """The most frequent of `symbols`: `from_counts` of how often each occurs.
+        """The most frequent of `tokens`: `from_counts` of how often each occurs.
 
         Example:
-            >>> Vocabulary.build("to be or not to be".split(), max_size=3, unk="<unk>").symbols
+            >>> Vocabulary.build("to be or not to be".split(), max_size=3, unk="<unk>").tokens
             ('<unk>', 'be', 'to')
         """
-        return cls.from_counts(Counter(symbols), max_size=max_size, min_count=min_count, unk=unk, eos=eos)
+        return cls.from_counts(Counter(tokens), max_size=max_size, min_count=min_count, unk=unk, eos=eos)
 
     @classmethod
     def from_counts(
@@ -105,17 +105,17 @@ class Vocabulary:
         unk: str | None = None,
         eos: str | None = None,
     ) -> Vocabulary:
-        """The most frequent symbols: `unk` and `eos` first, then by falling count, equal ones by code point.
+        """The most frequent tokens: `unk` and `eos` first, then by falling count, equal ones by code point.
 
         Args:
-            counts: how often each symbol occurs.
-            max_size: symbols to keep, `unk` and `eos` included; None keeps all.
-            min_count: symbols that occur less often are left out.
+            counts: how often each token occurs.
+            max_size: tokens to keep, `unk` and `eos` included; None keeps all.
+            min_count: tokens that occur less often are left out.
             unk: as of the class; in the vocabulary whether it occurs or not.
             eos: likewise.
 
         Raises:
-            ValueError: `min_count` below one, a `max_size` with no room beside `unk` and `eos`, or no symbol
+            ValueError: `min_count` below one, a `max_size` with no room beside `unk` and `eos`, or no token
                 is left.
         """
         specials = [special for special in (unk, eos) if special is not None]
@@ -128,7 +128,7 @@ class Vocabulary:
                 + f", got {max_size}"
             )
         kept = [s for s, count in counts.items() if count >= min_count and s not in specials]
-        kept.sort(key=lambda symbol: (-counts[symbol], symbol))
+        kept.sort(key=lambda token: (-counts[token], token))
         return cls([*specials, *kept][:max_size], unk=unk, eos=eos)
 
     @classmethod
@@ -147,10 +147,10 @@ class Vocabulary:
         return cls(characters)
 
     def __len__(self) -> int:
-        return len(self.symbols)
+        return len(self.tokens)
 
-    def __contains__(self, symbol: object) -> bool:
-        return symbol in self._ids
+    def __contains__(self, token: object) -> bool:
+        return token in self._ids
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self._content == other._content
@@ -160,30 +160,30 @@ class Vocabulary:
 
     @property
     def _content(self) -> tuple[object, ...]:
-        return self.symbols, self.unk, self.eos
+        return self.tokens, self.unk, self.eos
 
     def __repr__(self) -> str:
-        return f"Vocabulary({len(self)} symbols)"
+        return f"Vocabulary({len(self)} tokens)"
 
-    def encode(self, symbols: Sequence[str]) -> Tensor:
-        """Ids [N] int64 of N symbols; those outside the vocabulary become `unk` where there is one.
+    def encode(self, tokens: Sequence[str]) -> Tensor:
+        """Ids [N] int64 of N tokens; those outside the vocabulary become `unk` where there is one.
 
         Raises:
-            ValueError: there is no `unk`, and some symbols are not in the vocabulary; the message names them.
+            ValueError: there is no `unk`, and some tokens are not in the vocabulary; the message names them.
         """
         ids = self._ids
         try:
-            return torch.from_numpy(np.fromiter(map(ids.__getitem__, symbols), np.int64, len(symbols)))
+            return torch.from_numpy(np.fromiter(map(ids.__getitem__, tokens), np.int64, len(tokens)))
         except KeyError:
-            unknown = sorted({symbol for symbol in symbols if symbol not in ids})
+            unknown = sorted({token for token in tokens if token not in ids})
             shown = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
             raise ValueError(
-                f"{len(unknown)} symbols are not in the vocabulary: {shown}; remove them, or build the "
+                f"{len(unknown)} tokens are not in the vocabulary: {shown}; remove them, or build the "
                 "vocabulary from a text that has them"
             ) from None
 
-    def symbols_of(self, ids: Tensor | Iterable[int]) -> list[str]:
-        """The symbols of `ids` [N].
+    def tokens_of(self, ids: Tensor | Iterable[int]) -> list[str]:
+        """The tokens of `ids` [N].
 
         Raises:
             ValueError: an id outside [0, len(self)).
@@ -191,9 +191,9 @@ class Vocabulary:
         """
         numbers = [index(i) for i in (ids.tolist() if isinstance(ids, Tensor) else ids)]
         for i in numbers:
-            if not 0 <= i < len(self.symbols):
-                raise ValueError(f"ids must lie in [0, {len(self.symbols)}), got {i}")
-        return [self.symbols[i] for i in numbers]
+            if not 0 <= i < len(self.tokens):
+                raise ValueError(f"ids must lie in [0, {len(self.tokens)}), got {i}")
+        return [self.tokens[i] for i in numbers]
 
     def one_hot(self, ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Rows of the unit matrix: [..., V] with a one at each id, on the device of `ids` [...].
@@ -213,12 +213,12 @@ class Vocabulary:
         return rows.scatter_(-1, ids.long().unsqueeze(-1), 1)
 
 
-def refuse_uniform(symbols: Collection[str], kind: str) -> None:
-    """Refuse a text whose distinct `symbols` are fewer than two: it leaves nothing to predict."""
-    if not symbols:
+def refuse_uniform(tokens: Collection[str], kind: str) -> None:
+    """Refuse a text whose distinct `tokens` are fewer than two: it leaves nothing to predict."""
+    if not tokens:
         raise ValueError(f"the text is empty: there are no {kind}s to build a vocabulary from")
-    if len(symbols) == 1:
+    if len(tokens) == 1:
         raise ValueError(
-            f"the text has only one distinct {kind}, {next(iter(symbols))!r}: there is nothing to predict; "
+            f"the text has only one distinct {kind}, {next(iter(tokens))!r}: there is nothing to predict; "
             "give a text with at least two"
         )

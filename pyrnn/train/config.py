@@ -1,23 +1,24 @@
-"""How a language model is trained."""
+"""How a model is trained: the settings that every task shares."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from pyrnn._configuration import require_range
+from pyrnn._configuration import require_choices, require_range
 from pyrnn.train.schedule import Decay
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Recipe of `fit`; the defaults are those of the character model on the Shakespeare text.
+    """Recipe of a training.
 
     Args:
-        epochs: passes over the training text.
-        max_steps: end after so many optimizer steps, with a validation, wherever in the text; 0 for no limit.
-        batch_size: parallel streams B of the text, over all processes together.
-        window: steps T between two cuts of the graph.
+        epochs: passes over the training data.
+        max_steps: end after so many optimizer steps, with a validation, wherever in the data; 0 for no limit.
+        batch_size: sequences of an optimizer step, over all processes together.
+        accumulate: parts in which each process computes its share of a step, one after another: the gradient
+            and the loss are those of the whole, in less memory.
         optimizer: "adamw", or "sgd" with momentum.
         learning_rate: the peak of the schedule.
         decay: its shape after the warm-up; it ends at zero with the last step.
@@ -25,24 +26,31 @@ class TrainConfig:
         betas: AdamW's decay rates of the two moments.
         momentum: SGD's.
         weight_decay: the decay of the weights: decoupled in AdamW, added to the gradient in SGD.
+        decayed: which parameters decay: "all", or "matrices", those of two dimensions and more, which leaves
+            biases and the gains of norms alone.
         clip_norm: the global gradient norm is scaled down to this where it is larger.
-        patience: stop after this many epochs without a lower validation loss; 0 never stops early.
-        precision: "float32", or "bfloat16" for the products of both passes (torch.autocast); the weights stay
-            float32.
-        seed: of the weights and of dropout.
-        validation_streams: parallel streams of the validation text; each starts once from a zero state.
-        validation_window: steps of a validation window; it does not change the loss.
+        patience: stop after this many epochs without a better validation; 0 never stops early.
+        ema_decay: validate and keep the exponential moving average of the weights, whose old value weighs so
+            much at each step; 0 for the weights themselves.
+            Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+        average_epochs: validate and keep the mean of the weights at the ends of the last so many epochs; 1
+            for the last alone.
+            Source: Vaswani et al., "Attention is all you need", 2017, section 6.1.
+        precision: "float32", or "bfloat16" or "float16" for the products of both passes (torch.autocast); the
+            weights stay float32. Losses of float16 are scaled, and steps that overflow are left out.
+            Source: Micikevicius et al., "Mixed precision training", 2018.
+        seed: of the weights, of dropout and of the data's order.
         log_every: optimizer steps between two rows of metrics.
         checkpoint_every: optimizer steps between two checkpoints; each epoch ends with one too.
 
     Raises:
-        ValueError: a count below one or beyond 64 bits, or a rate out of its range.
+        ValueError: a count below one or beyond 64 bits, a rate out of its range, or both averages.
     """
 
     epochs: int = 6
     max_steps: int = 0
     batch_size: int = 32
-    window: int = 64
+    accumulate: int = 1
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 0.008
     decay: Decay = "cosine"
@@ -50,27 +58,28 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     momentum: float = 0.0
     weight_decay: float = 0.1
+    decayed: Literal["all", "matrices"] = "all"
     clip_norm: float = 1.0
     patience: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    ema_decay: float = 0.0
+    average_epochs: int = 1
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     seed: int = 1
-    validation_streams: int = 8
-    validation_window: int = 256
     log_every: int = 50
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "batch_size", "window", "validation_streams", "validation_window")
+        counts = ("epochs", "batch_size", "accumulate", "average_epochs")
         require_range(self, (*counts, "log_every", "checkpoint_every"), least=1)
         for name in ("learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         require_range(self, ("max_steps", "warmup_steps", "weight_decay", "patience", "seed"), least=0)
-        if not all(0 <= rate < 1 for rate in (*self.betas, self.momentum)):
-            raise ValueError(f"betas and momentum must lie in [0, 1), got {self.betas} and {self.momentum}")
-        if self.decay not in ("cosine", "linear", "constant"):
-            raise ValueError(f"decay must be 'cosine', 'linear' or 'constant', got {self.decay!r}")
-        if self.optimizer not in ("adamw", "sgd"):
-            raise ValueError(f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
+        if not all(0 <= rate < 1 for rate in (*self.betas, self.momentum, self.ema_decay)):
+            raise ValueError(
+                f"betas, momentum and ema_decay must lie in [0, 1), got {self.betas}, {self.momentum} and "
+                f"{self.ema_decay}"
+            )
+        require_choices(self, ("decay", "optimizer", "decayed", "precision"))
+        if self.ema_decay and self.average_epochs > 1:
+            raise ValueError("ema_decay and average_epochs are two averages of the weights: choose one")

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """This process among all: number `rank` of `world`. Not `joined`, every method returns its argument."""
 
     rank: int = 0
@@ -40,6 +40,14 @@ class Processes:
         dist.all_gather(parts, tensor.contiguous())
         return parts
 
+    def total(self, number: float, device: torch.device) -> float | Tensor:
+        """The sum of a number over all processes: of one the number itself, of several a float32 scalar."""
+        return self.sum(torch.tensor(number, dtype=torch.float32, device=device)) if self.joined else number
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether any process has the flag."""
+        return bool(self.sum(torch.tensor(float(flag), device=device))) if self.joined else flag
+
     def wait(self) -> None:
         """Return when every process has come here."""
         if self.joined:
@@ -50,7 +58,7 @@ class Processes:
         return DistributedDataParallel(model) if self.joined else model
 
 
-def own_device(device: torch.device) -> torch.device:
+def local_device(device: torch.device) -> torch.device:
     """Where this process computes: `device`, but for "cuda" the GPU of its number among torchrun's here.
 
     Raises:
@@ -72,17 +80,17 @@ def own_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def joined_processes(device: torch.device) -> Iterator[Processes]:
+def process_group(device: torch.device) -> Iterator[ProcessGroup]:
     """Join the processes that torchrun started: gloo on CPUs, NCCL on GPUs. Without torchrun there is one.
 
     Args:
-        device: what `own_device` gave.
+        device: what `local_device` gave.
 
     Raises:
         RuntimeError: the others cannot be reached.
     """
     if not _has_launcher():
-        yield Processes()
+        yield ProcessGroup()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -90,7 +98,7 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
     else:
         dist.init_process_group("gloo")
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), joined=True)
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size(), joined=True)
     finally:
         dist.destroy_process_group()
 

@@ -1,107 +1,83 @@
-"""What a language-model run is: text, model, recipe. A file and the command line's flags say the same."""
+"""What a run is: a task and its settings. A file and the command line's flags say the same."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pyrnn._configuration import from_mapping, require_range
+from pyrnn._configuration import from_mapping
 from pyrnn._files import read_json
-from pyrnn.models import LanguageModelConfig
 from pyrnn.train.config import TrainConfig
+from pyrnn.train.task import ANY, Tables, Task
 
 #: In the standard library from Python 3.11 on.
 tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
-
-#: Defaults of a job's settings where they depend on the cell; they are those of the character model.
-DEFAULTS_OF_CELLS: dict[str, dict[str, dict[str, Any]]] = {
-    "transformer": {
-        "model": {"hidden_size": 128, "num_layers": 4, "dropout": 0.05},
-        "train": {"batch_size": 16, "learning_rate": 0.004},
-    },
-}
+TABLES = ("data", "model", "train")
+#: What a run's config.json holds beside the tables: a configuration file may be one.
+_OF_RUNS = ("task", "model_type")
 
 
 @dataclass(frozen=True)
-class TextConfig:
-    """The text of a run, and its symbols.
+class Job:
+    """A task with its settings.
+
+    A setting that is not given has the default of its dataclass, or where the task has one that of
+    `Task.defaults`, which may depend on the architecture. Which settings were given is remembered: with
+    another architecture the others take its defaults, and those given stay.
 
     Args:
-        text: a file (UTF-8, plain or gzip), or "shakespeare" for the one that comes with the package.
-        validation_text: a file to validate on; None takes the end of `text`.
-        validation_fraction: how much of `text` that is.
-        level: symbols are "character", "word" or "subword".
-        max_vocabulary: keep the most frequent symbols only, the others become <unk>; subword: how many to
-            learn, 8192 if None.
-        min_count: symbols that occur less often become <unk>.
-
-    Raises:
-        ValueError: a fraction outside (0, 1), or a count below one or beyond 64 bits.
-    """
-
-    text: str = "shakespeare"
-    validation_text: str | None = None
-    validation_fraction: float = 0.1
-    level: Literal["character", "word", "subword"] = "character"
-    max_vocabulary: int | None = None
-    min_count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}")
-        counts = ("min_count",) if self.max_vocabulary is None else ("max_vocabulary", "min_count")
-        require_range(self, counts, least=1)
-
-
-@dataclass(frozen=True)
-class LanguageModelJob:
-    """A language-model run.
-
-    Read from a mapping or a file, what is not given takes the default of the job's cell: that of its
-    dataclass, or where there is one that of `DEFAULTS_OF_CELLS`.
-
-    Args:
-        text: what to read.
-        model: the sizes; `vocabulary_size` follows from the text.
+        task: what to train.
+        data: an instance of its `data_config`.
+        model: an instance of its `model_config`; its `sizes` are 1 until the data are known.
         train: the recipe.
+        given: the settings that were given, by table.
 
     Example:
-        >>> job = LanguageModelJob.from_mapping({"train": {"epochs": 2}}, where="here")
-        >>> job.train.epochs, job.model.cell
+        >>> from pyrnn.tasks import find_task
+        >>> job = Job.from_mapping(find_task("language-model"), {"train": {"epochs": 2}}, where="here")
+        >>> job.train.epochs, job.model.architecture
         (2, 'lstm')
     """
 
-    text: TextConfig = field(default_factory=TextConfig)
-    model: LanguageModelConfig = field(default_factory=lambda: LanguageModelConfig(vocabulary_size=1))
-    train: TrainConfig = field(default_factory=TrainConfig)
+    task: Task
+    data: Any
+    model: Any
+    train: TrainConfig
+    given: Tables = field(compare=False, repr=False)
 
     @classmethod
-    def from_mapping(cls, tables: Mapping[str, Any], *, where: str) -> LanguageModelJob:
-        """From tables "text", "model" and "train", each of which may be missing or incomplete.
+    def from_mapping(cls, task: Task, tables: Any, *, where: str) -> Job:
+        """From tables "data", "model" and "train", each of which may be missing or incomplete.
 
         Raises:
             ValueError: an unknown table or setting, or a value that does not fit.
         """
-        if isinstance(tables, Mapping) and isinstance(model := tables.get("model"), Mapping):
-            tables = {**tables, "model": {"vocabulary_size": 1, **model}}
-            for name, defaults in DEFAULTS_OF_CELLS.get(str(model.get("cell")), {}).items():
-                if isinstance(given := tables.get(name, {}), Mapping):
-                    tables = {**tables, name: {**defaults, **given}}
-        return from_mapping(cls, tables, where=where)
+        if not isinstance(tables, Mapping):
+            raise ValueError(f"{where}: expected a table of tables, got {type(tables).__name__}")
+        if unknown := sorted(str(name) for name in tables if name not in TABLES):
+            raise ValueError(f"{where}: unknown settings {', '.join(unknown)}; known are {', '.join(TABLES)}")
+        for name, table in tables.items():
+            if not isinstance(table, Mapping):
+                raise ValueError(f"{where}: {name}: expected a table of settings, got {type(table).__name__}")
+        given = {name: dict(tables.get(name, {})) for name in TABLES}
+        filled = {name: {**_defaults(task, given["model"], name), **given[name]} for name in TABLES}
+        filled["model"] = {**dict.fromkeys(task.sizes, 1), **filled["model"]}
+        kinds = {"data": task.data_config, "model": task.model_config, "train": TrainConfig}
+        values = {name: from_mapping(kinds[name], filled[name], where=f"{where}: {name}") for name in TABLES}
+        return cls(task, **values, given=given)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> LanguageModelJob:
-        """From a TOML or JSON file.
+    def from_file(cls, task: Task, path: str | Path) -> Job:
+        """From a TOML or JSON file; a run's config.json is one.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: another suffix, not TOML or JSON, or as `from_mapping`.
+            ValueError: another suffix, not TOML or JSON, of another task, or as `from_mapping`.
         """
         path = Path(path)
         if path.suffix == ".json":
@@ -111,54 +87,52 @@ class LanguageModelJob:
         else:
             raise ValueError(f"{path}: a configuration is a .toml or .json file")
         if isinstance(tables, Mapping):
-            tables = {
-                name: table for name, table in tables.items() if name != "model_type"
-            }  # a run's own file
-        return cls.from_mapping(tables, where=str(path))
+            if (named := tables.get("task", task.name)) != task.name:
+                raise ValueError(f"{path} is for the task {named!r}, expected {task.name!r}")
+            tables = {name: table for name, table in tables.items() if name not in _OF_RUNS}
+        return cls.from_mapping(task, tables, where=str(path))
 
-    def updated(self, settings: Mapping[str, Any]) -> LanguageModelJob:
-        """The same job with some settings changed, each named as in its table.
-
-        With another cell, settings that have the old cell's default take the new one's.
+    def updated(self, settings: Mapping[str, Any]) -> Job:
+        """The same job with some settings given, each named as in its table.
 
         Raises:
             ValueError: a name that no table has, or a value that does not fit.
         """
-        tables: dict[str, dict[str, Any]] = json.loads(json.dumps(asdict(self)))
-        if (cell := settings.get("cell", self.model.cell)) != self.model.cell:
-            old, new = (_defaults(c) for c in (self.model.cell, cell))
-            for table, values in tables.items():
-                for name, value in values.items():
-                    if value == old[table][name]:
-                        values[name] = new[table][name]
+        homes = {f.name: table for table in TABLES for f in fields(getattr(self, table))}
+        given = {table: dict(values) for table, values in self.given.items()}
         for name, value in settings.items():
-            homes = [table for table, values in tables.items() if name in values]
-            if not homes:
+            if name not in homes:
                 raise ValueError(f"unknown setting {name!r}")
-            tables[homes[0]][name] = value
-        return self.from_mapping(tables, where="settings")
+            given[homes[name]][name] = value
+        return self.from_mapping(self.task, given, where="settings")
 
-    def sized(self, vocabulary_size: int) -> LanguageModelJob:
-        """The same job with the vocabulary's size in its model."""
-        return replace(self, model=replace(self.model, vocabulary_size=vocabulary_size))
+    def sized(self, sizes: Mapping[str, int]) -> Job:
+        """The same job with the model's sizes that follow from the data."""
+        given = {**self.given, "model": {**self.given["model"], **sizes}}
+        return replace(self, model=replace(self.model, **sizes), given=given)
 
-    def differences(self, other: LanguageModelJob) -> list[str]:
-        """One sentence for each setting that differs, the vocabulary's size left out."""
-        found = []
-        for table in fields(self):
-            mine, theirs = asdict(getattr(self, table.name)), asdict(getattr(other, table.name))
-            found += [
-                f"{name} is {mine[name]!r}, not {theirs[name]!r}"
-                for name in mine
-                if mine[name] != theirs[name] and name != "vocabulary_size"
-            ]
-        return found
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Every setting by table, as `from_mapping` takes them."""
+        return {name: asdict(getattr(self, name)) for name in TABLES}
+
+    def differences(self, other: Job) -> list[str]:
+        """One sentence for each setting that differs, sizes that follow from the data left out."""
+        mine, theirs = self.tables(), other.tables()
+        return [
+            f"{name} is {value!r}, not {theirs[table][name]!r}"
+            for table in TABLES
+            for name, value in mine[table].items()
+            if value != theirs[table][name] and name not in self.task.sizes
+        ]
 
 
-def _defaults(cell: Any) -> dict[str, dict[str, Any]]:
-    """The tables of a job of which nothing but the cell is known."""
-    job = LanguageModelJob.from_mapping({"model": {"cell": cell}}, where="settings")
-    return json.loads(json.dumps(asdict(job)))
+def _defaults(task: Task, model: Mapping[str, Any], table: str) -> dict[str, Any]:
+    """The task's defaults of a table, for the architecture that is given, or else the model's own."""
+    own = next((f.default for f in fields(task.model_config) if f.name == "architecture"), None)
+    found: dict[str, Any] = {}
+    for architecture in (ANY, str(model.get("architecture", own))):
+        found |= task.defaults.get(architecture, {}).get(table, {})
+    return found
 
 
 def _read_toml(path: Path) -> Any:

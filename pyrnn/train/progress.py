@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from pyrnn.train.run_folder import EpochMetrics
-    from pyrnn.train.truncated_bptt import StepResult, TruncatedBPTT
+    from torch import Tensor
+
+    from pyrnn.train.metrics_file import EpochMetrics
+    from pyrnn.train.trainer import StepResult, Trainer
+
+#: Between two looks at a loss, which may make a GPU wait.
+_SECONDS = 0.2
 
 
 class Reporter(Protocol):
     """Is told of every optimizer step and every finished epoch."""
 
-    def on_step(self, trainer: TruncatedBPTT, result: StepResult) -> None:
+    def on_step(self, trainer: Trainer, result: StepResult) -> None:
         """`trainer` has just done the step that gave `result`."""
         ...
 
@@ -29,21 +33,24 @@ class Reporter(Protocol):
 
 
 class TerminalReporter:
-    """A bar with the running loss and speed, and one line per epoch above it; use it as a context manager."""
+    """A bar with the running loss and speed, and one line per epoch above it; use it as a context manager.
+
+    Whatever the task: a trainer says what its steps are counted in, and metrics have names.
+    """
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} symbols/s"),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]}"),
             TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._progress.add_task("train", loss=float("nan"), speed=0.0)
+        self._task = self._progress.add_task("train", loss=float("nan"), speed="")
         self._loss: float | None = None
         self._last = time.perf_counter()
-        self._seconds_per_symbol: float | None = None
+        self._weight: float | Tensor = 0.0
 
     def __enter__(self) -> TerminalReporter:
         self._progress.start()
@@ -52,26 +59,32 @@ class TerminalReporter:
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
-    def on_step(self, trainer: TruncatedBPTT, result: StepResult) -> None:
-        """Move the bar."""
-        now = time.perf_counter()
-        self._loss = _smooth(self._loss, result.loss)
-        self._seconds_per_symbol = _smooth(self._seconds_per_symbol, (now - self._last) / result.symbols)
-        self._last = now
+    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+        """Move the bar, a few times a second."""
+        self._weight = self._weight + result.weight
+        if (
+            passed := time.perf_counter() - self._last
+        ) < _SECONDS and trainer.steps_done < trainer.total_steps:
+            return
+        self._loss = _smooth(self._loss, result.loss.item())
         self._progress.update(
             self._task,
             total=trainer.total_steps,
             completed=trainer.steps_done,
             loss=self._loss,
-            speed=1 / self._seconds_per_symbol,
+            speed=f"{float(self._weight) / passed:,.0f} {trainer.unit}/s",
         )
+        self._last, self._weight = time.perf_counter(), 0.0
 
     def on_epoch(self, metrics: EpochMetrics) -> None:
         """Print the epoch's line."""
-        self._last = time.perf_counter()  # the validation is not part of the training speed
+        self._last, self._weight = time.perf_counter(), 0.0  # the validation is no part of the speed
+        scores = "  ".join(
+            f"{name} {value:.4f}" for name, value in metrics.validation.items() if name != metrics.unit
+        )
         self._progress.console.print(
-            f"epoch {metrics.epoch:3}  train {metrics.train_loss:.4f}  validation "
-            f"{metrics.validation_loss:.4f} nats a symbol  {metrics.symbols_per_second:,.0f} symbols/s",
+            f"epoch {metrics.epoch:3}  train loss {metrics.train_loss:.4f}  validation {scores}  "
+            f"{metrics.per_second:,.0f} {metrics.unit}/s",
             highlight=False,
         )
 
@@ -89,16 +102,18 @@ class JsonLinesReporter:
     def __exit__(self, *exception: object) -> None:
         self._stream.flush()
 
-    def on_step(self, trainer: TruncatedBPTT, result: StepResult) -> None:
+    def on_step(self, trainer: Trainer, result: StepResult) -> None:
         """Write every n-th step."""
         if trainer.steps_done % self._every == 0:
-            self._write({"step": trainer.steps_done, "of": trainer.total_steps, **asdict(result)})
+            values = {"loss": result.loss.item(), "grad_norm": result.grad_norm.item()}
+            counted = {trainer.unit: float(result.weight)}
+            self._write({"step": trainer.steps_done, "of": trainer.total_steps, **values, **counted})
 
     def on_epoch(self, metrics: EpochMetrics) -> None:
         """Write the epoch."""
-        self._write(asdict(metrics))
+        self._write(metrics.row())
 
-    def _write(self, row: dict[str, float]) -> None:
+    def _write(self, row: dict[str, Any]) -> None:
         print(json.dumps(row), file=self._stream, flush=True)
 
 
@@ -109,5 +124,5 @@ def reporter_for(stream: TextIO | None = None) -> TerminalReporter | JsonLinesRe
 
 
 def _smooth(average: float | None, value: float) -> float:
-    """Exponential average over about 50 steps."""
-    return value if average is None else 0.98 * average + 0.02 * value
+    """Exponential average over about ten values."""
+    return value if average is None else 0.9 * average + 0.1 * value

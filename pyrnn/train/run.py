@@ -1,49 +1,39 @@
-"""A language-model run from its job to its folder: text, tokenizer, model, training."""
+"""A run from its job to its folder: prepared data, model, training; the same for every task."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from pyrnn.data import require_even_shares
 from pyrnn.machine import memory_of
-from pyrnn.models import LanguageModel
-from pyrnn.models.pretrained import write_config
-from pyrnn.text import encode_file, read_text, train_tokenizer
-from pyrnn.text.streams import require_a_window, require_equal_shares, validation_symbols
-from pyrnn.train.distributed import Processes
-from pyrnn.train.job import LanguageModelJob
-from pyrnn.train.language_model import fit
+from pyrnn.models.configs import CONFIG
+from pyrnn.models.pretrained import outline, write_config
+from pyrnn.train.distributed import ProcessGroup
+from pyrnn.train.job import Job
+from pyrnn.train.loop import fit
 from pyrnn.train.progress import Reporter
-from pyrnn.train.run_folder import (
-    CONFIG,
-    TOKENS,
-    VALIDATION_TOKENS,
-    VOCABULARY,
-    Run,
-    job_tables,
-    load_run,
-    read_job,
-    run_ids,
-    text_path,
-)
+from pyrnn.train.run_folder import Run, read_job
+from pyrnn.train.task import Task
 
 
-def train_language_model(
-    job: LanguageModelJob | None,
+def train(
+    job: Job,
     folder: str | Path,
     *,
     resume: bool = False,
     device: str | torch.device = "cpu",
     reporter: Reporter | None = None,
-    processes: Processes | None = None,
+    processes: ProcessGroup | None = None,
 ) -> Run:
-    """Train a language model on a text and keep all of it in `folder`.
+    """Train what `job` says and keep all of it in `folder`.
 
     Args:
-        job: text, sizes, recipe; None, with `resume` alone, takes the folder's own.
+        job: task and settings. With `resume` it must agree with the folder's own (`resumed_job` reads that).
         folder: empty or not there; with `resume` the folder of a run that was stopped.
         resume: go on with the run in `folder`; a finished run is only read.
         device: where to train.
@@ -55,48 +45,59 @@ def train_language_model(
 
     Raises:
         FileExistsError: the folder holds something already.
-        FileNotFoundError: the text, or the run to resume, is not there.
-        ValueError: the text cannot be used, `job` differs from the one to resume, or a file is damaged.
+        FileNotFoundError: the data, or the run to resume, are not there.
+        ValueError: the data cannot be used, `job` differs from the one to resume, or a file is damaged.
         FloatingPointError, KeyboardInterrupt, OSError: as `fit`.
 
     Example:
         >>> import tempfile
-        >>> job = LanguageModelJob().updated({"max_steps": 2, "hidden_size": 8, "validation_streams": 64})
+        >>> from pyrnn.tasks import make_job
+        >>> settings = {"max_steps": 2, "hidden_size": 8, "validation_streams": 64}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     run = train_language_model(job, folder)
+        ...     run = train(make_job("language-model", settings), folder)
         >>> [epoch.step for epoch in run.epochs]
         [2]
     """
-    folder, processes = Path(folder), processes or Processes()
+    folder, processes, task = Path(folder), processes or ProcessGroup(), job.task
     if resume:
         _check_resumed(job, folder)
-    elif job is None:
-        raise ValueError("a new run needs a job; only a resumed one may go without")
     elif processes.is_first:
         _check(job, torch.device(device), processes)
         _prepare(job, folder)
     processes.wait()
-    job = read_job(folder)
-    train_ids, validation_ids = run_ids(folder)
+    job = read_job(folder, task)
+    batches, validation = (task.batches(job, folder, split) for split in ("train", "validation"))
     torch.manual_seed(job.train.seed)
-    model = LanguageModel(job.model).to(device)
+    model = task.build(job).to(device)
     fit(
+        task,
         model,
-        train_ids,
-        validation_ids,
+        batches,
+        validation,
         job.train,
         folder=folder,
         resume=resume,
         reporter=reporter,
         processes=processes,
     )
-    return load_run(folder)
+    return task.load(folder, job)
 
 
-def _check(job: LanguageModelJob, device: torch.device, processes: Processes) -> None:
-    """Refuse what can be refused without the text, before anything is read or written."""
-    require_equal_shares(job.train.batch_size, processes.world)
-    weights = sum(p.nbytes for p in LanguageModel.outline(job.model).parameters())
+def resumed_job(task: Task, folder: str | Path) -> Job:
+    """The job of the run in `folder`, to go on with it.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: its config.json is damaged, or of another task.
+    """
+    _require_run(Path(folder))
+    return read_job(folder, task)
+
+
+def _check(job: Job, device: torch.device, processes: ProcessGroup) -> None:
+    """Refuse what can be refused without the data, before anything is read or written."""
+    require_even_shares(job.train.batch_size, processes.world * job.train.accumulate)
+    weights = sum(p.nbytes for p in outline(lambda: job.task.build(job)).parameters())
     needed = 2 * weights  # with their gradients, at the least
     if needed > (memory := memory_of(device)):
         raise ValueError(
@@ -105,58 +106,48 @@ def _check(job: LanguageModelJob, device: torch.device, processes: Processes) ->
         )
 
 
-def _prepare(job: LanguageModelJob, folder: Path) -> None:
-    """Write the run's text as ids, its tokenizer, and last, as the sign that all is there, its config."""
-    ours = {VOCABULARY, TOKENS, VALIDATION_TOKENS}
-    taken = [path.name for path in _entries(folder) if path.name not in ours and path.suffix != ".partial"]
+def _prepare(job: Job, folder: Path) -> None:
+    """Let the task write its files, and last, as the sign that all is there, the config."""
+    task = job.task
+    taken = [
+        path.name for path in _entries(folder) if path.name not in task.files and path.suffix != ".partial"
+    ]
     if taken:
         raise FileExistsError(
             f"{folder} is not empty, it holds {', '.join(sorted(taken)[:5])}: resume its run, or name "
             "another folder"
         )
-    text = text_path(job.text.text)
-    tokenizer = train_tokenizer(
-        lambda: read_text(text),
-        level=job.text.level,
-        max_size=job.text.max_vocabulary,
-        min_count=job.text.min_count,
-    )
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        tokenizer.save(folder / VOCABULARY)
-        count = encode_file(text, tokenizer, folder / TOKENS)
-        if job.text.validation_text is None:
-            held_out = validation_symbols(count, job.text.validation_fraction)
-            count -= held_out
-        else:
-            held_out = encode_file(text_path(job.text.validation_text), tokenizer, folder / VALIDATION_TOKENS)
-        require_a_window(count, batch_size=job.train.batch_size, window=job.train.window)
-        require_a_window(held_out, batch_size=1, window=1)
+        sized = job.sized(task.prepare(job, folder))
     except BaseException:
-        _remove(folder, missing)
+        _remove(folder, task.files, missing)
         raise
-    sized = job.sized(len(tokenizer))
-    write_config(folder, LanguageModel.model_type, sized.model, job_tables(sized))
+    tables = {"task": task.name, "data": asdict(sized.data), "train": asdict(sized.train)}
+    write_config(folder, outline(lambda: task.build(sized)).model_type, sized.model, tables)
 
 
-def _remove(folder: Path, made: Iterable[Path]) -> None:
-    """Take back what `_prepare` wrote: a text that cannot be used leaves no folder in the way of the next."""
-    for name in (VOCABULARY, TOKENS, VALIDATION_TOKENS):
+def _remove(folder: Path, files: Iterable[str], made: Iterable[Path]) -> None:
+    """Take back what was written: data that cannot be used leave no folder in the way of the next try."""
+    for name in files:
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # another one has put something there
         for path in made:
             path.rmdir()
 
 
-def _check_resumed(job: LanguageModelJob | None, folder: Path) -> None:
-    if not (folder / CONFIG).exists():
-        raise FileNotFoundError(f"there is no run to resume in {folder}: {CONFIG} is missing")
-    if job is not None and (differences := read_job(folder).differences(job)):
+def _check_resumed(job: Job, folder: Path) -> None:
+    _require_run(folder)
+    if differences := read_job(folder, job.task).differences(job):
         raise ValueError(
             f"{folder} is a run with other settings: {'; '.join(differences)}. Resume it with its own, or "
             "start a new run in another folder"
         )
+
+
+def _require_run(folder: Path) -> None:
+    if not (folder / CONFIG).exists():
+        raise FileNotFoundError(f"there is no run to resume in {folder}: {CONFIG} is missing")
 
 
 def _entries(folder: Path) -> Iterable[Path]:

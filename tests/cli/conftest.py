@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import pyrnn.cli
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 
 TEXT = shakespeare()[:20_000]
-SMALL = "--epochs 2 --window 32 --hidden-size 32 --embedding-size 16 --warmup-steps 5 --log-every 10"
+SMALL = "--epochs 2 --bptt-steps 32 --hidden-size 32 --embedding-size 16 --warmup-steps 5 --log-every 10"
 
 Command = Callable[..., tuple[int, str, str]]
 

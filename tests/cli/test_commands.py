@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrnn.train import load_run
+from pyrnn.tasks import load_run
 from tests.cli.conftest import SMALL, TEXT, Command
 
 
@@ -21,7 +21,10 @@ from tests.cli.conftest import SMALL, TEXT, Command
         ("character", "2-layer LSTM, 32 units"),
         ("word --max-vocabulary 300", "2-layer LSTM, 32 units"),
         ("subword --max-vocabulary 300", "2-layer LSTM, 32 units"),
-        ("word --max-vocabulary 300 --cell transformer --context 20", "4-layer TRANSFORMER, 32 units"),
+        (
+            "word --max-vocabulary 300 --architecture transformer --context 20",
+            "4-layer TRANSFORMER, 32 units",
+        ),
     ],
 )
 def test_every_command_on_one_run(kind: str, described: str, command: Command, tmp_path: Path) -> None:
@@ -45,11 +48,11 @@ def test_every_command_on_one_run(kind: str, described: str, command: Command, t
     assert [line.split("\t")[-1] for line in out.splitlines()] == ["to be or not to be", "who is there"]
     assert all(float(line.split("\t")[0]) < 0 for line in out.splitlines())
 
-    code, out, _ = command(f"generate {run} --prompt 'to be' --max-symbols 20 --seed 3")
+    code, out, _ = command(f"generate {run} --prompt 'to be' --max-tokens 20 --seed 3")
     assert code == 0
     assert out.startswith("to be")
-    assert command(f"generate {run} --prompt 'to be' --max-symbols 20 --seed 3")[1] == out
-    code, out, _ = command(f"generate {run} --prompt the --samples 2 --prompt to --top-k 5 --max-symbols 9")
+    assert command(f"generate {run} --prompt 'to be' --max-tokens 20 --seed 3")[1] == out
+    code, out, _ = command(f"generate {run} --prompt the --samples 2 --prompt to --top-k 5 --max-tokens 9")
     assert code == 0
     assert re.findall(r"^--- (\d)", out, re.MULTILINE) == ["1", "2", "3", "4"]
 
@@ -77,14 +80,16 @@ def test_a_file_and_flags_say_the_same(command: Command, tmp_path: Path) -> None
     text = tmp_path / "text.txt"
     text.write_text(TEXT)
     (tmp_path / "job.toml").write_text(
-        f'[text]\ntext = "{text}"\n[model]\nhidden_size = 8\ncell = "gru"\n'
+        f'[data]\ntext = "{text}"\n[model]\nhidden_size = 8\narchitecture = "gru"\n'
         "[train]\nmax_steps = 3\nbetas = [0.8, 0.9]\n"
     )
     assert (
-        command(f"train language-model {tmp_path / 'file'} --config {tmp_path / 'job.toml'} --window 32")[0]
+        command(f"train language-model {tmp_path / 'file'} --config {tmp_path / 'job.toml'} --bptt-steps 32")[
+            0
+        ]
         == 0
     )
-    flags = f"--text {text} --hidden-size 8 --cell gru --max-steps 3 --betas 0.8 0.9 --window 32"
+    flags = f"--text {text} --hidden-size 8 --architecture gru --max-steps 3 --betas 0.8 0.9 --bptt-steps 32"
     assert command(f"train language-model {tmp_path / 'flags'} {flags}")[0] == 0
     by_file, by_flags = load_run(tmp_path / "file"), load_run(tmp_path / "flags")
     assert by_file.job == by_flags.job
@@ -128,7 +133,7 @@ def test_a_text_that_cannot_be_used(content: bytes, words: str, command: Command
         ("train language-model {new} --device cuda:99", "cuda"),
         ("train language-model {new} --device nonsense", "nonsense"),
         ("train language-model {new} --config {absent}", "a .toml or .json file"),
-        ("train language-model {new} --cell transformer-xl", "transformer-xl"),
+        ("train language-model {new} --architecture transformer-xl", "transformer-xl"),
         ("evaluate {absent} --text shakespeare", "absent.txt"),
         ("evaluate {run} --text {absent}", "absent.txt"),
         ("score {run}", "no sentences"),
@@ -159,8 +164,11 @@ def test_bad_arguments(line: str, words: str, trained: Path, command: Command, t
         ('{"train": {"epochs": 2.5}}', "epochs must be int, got 2.5"),
         ('{"train": {"learning_rate": NaN}}', "learning_rate must be positive"),
         ('{"model": {"hidden": 3}}', "unknown settings hidden; known are vocabulary_size"),
-        ('{"modle": {}}', "unknown settings modle; known are text, model, train"),
-        ('{"model": {"cell": ["lstm"]}}', "cell must be one of 'rnn', 'gru', 'lstm', 'transformer'"),
+        ('{"modle": {}}', "unknown settings modle; known are data, model, train"),
+        (
+            '{"model": {"architecture": ["lstm"]}}',
+            "architecture must be one of 'rnn', 'gru', 'lstm', 'transformer'",
+        ),
         ('{"train": {"betas": [0.9]}}', "betas must be 2 values"),
     ],
 )
@@ -182,6 +190,6 @@ def test_an_unwritable_folder(command: Command, tmp_path: Path) -> None:
 
 
 def test_output_that_nobody_reads_is_no_error(trained: Path) -> None:
-    line = f"{sys.executable} -m pyrnn generate {trained} --prompt a --max-symbols 3000 | head -c 10"
+    line = f"{sys.executable} -m pyrnn generate {trained} --prompt a --max-tokens 3000 | head -c 10"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True)
     assert done.stderr == ""

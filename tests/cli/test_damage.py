@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pyrnn.train import train_language_model
+from pyrnn.train import train
 from tests.cli.conftest import Command
 from tests.train.small_runs import KillAt, Killed, small_job
 
@@ -35,17 +35,17 @@ STRANGE: tuple[Any, ...] = (
         {},
         {"level": "word", "max_vocabulary": 9},
         {"level": "subword"},
-        {"cell": "transformer", "optimizer": "sgd", "momentum": 0.9, "precision": "bfloat16"},
+        {"architecture": "transformer", "optimizer": "sgd", "momentum": 0.9, "precision": "bfloat16"},
     ],
     ids=["character", "word", "subword", "transformer"],
 )
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped in the middle of an epoch."""
     folder = tmp_path_factory.mktemp("damage")
-    sizes = {"batch_size": 2, "window": 8, "hidden_size": 8, "embedding_size": 4, "num_layers": 1}
+    sizes = {"batch_size": 2, "bptt_steps": 8, "hidden_size": 8, "embedding_size": 4, "num_layers": 1}
     job = small_job(folder, **{"epochs": 1, "max_steps": 7, "checkpoint_every": 2, **sizes, **request.param})
     with pytest.raises(Killed):
-        train_language_model(job, folder / "run", reporter=KillAt(5))
+        train(job, folder / "run", reporter=KillAt(5))
     return folder / "run"
 
 
@@ -156,7 +156,7 @@ def _damage(path: Path, draw: random.Random) -> str:
 def _commands(run: Path, text: Path) -> list[str]:
     return [
         f"train language-model {run} --resume",
-        f"generate {run} --prompt the --max-symbols 3",
+        f"generate {run} --prompt the --max-tokens 3",
         f"evaluate {run} --text {text}",
         f"score {run}",
         f"info {run}",

@@ -26,16 +26,16 @@ HUGE, BEYOND = 10**12, 2**63
         ),
         (f"--embedding-size {HUGE}", "takes at least"),
         ("--num-layers 1000000000", "num_layers must be at most 1000"),
-        ("--cell transformer --num-heads 1000000000", "multiple of num_heads"),
+        ("--architecture transformer --num-heads 1000000000", "multiple of num_heads"),
         (f"--batch-size {HUGE}", f"too few for one window: {HUGE} streams"),
-        (f"--window {HUGE}", f"streams of {HUGE} steps need"),
+        (f"--bptt-steps {HUGE}", f"streams of {HUGE} steps need"),
         ("--batch-size 1 --validation-fraction 1e-9", "too few for one window: 1 streams of 1 steps"),
         (f"--epochs {BEYOND}", "epochs must be at most"),
         (f"--warmup-steps {10**400}", "warmup_steps must be at most"),
         (f"--seed {BEYOND}", "seed must be at most"),
         ("--seed -1", "seed must not be negative"),
         ("--weight-decay inf", "weight_decay must be at most"),
-        ("--betas nan 0.9", "betas and momentum must lie in"),
+        ("--betas nan 0.9", "betas, momentum and ema_decay must lie in"),
         (f"--level subword --max-vocabulary {HUGE}", "max_size must be at most 1048576 at level subword"),
         ("--threads 100000", r"threads must lie in \[1, \d+\] on this machine, got 100000"),
         ("--threads 0", "threads must lie in"),
@@ -63,7 +63,7 @@ def test_a_text_that_is_too_short_leaves_room_for_another_try(command: Command, 
     folder.mkdir()
     assert command(line)[0] == 2
     assert list(folder.iterdir()) == []
-    code, _, err = command(f"{line} --batch-size 1 --window 4")
+    code, _, err = command(f"{line} --batch-size 1 --bptt-steps 4")
     assert code == 0, err
 
 
@@ -74,7 +74,7 @@ def test_a_text_that_is_too_short_leaves_room_for_another_try(command: Command, 
         (f"--seed {2**64}", "seed must lie in"),
         (f"--samples {HUGE}", "less than or equal to 10000"),
         (f"--top-k {BEYOND}", "top_k must be at most"),
-        (f"--max-symbols {10**30}", "max_symbols must be at most"),
+        (f"--max-tokens {10**30}", "max_tokens must be at most"),
         ("--temperature nan", "temperature must be finite"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_benchmark_that_makes_no_sense(line: str, words: str, command: Command
 def test_memory_that_cannot_be_had_is_told(
     command: Command, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrnn.cli.evaluate.evaluate_file", lambda *_: torch.empty(2**50))
+    monkeypatch.setattr("pyrnn.tasks.evaluate", lambda *_: torch.empty(2**50))
     code, _, err = command(f"evaluate {trained} --text shakespeare")
     assert code == 1
     assert re.fullmatch(r"error: there is not enough memory: use smaller sizes.*\n", err), err

@@ -10,23 +10,30 @@ import pytest
 import torch
 
 from pyrnn.search import SamplingConfig, generate_text
-from pyrnn.train import LanguageModelJob, evaluate_file, load_run, train_language_model
-from tests.train.small_runs import KillAt, Killed, command, flags, losses, result_of, small_job
+from pyrnn.tasks import evaluate
+from pyrnn.train import train
+from tests.train.small_runs import (
+    KillAt,
+    Killed,
+    command,
+    flags,
+    load_text_run,
+    losses,
+    result_of,
+    resume,
+    small_job,
+)
 
 CUDA = torch.device("cuda")
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="a model is trained on CUDA tensors")
 
 
-def train(folder: Path, job: LanguageModelJob | None, **options: Any) -> None:
-    train_language_model(job, folder, device=CUDA, **options)
-
-
-@pytest.mark.parametrize("cell", ["gru", "lstm", "transformer"])
-def test_the_losses_are_those_of_the_cpu(cell: str, tmp_path: Path) -> None:
-    job = small_job(tmp_path, cell=cell, dropout=0.0, epochs=1)
-    train(tmp_path / "gpu", job)
-    train_language_model(job, tmp_path / "cpu")
+@pytest.mark.parametrize("architecture", ["gru", "lstm", "transformer"])
+def test_the_losses_are_those_of_the_cpu(architecture: str, tmp_path: Path) -> None:
+    job = small_job(tmp_path, architecture=architecture, dropout=0.0, epochs=1)
+    train(job, tmp_path / "gpu", device=CUDA)
+    train(job, tmp_path / "cpu")
     assert losses(tmp_path / "gpu") == pytest.approx(losses(tmp_path / "cpu"), rel=1e-3)
 
 
@@ -34,35 +41,35 @@ def test_the_losses_are_those_of_the_cpu(cell: str, tmp_path: Path) -> None:
     "settings",
     [
         {},
-        {"cell": "gru", "precision": "bfloat16", "tied": True},
-        {"cell": "rnn", "optimizer": "sgd", "momentum": 0.9, "locked_dropout": True},
-        {"cell": "transformer", "input_dropout": 0.1},
+        {"architecture": "gru", "precision": "bfloat16", "tied": True},
+        {"architecture": "rnn", "optimizer": "sgd", "momentum": 0.9, "locked_dropout": True},
+        {"architecture": "transformer", "input_dropout": 0.1},
     ],
     ids=["lstm", "gru-bfloat16", "rnn-sgd", "transformer"],
 )
 def test_killed_and_resumed(settings: dict[str, Any], tmp_path: Path) -> None:
     job = small_job(tmp_path, **settings)
-    train(tmp_path / "whole", job)
-    for resume, moment in enumerate((5, -1, 40)):
+    train(job, tmp_path / "whole", device=CUDA)
+    for again, moment in enumerate((5, -1, 40)):
         with pytest.raises(Killed):
-            train(tmp_path / "run", job, resume=bool(resume), reporter=KillAt(moment))
-    train(tmp_path / "run", None, resume=True)
+            train(job, tmp_path / "run", resume=bool(again), device=CUDA, reporter=KillAt(moment))
+    resume(tmp_path / "run", device=CUDA)
     assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("cell", ["lstm", "transformer"])
-def test_a_model_is_used_where_it_lies(cell: str, tmp_path: Path) -> None:
-    job = small_job(tmp_path, cell=cell, epochs=1)
-    train(tmp_path / "run", job)
-    run = load_run(tmp_path / "run")
-    config = SamplingConfig(max_symbols=20)
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_a_model_is_used_where_it_lies(architecture: str, tmp_path: Path) -> None:
+    job = small_job(tmp_path, architecture=architecture, epochs=1)
+    train(job, tmp_path / "run", device=CUDA)
+    run = load_text_run(tmp_path / "run")
+    config = SamplingConfig(max_tokens=20)
     assert [len(t) for t in generate_text(run.model.to(CUDA), run.tokenizer, ["the", "a"], config)] == [
         20,
         20,
     ]
-    on_gpu = evaluate_file(run, job.text.text).loss
+    on_gpu = evaluate(run, job.data.text)["loss"]
     run.model.cpu()
-    assert on_gpu == pytest.approx(evaluate_file(run, job.text.text).loss, rel=1e-4)
+    assert on_gpu == pytest.approx(evaluate(run, job.data.text)["loss"], rel=1e-4)
 
 
 # The first one proves the calls of NCCL, the second that they add.
@@ -73,7 +80,7 @@ def test_processes_of_torchrun(processes: int, tmp_path: Path) -> None:
         pytest.skip(f"{processes} processes need as many GPUs, here are {torch.cuda.device_count()}")
     settings = {"dropout": 0.0, "epochs": 1}
     job = small_job(tmp_path, **settings)
-    train(tmp_path / "alone", job)
+    train(job, tmp_path / "alone", device=CUDA)
     arguments = command(tmp_path / "run", *flags(job, **settings), "--device", "cuda", processes=processes)
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

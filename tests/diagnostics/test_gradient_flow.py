@@ -120,7 +120,7 @@ def test_norms_are_those_of_the_written_recurrence(name: str, num_layers: int) -
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_a_language_model_on_ids(cell: Any) -> None:
     """The gradient for the state that a first call hands to a second one, with the model's own layers."""
-    model = LanguageModel(LanguageModelConfig(V, cell=cell, hidden_size=H, num_layers=1)).double()
+    model = LanguageModel(LanguageModelConfig(V, architecture=cell, hidden_size=H, num_layers=1)).double()
     ids, targets = torch.randint(V, (T, B)), torch.randint(V, (B,))
     flow = gradient_flow(model, ids, targets=targets)
     model.eval()
@@ -251,14 +251,14 @@ def test_an_initial_state_is_used() -> None:
 
 
 def test_fresh_cells_differ_in_the_cell_alone_and_repeat() -> None:
-    config = LanguageModelConfig(V, cell="gru", hidden_size=H, num_layers=2)
+    config = LanguageModelConfig(V, architecture="gru", hidden_size=H, num_layers=2)
     random_state = torch.get_rng_state()
     models, again = (fresh_cells(config, seed=3) for _ in range(2))
     scaled = fresh_cells(config, seed=3, recurrent_gain=2.0)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert list(models) == ["RNN", "GRU", "LSTM"]
     for name, model in models.items():
-        assert model.config == dataclasses.replace(config, cell=name.lower())  # type: ignore[arg-type]
+        assert model.config == dataclasses.replace(config, architecture=name.lower())  # type: ignore[arg-type]
         others = dict(again[name].named_parameters())
         for key, parameter in model.named_parameters():
             assert torch.equal(parameter, others[key])

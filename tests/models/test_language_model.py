@@ -8,7 +8,7 @@ from pyrnn.models.backbones import state_shapes
 from pyrnn.models.state import state_tensors
 
 CELLS = ("rnn", "gru", "lstm")
-BODIES = (*CELLS, "transformer")
+ARCHITECTURES = (*CELLS, "transformer")
 
 
 def _model(backend: Any = "pyrnn", **changes: Any) -> LanguageModel:
@@ -21,10 +21,14 @@ def _ids(T: int, B: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("cell", "backend"), [*((cell, "pyrnn") for cell in BODIES), *((cell, "torch") for cell in CELLS)]
+    ("architecture", "backend"),
+    [
+        *((architecture, "pyrnn") for architecture in ARCHITECTURES),
+        *((architecture, "torch") for architecture in CELLS),
+    ],
 )
-def test_carried_state_equals_one_long_pass(cell: str, backend: str) -> None:
-    model = _model(backend, cell=cell)
+def test_carried_state_equals_one_long_pass(architecture: str, backend: str) -> None:
+    model = _model(backend, architecture=architecture)
     ids = _ids(13, 3)
     whole, whole_state = model(ids)
     pieces, state = [], None
@@ -36,17 +40,17 @@ def test_carried_state_equals_one_long_pass(cell: str, backend: str) -> None:
     torch.testing.assert_close(state, whole_state)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_both_backends_agree_on_the_same_weights(cell: str) -> None:
-    ours, theirs = _model(cell=cell), _model("torch", cell=cell)
+@pytest.mark.parametrize("architecture", CELLS)
+def test_both_backends_agree_on_the_same_weights(architecture: str) -> None:
+    ours, theirs = _model(architecture=architecture), _model("torch", architecture=architecture)
     ours.load_state_dict(theirs.state_dict())
     ids = _ids(7, 4)
     torch.testing.assert_close(ours(ids)[0], theirs(ids)[0])
 
 
-@pytest.mark.parametrize("cell", BODIES)
-def test_a_detached_state_stops_the_gradient_and_keeps_the_values(cell: str) -> None:
-    _, state = _model(cell=cell)(_ids(3, 2))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_detached_state_stops_the_gradient_and_keeps_the_values(architecture: str) -> None:
+    _, state = _model(architecture=architecture)(_ids(3, 2))
     detached = detach_state(state)
     torch.testing.assert_close(detached, state)
     parts = detached if isinstance(detached, tuple) else (detached,)
@@ -63,7 +67,12 @@ def test_tied_weights_are_one_parameter() -> None:
 
 
 def test_a_fresh_model_predicts_nearly_uniformly() -> None:
-    for options in ({}, {"tied": True}, {"cell": "transformer"}, {"cell": "transformer", "tied": True}):
+    for options in (
+        {},
+        {"tied": True},
+        {"architecture": "transformer"},
+        {"architecture": "transformer", "tied": True},
+    ):
         model = _model(embedding_size=8, **options)
         logits, _ = model(_ids(20, 4))
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), _ids(20, 4).flatten())
@@ -96,9 +105,9 @@ def test_one_hot_input_with_another_projection_in_place() -> None:
     torch.testing.assert_close(model(ids)[0], expected)
 
 
-@pytest.mark.parametrize("cell", BODIES)
-def test_lengths_leave_each_sequence_as_it_is_alone(cell: str) -> None:
-    model = _model(cell=cell, context=4)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_lengths_leave_each_sequence_as_it_is_alone(architecture: str) -> None:
+    model = _model(architecture=architecture, context=4)
     ids, lengths, further = _ids(7, 3), torch.tensor([7, 2, 5]), _ids(4, 3)
     logits, state = model(ids, lengths=lengths)
     after, _ = model(further, state)
@@ -108,9 +117,9 @@ def test_lengths_leave_each_sequence_as_it_is_alone(cell: str) -> None:
         torch.testing.assert_close(after[:, b], model(further[:, b : b + 1], alone_state)[0][:, 0])
 
 
-@pytest.mark.parametrize("cell", BODIES)
-def test_a_state_can_be_selected_and_used_again(cell: str) -> None:
-    model = _model(cell=cell, context=4)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_state_can_be_selected_and_used_again(architecture: str) -> None:
+    model = _model(architecture=architecture, context=4)
     ids, further = _ids(9, 3), _ids(2, 3)
     _, state = model(ids)
     first = model(further, state)[0]
@@ -120,10 +129,10 @@ def test_a_state_can_be_selected_and_used_again(cell: str) -> None:
     torch.testing.assert_close(model(further[:, :2], select_state(state, slice(2)))[0], first[:, :2])
 
 
-@pytest.mark.parametrize("cell", BODIES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("steps", [1, 3, 4, 9])
-def test_shapes_of_the_state_are_known_beforehand(cell: str, steps: int) -> None:
-    model = _model(cell=cell, context=4, num_heads=2)
+def test_shapes_of_the_state_are_known_beforehand(architecture: str, steps: int) -> None:
+    model = _model(architecture=architecture, context=4, num_heads=2)
     _, state = model(_ids(steps, 3))
     assert [tuple(part.shape) for part in state_tensors(state)] == state_shapes(model.config, 3, steps)
 
@@ -134,7 +143,7 @@ def test_locked_dropout_keeps_its_mask_over_time() -> None:
     seen: list[torch.Tensor] = []
     model.recurrent.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     model(torch.full((6, 4), 3))
-    assert torch.equal(seen[0], seen[0][:1].expand_as(seen[0]))  # one symbol, one mask: one vector
+    assert torch.equal(seen[0], seen[0][:1].expand_as(seen[0]))  # one token, one mask: one vector
     assert (seen[0] == 0).any()
     with pytest.raises(ValueError, match="torch's layers have no locked dropout"):
         _model("torch", locked_dropout=True)
@@ -153,17 +162,17 @@ def test_dropout_acts_in_training_only() -> None:
     [
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
-        ({"cell": "qrnn"}, "cell must be one of rnn, gru, lstm, transformer, got 'qrnn'"),
+        ({"architecture": "qrnn"}, "architecture must be one of rnn, gru, lstm, transformer, got 'qrnn'"),
         ({"tied": True, "input": "one-hot"}, "tied weights need an embedding to tie to"),
-        ({"input": "bytes"}, "input must be 'embedding' or 'one-hot', got 'bytes'"),
+        ({"input": "bytes"}, "input must be one of embedding, one-hot, got 'bytes'"),
         ({"num_heads": 0}, "num_heads must be at least 1, got 0"),
         ({"context": 0}, "context must be at least 1, got 0"),
         (
-            {"cell": "transformer", "num_heads": 3},
+            {"architecture": "transformer", "num_heads": 3},
             "hidden_size must be a multiple of num_heads, got 8 and 3",
         ),
-        ({"cell": "transformer", "input": "one-hot"}, "no weights for one-hot input"),
-        ({"cell": "transformer", "locked_dropout": True}, "a transformer has no locked dropout"),
+        ({"architecture": "transformer", "input": "one-hot"}, "no weights for one-hot input"),
+        ({"architecture": "transformer", "locked_dropout": True}, "a transformer has no locked dropout"),
     ],
 )
 def test_bad_configurations_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -173,7 +182,7 @@ def test_bad_configurations_are_refused(changes: dict[str, Any], words: str) -> 
 
 def test_the_vectors_of_a_transformer_are_as_wide_as_its_layers() -> None:
     for tied in (False, True):
-        model = _model(cell="transformer", embedding_size=6, hidden_size=8, tied=tied)
+        model = _model(architecture="transformer", embedding_size=6, hidden_size=8, tied=tied)
         assert model.embedding is not None
         assert model.embedding.weight.shape == (11, 8)
         assert model.bottleneck is None
@@ -182,7 +191,7 @@ def test_the_vectors_of_a_transformer_are_as_wide_as_its_layers() -> None:
 
 def test_torch_has_no_transformer_with_a_state() -> None:
     with pytest.raises(ValueError, match="torch's transformer layers carry no state"):
-        _model("torch", cell="transformer")
+        _model("torch", architecture="transformer")
     with pytest.raises(ValueError, match="a recurrent cell is one of rnn, gru, lstm, got 'transformer'"):
         recurrent_class("transformer")
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pyrnn.models import LanguageModel, LanguageModelConfig
-from pyrnn.models.pretrained import Pretrained
+from pyrnn.models.pretrained import Pretrained, outline
 
 
 @dataclass(frozen=True)
@@ -106,4 +106,4 @@ def test_weights_that_are_not_finite_are_refused(value: float, folder: Path) -> 
 @pytest.mark.parametrize("size", [10**12, 2**63 - 1])
 def test_sizes_that_no_model_can_have_are_refused_in_one_line(size: int) -> None:
     with pytest.raises(ValueError, match=r"\Athese are sizes that no model can have: .*\Z"):
-        LanguageModel.outline(LanguageModelConfig(5, hidden_size=size))
+        outline(lambda: LanguageModel(LanguageModelConfig(5, hidden_size=size)))

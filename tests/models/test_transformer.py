@@ -126,23 +126,23 @@ def test_gradients_stop_where_the_state_is_detached() -> None:
     torch.testing.assert_close(pieces, whole)
 
 
-def test_hundreds_of_cached_steps_give_the_symbols_of_none() -> None:
+def test_hundreds_of_cached_steps_give_the_tokens_of_none() -> None:
     torch.manual_seed(0)
-    config = LanguageModelConfig(13, cell="transformer", hidden_size=16, num_layers=3, context=24)
+    config = LanguageModelConfig(13, architecture="transformer", hidden_size=16, num_layers=3, context=24)
     model = LanguageModel(config).eval()
     for parameter in model.transformer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     ids = torch.randint(13, (5, 2))
-    symbols, state = ids, None
+    tokens, state = ids, None
     with torch.no_grad():
         for _ in range(300):
             cached, state = model(ids, state)
-            whole = model(symbols)[0][-1]
+            whole = model(tokens)[0][-1]
             torch.testing.assert_close(cached[-1], whole, rtol=1e-4, atol=1e-4)
             ids = cached[-1:].argmax(-1)
             assert torch.equal(ids[0], whole.argmax(-1))
-            symbols = torch.cat([symbols, ids])
-    assert len(symbols[:, 0].unique()) > 3
+            tokens = torch.cat([tokens, ids])
+    assert len(tokens[:, 0].unique()) > 3
 
 
 def test_sequences_can_leave_a_ragged_state() -> None:

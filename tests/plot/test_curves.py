@@ -10,7 +10,7 @@ from pyrnn.plot import plot_curves
 
 
 def epoch(step: int, train: float | None, validation: float | None) -> dict[str, Any]:
-    return {"epoch": 1, "step": step, "train_loss": train, "validation_loss": validation, "symbols": 9}
+    return {"epoch": 1, "step": step, "train_loss": train, "validation_loss": validation, "tokens": 9}
 
 
 def training(steps: int, *, every: int = 10) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def test_both_losses_of_each_run_are_drawn(tmp_path: Path, figures: list[Any]) -
     assert lines(figures[0]) == [([10, 20, 30], [3, 1.5, 1]), ([30, 60], [1.25, 1.5]), ([10, 20], [3, 1.5])]
     assert labels(figures[0]) == ["lstm: best validation 1.250", "gru", "training", "validation"]
     axis = figures[0].axes[0]
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("optimizer steps", "loss (nats per symbol)")
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("optimizer steps", "loss (nats per token)")
 
 
 def test_the_right_hand_axis_is_perplexity(tmp_path: Path, figures: list[Any]) -> None:

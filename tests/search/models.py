@@ -12,7 +12,7 @@ from pyrnn.models import LanguageModel, LanguageModelConfig
 
 
 def small_model(vocabulary_size: int, *, dtype: torch.dtype = torch.float64, **changes: Any) -> LanguageModel:
-    """A random model whose predictions differ clearly from one symbol to the next.
+    """A random model whose predictions differ clearly from one token to the next.
 
     In float64, so that what is equal in exact arithmetic is nearly so.
     """
@@ -20,9 +20,7 @@ def small_model(vocabulary_size: int, *, dtype: torch.dtype = torch.float64, **c
     model = LanguageModel(LanguageModelConfig(vocabulary_size, **sizes))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.mul_(
-                0 if "bias" in name else 4
-            )  # biases would make one symbol the likeliest everywhere
+            parameter.mul_(0 if "bias" in name else 4)  # biases would make one token the likeliest everywhere
     return model.to(dtype).eval()
 
 
@@ -39,14 +37,14 @@ def chain_model(vocabulary_size: int, chain: list[int]) -> LanguageModel:
     """A model that expects after chain[i] always chain[i + 1], whatever came before; all of them differ."""
     model = LanguageModel(
         LanguageModelConfig(
-            vocabulary_size, cell="rnn", input="one-hot", hidden_size=len(chain), num_layers=1
+            vocabulary_size, architecture="rnn", input="one-hot", hidden_size=len(chain), num_layers=1
         )
     )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        for i, (symbol, following) in enumerate(pairwise(chain)):
-            model.get_parameter("recurrent.weight_ih_l0")[i, symbol] = 1
+        for i, (token, following) in enumerate(pairwise(chain)):
+            model.get_parameter("recurrent.weight_ih_l0")[i, token] = 1
             model.projection.weight[following, i] = 1
     return model
 

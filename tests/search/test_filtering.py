@@ -25,21 +25,21 @@ def _likeliest_first(logits: list[float]) -> list[int]:
     temperature=st.sampled_from([0.25, 1.0, 2.5]),
     top_k=st.integers(0, 14),
     top_p=st.floats(0, 1),
-    banned=st.sets(st.integers(0, 11)),
+    suppressed=st.sets(st.integers(0, 11)),
 )
 def test_what_is_left_is_what_the_definition_says(
-    quarters: list[float], temperature: float, top_k: int, top_p: float, banned: set[int]
+    quarters: list[float], temperature: float, top_k: int, top_p: float, suppressed: set[int]
 ) -> None:
     logits = [x / 4 for x in quarters]
-    banned = {i for i in banned if i < len(logits)}
-    order = [i for i in _likeliest_first(logits) if i not in banned][: top_k or None]
+    suppressed = {i for i in suppressed if i < len(logits)}
+    order = [i for i in _likeliest_first(logits) if i not in suppressed][: top_k or None]
     config = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-    given_ids = torch.tensor(sorted(banned), dtype=torch.int64)
+    given_ids = torch.tensor(sorted(suppressed), dtype=torch.int64)
     if not order:
-        with pytest.raises(ValueError, match="no symbol is left to draw"):
-            filter_logits(torch.tensor(logits), config, banned=given_ids)
+        with pytest.raises(ValueError, match="no token is left to draw"):
+            filter_logits(torch.tensor(logits), config, suppressed=given_ids)
         return
-    filtered = filter_logits(torch.tensor(logits), config, banned=given_ids)
+    filtered = filter_logits(torch.tensor(logits), config, suppressed=given_ids)
     weights = [math.exp((logits[i] - logits[order[0]]) / temperature) for i in order]
     probabilities = [weight / sum(weights) for weight in weights]
     kept = _kept(filtered)
@@ -127,14 +127,16 @@ def test_logits_whose_differences_overflow(temperature: float) -> None:
     assert filtered.softmax(-1).tolist() == [0.5, 0, 0.5]
 
 
-def test_impossible_symbols_fill_no_place_of_top_k() -> None:
+def test_impossible_tokens_fill_no_place_of_top_k() -> None:
     logits = torch.tensor([-INF, 1.0, -INF, 0.0])
     assert _kept(filter_logits(logits, SamplingConfig(top_k=3))) == [1, 3]
 
 
-def test_banned_symbols_make_room_in_top_k_and_may_be_nan() -> None:
+def test_suppressed_tokens_make_room_in_top_k_and_may_be_nan() -> None:
     logits = torch.tensor([math.nan, 3.0, 2.0, 1.0])
-    filtered = filter_logits(logits, SamplingConfig(top_k=2), banned=torch.tensor([0, 1], dtype=torch.int32))
+    filtered = filter_logits(
+        logits, SamplingConfig(top_k=2), suppressed=torch.tensor([0, 1], dtype=torch.int32)
+    )
     assert _kept(filtered) == [2, 3]
 
 
@@ -142,9 +144,9 @@ def test_the_given_logits_are_left_alone() -> None:
     logits = torch.randn(8, 3).T  # not contiguous either
     before = logits.clone()
     config = SamplingConfig(temperature=0.5, top_k=4, top_p=0.5)
-    filtered = filter_logits(logits, config, banned=torch.tensor([2]))
+    filtered = filter_logits(logits, config, suppressed=torch.tensor([2]))
     assert torch.equal(logits, before)
-    assert torch.equal(filtered, filter_logits(before.contiguous(), config, banned=torch.tensor([2])))
+    assert torch.equal(filtered, filter_logits(before.contiguous(), config, suppressed=torch.tensor([2])))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_the_given_logits_are_left_alone() -> None:
     [
         (torch.tensor([[0.0, 1.0], [0.0, math.nan]]), "logits are NaN.*did training diverge"),
         (torch.tensor([0.0, INF]), r"logits are \+inf"),
-        (torch.tensor([[0.0, 1.0], [-INF, -INF]]), "no symbol is left to draw"),
+        (torch.tensor([[0.0, 1.0], [-INF, -INF]]), "no token is left to draw"),
         (torch.tensor([1, 2]), "floating point.*int64"),
         (torch.tensor(1.0), r"floating point \[..., V\].*shape \[\]"),
         (torch.zeros(2, 0), r"shape \[2, 0\]"),
@@ -163,10 +165,10 @@ def test_logits_without_a_distribution_are_refused(logits: Tensor, words: str) -
         filter_logits(logits, SamplingConfig())
 
 
-@pytest.mark.parametrize("banned", [[2], [-1], [[0]], [0.0], [True]])
-def test_bad_banned_ids_are_refused(banned: list[Any]) -> None:
-    with pytest.raises(ValueError, match="banned ids must"):
-        filter_logits(torch.zeros(2), SamplingConfig(), banned=torch.tensor(banned))
+@pytest.mark.parametrize("suppressed", [[2], [-1], [[0]], [0.0], [True]])
+def test_bad_suppressed_ids_are_refused(suppressed: list[Any]) -> None:
+    with pytest.raises(ValueError, match="suppressed ids must"):
+        filter_logits(torch.zeros(2), SamplingConfig(), suppressed=torch.tensor(suppressed))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_bad_banned_ids_are_refused(banned: list[Any]) -> None:
         ({"temperature": math.nan}, "got nan"),
         ({"temperature": INF}, "got inf"),
         ({"top_k": -1}, "top_k must not be negative, got -1"),
-        ({"max_symbols": -1}, "max_symbols must not be negative, got -1"),
+        ({"max_tokens": -1}, "max_tokens must not be negative, got -1"),
         ({"top_p": 1.01}, r"top_p must lie in \[0, 1\], got 1.01"),
         ({"top_p": math.nan}, "got nan"),
     ],

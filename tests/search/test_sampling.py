@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pyrnn.models import LanguageModel, LanguageModelConfig
-from pyrnn.search import SamplingConfig, _model, generate
+from pyrnn.search import SamplingConfig, decoder, generate
 from tests.search.models import Calls, constant_model, next_logits, small_model
 
 V = 7
-GREEDY = SamplingConfig(temperature=0, max_symbols=6)
+GREEDY = SamplingConfig(temperature=0, max_tokens=6)
 
 
 def _drawn(
@@ -33,11 +33,11 @@ def _prompts(*lengths: int, below: int = V) -> list[Tensor]:
 @pytest.mark.parametrize(
     "options",
     [
-        {"cell": "rnn"},
-        {"cell": "gru"},
-        {"cell": "lstm"},
+        {"architecture": "rnn"},
+        {"architecture": "gru"},
+        {"architecture": "lstm"},
         {"input": "one-hot"},
-        {"cell": "transformer", "context": 4},
+        {"architecture": "transformer", "context": 4},
     ],
 )
 def test_unequal_prompts_together_continue_as_each_alone(
@@ -46,7 +46,7 @@ def test_unequal_prompts_together_continue_as_each_alone(
     model = small_model(V, **options)
     prompts = _prompts(3, 11, 1, 4, 11)
     alone = [_drawn(model, [prompt], GREEDY)[0] for prompt in prompts]
-    monkeypatch.setattr(_model, "LOGITS_AT_ONCE", logits_at_once)
+    monkeypatch.setattr(decoder, "LOGITS_AT_ONCE", logits_at_once)
     assert _drawn(model, prompts, GREEDY) == alone
     assert len({tuple(row) for row in alone}) > 1
 
@@ -57,19 +57,19 @@ def test_greedy_rows_are_the_likeliest_given_all_before(lengths: list[int], seed
     torch.manual_seed(seed)
     model, prompts = small_model(V), _prompts(*lengths)
     for prompt, row in zip(
-        prompts, _drawn(model, prompts, SamplingConfig(temperature=0, max_symbols=2)), strict=True
+        prompts, _drawn(model, prompts, SamplingConfig(temperature=0, max_tokens=2)), strict=True
     ):
         read = prompt.tolist()
-        for symbol in row:  # read from the start each time: the carried state must not matter
+        for token in row:  # read from the start each time: the carried state must not matter
             logits = next_logits(model, read)
-            assert logits[symbol] >= logits.max() - 1e-9
-            read.append(symbol)
+            assert logits[token] >= logits.max() - 1e-9
+            read.append(token)
 
 
 def _chi_square(counts: Tensor, probabilities: Tensor) -> float:
     """The statistic as a share of its 99.9 % quantile, by the approximation of Wilson and Hilferty."""
     possible = probabilities > 0
-    assert counts[~possible].sum() == 0, "an impossible symbol was drawn"
+    assert counts[~possible].sum() == 0, "an impossible token was drawn"
     counts, expected = counts[possible].double(), probabilities[possible] * counts.sum()
     freedom = len(expected) - 1
     if freedom == 0:
@@ -94,66 +94,66 @@ def _chi_square(counts: Tensor, probabilities: Tensor) -> float:
 )
 def test_draws_follow_the_filtered_distribution(settings: dict[str, Any], possible: list[int]) -> None:
     logits = torch.tensor([0.08, 0.40, 0.17, 0.05, 0.30, 0.0]).log()  # the last one is impossible
-    config = SamplingConfig(**settings, max_symbols=1)
+    config = SamplingConfig(**settings, max_tokens=1)
     weights = logits.double().sub(logits.max()).div(config.temperature).exp()
     weights[[i for i in range(6) if i not in possible]] = 0
-    [symbols] = generate(constant_model(logits), [torch.tensor([0])] * 20_000, config)
-    assert _chi_square(symbols.bincount(minlength=6), weights / weights.sum()) < 1
+    [tokens] = generate(constant_model(logits), [torch.tensor([0])] * 20_000, config)
+    assert _chi_square(tokens.bincount(minlength=6), weights / weights.sum()) < 1
 
 
 def test_pairs_of_draws_follow_the_chain_rule() -> None:
     model, prompt = small_model(4), [2, 0, 1]
     first = next_logits(model, prompt).softmax(0)
     second = torch.stack([next_logits(model, [*prompt, i]).softmax(0) for i in range(4)])
-    a, b = generate(model, [torch.tensor(prompt)] * 20_000, SamplingConfig(max_symbols=2))
+    a, b = generate(model, [torch.tensor(prompt)] * 20_000, SamplingConfig(max_tokens=2))
     assert _chi_square((4 * a + b).bincount(minlength=16), (first.unsqueeze(1) * second).flatten()) < 1
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
-def test_the_ends_of_the_unit_interval_give_possible_symbols(
+def test_the_ends_of_the_unit_interval_give_possible_tokens(
     uniform: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, uniform, dtype=torch.float64))
     model = constant_model(torch.tensor([0.0, 1.0, 5.0, 0.0]))
-    rows = _drawn(model, [torch.tensor([1])] * 3, SamplingConfig(max_symbols=1), banned_ids=[0, 3])
+    rows = _drawn(model, [torch.tensor([1])] * 3, SamplingConfig(max_tokens=1), suppress_ids=[0, 3])
     assert rows == [[1 if uniform == 0 else 2]] * 3
 
 
 def test_a_large_vocabulary() -> None:
     logits = torch.full((100_000,), -20.0)
     logits[[7, 99_999]] = torch.tensor([0.7, 0.3]).log()
-    [symbols] = generate(
-        constant_model(logits), [torch.tensor([1])] * 50, SamplingConfig(max_symbols=1, top_p=0.9)
+    [tokens] = generate(
+        constant_model(logits), [torch.tensor([1])] * 50, SamplingConfig(max_tokens=1, top_p=0.9)
     )
-    assert set(symbols.tolist()) == {7, 99_999}
+    assert set(tokens.tolist()) == {7, 99_999}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_banned_symbols_are_never_drawn(temperature: float) -> None:
+def test_suppressed_tokens_are_never_drawn(temperature: float) -> None:
     model = constant_model(torch.tensor([9.0, 0.0, 8.0, 0.0]))
-    config = SamplingConfig(temperature=temperature, max_symbols=50)
+    config = SamplingConfig(temperature=temperature, max_tokens=50)
     assert {
-        i for row in _drawn(model, _prompts(1, 2, below=4), config, banned_ids=[0, 2, 2]) for i in row
+        i for row in _drawn(model, _prompts(1, 2, below=4), config, suppress_ids=[0, 2, 2]) for i in row
     } <= {1, 3}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_low_precision_models(dtype: torch.dtype) -> None:
     model = small_model(V, dtype=dtype)
-    assert len(_drawn(model, _prompts(3, 2), SamplingConfig(top_p=0.9, max_symbols=5))[0]) == 5
+    assert len(_drawn(model, _prompts(3, 2), SamplingConfig(top_p=0.9, max_tokens=5))[0]) == 5
 
 
 # ---- when it ends --------------------------------------------------------------------------------
 
 
 def test_a_finished_row_gives_minus_one_and_the_last_ends_all() -> None:
-    config = SamplingConfig(max_symbols=60, stop_at_eos=True)
+    config = SamplingConfig(max_tokens=60, stop_at_eos=True)
     rows = _drawn(constant_model(torch.zeros(4)), _prompts(1, 2, 3, below=4), config, eos_id=2)
     ends = [row.index(2) for row in rows]
     assert len(set(ends)) > 1
     for row, end in zip(rows, ends, strict=True):
-        assert all(symbol in (0, 1, 3) for symbol in row[:end])
-        assert all(symbol == -1 for symbol in row[end + 1 :])
+        assert all(token in (0, 1, 3) for token in row[:end])
+        assert all(token == -1 for token in row[end + 1 :])
     assert len(rows[0]) == max(ends) + 1
 
 
@@ -162,7 +162,7 @@ def test_a_finished_row_does_not_change_its_neighbours() -> None:
     free = _drawn(model, prompts, GREEDY)
     stop = free[0][1]
     stopped = _drawn(
-        model, prompts, SamplingConfig(temperature=0, max_symbols=6, stop_at_eos=True), eos_id=stop
+        model, prompts, SamplingConfig(temperature=0, max_tokens=6, stop_at_eos=True), eos_id=stop
     )
     for with_end, without in zip(stopped, free, strict=True):
         end = without.index(stop) + 1 if stop in without else 6
@@ -175,26 +175,26 @@ def test_eos_does_not_end_a_row_unless_asked() -> None:
     assert rows == [[1] * 6]
 
 
-def test_a_symbol_costs_one_step_and_the_last_no_more() -> None:
+def test_a_token_costs_one_step_and_the_last_no_more() -> None:
     model = small_model(V)
     calls = Calls(model)
-    symbols = generate(model, _prompts(4, 9), SamplingConfig(max_symbols=3))
+    tokens = generate(model, _prompts(4, 9), SamplingConfig(max_tokens=3))
     assert calls.shapes == []  # nothing is read before it is needed
-    next(symbols)
+    next(tokens)
     assert calls.shapes == [(9, 2, V)]
-    assert len(list(symbols)) == 2
+    assert len(list(tokens)) == 2
     assert calls.shapes == [(9, 2, V), (1, 2, V), (1, 2, V)]
 
 
-def test_no_symbols_wanted() -> None:
+def test_no_tokens_wanted() -> None:
     model = small_model(V)
     calls = Calls(model)
-    assert list(generate(model, _prompts(4), SamplingConfig(max_symbols=0))) == []
+    assert list(generate(model, _prompts(4), SamplingConfig(max_tokens=0))) == []
     assert calls.shapes == []
 
 
 def test_a_long_prompt_never_makes_all_its_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_model, "LOGITS_AT_ONCE", 10 * 2 * V)
+    monkeypatch.setattr(decoder, "LOGITS_AT_ONCE", 10 * 2 * V)
     model = small_model(V)
     calls = Calls(model)
     next(generate(model, _prompts(95, 3), GREEDY))
@@ -204,8 +204,8 @@ def test_a_long_prompt_never_makes_all_its_logits(monkeypatch: pytest.MonkeyPatc
 # ---- generators and modes ------------------------------------------------------------------------
 
 
-def test_a_generator_fixes_the_symbols_and_the_global_one_is_left_alone() -> None:
-    model, prompts, config = small_model(V), _prompts(2, 5), SamplingConfig(max_symbols=12)
+def test_a_generator_fixes_the_tokens_and_the_global_one_is_left_alone() -> None:
+    model, prompts, config = small_model(V), _prompts(2, 5), SamplingConfig(max_tokens=12)
     before = torch.get_rng_state()
     first, again, other = (
         _drawn(model, prompts, config, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
@@ -215,7 +215,7 @@ def test_a_generator_fixes_the_symbols_and_the_global_one_is_left_alone() -> Non
 
 
 def test_without_a_generator_the_global_one_serves() -> None:
-    model, prompts, config = small_model(V), _prompts(2, 5), SamplingConfig(max_symbols=12)
+    model, prompts, config = small_model(V), _prompts(2, 5), SamplingConfig(max_tokens=12)
     torch.manual_seed(5)
     first = _drawn(model, prompts, config)
     assert _drawn(model, prompts, config) != first
@@ -225,7 +225,7 @@ def test_without_a_generator_the_global_one_serves() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs two devices; there is no GPU")
 def test_the_generator_may_be_on_another_device() -> None:
-    model, prompts, config = small_model(V), _prompts(2, 5), SamplingConfig(max_symbols=12)
+    model, prompts, config = small_model(V), _prompts(2, 5), SamplingConfig(max_tokens=12)
     here = _drawn(model, prompts, config, generator=torch.Generator().manual_seed(1))
     model = model.cuda()
     assert _drawn(model, prompts, config, generator=torch.Generator().manual_seed(1)) == here
@@ -238,9 +238,9 @@ def test_dropout_is_off_and_the_callers_modes_stay() -> None:
     expected = _drawn(model, prompts, GREEDY)
     model.train()
     rows = []
-    for symbols in generate(model, prompts, GREEDY):
-        rows.append(symbols)
-        assert model.training  # between symbols too
+    for tokens in generate(model, prompts, GREEDY):
+        rows.append(tokens)
+        assert model.training  # between tokens too
         assert torch.is_grad_enabled()
     assert torch.stack(rows).T.tolist() == expected
     list(generate(model.eval(), prompts, GREEDY))
@@ -250,9 +250,9 @@ def test_dropout_is_off_and_the_callers_modes_stay() -> None:
 def test_what_is_yielded_belongs_to_the_caller() -> None:
     model, prompts = small_model(V), _prompts(3, 1)
     rows = []
-    for symbols in generate(model, prompts, GREEDY):
-        rows.append(symbols.clone())
-        symbols.fill_(0)
+    for tokens in generate(model, prompts, GREEDY):
+        rows.append(tokens.clone())
+        tokens.fill_(0)
     assert torch.stack(rows).T.tolist() == _drawn(model, prompts, GREEDY)
 
 
@@ -268,7 +268,7 @@ def test_prompts_of_any_layout_and_integer_type() -> None:
 
 
 def test_equal_prompts_need_no_lengths_from_the_layers() -> None:
-    model = LanguageModel(LanguageModelConfig(V, cell="gru"), backend="torch")
+    model = LanguageModel(LanguageModelConfig(V, architecture="gru"), backend="torch")
     assert len(_drawn(model, _prompts(3, 3), GREEDY)) == 2
 
 
@@ -276,8 +276,8 @@ def test_equal_prompts_need_no_lengths_from_the_layers() -> None:
     ("prompts", "words"),
     [
         ([], "at least one prompt, got none"),
-        ([torch.tensor([1]), torch.tensor([], dtype=torch.int64)], r"at least one symbol, got shape \[0\]"),
-        (torch.tensor([1, 2]), r"vector of at least one symbol, got shape \[\]"),
+        ([torch.tensor([1]), torch.tensor([], dtype=torch.int64)], r"at least one token, got shape \[0\]"),
+        (torch.tensor([1, 2]), r"vector of at least one token, got shape \[\]"),
         ([torch.tensor([[1]])], r"got shape \[1, 1\]"),
         ([torch.tensor([1.0])], "prompts must be a vector of integers, got torch.float32"),
         ([torch.tensor([1, 7])], r"prompts must lie in \[0, 7\), got 1 to 7"),
@@ -292,9 +292,9 @@ def test_bad_prompts_are_refused_at_once(prompts: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"banned_ids": [7]}, r"banned ids must lie in \[0, 7\), got 7 to 7"),
+        ({"suppress_ids": [7]}, r"suppressed ids must lie in \[0, 7\), got 7 to 7"),
         ({"eos_id": 7}, r"eos_id must lie in \[0, 7\)"),
-        ({"eos_id": None}, "stop_at_eos needs an end-of-sentence symbol"),
+        ({"eos_id": None}, "stop_at_eos needs an end-of-sentence token"),
     ],
 )
 def test_bad_ids_are_refused_at_once(options: dict[str, Any], words: str) -> None:
@@ -303,8 +303,8 @@ def test_bad_ids_are_refused_at_once(options: dict[str, Any], words: str) -> Non
 
 
 def test_nothing_left_to_draw() -> None:
-    with pytest.raises(ValueError, match="no symbol is left to draw"):
-        next(generate(small_model(V), _prompts(1), GREEDY, banned_ids=range(V)))
+    with pytest.raises(ValueError, match="no token is left to draw"):
+        next(generate(small_model(V), _prompts(1), GREEDY, suppress_ids=range(V)))
 
 
 def test_a_damaged_model() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrnn.models import LanguageModel, LanguageModelConfig
-from pyrnn.search import SentenceScore, _model, score, scoring
+from pyrnn.search import SentenceScore, decoder, score, scoring
 from pyrnn.text import Tokenizer, Vocabulary, VocabularyTokenizer, train_tokenizer
 from tests.search.models import constant_model, next_logits, small_model
 
@@ -18,7 +18,7 @@ NO_END = VocabularyTokenizer("character", Vocabulary("abc"))
 
 
 def _step_by_step(model: LanguageModel, tokenizer: Tokenizer, sentence: str) -> float:
-    """The definition: the model reads the whole prefix again for each symbol."""
+    """The definition: the model reads the whole prefix again for each token."""
     ids = tokenizer.encode(sentence).tolist()
     if tokenizer.eos_id is not None:
         ids = [tokenizer.eos_id, *ids, tokenizer.eos_id]
@@ -35,11 +35,11 @@ def _assert_close(results: Sequence[SentenceScore], expected: Sequence[float]) -
 @pytest.mark.parametrize(
     "options",
     [
-        {"cell": "rnn"},
-        {"cell": "gru"},
-        {"cell": "lstm"},
+        {"architecture": "rnn"},
+        {"architecture": "gru"},
+        {"architecture": "lstm"},
         {"input": "one-hot"},
-        {"cell": "transformer", "context": 4},
+        {"architecture": "transformer", "context": 4},
     ],
 )
 def test_scores_are_the_sums_of_the_definition(level: Any, options: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ def test_scores_are_the_sums_of_the_definition(level: Any, options: dict[str, An
     sentences = ["the cat sat.", "", "the", "the dog isn't here! the cat", "cat"]
     results = score(model, tokenizer, sentences)
     _assert_close(results, [_step_by_step(model, tokenizer, sentence) for sentence in sentences])
-    assert [result.symbols for result in results] == [len(tokenizer.encode(s)) + 1 for s in sentences]
+    assert [result.tokens for result in results] == [len(tokenizer.encode(s)) + 1 for s in sentences]
 
 
 @settings(max_examples=40)
@@ -57,34 +57,34 @@ def test_scores_are_the_sums_of_the_definition(level: Any, options: dict[str, An
     batch_size=st.integers(1, 9),
     logits_at_once=st.sampled_from([1, 40, 1 << 24]),
     shortest_window=st.sampled_from([1, 3, 32]),
-    cell=st.sampled_from(["gru", "transformer"]),
+    architecture=st.sampled_from(["gru", "transformer"]),
 )
 def test_neither_batch_nor_windows_change_a_score(
-    sentences: list[str], batch_size: int, logits_at_once: int, shortest_window: int, cell: str
+    sentences: list[str], batch_size: int, logits_at_once: int, shortest_window: int, architecture: str
 ) -> None:
     torch.manual_seed(0)
-    model = small_model(len(LINES), cell=cell, context=3)
+    model = small_model(len(LINES), architecture=architecture, context=3)
     alone = [result.log_probability for sentence in sentences for result in score(model, LINES, [sentence])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_model, "LOGITS_AT_ONCE", logits_at_once)
+        patch.setattr(decoder, "LOGITS_AT_ONCE", logits_at_once)
         patch.setattr(scoring, "_SHORTEST_WINDOW", shortest_window)
         together = score(model, LINES, sentences, batch_size=batch_size)
     _assert_close(together, alone)
 
 
-def test_sentences_cost_their_own_symbols() -> None:
+def test_sentences_cost_their_own_tokens() -> None:
     model = small_model(len(LINES))
     tokens = []
     model.register_forward_hook(lambda _, __, output: tokens.append(output[0][..., 0].numel()))
     sentences = ["ab"] * 30 + ["abc" * 1000, "b" * 500]
     results = score(model, LINES, sentences)
-    own = sum(result.symbols for result in results)
+    own = sum(result.tokens for result in results)
     assert own <= sum(tokens) <= own + 32 * len(sentences)
     assert len(tokens) < 10
 
 
 def test_logits_are_made_a_bounded_number_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_model, "LOGITS_AT_ONCE", 400)
+    monkeypatch.setattr(decoder, "LOGITS_AT_ONCE", 400)
     model = small_model(len(LINES))
     sizes = []
     model.register_forward_hook(lambda _, __, output: sizes.append(output[0].numel()))
@@ -94,9 +94,9 @@ def test_logits_are_made_a_bounded_number_at_a_time(monkeypatch: pytest.MonkeyPa
 
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary() -> None:
     [result] = score(constant_model(torch.zeros(4)), LINES, ["abcab"])
-    assert result.symbols == 6
+    assert result.tokens == 6
     assert result.log_probability == pytest.approx(-6 * math.log(4))
-    assert result.per_symbol == pytest.approx(math.log(4))
+    assert result.per_token == pytest.approx(math.log(4))
     assert result.perplexity == pytest.approx(4)
 
 
@@ -111,17 +111,17 @@ def test_an_end_that_is_there_gets_no_second_one() -> None:
     scores = score(model, LINES, ["ab", "ab\n", "ab\n\n", "", "\n"])
     assert scores[0] == scores[1] != scores[2]
     assert scores[3] == scores[4]
-    assert [result.symbols for result in scores] == [3, 3, 4, 1, 1]
+    assert [result.tokens for result in scores] == [3, 3, 4, 1, 1]
 
 
-def test_without_an_end_the_first_symbol_is_context_only() -> None:
+def test_without_an_end_the_first_token_is_context_only() -> None:
     model = small_model(len(NO_END))
     results = score(model, NO_END, ["abc", "ca", "abcabcab"])
     _assert_close(results, [_step_by_step(model, NO_END, s) for s in ("abc", "ca", "abcabcab")])
-    assert [result.symbols for result in results] == [2, 1, 7]
+    assert [result.tokens for result in results] == [2, 1, 7]
 
 
-def test_unknown_symbols_are_scored_and_counted() -> None:
+def test_unknown_tokens_are_scored_and_counted() -> None:
     tokenizer = train_tokenizer(lambda: [TEXT], level="word")
     model = small_model(len(tokenizer))
     results = score(model, tokenizer, ["the zebra sat, twice", "the cat"])
@@ -129,12 +129,12 @@ def test_unknown_symbols_are_scored_and_counted() -> None:
     _assert_close(results[:1], [_step_by_step(model, tokenizer, "the <unk> sat <unk> <unk>")])
 
 
-def test_an_impossible_symbol() -> None:
+def test_an_impossible_token() -> None:
     model = constant_model(torch.tensor([0.0, -math.inf, 0.0, 0.0]))
     possible, impossible = score(model, LINES, ["acca", "ab"])
     assert possible.log_probability == pytest.approx(-5 * math.log(3))
     assert impossible.log_probability == -math.inf
-    assert impossible.per_symbol == impossible.perplexity == math.inf
+    assert impossible.per_token == impossible.perplexity == math.inf
 
 
 def test_a_perplexity_that_overflows_is_infinite() -> None:
@@ -167,9 +167,9 @@ def test_layers_without_lengths_score_one_sentence_at_a_time() -> None:
     ("tokenizer", "sentences", "words"),
     [
         (LINES, [], "at least one sentence to score, got none"),
-        (LINES, ["ab", "az"], "sentence 2: 1 symbols are not in the vocabulary: 'z'"),
-        (NO_END, ["ab", ""], "sentence 2 has 0 symbols.*at least two are needed"),
-        (NO_END, ["a"], "sentence 1 has 1 symbols"),
+        (LINES, ["ab", "az"], "sentence 2: 1 tokens are not in the vocabulary: 'z'"),
+        (NO_END, ["ab", ""], "sentence 2 has 0 tokens.*at least two are needed"),
+        (NO_END, ["a"], "sentence 1 has 1 tokens"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(tokenizer: Tokenizer, sentences: list[str], words: str) -> None:
@@ -180,7 +180,7 @@ def test_what_cannot_be_scored_is_refused(tokenizer: Tokenizer, sentences: list[
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         score(small_model(4), LINES, ["a"], batch_size=0)
-    with pytest.raises(ValueError, match="the tokenizer has 4 symbols and the model 5"):
+    with pytest.raises(ValueError, match="the tokenizer has 4 tokens and the model 5"):
         score(small_model(5), LINES, ["a"])
     with pytest.raises(TypeError, match="expected a list of texts, got one string, 'abc'"):
         score(small_model(4), LINES, "abc")

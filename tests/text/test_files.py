@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 from pyrnn.text import read_text
 
 TEXT = st.text(

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 from pyrnn.text import Tokenizer, train_tokenizer
 from pyrnn.text.subword import SubwordTokenizer
 
 PLAYS = shakespeare()
-#: White space in runs, so that there are symbols of several: a cut inside one would show.
+#: White space in runs, so that there are tokens of several: a cut inside one would show.
 PROGRAM = "def f ( x ):\n    if  x  :   \n\t\treturn   x    \n" * 500
 LEARNED = SubwordTokenizer.train(lambda: [PROGRAM, PLAYS], max_size=1000)
 #: Rich in white space of all kinds, in contractions, and in what the library might take for special.
@@ -74,10 +74,10 @@ def test_a_piece_is_never_half_a_character() -> None:
     assert list(tokenizer.decode_stream(ids[:3])) == ["a", "�"]
 
 
-def test_symbols_are_legible() -> None:
+def test_tokens_are_legible() -> None:
     tokenizer = SubwordTokenizer([("t", "h"), ("Ġ", "th")])
     ids = tokenizer.encode(" th€\n").tolist()
-    assert [tokenizer.symbol(i) for i in ids] == [" th", r"\xe2", r"\x82", r"\xac", "<eos>"]
+    assert [tokenizer.token(i) for i in ids] == [" th", r"\xe2", r"\x82", r"\xac", "<eos>"]
 
 
 def test_every_byte_has_an_id() -> None:
@@ -86,13 +86,13 @@ def test_every_byte_has_an_id() -> None:
     assert sorted(tokenizer._bytes[:256]) == [bytes([byte]) for byte in range(256)]
 
 
-def test_two_merges_may_make_one_symbol() -> None:
+def test_two_merges_may_make_one_token() -> None:
     tokenizer = SubwordTokenizer([("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")])
     assert len(tokenizer) == 257 + 3
     assert tokenizer.decode(tokenizer.encode("abcbcab")) == "abcbcab"
 
 
-def test_no_line_end_is_learned_inside_a_symbol() -> None:
+def test_no_line_end_is_learned_inside_a_token() -> None:
     tokenizer = SubwordTokenizer.train(lambda: ["a\n\n\n\nb\n" * 50], max_size=300)
     assert tokenizer.merges == ()
 
@@ -113,9 +113,9 @@ def test_the_size_without_a_limit() -> None:
     [
         ("a b", "merges must be a list of strings"),
         ([["a", "b"]], "merges must be a list of strings"),
-        (["ab"], "two symbols with a space between them, got 'ab'"),
-        (["a b c"], "two symbols with a space between them, got 'a b c'"),
-        ([""], "two symbols with a space between them, got ''"),
+        (["ab"], "two tokens with a space between them, got 'ab'"),
+        (["a b c"], "two tokens with a space between them, got 'a b c'"),
+        ([""], "two tokens with a space between them, got ''"),
         (["a "], "before there is ''"),
         (["a bc", "b c"], "the merge of 'a' and 'bc' comes before there is 'bc'"),
         (["a \n"], r"before there is '\\n'"),

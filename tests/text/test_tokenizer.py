@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 from pyrnn.text import LEVELS, Level, Tokenizer, Vocabulary, VocabularyTokenizer, train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ def test_ids_outside_the_vocabulary_are_refused(tokenizer: Tokenizer) -> None:
         with pytest.raises(ValueError, match=rf"must lie in \[0, {len(tokenizer)}\), got {id}"):
             tokenizer.decode([0, id])
         with pytest.raises(ValueError, match="must lie in"):
-            tokenizer.symbol(id)
+            tokenizer.token(id)
 
 
 @EACH
@@ -103,13 +103,13 @@ def test_no_text_has_no_ids_and_no_ids_no_text(tokenizer: Tokenizer) -> None:
     assert list(tokenizer.encode_chunks([""])) == []
 
 
-# ---- special symbols -----------------------------------------------------------------------------
+# ---- special tokens -----------------------------------------------------------------------------
 
 
 def test_characters_have_a_line_end_when_the_text_has_one() -> None:
     with_lines, without = _with_all("ab\n", "character"), _with_all("ab", "character")
     assert with_lines.eos_id is not None
-    assert with_lines.symbol(with_lines.eos_id) == "\n"
+    assert with_lines.token(with_lines.eos_id) == "\n"
     assert without.eos_id is None
 
 
@@ -120,7 +120,7 @@ def test_characters_have_unk_only_when_some_were_cut_off() -> None:
         tokenizer = train_tokenizer(lambda: [text], level="character", **cut)
         assert tokenizer.unk_id is not None
         assert tokenizer.decode(tokenizer.encode("abcd")) == "ab��"
-        assert tokenizer.symbol(tokenizer.unk_id) == "<unk>"
+        assert tokenizer.token(tokenizer.unk_id) == "<unk>"
 
 
 def test_a_rare_line_end_is_kept() -> None:
@@ -131,11 +131,11 @@ def test_a_rare_line_end_is_kept() -> None:
 
 def test_a_character_that_was_cut_off_takes_the_place_of_another() -> None:
     tokenizer = train_tokenizer(lambda: ["aaabbcd"], level="character", max_size=3)
-    assert [tokenizer.symbol(i) for i in range(len(tokenizer))] == ["<unk>", "a", "b"]
+    assert [tokenizer.token(i) for i in range(len(tokenizer))] == ["<unk>", "a", "b"]
 
 
 def test_unknown_characters_are_named_where_there_is_no_unk() -> None:
-    with pytest.raises(ValueError, match="1 symbols are not in the vocabulary: 'x'"):
+    with pytest.raises(ValueError, match="1 tokens are not in the vocabulary: 'x'"):
         _with_all("ab", "character").encode("axb")
 
 
@@ -153,7 +153,7 @@ def test_words_are_numbered_by_how_often_they_occur() -> None:
     counts = ids.bincount(minlength=len(tokenizer))
     assert counts[0] == 0
     assert bool((counts[2:].diff() <= 0).all())
-    assert [tokenizer.symbol(i) for i in range(3)] == ["<unk>", "<eos>", ","]
+    assert [tokenizer.token(i) for i in range(3)] == ["<unk>", "<eos>", ","]
 
 
 # ---- training ------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_an_empty_text_is_refused(level: Level, chunks: list[str]) -> None:
 @pytest.mark.parametrize(
     ("level", "text"), [("character", "aaa"), ("word", "a a  a"), ("word", "\n\n"), ("subword", "aaa")]
 )
-def test_a_text_of_one_symbol_is_refused(level: Level, text: str) -> None:
+def test_a_text_of_one_token_is_refused(level: Level, text: str) -> None:
     with pytest.raises(ValueError, match=r"only one distinct (character|word)"):
         train_tokenizer(lambda: [text], level=level)
 
@@ -190,7 +190,7 @@ def test_white_space_is_no_words() -> None:
 
 @pytest.mark.parametrize(
     ("level", "size", "smallest"),
-    [("character", 3, "4 .two symbols, '<unk>' and '.n'."), ("word", 3, "4"), ("subword", 256, "257")],
+    [("character", 3, "4 .two tokens, '<unk>' and '.n'."), ("word", 3, "4"), ("subword", 256, "257")],
 )
 def test_a_size_too_small_is_refused(level: Level, size: int, smallest: str) -> None:
     with pytest.raises(ValueError, match=f"max_size must be at least {smallest}.*, got {size}"):
@@ -211,7 +211,7 @@ def test_a_min_count_below_one_is_refused(level: Level) -> None:
 
 @pytest.mark.parametrize("level", ["character", "word"])
 def test_a_min_count_that_leaves_nothing_is_refused(level: Level) -> None:
-    with pytest.raises(ValueError, match="no symbol occurs 9 times"):
+    with pytest.raises(ValueError, match="no token occurs 9 times"):
         train_tokenizer(lambda: ["to be\n"], level=level, min_count=9)
 
 
@@ -228,7 +228,7 @@ def test_half_a_surrogate_pair_is_refused() -> None:
 
 DIGEST = """
 import hashlib, json
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 from pyrnn.text import LEVELS, train_tokenizer
 found = [train_tokenizer(lambda: [shakespeare()[:99_999]], level=level, max_size=400) for level in LEVELS]
 print(hashlib.sha256(json.dumps([tokenizer.to_json() for tokenizer in found]).encode()).hexdigest())
@@ -281,8 +281,8 @@ def test_equality_is_by_content() -> None:
     assert VocabularyTokenizer("word", characters) != characters
 
 
-CHARACTERS = {"level": "character", "unk": None, "eos": None, "symbols": ["a", "b"]}
-WORDS = {"level": "word", "unk": "<unk>", "eos": "<eos>", "symbols": ["<unk>", "<eos>", "to"]}
+CHARACTERS = {"level": "character", "unk": None, "eos": None, "tokens": ["a", "b"]}
+WORDS = {"level": "word", "unk": "<unk>", "eos": "<eos>", "tokens": ["<unk>", "<eos>", "to"]}
 
 
 @pytest.mark.parametrize(
@@ -294,25 +294,25 @@ WORDS = {"level": "word", "unk": "<unk>", "eos": "<eos>", "symbols": ["<unk>", "
         ({**CHARACTERS, "level": "byte"}, "level must be one of"),
         ({**CHARACTERS, "level": ["word"]}, "level must be one of"),
         (
-            {"level": "character", "symbols": ["a", "b"]},
-            "described by level, unk, eos, symbols, got level, s",
+            {"level": "character", "tokens": ["a", "b"]},
+            "described by level, unk, eos, tokens, got level, t",
         ),
-        ({**CHARACTERS, "merges": []}, "described by level, unk, eos, symbols, got .*merges"),
-        ({**CHARACTERS, "symbols": "ab"}, "symbols must be a list of strings"),
-        ({**CHARACTERS, "symbols": ["a", 1]}, "symbols must be a list of strings"),
-        ({**CHARACTERS, "symbols": []}, "at least one symbol"),
-        ({**CHARACTERS, "symbols": ["a", "b", "a"]}, "'a' more than once"),
-        ({**CHARACTERS, "symbols": ["a", ""]}, "empty string"),
-        ({**CHARACTERS, "symbols": ["a", "\ud800"]}, "valid Unicode"),
-        ({**CHARACTERS, "symbols": ["a", "bc"]}, "single characters, got 'bc'"),
+        ({**CHARACTERS, "merges": []}, "described by level, unk, eos, tokens, got .*merges"),
+        ({**CHARACTERS, "tokens": "ab"}, "tokens must be a list of strings"),
+        ({**CHARACTERS, "tokens": ["a", 1]}, "tokens must be a list of strings"),
+        ({**CHARACTERS, "tokens": []}, "at least one token"),
+        ({**CHARACTERS, "tokens": ["a", "b", "a"]}, "'a' more than once"),
+        ({**CHARACTERS, "tokens": ["a", ""]}, "empty string"),
+        ({**CHARACTERS, "tokens": ["a", "\ud800"]}, "valid Unicode"),
+        ({**CHARACTERS, "tokens": ["a", "bc"]}, "single characters, got 'bc'"),
         ({**CHARACTERS, "unk": "a"}, "unk at level character must not be a character"),
-        ({**CHARACTERS, "eos": "x"}, "eos must be one of the symbols, got 'x'"),
-        ({**CHARACTERS, "eos": "<eos>", "symbols": ["a", "<eos>"]}, "eos at level character must be a char"),
+        ({**CHARACTERS, "eos": "x"}, "eos must be one of the tokens, got 'x'"),
+        ({**CHARACTERS, "eos": "<eos>", "tokens": ["a", "<eos>"]}, "eos at level character must be a char"),
         ({**CHARACTERS, "unk": 0}, "unk must be a string or null, got 0"),
         ({**CHARACTERS, "eos": ["b"]}, "eos must be a string or null"),
         ({**WORDS, "unk": None}, "level word needs unk '<unk>' and eos '<eos>', got None and '<eos>'"),
-        ({**WORDS, "symbols": ["<unk>", "<eos>", "to be"]}, "must not hold white space, got 'to be'"),
-        ({**WORDS, "symbols": ["<unk>", "<eos>", "\n"]}, "must not hold white space"),
+        ({**WORDS, "tokens": ["<unk>", "<eos>", "to be"]}, "must not hold white space, got 'to be'"),
+        ({**WORDS, "tokens": ["<unk>", "<eos>", "\n"]}, "must not hold white space"),
     ],
 )
 def test_hostile_descriptions_are_refused(values: Any, words: str, tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ JSON = st.recursive(
         optional={
             "unk": st.one_of(st.just("<unk>"), JSON),
             "eos": st.one_of(st.just("<eos>"), JSON),
-            "symbols": st.one_of(st.lists(st.text()), JSON),
+            "tokens": st.one_of(st.lists(st.text()), JSON),
             "merges": st.one_of(st.lists(st.text("ab ")), JSON),
         },
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 from pyrnn.text import Vocabulary
 
 SYMBOLS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "<unk>", "\n"]), min_size=1)
@@ -19,18 +19,18 @@ def test_decoding_undoes_encoding(text: str) -> None:
     ids = vocabulary.encode(text)
     assert ids.dtype == torch.int64
     assert set(ids.tolist()) == set(range(len(vocabulary)))
-    assert "".join(vocabulary.symbols_of(ids)) == text
+    assert "".join(vocabulary.tokens_of(ids)) == text
 
 
 def test_ids_follow_code_points_whatever_the_order_of_the_text() -> None:
-    assert Vocabulary.from_text("cab").symbols == ("a", "b", "c")
+    assert Vocabulary.from_text("cab").tokens == ("a", "b", "c")
     assert Vocabulary.from_text("bca") == Vocabulary.from_text("cab")
 
 
-def test_symbols_may_be_longer_than_a_character() -> None:
+def test_tokens_may_be_longer_than_a_character() -> None:
     vocabulary = Vocabulary(["to", " ", "be"])
     assert vocabulary.encode(["be", " ", "to"]).tolist() == [2, 1, 0]
-    assert vocabulary.symbols_of([0, 1, 2]) == ["to", " ", "be"]
+    assert vocabulary.tokens_of([0, 1, 2]) == ["to", " ", "be"]
 
 
 def test_shakespeare_is_whole() -> None:
@@ -54,18 +54,18 @@ def test_a_text_of_one_character_is_refused() -> None:
 
 
 def test_unknown_characters_are_named() -> None:
-    with pytest.raises(ValueError, match=r"2 symbols are not in the vocabulary: 'x', 'é'"):
+    with pytest.raises(ValueError, match=r"2 tokens are not in the vocabulary: 'x', 'é'"):
         Vocabulary("ab").encode("aéxbxé")
 
 
 @pytest.mark.parametrize("ids", [[-1], [0, 2]])
 def test_ids_outside_the_vocabulary_are_refused(ids: list[int]) -> None:
     with pytest.raises(ValueError, match=r"must lie in \[0, 2\)"):
-        Vocabulary("ab").symbols_of(ids)
+        Vocabulary("ab").tokens_of(ids)
 
 
 @pytest.mark.parametrize(
-    ("symbols", "words"),
+    ("tokens", "words"),
     [
         ([], "at least one"),
         (["a", "b", "a"], "'a' more than once"),
@@ -73,40 +73,40 @@ def test_ids_outside_the_vocabulary_are_refused(ids: list[int]) -> None:
         (["a", "b\ud800"], r"valid Unicode, got '\\ud800'"),
     ],
 )
-def test_bad_symbols_are_refused(symbols: list[str], words: str) -> None:
+def test_bad_tokens_are_refused(tokens: list[str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Vocabulary(symbols)
+        Vocabulary(tokens)
 
 
 def test_ids_that_are_not_integers_are_refused() -> None:
     with pytest.raises(TypeError, match="float"):
-        Vocabulary("ab").symbols_of(torch.tensor([0.0, 1.0]))
+        Vocabulary("ab").tokens_of(torch.tensor([0.0, 1.0]))
 
 
-def test_symbols_must_be_strings() -> None:
-    with pytest.raises(TypeError, match="symbols must be strings, got int: 3"):
+def test_tokens_must_be_strings() -> None:
+    with pytest.raises(TypeError, match="tokens must be strings, got int: 3"):
         Vocabulary(["a", 3])  # type: ignore[list-item]
 
 
-# ---- unknown symbols and line ends ---------------------------------------------------------------
+# ---- unknown tokens and line ends ---------------------------------------------------------------
 
 
-def test_unknown_symbols_become_unk() -> None:
+def test_unknown_tokens_become_unk() -> None:
     vocabulary = Vocabulary(["a", "<unk>", "b"], unk="<unk>")
     assert (vocabulary.unk_id, vocabulary.eos_id) == (1, None)
     assert vocabulary.encode("axbé").tolist() == [0, 1, 2, 1]
-    assert "x" not in vocabulary, "looking a symbol up must not add it"
+    assert "x" not in vocabulary, "looking a token up must not add it"
 
 
-def test_eos_is_a_symbol_like_others() -> None:
+def test_eos_is_a_token_like_others() -> None:
     vocabulary = Vocabulary("a\n", eos="\n")
     assert vocabulary.eos_id == 1
     assert vocabulary.encode("a\na").tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("specials", [{"unk": "<unk>"}, {"eos": "x"}])
-def test_specials_must_be_among_the_symbols(specials: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="must be one of the symbols"):
+def test_specials_must_be_among_the_tokens(specials: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="must be one of the tokens"):
         Vocabulary("ab", **specials)
 
 
@@ -124,32 +124,32 @@ def test_equality_is_by_content() -> None:
     assert plain != "ab"
 
 
-# ---- the most frequent symbols -------------------------------------------------------------------
+# ---- the most frequent tokens -------------------------------------------------------------------
 
 
-@given(symbols=SYMBOLS, extra=st.integers(1, 6), min_count=st.integers(1, 3), specials=st.booleans())
-def test_the_most_frequent_symbols_are_kept(
-    symbols: list[str], extra: int, min_count: int, specials: bool
+@given(tokens=SYMBOLS, extra=st.integers(1, 6), min_count=st.integers(1, 3), specials=st.booleans())
+def test_the_most_frequent_tokens_are_kept(
+    tokens: list[str], extra: int, min_count: int, specials: bool
 ) -> None:
     names = ["<unk>", "\n"] if specials else []
-    counts = {s: symbols.count(s) for s in symbols if s not in names and symbols.count(s) >= min_count}
+    counts = {s: tokens.count(s) for s in tokens if s not in names and tokens.count(s) >= min_count}
     if not counts and not names:
         return
     unk, eos = ("<unk>", "\n") if specials else (None, None)
-    built = Vocabulary.build(symbols, max_size=len(names) + extra, min_count=min_count, unk=unk, eos=eos)
-    kept = built.symbols[len(names) :]
-    assert list(built.symbols[: len(names)]) == names
+    built = Vocabulary.build(tokens, max_size=len(names) + extra, min_count=min_count, unk=unk, eos=eos)
+    kept = built.tokens[len(names) :]
+    assert list(built.tokens[: len(names)]) == names
     assert len(kept) == min(extra, len(counts))
-    ranks = [(-counts[symbol], symbol) for symbol in kept]
+    ranks = [(-counts[token], token) for token in kept]
     assert ranks == sorted(ranks)
     assert all((-counts[s], s) > ranks[-1] for s in counts if s not in kept)
 
 
 @given(SYMBOLS, st.randoms())
-def test_the_order_of_the_text_does_not_matter(symbols: list[str], random: Random) -> None:
-    shuffled = symbols.copy()
+def test_the_order_of_the_text_does_not_matter(tokens: list[str], random: Random) -> None:
+    shuffled = tokens.copy()
     random.shuffle(shuffled)
-    assert Vocabulary.build(symbols) == Vocabulary.build(shuffled)
+    assert Vocabulary.build(tokens) == Vocabulary.build(shuffled)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_the_order_of_the_text_does_not_matter(symbols: list[str], random: Rando
         ({"min_count": 0}, "min_count must be at least 1, got 0"),
         ({"max_size": 0}, "max_size must be at least 1, got 0"),
         ({"max_size": 2, "unk": "?", "eos": "."}, r"at least 3 \('\?' and '\.' take a place each\), got 2"),
-        ({"min_count": 3}, "at least one symbol"),
+        ({"min_count": 3}, "at least one token"),
     ],
 )
 def test_bad_limits_are_refused(settings: dict[str, Any], words: str) -> None:

@@ -11,7 +11,7 @@ TEXT = st.text(
 
 
 @pytest.mark.parametrize(
-    ("text", "symbols"),
+    ("text", "tokens"),
     [
         ("", []),
         (" \t\r", []),
@@ -30,27 +30,27 @@ TEXT = st.text(
         ("😀😀", ["😀", "😀"]),
     ],
 )
-def test_words(text: str, symbols: list[str]) -> None:
-    assert words(text) == symbols
+def test_words(text: str, tokens: list[str]) -> None:
+    assert words(text) == tokens
 
 
 @given(TEXT)
 def test_written_words_are_the_same_words(text: str) -> None:
-    symbols = words(text)
-    assert words("".join(spaced(symbols))) == symbols
+    tokens = words(text)
+    assert words("".join(spaced(tokens))) == tokens
 
 
 @given(TEXT)
 def test_no_character_is_lost_but_white_space(text: str) -> None:
-    kept = "".join(symbol for symbol in words(text) if symbol != "<eos>")
+    kept = "".join(token for token in words(text) if token != "<eos>")
     assert kept == "".join(character for character in text if not character.isspace())
 
 
 @given(st.lists(TEXT))
-def test_cuts_part_no_symbol(chunks: list[str]) -> None:
+def test_cuts_part_no_token(chunks: list[str]) -> None:
     pieces = list(cut_safely(chunks, last_word_cut))
     assert "".join(pieces) == "".join(chunks)
-    assert [symbol for piece in pieces for symbol in words(piece)] == words("".join(chunks))
+    assert [token for piece in pieces for token in words(piece)] == words("".join(chunks))
 
 
 @given(st.text(st.sampled_from("ab., \n")))
@@ -60,7 +60,7 @@ def test_single_characters_are_cut_as_soon_as_can_be(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbols", "text"),
+    ("tokens", "text"),
     [
         (["To", "be", ",", "or", "not", "?"], "To be, or not?"),
         (["<eos>", "a", "<eos>", "b"], "\na\nb"),
@@ -68,8 +68,8 @@ def test_single_characters_are_cut_as_soon_as_can_be(text: str) -> None:
         (["5", "%", "<unk>", "'", "s"], "5% <unk> ' s"),
     ],
 )
-def test_written_text(symbols: list[str], text: str) -> None:
-    assert "".join(spaced(symbols)) == text
+def test_written_text(tokens: list[str], text: str) -> None:
+    assert "".join(spaced(tokens)) == text
 
 
 @pytest.mark.timeout(60)  # a quadratic search takes minutes

@@ -9,14 +9,16 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from pyrnn.train import LanguageModelJob, TruncatedBPTT, load_run
+from pyrnn.tasks import find_task, load_run, make_job
+from pyrnn.tasks.language_model import TextRun
+from pyrnn.train import Job, Run, Trainer, resumed_job, train
 from pyrnn.train.checkpoint import read_checkpoint
 from pyrnn.train.run_folder import CHECKPOINT, METRICS
 
 SMALL = {
     "epochs": 3,
     "batch_size": 4,
-    "window": 16,
+    "bptt_steps": 16,
     "embedding_size": 8,
     "hidden_size": 16,
     "warmup_steps": 5,
@@ -26,23 +28,35 @@ SMALL = {
 }
 
 
-def small_job(folder: Path, **settings: Any) -> LanguageModelJob:
+def small_job(folder: Path, **settings: Any) -> Job:
     """A job on a text that is written into the folder."""
     text = folder / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog.\n" * 40)
-    return LanguageModelJob().updated({"text": str(text), **SMALL, **settings})
+    return make_job("language-model", {"text": str(text), **SMALL, **settings})
 
 
-def command(folder: Path, *arguments: str, processes: int = 0) -> list[str]:
-    """`pyrnn train language-model`; started by torchrun where a number of processes is given."""
+def resume(folder: Path, **options: Any) -> Run:
+    """Go on with a run as its folder says."""
+    return train(resumed_job(find_task("language-model"), folder), folder, resume=True, **options)
+
+
+def load_text_run(folder: Path, **options: Any) -> TextRun:
+    """A run of a language model."""
+    run = load_run(folder, **options)
+    assert isinstance(run, TextRun)
+    return run
+
+
+def command(folder: Path, *arguments: str, processes: int = 0, task: str = "language-model") -> list[str]:
+    """`pyrnn train TASK`; started by torchrun where a number of processes is given."""
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    trains = ["pyrnn", "train", "language-model", str(folder), *arguments]
+    trains = ["pyrnn", "train", task, str(folder), *arguments]
     return [sys.executable, "-m", *(launcher if processes else []), *trains]
 
 
-def flags(job: LanguageModelJob, **settings: Any) -> list[str]:
+def flags(job: Job, **settings: Any) -> list[str]:
     """What `small_job` with these settings says, for a command line."""
-    shown = {"text": job.text.text, **SMALL, **settings}
+    shown = {"text": job.data.text, **SMALL, **settings}
     return [part for k, v in shown.items() for part in (f"--{k.replace('_', '-')}", str(v))]
 
 
@@ -56,7 +70,7 @@ class KillAt:
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_step(self, trainer: TruncatedBPTT, result: object) -> None:
+    def on_step(self, trainer: Trainer, result: object) -> None:
         if trainer.steps_done == self.step:
             raise Killed
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyrnn.train import own_device
+from pyrnn.train import local_device
+from tests.tasks.test_tagger import sentences, write
 from tests.train.small_runs import command, flags, losses, small_job
 
 
-def _train(folder: Path, processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(folder, *arguments, processes=processes), capture_output=True, text=True, timeout=200
-    )
+def _train(folder: Path, processes: int, *arguments: str, **task: str) -> subprocess.CompletedProcess[str]:
+    line = command(folder, *arguments, processes=processes, **task)
+    return subprocess.run(line, capture_output=True, text=True, timeout=200)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "transformer"])
-def test_the_losses_are_those_of_one_process(cell: str, tmp_path: Path) -> None:
-    settings = flags(small_job(tmp_path), cell=cell, dropout=0.0, epochs=2)
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_the_losses_are_those_of_one_process(architecture: str, tmp_path: Path) -> None:
+    settings = flags(small_job(tmp_path), architecture=architecture, dropout=0.0, epochs=2)
     for name, processes in (("alone", 0), ("one", 1), ("two", 2)):
         done = _train(tmp_path / name, processes, *settings)
         assert done.returncode == 0, done.stderr
@@ -34,10 +34,25 @@ def test_the_losses_are_those_of_one_process(cell: str, tmp_path: Path) -> None:
     assert "was written by 2 processes, this run has 1: resume with --nproc-per-node 2" in refused.stderr
 
 
+@pytest.mark.parametrize("architecture", ["gru", "transformer"])
+def test_a_tagger_learns_the_same_with_two(architecture: str, tmp_path: Path) -> None:
+    """Of an odd number of sentences, so that the last batch is not shared evenly."""
+    text = write(tmp_path / "text.tsv", sentences(101))
+    settings = {"architecture": architecture, "dropout": 0.0, "epochs": 2, "num_heads": 2, "log_every": 1}
+    sizes = {"hidden_size": 16, "embedding_size": 8, "batch_size": 8, "text": str(text), **settings}
+    arguments = [part for k, v in sizes.items() for part in (f"--{k.replace('_', '-')}", str(v))]
+    for name, processes in (("alone", 0), ("two", 2)):
+        done = _train(tmp_path / name, processes, *arguments, task="tagger")
+        assert done.returncode == 0, done.stderr
+    alone, two = (losses(tmp_path / name) for name in ("alone", "two"))
+    assert len(alone) > 20
+    assert two == pytest.approx(alone, rel=1e-4)
+
+
 def test_streams_that_cannot_be_shared_are_refused(tmp_path: Path) -> None:
     done = _train(tmp_path / "run", 2, *flags(small_job(tmp_path), batch_size=3))
     assert done.returncode != 0
-    assert "3 streams cannot be shared evenly by 2 processes" in done.stderr
+    assert "a batch of 3 cannot be shared evenly by 2 processes" in done.stderr
 
 
 @pytest.fixture
@@ -55,8 +70,8 @@ def _with_gpus(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("second_of_two")
 def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     _with_gpus(2, monkeypatch)
-    assert own_device(torch.device("cuda")) == torch.device("cuda", 1)
-    assert own_device(torch.device("cpu")) == torch.device("cpu")
+    assert local_device(torch.device("cuda")) == torch.device("cuda", 1)
+    assert local_device(torch.device("cpu")) == torch.device("cpu")
 
 
 @pytest.mark.usefixtures("second_of_two")
@@ -70,9 +85,9 @@ def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 def test_two_processes_do_not_share_a_gpu(device: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _with_gpus(1, monkeypatch)
     with pytest.raises(ValueError, match=message):
-        own_device(torch.device(device))
+        local_device(torch.device(device))
 
 
 def test_a_process_alone_takes_the_device_as_it_is() -> None:
-    assert own_device(torch.device("cuda", 3)) == torch.device("cuda", 3)
-    assert own_device(torch.device("cuda")) == torch.device("cuda")
+    assert local_device(torch.device("cuda", 3)) == torch.device("cuda", 3)
+    assert local_device(torch.device("cuda")) == torch.device("cuda")

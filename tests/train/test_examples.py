@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrnn.data import shakespeare
+from pyrnn.corpora import shakespeare
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

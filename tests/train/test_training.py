@@ -1,50 +1,86 @@
 import io
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor
 
-from pyrnn.models import LanguageModel, LanguageModelConfig
-from pyrnn.text import StreamBatches, Vocabulary, split_validation
-from pyrnn.train import JsonLinesReporter, TerminalReporter, TrainConfig, TruncatedBPTT, evaluate, fit
+from pyrnn.data import StreamBatches, split_validation
+from pyrnn.models import LanguageModel
+from pyrnn.tasks import make_job
+from pyrnn.tasks.language_model import LanguageModeling, training_batches, validation_batches
+from pyrnn.text import Vocabulary
+from pyrnn.train import (
+    EpochMetrics,
+    GradientTrainer,
+    Job,
+    JsonLinesReporter,
+    Reporter,
+    TerminalReporter,
+    TrainConfig,
+    fit,
+)
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 VOCABULARY = Vocabulary.from_text(TEXT)
 IDS = VOCABULARY.encode(TEXT)
-CONFIG = TrainConfig(
-    epochs=3,
-    batch_size=4,
-    window=16,
-    learning_rate=0.02,
-    warmup_steps=5,
-    validation_streams=2,
-    validation_window=16,
-)
+SETTINGS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 4,
+    "bptt_steps": 16,
+    "learning_rate": 0.02,
+    "warmup_steps": 5,
+    "validation_streams": 2,
+    "validation_steps": 16,
+    "embedding_size": 8,
+    "hidden_size": 24,
+    "dropout": 0.1,
+}
 
 
-def _model(seed: int = 0, **changes: Any) -> LanguageModel:
+def _job(**settings: Any) -> Job:
+    return make_job("language-model", {**SETTINGS, **settings}).sized({"vocabulary_size": len(VOCABULARY)})
+
+
+def _model(seed: int = 0, **settings: Any) -> LanguageModel:
     torch.manual_seed(seed)
-    sizes: dict[str, Any] = {"embedding_size": 8, "hidden_size": 24, "dropout": 0.1}
-    return LanguageModel(LanguageModelConfig(len(VOCABULARY), **{**sizes, **changes}))
+    return LanguageModel(_job(**settings).model)
+
+
+def _trainer(ids: Tensor = IDS, **settings: Any) -> GradientTrainer:
+    job = _job(**settings)
+    return GradientTrainer(job.task, _model(**settings), training_batches(ids, job), job.train)
+
+
+def _fit(
+    model: LanguageModel, ids: Tensor, held_out: Tensor, *, reporter: Reporter | None = None, **settings: Any
+) -> list[EpochMetrics]:
+    job = _job(**settings)
+    batches, validation = training_batches(ids, job), validation_batches(held_out, job)
+    return fit(job.task, model, batches, validation, job.train, reporter=reporter)
+
+
+@torch.no_grad()
+def evaluate(model: LanguageModel, batches: StreamBatches) -> dict[str, float]:
+    return LanguageModeling().evaluate(model.eval(), batches).compute()
 
 
 def _weights(model: LanguageModel) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "transformer"])
-def test_loss_falls_on_a_small_text(cell: str) -> None:
-    model = _model(cell=cell)
+@pytest.mark.parametrize("architecture", ["rnn", "gru", "lstm", "transformer"])
+def test_loss_falls_on_a_small_text(architecture: str) -> None:
+    model = _model(architecture=architecture)
     train, validation = split_validation(IDS)
-    before = evaluate(model, StreamBatches(validation, batch_size=2, window=16)).loss
-    history = fit(model, train, validation, CONFIG)
+    before = evaluate(model, StreamBatches(validation, batch_size=2, window=16))["loss"]
+    history = _fit(model, train, validation)
     assert [metrics.epoch for metrics in history] == [1, 2, 3]
-    assert history[-1].validation_loss < history[0].validation_loss < before
+    assert history[-1].score < history[0].score < before
     assert history[-1].train_loss < 0.8 * history[0].train_loss
-    assert history[-1].symbols == len(train) - 1
+    assert history[-1].weight == len(train) - 1
 
 
 def test_a_seed_fixes_the_run() -> None:
@@ -52,20 +88,21 @@ def test_a_seed_fixes_the_run() -> None:
     runs = []
     for seed in (1, 1, 2):
         model = _model(seed)
-        losses = [m.validation_loss for m in fit(model, train, validation, CONFIG)]
+        losses = [m.score for m in _fit(model, train, validation)]
         runs.append((losses, _weights(model)))
     assert runs[0][0] == runs[1][0] != runs[2][0]
     assert torch.equal(runs[0][1], runs[1][1])
 
 
 def test_the_state_is_carried_within_an_epoch_and_dropped_between() -> None:
-    trainer = TruncatedBPTT(_model(cell="gru"), StreamBatches(IDS[:129], batch_size=4, window=16), CONFIG)
+    trainer = _trainer(IDS[:129], architecture="gru")
     seen = []
     trainer.model.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
     left = []
     for _ in range(4):
         trainer.step()
-        left.append(trainer.state)
+        assert trainer.carried is not None
+        left.append(trainer.carried[0])
     assert len(trainer.batches) == 2
     assert seen[0] is None
     assert seen[1] is left[0]
@@ -73,28 +110,28 @@ def test_the_state_is_carried_within_an_epoch_and_dropped_between() -> None:
     assert not left[0].requires_grad
 
 
-@pytest.mark.parametrize("cell", ["lstm", "transformer"])
-def test_windows_of_one_forward_pass_cover_the_same_loss_as_evaluation(cell: str) -> None:
-    model = _model(cell=cell, dropout=0.0)
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_windows_of_one_forward_pass_cover_the_same_loss_as_evaluation(architecture: str) -> None:
+    model = _model(architecture=architecture, dropout=0.0)
     whole = StreamBatches(IDS, batch_size=1, window=len(IDS) - 1)
     pieces = StreamBatches(IDS, batch_size=1, window=7)
-    assert evaluate(model, pieces).loss == pytest.approx(evaluate(model, whole).loss, rel=1e-5)
+    assert evaluate(model, pieces)["loss"] == pytest.approx(evaluate(model, whole)["loss"], rel=1e-5)
 
 
 def test_evaluation_counts_every_pair_once_and_is_repeatable() -> None:
-    model = _model(dropout=0.5).train()
+    trainer = _trainer(dropout=0.5)
+    trainer.model.train()
     batches = StreamBatches(IDS, batch_size=7, window=16)
-    first, second = evaluate(model, batches), evaluate(model, batches)
+    first, second = trainer.evaluate(batches), trainer.evaluate(batches)
     assert first == second
-    assert first.symbols == len(IDS) - 1
-    assert first.bits == pytest.approx(first.loss / 0.6931472)
-    assert first.perplexity == pytest.approx(2**first.bits)
-    assert model.training
+    assert first["tokens"] == len(IDS) - 1
+    assert first["bits"] == pytest.approx(first["loss"] / 0.6931472)
+    assert first["perplexity"] == pytest.approx(2 ** first["bits"])
+    assert trainer.model.training
 
 
 def test_the_gradient_is_clipped_to_its_norm() -> None:
-    config = TrainConfig(epochs=1, batch_size=4, window=16, clip_norm=1e-3)
-    trainer = TruncatedBPTT(_model(), StreamBatches(IDS, batch_size=4, window=16), config)
+    trainer = _trainer(epochs=1, clip_norm=1e-3)
     result = trainer.step()
     clipped = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
     assert result.grad_norm > 1e-3
@@ -102,27 +139,29 @@ def test_the_gradient_is_clipped_to_its_norm() -> None:
 
 
 def test_the_learning_rate_follows_the_schedule() -> None:
-    trainer = TruncatedBPTT(_model(), StreamBatches(IDS, batch_size=4, window=16), CONFIG)
-    rates = []
+    trainer = _trainer()
+    rates, expected = [], []
     for _ in range(trainer.total_steps):
+        expected.append(trainer.learning_rate)
         trainer.step()
         rates.append(trainer.optimizer.param_groups[0]["lr"])
-    assert rates == [trainer.schedule(step) for step in range(trainer.total_steps)]
+    assert rates == expected
+    assert rates[:5] == [0.02 * (step + 1) / 5 for step in range(5)]
     assert rates[-1] < 0.01 * max(rates)
 
 
 @pytest.mark.parametrize("part", ["training", "validation"])
 def test_a_text_too_short_is_refused(part: str) -> None:
     train, validation = (IDS[:20], IDS) if part == "training" else (IDS, IDS[:1])
-    with pytest.raises(ValueError, match=r"has (20|1) symbols, too few for one window"):
-        fit(_model(), train, validation, CONFIG)
+    with pytest.raises(ValueError, match=r"has (20|1) tokens, too few for one window"):
+        _fit(_model(), train, validation)
 
 
 def test_a_short_validation_text_counts_whole() -> None:
     model = _model(dropout=0.0)
-    (metrics,) = fit(model, IDS, IDS[:20], replace(CONFIG, epochs=1))
+    (metrics,) = _fit(model, IDS, IDS[:20], epochs=1)
     whole = evaluate(model, StreamBatches(IDS[:20], batch_size=1, window=19))
-    assert metrics.validation_loss == pytest.approx(whole.loss, rel=1e-5)
+    assert metrics.score == pytest.approx(whole["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +171,8 @@ def test_a_short_validation_text_counts_whole() -> None:
         ({"learning_rate": float("nan")}, "learning_rate must be positive and finite, got nan"),
         ({"clip_norm": 0.0}, "clip_norm must be positive and finite, got 0.0"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
-        ({"decay": "step"}, "decay must be .* got 'step'"),
+        ({"decay": "step"}, "decay must be one of cosine, linear, constant, got 'step'"),
+        ({"ema_decay": 0.9, "average_epochs": 2}, "choose one"),
     ],
 )
 def test_bad_recipes_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -144,9 +184,9 @@ def test_json_lines_name_every_epoch_and_some_steps() -> None:
     stream = io.StringIO()
     train, validation = split_validation(IDS)
     with JsonLinesReporter(stream, every=10) as reporter:
-        history = fit(_model(), train, validation, CONFIG, reporter=reporter)
+        history = _fit(_model(), train, validation, reporter=reporter)
     rows = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [row["validation_loss"] for row in rows if "epoch" in row] == [m.validation_loss for m in history]
+    assert [row["validation_loss"] for row in rows if "epoch" in row] == [m.score for m in history]
     steps = [row for row in rows if "epoch" not in row]
     assert [row["step"] for row in steps] == list(range(10, steps[-1]["of"] + 1, 10))
 
@@ -155,6 +195,6 @@ def test_a_terminal_gets_one_line_an_epoch() -> None:
     stream = io.StringIO()
     train, validation = split_validation(IDS)
     with TerminalReporter(Console(file=stream, force_terminal=True, width=120)) as reporter:
-        history = fit(_model(), train, validation, CONFIG, reporter=reporter)
+        history = _fit(_model(), train, validation, reporter=reporter)
     for metrics in history:
-        assert f"validation {metrics.validation_loss:.4f} nats a symbol" in stream.getvalue()
+        assert f"validation loss {metrics.score:.4f}" in stream.getvalue()

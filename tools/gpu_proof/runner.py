@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pyrnn._files import read_json, replacing, write_text
+from pyrnn._files import atomic_write, read_json, write_text
 from pyrnn.bench.record import ROOT, Row
 from tools.gpu_proof.stages import ABSENT, Stage, allowance
 
@@ -59,7 +59,7 @@ class Record:
             return
         self._copies.mkdir(parents=True, exist_ok=True)
         for path in (self.path, self.path.with_suffix(".md"), *self.path.parent.glob("ptx-*.json")):
-            with replacing(self._copies / path.name) as partial:
+            with atomic_write(self._copies / path.name) as partial:
                 shutil.copyfile(path, partial)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn import ops, reference
-from pyrnn.accelerate import _OURS
+from pyrnn._accelerate import _OURS
 from pyrnn.reference.dropout import ACTIVATIONS
 from pyrnn.reference.dropout import dropout as reference_dropout
 from tests.attention.checking import of_reference

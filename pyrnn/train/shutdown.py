@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that the training loop grants at the end of its step."""
+"""Graceful shutdown: Ctrl-C and SIGTERM end a training at the end of its step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interruption:
+class GracefulShutdown:
     """Within this context the first signal only sets `requested`; a second one acts as it did before."""
 
     def __init__(self) -> None:
         self.requested = False
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Interruption:
+    def __enter__(self) -> GracefulShutdown:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
         return self

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrnn._files import replacing
+from pyrnn._files import atomic_write
 from pyrnn.text.files import read_text
 from pyrnn.text.tokenizer import Tokenizer
 
@@ -44,7 +44,7 @@ def write_tokens(path: str | Path, chunks: Iterable[Tensor]) -> int:
         (3, 12)
     """
     count = 0
-    with replacing(Path(path)) as partial:
+    with atomic_write(Path(path)) as partial:
         with partial.open("wb") as file:
             for ids in chunks:
                 if ids.dim() != 1 or ids.is_floating_point() or ids.is_complex():
@@ -58,7 +58,7 @@ def write_tokens(path: str | Path, chunks: Iterable[Tensor]) -> int:
                 file.write(ids.cpu().numpy().astype("<i4").tobytes())
                 count += len(ids)
         if not count:
-            raise ValueError(f"there are no symbols to write to {path}: the text is empty")
+            raise ValueError(f"there are no tokens to write to {path}: the text is empty")
     return count
 
 

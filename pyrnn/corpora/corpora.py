@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+#: The name by which settings call the shipped text.
+SHAKESPEARE = "shakespeare"
+
 
 def shakespeare() -> str:
     """Six tragedies of Shakespeare: 839,045 characters, 65 distinct, with speakers and stage directions.
 
     Example:
-        >>> from pyrnn.data import shakespeare
+        >>> from pyrnn.corpora import shakespeare
         >>> shakespeare()[:6]
         'Hamlet'
     """
@@ -20,3 +23,13 @@ def shakespeare() -> str:
 def shakespeare_path() -> Path:
     """The file of `shakespeare`: UTF-8, gzip."""
     return Path(__file__).with_name("shakespeare.txt.gz")
+
+
+def text_path(text: str | Path) -> Path:
+    """The file of a text that a user names: a path, or the name of a shipped one.
+
+    Example:
+        >>> text_path("shakespeare").name, text_path("book.txt").name
+        ('shakespeare.txt.gz', 'book.txt')
+    """
+    return shakespeare_path() if text == SHAKESPEARE else Path(text)

@@ -9,18 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyrnn.data import shakespeare
-from pyrnn.text import (
-    LEVELS,
-    Level,
-    TokenFile,
-    encode_file,
-    open_tokens,
-    read_text,
-    train_tokenizer,
-    windows,
-    write_tokens,
-)
+from pyrnn.corpora import shakespeare
+from pyrnn.data import TokenFile, encode_file, open_tokens, windows, write_tokens
+from pyrnn.text import LEVELS, Level, read_text, train_tokenizer
 
 LARGEST = (1 << 31) - 1
 IDS = st.lists(st.integers(0, LARGEST))
@@ -120,7 +111,7 @@ def test_open_ids_stay_when_the_file_is_replaced(file: Path) -> None:
         (torch.tensor([[1]]), r"vectors of integers \[N\], got torch.int64 of shape \[1, 1\]"),
         (torch.tensor([3, -1]), r"in \[0, 2\*\*31\), got -1 to 3"),
         (torch.tensor([LARGEST + 1]), r"in \[0, 2\*\*31\)"),
-        (torch.tensor([], dtype=torch.int64), "no symbols to write"),
+        (torch.tensor([], dtype=torch.int64), "no tokens to write"),
     ],
 )
 def test_bad_ids_are_refused_and_the_old_file_stays(tmp_path: Path, ids: Tensor, words: str) -> None:
@@ -205,5 +196,5 @@ def test_a_text_file_becomes_its_ids_whatever_the_chunk(tmp_path: Path, level: L
 def test_a_text_without_words_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("   ")
     tokenizer = train_tokenizer(lambda: ["to be"], level="word")
-    with pytest.raises(ValueError, match=r"no symbols to write to .*tokens\.bin: the text is empty"):
+    with pytest.raises(ValueError, match=r"no tokens to write to .*tokens\.bin: the text is empty"):
         encode_file(tmp_path / "text", tokenizer, tmp_path / "tokens.bin")

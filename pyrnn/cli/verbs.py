@@ -1,0 +1,42 @@
+"""What trained runs can do: a command for each verb of a task."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import pyrnn
+from pyrnn.cli.devices import Device, device_of
+from pyrnn.tasks.registry import TASKS, find_task
+
+
+def verb_commands() -> dict[str, Callable[..., None]]:
+    """The command of every verb. One that several tasks have in common is one function."""
+    verbs = {name: verb for task in map(find_task, TASKS) for name, verb in task.verbs.items()}
+    commands = {}
+    for name, verb in verbs.items():
+        module, _, attribute = verb.function.partition(":")
+        function = getattr(importlib.import_module(module), attribute)
+        commands[name] = function if verb.whole else _filter(name, function)
+    return commands
+
+
+def _filter(verb: str, function: Callable[..., object]) -> Callable[..., None]:
+    def command(
+        run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+        device: Device = "auto",
+    ) -> None:
+        loaded = pyrnn.tasks.load_run(run, verb=verb, device=device_of(device))
+        # That of the run's task: tasks may share a verb.
+        for line in pyrnn.tasks.verb_of(loaded, verb)(loaded, sys.stdin):
+            print(line)
+
+    # An indented paragraph is an example; this mark keeps its lines as they are.
+    command.__doc__ = re.sub(r"\n\n(?= {6}\S)", "\n\n    \b\n", function.__doc__ or "")
+    return command

@@ -1,0 +1,134 @@
+"""The sizes of every model: dataclasses without torch, so that the command line lists them without it.
+
+Dimension key: E embedding, H hidden, L layers, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pyrnn._configuration import require_choices, require_range
+
+Architecture = Literal["rnn", "gru", "lstm", "transformer"]
+
+#: The file of a model's folder that holds its sizes; in a run's folder the job's other settings too.
+CONFIG = "config.json"
+
+_MOST_LAYERS = 1000
+
+
+@dataclass(frozen=True)
+class TokenModelConfig:
+    """Sizes that every model of tokens has: vectors, and layers between them and its output.
+
+    Args:
+        vocabulary_size: V, tokens that the model knows.
+        architecture: "rnn" (tanh), "gru", "lstm" or "transformer"; a job has other defaults for a
+            transformer.
+        embedding_size: E, width of the token vectors; without effect in a transformer, whose vectors have H.
+        hidden_size: H, units of a recurrent layer; the width of a transformer.
+        num_layers: L, layers stacked on one another.
+        num_heads: heads of a transformer's attention, a divisor of H.
+        dropout: probability of zeroing an element between recurrent layers, or in a transformer an attention
+            weight and an element of what a part computes; and of zeroing one before the softmax.
+        input_dropout: probability of zeroing an element of the token vectors.
+
+    Raises:
+        ValueError: a size below one, a dropout outside [0, 1), an unknown architecture, or heads that do not
+            divide a transformer's width.
+    """
+
+    vocabulary_size: int
+    architecture: Architecture = "lstm"
+    embedding_size: int = 64
+    hidden_size: int = 256
+    num_layers: int = 2
+    num_heads: int = 8
+    dropout: float = 0.2
+    input_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        sizes = ("vocabulary_size", "embedding_size", "hidden_size", "num_layers", "num_heads")
+        require_range(self, sizes, least=1)
+        require_range(self, ("num_layers",), least=1, most=_MOST_LAYERS)
+        for name in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        require_choices(self, ("architecture",))
+        if self.architecture == "transformer" and self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and {self.num_heads}"
+            )
+
+    @property
+    def vector_size(self) -> int:
+        """Width of the token vectors: E, in a transformer H."""
+        return self.hidden_size if self.architecture == "transformer" else self.embedding_size
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig(TokenModelConfig):
+    """Sizes of a `LanguageModel`, beside those of `TokenModelConfig`.
+
+    Args:
+        input: "embedding" looks up a learned vector of each token; "one-hot" feeds the token's unit vector
+            to the first layer, whose input weights then are [G*H, V], and embedding_size has no effect.
+        context: tokens before its own that a position sees in each layer of a transformer.
+        locked_dropout: keep one dropout mask for all steps of a window instead of drawing one a step.
+            Source: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
+            networks", 2016. Of recurrent layers only.
+        tied: use the embedding matrix as the softmax's weight; where E and H differ, a learned projection
+            H -> E stands before it.
+            Source: Press and Wolf, "Using the output embedding to improve language models", 2017.
+
+    Raises:
+        ValueError: as of `TokenModelConfig`, an unknown input, tied weights with one-hot input, or a
+            transformer with one-hot input or locked dropout.
+    """
+
+    input: Literal["embedding", "one-hot"] = "embedding"
+    context: int = 128
+    locked_dropout: bool = False
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, ("context",), least=1)
+        require_choices(self, ("input",))
+        if self.tied and self.input == "one-hot":
+            raise ValueError(
+                "tied weights need an embedding to tie to: set input to 'embedding' or tied to false"
+            )
+        if self.architecture == "transformer":
+            if self.input == "one-hot":
+                raise ValueError("a transformer has no weights for one-hot input: set input to 'embedding'")
+            if self.locked_dropout:
+                raise ValueError("a transformer has no locked dropout: set locked_dropout to false")
+
+    @property
+    def vector_std(self) -> float:
+        """Standard deviation of a fresh model's token vectors."""
+        if self.architecture == "transformer":
+            return 0.02  # as GPT-2's: larger ones would drown what the layers add
+        return self.vector_size**-0.5 if self.tied else 1.0  # N(0, 1) would saturate a tied softmax
+
+
+@dataclass(frozen=True)
+class TaggerConfig(TokenModelConfig):
+    """Sizes of a `Tagger`, beside those of `TokenModelConfig`.
+
+    Args:
+        num_tags: C, tags to choose from.
+        bidirectional: read each sentence from both ends, H units each way; a transformer always does.
+
+    Raises:
+        ValueError: as of `TokenModelConfig`, or no tags.
+    """
+
+    num_tags: int = 1
+    bidirectional: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, ("num_tags",), least=1)

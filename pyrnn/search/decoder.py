@@ -1,0 +1,139 @@
+"""What sampling, searching and scoring ask of a model: one protocol for recurrent states and caches of keys.
+
+Dimension key: N sequences, T tokens read at once, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pyrnn.models import StepOutput
+from pyrnn.text import Tokenizer
+
+#: Logits N*T*V that one call of a model may make: 64 MiB in float32, whatever the vocabulary and the text.
+LOGITS_AT_ONCE = 1 << 24
+
+
+class Decoder(Protocol):
+    """A model that reads tokens and says what may come next; `pyrnn.models.LanguageModel` is one.
+
+    A state is a value: a step returns another one, and one state may be continued in several ways. It has a
+    method `select(rows)` that gives the state of some of its sequences, in any order, some of them more than
+    once; a strategy that keeps, drops or copies sequences needs nothing else.
+    `tests/search/test_decoder.py` holds every model to this.
+
+    Attributes:
+        vocabulary_size: V.
+    """
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+        ...
+
+    def start(self, source: Any = None) -> Any:
+        """The state before the first token: of what is to be translated, transcribed or described, if
+        anything.
+        """
+        ...
+
+    def step(self, tokens: Tensor, state: Any, *, lengths: Tensor | None = None) -> StepOutput:
+        """Read tokens [N], or [N, T] with the lengths [N] of each; reading a prompt is a step with T > 1."""
+        ...
+
+
+def device_of(model: Decoder) -> torch.device:
+    """Where the model lies."""
+    return next(_module(model).parameters()).device
+
+
+def _module(model: Decoder) -> nn.Module:
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def window_steps(sequences: int, vocabulary_size: int) -> int:
+    """Tokens T, at least one, that a call on so many sequences may read within `LOGITS_AT_ONCE`."""
+    return max(1, LOGITS_AT_ONCE // max(1, sequences * vocabulary_size))
+
+
+def prefill(model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None = None) -> StepOutput:
+    """Read [N, T] tokens, T >= 1, for what follows each sequence's last one: logits [N, V].
+
+    Long ones are read window by window, for the logits of all their steps are not wanted.
+
+    Args:
+        model: in evaluation mode.
+        tokens: [N, T] ids.
+        state: to go on from.
+        lengths: [N] int64 in [1, T] where they differ.
+    """
+    N, T = tokens.shape
+    steps = window_steps(N, model.vocabulary_size)
+    row = torch.arange(N, device=tokens.device)
+    last: StepOutput | None = None
+    for begin in range(0, T, steps):
+        window = tokens[:, begin : begin + steps]
+        left = None if lengths is None else (lengths - begin).clamp(0, window.shape[1])
+        output = model.step(window, state, lengths=left)
+        state = output.state
+        if left is None:
+            last = StepOutput(output.logits[:, -1], state)
+            continue
+        newest = output.logits[row, (left - 1).clamp(min=0)]
+        if last is not None:
+            newest = torch.where(left.unsqueeze(1) > 0, newest, last.logits)
+        last = StepOutput(newest, state)
+    assert last is not None
+    return last
+
+
+@contextmanager
+def evaluating(model: object) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards the model is in the mode in which it came.
+
+    A generator must leave this block before it yields: gradients are off for the whole thread, the caller's
+    code included.
+    """
+    assert isinstance(model, nn.Module)
+    was_training = model.training
+    if was_training:
+        model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        if was_training:
+            model.train()
+
+
+def check_texts(model: Decoder, tokenizer: Tokenizer, texts: object) -> None:
+    """Refuse a tokenizer of another vocabulary than the model's, and a string where a list of them is due.
+
+    Raises:
+        ValueError: the sizes differ.
+        TypeError: `texts` is one string, whose characters would pass for texts.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"expected a list of texts, got one string, {texts[:40]!r}; put it in a list")
+    if len(tokenizer) != (V := model.vocabulary_size):
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {V}: give the tokenizer that the "
+            "model was trained with"
+        )
+
+
+def check_ids(ids: Tensor, vocabulary_size: int, *, what: str) -> None:
+    """Refuse all but vectors of integers in [0, vocabulary_size)."""
+    if ids.is_floating_point() or ids.dtype == torch.bool or ids.dim() != 1:
+        raise ValueError(f"{what} must be a vector of integers, got {ids.dtype} of shape {list(ids.shape)}")
+    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocabulary_size):
+        raise ValueError(
+            f"{what} must lie in [0, {vocabulary_size}), got {int(ids.min())} to {int(ids.max())}; "
+            "encode with the vocabulary that the model was trained with"
+        )

@@ -1,0 +1,24 @@
+"""What can be trained: one file for each family, and the list of them."""
+
+from typing import TYPE_CHECKING
+
+from pyrnn._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pyrnn.tasks import language_model as language_model
+    from pyrnn.tasks import tagger as tagger
+    from pyrnn.tasks.registry import TASKS as TASKS
+    from pyrnn.tasks.registry import find_task as find_task
+    from pyrnn.tasks.runs import evaluate as evaluate
+    from pyrnn.tasks.runs import load_run as load_run
+    from pyrnn.tasks.runs import make_job as make_job
+    from pyrnn.tasks.runs import verb_of as verb_of
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "registry": ["TASKS", "find_task"],
+        "runs": ["evaluate", "load_run", "make_job", "verb_of"],
+    },
+    ["language_model", "tagger"],
+)

@@ -1,0 +1,241 @@
+"""Language modelling: predict each token of a text from those before it.
+
+Dimension key: T time, B batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pyrnn
+from pyrnn._configuration import require_choices, require_range
+from pyrnn.models.configs import LanguageModelConfig
+from pyrnn.train.run_folder import Run
+from pyrnn.train.task import Batch, Batches, Loss, Objective, Split, Tables, Task, Verb, epoch_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pyrnn.data import StreamBatches, TokenFile
+    from pyrnn.metrics import Perplexity
+    from pyrnn.models import LanguageModel
+    from pyrnn.text import Tokenizer
+    from pyrnn.train.job import Job
+
+VOCABULARY, TOKENS, VALIDATION_TOKENS = "vocab.json", "tokens.bin", "validation.bin"
+
+_AT_ONCE = 1024  # sentences: scores appear while a long input is still being read
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text of a run, its tokens, and how they are read.
+
+    Args:
+        text: a file (UTF-8, plain or gzip), or "shakespeare" for the one that comes with the package.
+        validation_text: a file to validate on; None takes the end of `text`.
+        validation_fraction: how much of `text` that is.
+        level: tokens are "character", "word" or "subword".
+        max_vocabulary: keep the most frequent tokens only, the others become <unk>; subword: how many to
+            learn, 8192 if None.
+        min_count: tokens that occur less often become <unk>.
+        bptt_steps: steps T between two cuts of the graph; the `batch_size` of the recipe is the number of
+            parallel streams of the text.
+        validation_streams: parallel streams of the validation text; each starts once from a zero state.
+        validation_steps: steps of a window of the validation; it does not change the loss.
+
+    Raises:
+        ValueError: a fraction outside (0, 1), or a count below one or beyond 64 bits.
+    """
+
+    text: str = "shakespeare"
+    validation_text: str | None = None
+    validation_fraction: float = 0.1
+    level: Literal["character", "word", "subword"] = "character"
+    max_vocabulary: int | None = None
+    min_count: int = 1
+    bptt_steps: int = 64
+    validation_streams: int = 8
+    validation_steps: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}")
+        counts = ("min_count", "bptt_steps", "validation_streams", "validation_steps")
+        require_range(self, counts, least=1)
+        if self.max_vocabulary is not None:
+            require_range(self, ("max_vocabulary",), least=1)
+        require_choices(self, ("level",))
+
+
+@dataclass(frozen=True)
+class TextRun(Run):
+    """A trained language model, with the tokenizer that it was trained with."""
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+
+
+class LanguageModeling(Task):
+    """Language models on streams of a text, by truncated back-propagation through time.
+
+    The text is cut into `batch_size` streams that are read side by side, `bptt_steps` at a time; the state
+    flows from one window to the next, its gradient does not.
+    """
+
+    name = "language-model"
+    summary = "Train a language model on a text: an RNN, GRU or LSTM, or a transformer."
+    unit = "tokens"
+    data_config = TextConfig
+    model_config = LanguageModelConfig
+    sizes = ("vocabulary_size",)
+    files = (VOCABULARY, TOKENS, VALIDATION_TOKENS)
+    objective = Objective("loss", "min")
+    score_unit = " nats per token"
+    #: Those of the character model.
+    defaults: ClassVar[Mapping[str, Tables]] = {
+        "transformer": {
+            "model": {"hidden_size": 128, "num_layers": 4, "dropout": 0.05},
+            "train": {"batch_size": 16, "learning_rate": 0.004},
+        }
+    }
+    verbs: ClassVar[Mapping[str, Verb]] = {
+        "generate": Verb("pyrnn.cli.generate:generate", whole=True),
+        "score": Verb("pyrnn.tasks.language_model:score_lines"),
+    }
+    examples = (
+        "RUN --text book.txt",
+        "RUN --text book.txt --level word --max-vocabulary 10000",
+        "RUN --text book.txt --architecture transformer",
+    )
+
+    def prepare(self, job: Job, folder: Path) -> dict[str, int]:
+        """Write the text as ids, and its tokenizer."""
+        data: TextConfig = job.data
+        text = pyrnn.corpora.text_path(data.text)
+        tokenizer = pyrnn.text.train_tokenizer(
+            lambda: pyrnn.text.read_text(text),
+            level=data.level,
+            max_size=data.max_vocabulary,
+            min_count=data.min_count,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(folder / VOCABULARY)
+        count = pyrnn.data.encode_file(text, tokenizer, folder / TOKENS)
+        if data.validation_text is None:
+            held_out = pyrnn.data.validation_tokens(count, data.validation_fraction)
+            count -= held_out
+        else:
+            other = pyrnn.corpora.text_path(data.validation_text)
+            held_out = pyrnn.data.encode_file(other, tokenizer, folder / VALIDATION_TOKENS)
+        pyrnn.data.require_a_window(count, batch_size=job.train.batch_size, window=data.bptt_steps)
+        pyrnn.data.require_a_window(held_out, batch_size=1, window=1)
+        return {"vocabulary_size": len(tokenizer)}
+
+    def build(self, job: Job) -> LanguageModel:
+        """A fresh model."""
+        return pyrnn.models.LanguageModel(job.model)
+
+    def batches(self, job: Job, folder: Path, split: Split) -> StreamBatches:
+        """Windows of one of the two texts."""
+        train, validation = run_ids(job, folder)
+        return training_batches(train, job) if split == "train" else validation_batches(validation, job)
+
+    def weight(self, batch: Batch) -> int:
+        """Tokens to predict."""
+        return int((batch["target"] != pyrnn.losses.IGNORE).sum())
+
+    def loss(self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None) -> Loss:
+        """Cross-entropy of a window, from the state that the one before left."""
+        logits, state = model(batch["input"], pyrnn.models.state_of(carried))
+        total = pyrnn.losses.sequence_cross_entropy(logits.float(), batch["target"], reduction="sum")
+        return Loss(total, pyrnn.models.state_tensors(pyrnn.models.detach_state(state)))
+
+    def carried_shapes(self, model: nn.Module, batches: Batches, steps: int) -> list[tuple[int, ...]]:
+        """Those of the state after so many windows."""
+        assert isinstance(batches, pyrnn.data.StreamBatches)
+        assert isinstance(model, pyrnn.models.LanguageModel)
+        return pyrnn.models.state_shapes(model.config, batches.batch_size, batches.steps_read(steps))
+
+    def evaluate(self, model: nn.Module, batches: Batches) -> Perplexity:
+        """Loss and perplexity over every pair of the text once."""
+        device = next(model.parameters()).device
+        scores, state = pyrnn.metrics.Perplexity(device), None
+        for batch in epoch_of(batches):
+            logits, state = model(batch["input"].to(device), state)
+            total = pyrnn.losses.sequence_cross_entropy(logits, batch["target"].to(device), reduction="sum")
+            scores.update(total, self.weight(batch))
+        return scores
+
+    def load(self, folder: Path, job: Job, **options: Any) -> TextRun:
+        """Model and tokenizer; `backend` is an option."""
+        tokenizer = pyrnn.text.Tokenizer.load(folder / VOCABULARY)
+        if len(tokenizer) != (told := job.model.vocabulary_size):
+            raise ValueError(f"{folder}: {VOCABULARY} has {len(tokenizer)} tokens, config.json says {told}")
+        model = pyrnn.models.LanguageModel.from_pretrained(folder, **options)
+        return TextRun(model, job, pyrnn.train.read_run_metrics(folder), tokenizer)
+
+    def read(self, run: TextRun, path: str | Path) -> StreamBatches:
+        """A text of any length, as ids in a temporary file that goes with the batches."""
+        with tempfile.TemporaryDirectory(prefix="pyrnn-evaluate-") as folder:
+            tokens = Path(folder) / TOKENS
+            pyrnn.data.encode_file(pyrnn.corpora.text_path(path), run.tokenizer, tokens)
+            return validation_batches(pyrnn.data.open_tokens(tokens, len(run.tokenizer)), run.job)
+
+
+def score_lines(run: TextRun, lines: Iterable[str]) -> Iterator[str]:
+    r"""Read sentences from standard input, one a line, and print each one's log-probability.
+
+      printf 'to be or not to be\nbe not or to be to\n' | pyrnn score runs/book
+
+    The columns, separated by tabs: log-probability in nats, nats per token, perplexity, tokens scored,
+    unknown tokens, sentence. Empty lines are left out.
+    """
+    sentences = filter(None, (line.strip("\r\n") for line in lines))
+    part = list(islice(sentences, _AT_ONCE))
+    if not part:
+        raise ValueError("standard input has no sentences: give one a line")
+    while part:
+        for sentence, one in zip(part, pyrnn.search.score(run.model, run.tokenizer, part), strict=True):
+            numbers = f"{one.log_probability:.4f}\t{one.per_token:.4f}\t{one.perplexity:.2f}"
+            yield f"{numbers}\t{one.tokens}\t{one.unknown}\t{sentence}"
+        part = list(islice(sentences, _AT_ONCE))
+
+
+def training_batches(ids: Tensor | TokenFile, job: Job) -> StreamBatches:
+    """The windows of a text that a job trains on.
+
+    Raises:
+        ValueError: the text is too short for one window of all streams.
+    """
+    return pyrnn.data.StreamBatches(ids, batch_size=job.train.batch_size, window=job.data.bptt_steps)
+
+
+def validation_batches(ids: Tensor | TokenFile, job: Job) -> StreamBatches:
+    """Batches of a text to validate on: fewer streams and steps where it is short, since all of it counts.
+
+    Raises:
+        ValueError: the text has fewer than two tokens.
+    """
+    pairs, window = len(ids) - 1, job.data.validation_steps
+    streams = max(1, min(job.data.validation_streams, pairs // window))
+    return pyrnn.data.StreamBatches(ids, batch_size=streams, window=max(1, min(window, pairs)))
+
+
+def run_ids(job: Job, folder: Path) -> tuple[TokenFile, TokenFile]:
+    """The training and the validation text of a run as ids, which are read as they are used.
+
+    Raises:
+        FileNotFoundError: the run's token files are not there.
+        ValueError: one of them is damaged.
+    """
+    V = job.model.vocabulary_size
+    ids = pyrnn.data.open_tokens(folder / TOKENS, V)
+    if job.data.validation_text is None:
+        return pyrnn.data.split_validation(ids, job.data.validation_fraction)
+    return ids, pyrnn.data.open_tokens(folder / VALIDATION_TOKENS, V)

@@ -1,0 +1,80 @@
+"""Jobs and runs by the names of their tasks."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyrnn
+from pyrnn.tasks.registry import find_task
+from pyrnn.train.job import Job
+from pyrnn.train.run_folder import Run, read_job, read_tables
+
+if TYPE_CHECKING:
+    import torch
+
+
+def make_job(task: str, settings: Mapping[str, Any] | None = None) -> Job:
+    """A job of a task.
+
+    Args:
+        task: its name.
+        settings: values by their names, whichever table they belong to; others keep their defaults.
+
+    Raises:
+        ValueError: no such task or setting, or a value that does not fit.
+
+    Example:
+        >>> make_job("language-model", {"architecture": "gru", "epochs": 2}).model.architecture
+        'gru'
+    """
+    return Job.from_mapping(find_task(task), {}, where="settings").updated(settings or {})
+
+
+def load_run(
+    folder: str | Path, *, verb: str | None = None, device: str | torch.device = "cpu", **options: Any
+) -> Run:
+    """Read a trained run of any task; the model comes in evaluation mode.
+
+    Args:
+        folder: what a training wrote.
+        verb: refuse a run whose task has no such verb.
+        device: where the model is to lie.
+        options: further arguments of the task's `load`, for instance `backend` of a language model.
+
+    Raises:
+        FileNotFoundError: the folder or one of its files is missing.
+        ValueError: a file is damaged, the weights do not fit the sizes, or the task has no such verb.
+    """
+    folder = Path(folder)
+    try:
+        task = find_task(read_tables(folder)["task"])
+    except ValueError as error:
+        raise ValueError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
+    if verb is not None and verb not in task.verbs:
+        can = ", ".join(("evaluate", *task.verbs))
+        raise ValueError(f"{folder} is a run of the task {task.name}, which cannot {verb}; it can {can}")
+    run = task.load(folder, read_job(folder, task), **options)
+    run.model.to(device)
+    return run
+
+
+def evaluate(run: Run, path: str | Path) -> dict[str, float]:
+    """The scores of a run's model on a file of the kind that it was trained on.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be used, or does not fit the run's vocabulary.
+    """
+    task = run.job.task
+    batches = task.read(run, path)
+    with pyrnn.search.evaluating(run.model):
+        return task.evaluate(run.model, batches).compute()
+
+
+def verb_of(run: Run, verb: str) -> Callable[..., Iterable[str]]:
+    """The function behind a verb of a run's task."""
+    module, _, attribute = run.job.task.verbs[verb].function.partition(":")
+    return getattr(importlib.import_module(module), attribute)

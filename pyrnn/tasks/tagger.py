@@ -1,0 +1,266 @@
+"""Tagging: a tag for every token of a sentence, learned from sentences whose tokens have one.
+
+Dimension key: T time, B batch, V vocabulary, C tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyrnn
+from pyrnn._configuration import from_mapping, require_range
+from pyrnn._files import read_json, write_text
+from pyrnn.models.configs import TaggerConfig
+from pyrnn.train.run_folder import Run
+from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Task, Verb, epoch_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pyrnn.data import PaddedBatches
+    from pyrnn.metrics import Metrics
+    from pyrnn.models import Tagger
+    from pyrnn.text import TaggedSentence, Vocabulary
+    from pyrnn.train.job import Job
+
+VOCABULARY, TRAIN, VALIDATION = "vocab.json", "train.safetensors", "validation.safetensors"
+UNKNOWN = "<unk>"
+
+_AT_ONCE = 256  # sentences that `pyrnn tag` reads before it answers
+
+
+@dataclass(frozen=True)
+class TaggedTextConfig:
+    """The sentences of a run.
+
+    Args:
+        text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence.
+        validation_text: another one to validate on; None takes the last sentences of `text`.
+        validation_fraction: how many of its sentences those are.
+        lowercase: read tokens without regard to capitals.
+        max_vocabulary: keep the most frequent tokens only, the others become <unk>.
+        min_count: tokens that occur less often become <unk>, so that the model learns what it means.
+        longest: longer sentences are refused: a batch is padded to its longest one.
+
+    Raises:
+        ValueError: no text, a fraction outside (0, 1), or a count below one or beyond 64 bits.
+    """
+
+    text: str = ""
+    validation_text: str | None = None
+    validation_fraction: float = 0.1
+    lowercase: bool = False
+    max_vocabulary: int | None = None
+    min_count: int = 2
+    longest: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}")
+        require_range(self, ("min_count", "longest"), least=1)
+        if self.max_vocabulary is not None:
+            require_range(self, ("max_vocabulary",), least=2)
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """What the ids of a tagger mean.
+
+    Args:
+        tokens: distinct, `UNKNOWN` first.
+        tags: distinct, by falling frequency.
+    """
+
+    tokens: list[str]
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class TaggedRun(Run):
+    """A trained tagger, with what its ids mean."""
+
+    model: Tagger
+    tokens: Vocabulary
+    tags: Vocabulary
+
+
+class Tagging(Task):
+    """Cross-entropy of the tags; sentences of like length share a batch."""
+
+    name = "tagger"
+    summary = "Train a tagger on annotated sentences: an RNN, GRU or LSTM from both ends, or a transformer."
+    unit = "tokens"
+    data_config = TaggedTextConfig
+    model_config = TaggerConfig
+    sizes = ("vocabulary_size", "num_tags")
+    files = (VOCABULARY, TRAIN, VALIDATION)
+    objective = Objective("accuracy", "max")
+    defaults: ClassVar[Mapping[str, Tables]] = {
+        ANY: {
+            "model": {"embedding_size": 100, "hidden_size": 128, "num_layers": 1, "dropout": 0.5},
+            "train": {"learning_rate": 0.004, "weight_decay": 0.01, "decayed": "matrices"},
+        },
+        "transformer": {"model": {"num_layers": 2, "dropout": 0.2}, "train": {"learning_rate": 0.002}},
+    }
+    verbs: ClassVar[Mapping[str, Verb]] = {
+        "tag": Verb("pyrnn.tasks.tagger:tag_lines"),
+    }
+    examples = ("RUN --text tagged.tsv", "RUN --text tagged.tsv --architecture transformer")
+
+    def prepare(self, job: Job, folder: Path) -> dict[str, int]:
+        """Write the sentences as ids, and what the ids mean."""
+        data: TaggedTextConfig = job.data
+        if not data.text:
+            raise ValueError("a tagger needs sentences to learn from: name their file with text")
+        sentences = _read(data.text, data)
+        if data.validation_text is None:
+            held_out = round(len(sentences) * data.validation_fraction)
+            if not 0 < held_out < len(sentences):
+                raise ValueError(
+                    f"{data.text} has {len(sentences)} sentences, too few to hold out "
+                    f"{data.validation_fraction:.0%} of them: give a longer text or a validation_text"
+                )
+            sentences, validation = sentences[:-held_out], sentences[-held_out:]
+        else:
+            validation = _read(data.validation_text, data)
+        tokens = pyrnn.text.Vocabulary.from_counts(
+            Counter(token for sentence in sentences for token in sentence.tokens),
+            max_size=data.max_vocabulary,
+            min_count=data.min_count,
+            unk=UNKNOWN,
+        )
+        tags = pyrnn.text.Vocabulary.from_counts(
+            Counter(tag for sentence in (*sentences, *validation) for tag in sentence.tags)
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        words = {"tokens": list(tokens.tokens), "tags": list(tags.tokens)}
+        write_text(folder / VOCABULARY, json.dumps(words, ensure_ascii=False) + "\n")
+        for name, part in ((TRAIN, sentences), (VALIDATION, validation)):
+            pyrnn.data.write_sequences(folder / name, _encode(part, tokens, tags))
+        return {"vocabulary_size": len(tokens), "num_tags": len(tags)}
+
+    def build(self, job: Job) -> Tagger:
+        """A fresh model."""
+        return pyrnn.models.Tagger(job.model)
+
+    def batches(self, job: Job, folder: Path, split: Split) -> PaddedBatches:
+        """Training in an order that the seed decides, validation by length."""
+        sizes = {"token": job.model.vocabulary_size, "tag": job.model.num_tags}
+        fields = pyrnn.data.read_sequences(folder / (TRAIN if split == "train" else VALIDATION), sizes)
+        return _batches(fields, job, seed=job.train.seed if split == "train" else None)
+
+    def weight(self, batch: Batch) -> int:
+        """Tokens that have a tag."""
+        return int((batch["tag"] != pyrnn.losses.IGNORE).sum())
+
+    def loss(self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None) -> Loss:
+        """Cross-entropy of the tags."""
+        logits = model(batch["token"], lengths=batch["lengths"])
+        return Loss(pyrnn.losses.sequence_cross_entropy(logits.float(), batch["tag"], reduction="sum"))
+
+    def evaluate(self, model: nn.Module, batches: Batches) -> Metrics:
+        """Loss, and accuracy: the share of tokens whose likeliest tag is theirs."""
+        device = next(model.parameters()).device
+        losses, hits = pyrnn.metrics.Perplexity(device), pyrnn.metrics.Accuracy(device)
+        for batch in epoch_of(batches):
+            tags = batch["tag"].to(device)
+            logits = model(batch["token"].to(device), lengths=batch["lengths"].to(device))
+            total = pyrnn.losses.sequence_cross_entropy(logits, tags, reduction="sum")
+            losses.update(total, self.weight(batch))
+            hits.update(logits.argmax(-1), tags)
+        return pyrnn.metrics.Combined(losses, hits)
+
+    def load(self, folder: Path, job: Job, **options: Any) -> TaggedRun:
+        """Model, tokens and tags."""
+        path = folder / VOCABULARY
+        words = from_mapping(Vocabularies, read_json(path), where=str(path))
+        found = (len(words.tokens), len(words.tags))
+        if found != (told := (job.model.vocabulary_size, job.model.num_tags)):
+            raise ValueError(f"{folder}: {VOCABULARY} has {found} tokens and tags, config.json says {told}")
+        try:
+            tokens = pyrnn.text.Vocabulary(words.tokens, unk=UNKNOWN)
+            tags = pyrnn.text.Vocabulary(words.tags)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+        model = pyrnn.models.Tagger.from_pretrained(folder, **options)
+        return TaggedRun(model, job, pyrnn.train.read_run_metrics(folder), tokens, tags)
+
+    def read(self, run: Run, path: str | Path) -> PaddedBatches:
+        """Annotated sentences; a tag that training never saw is refused."""
+        assert isinstance(run, TaggedRun)
+        return _batches(_encode(_read(path, run.job.data), run.tokens, run.tags), run.job, seed=None)
+
+
+def tag_sentences(
+    run: TaggedRun, sentences: Sequence[Sequence[str]], *, batch_size: int = 64
+) -> list[list[str]]:
+    """The likeliest tag of every token.
+
+    Args:
+        run: a trained tagger.
+        sentences: tokens of each, at least one.
+        batch_size: sentences that are read side by side; it does not change a tag, but for rounding.
+
+    Raises:
+        ValueError: an empty sentence, or one longer than the run's `longest`.
+    """
+    data: TaggedTextConfig = run.job.data
+    for sentence in sentences:
+        if not 0 < len(sentence) <= data.longest:
+            raise ValueError(f"a sentence must have 1 to {data.longest} tokens, got {len(sentence)}")
+    ids = [run.tokens.encode(_read_as(sentence, data)) for sentence in sentences]
+    device = next(run.model.parameters()).device
+    places = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
+    found: dict[int, list[str]] = {}
+    with pyrnn.search.evaluating(run.model):
+        for begin in range(0, len(places), batch_size):
+            part = places[begin : begin + batch_size]
+            (batch,) = pyrnn.data.PaddedBatches({"token": [ids[p] for p in part]}, batch_size=len(part))
+            logits = run.model(batch["token"].to(device), lengths=batch["lengths"].to(device))
+            for place, row in zip(part, logits.argmax(-1).T.tolist(), strict=True):
+                found[place] = run.tags.tokens_of(row[: len(ids[place])])
+    return [found[place] for place in range(len(ids))]
+
+
+def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
+    r"""Read sentences from standard input, one token a line, and print each token and its tag, a tab between.
+
+      printf 'the\nend\n' | pyrnn tag runs/tagger
+
+    A blank line ends a sentence.
+    """
+    sentences = pyrnn.text.read_sentences(lines)
+    while part := list(islice(sentences, _AT_ONCE)):
+        for tokens, tags in zip(part, tag_sentences(run, part), strict=True):
+            yield from (f"{token}\t{tag}" for token, tag in zip(tokens, tags, strict=True))
+            yield ""
+
+
+def _read(path: str | Path, data: TaggedTextConfig) -> list[TaggedSentence]:
+    sentences = list(pyrnn.text.read_columns(path))
+    longest = max(len(sentence.tokens) for sentence in sentences)
+    if longest > data.longest:
+        raise ValueError(f"{path} has a sentence of {longest} tokens, longest allows {data.longest}")
+    return [sentence._replace(tokens=_read_as(sentence.tokens, data)) for sentence in sentences]
+
+
+def _read_as(tokens: Iterable[str], data: TaggedTextConfig) -> list[str]:
+    return [token.lower() for token in tokens] if data.lowercase else list(tokens)
+
+
+def _encode(
+    sentences: Iterable[TaggedSentence], tokens: Vocabulary, tags: Vocabulary
+) -> dict[str, list[Tensor]]:
+    pairs = [(tokens.encode(sentence.tokens), tags.encode(sentence.tags)) for sentence in sentences]
+    return {"token": [token for token, _ in pairs], "tag": [tag for _, tag in pairs]}
+
+
+def _batches(fields: Mapping[str, Sequence[Tensor]], job: Job, *, seed: int | None) -> PaddedBatches:
+    size, fill = job.train.batch_size, {"tag": pyrnn.losses.IGNORE}
+    return pyrnn.data.PaddedBatches(fields, batch_size=size, fill=fill, seed=seed)

@@ -1,0 +1,83 @@
+"""Annotated sentences in columns: a token and its tag a line, a blank line after each sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pyrnn.text.files import read_text
+
+
+class TaggedSentence(NamedTuple):
+    """The tokens of a sentence and the tag of each."""
+
+    tokens: list[str]
+    tags: list[str]
+
+
+def read_columns(path: str | Path) -> Iterator[TaggedSentence]:
+    r"""The sentences of a file (UTF-8, plain or gzip) whose lines are "token TAB tag".
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no text, not UTF-8, no sentences, or a line that is not two columns; the message has its
+            number.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "a.tsv")
+        ...     _ = file.write_text("the\tDET\nend\tNOUN\n\nyes\tINTJ\n")
+        ...     [sentence.tags for sentence in read_columns(file)]
+        [['DET', 'NOUN'], ['INTJ']]
+    """
+    sentence, any_sentence = TaggedSentence([], []), False
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            if sentence.tokens:
+                yield sentence
+                sentence, any_sentence = TaggedSentence([], []), True
+            continue
+        token, separator, tag = line.partition("\t")
+        if not (separator and token and tag) or "\t" in tag:
+            raise ValueError(f"{path}, line {number}: expected a token, a tab and its tag, got {line[:80]!r}")
+        sentence.tokens.append(token)
+        sentence.tags.append(tag)
+    if sentence.tokens:
+        yield sentence
+    elif not any_sentence:
+        raise ValueError(f"{path} has no sentences: expected lines with a token, a tab and its tag")
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a text file without their ends, as `read_text` reads it."""
+    yield from split_lines(read_text(path))
+
+
+def split_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """The lines of a text that comes in pieces, without their ends."""
+    rest = ""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def read_sentences(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Sentences of one token a line, a blank line after each.
+
+    Example:
+        >>> list(read_sentences(["the", "end", "", "yes"]))
+        [['the', 'end'], ['yes']]
+    """
+    tokens: list[str] = []
+    for line in lines:
+        if token := line.strip("\r\n"):
+            tokens.append(token)
+        elif tokens:
+            yield tokens
+            tokens = []
+    if tokens:
+        yield tokens

@@ -1,0 +1,235 @@
+"""The training loop: epochs of steps, each followed by a validation; rows of metrics, checkpoints, an end."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyrnn.models.pretrained import Pretrained, write_weights
+from pyrnn.train.checkpoint import Counters, not_usable, restore, write_checkpoint
+from pyrnn.train.config import TrainConfig
+from pyrnn.train.distributed import ProcessGroup
+from pyrnn.train.metrics_file import EpochMetrics, Row, epochs_of, read_metrics, write_metrics
+from pyrnn.train.progress import Reporter
+from pyrnn.train.run_folder import CHECKPOINT, METRICS
+from pyrnn.train.shutdown import GracefulShutdown
+from pyrnn.train.task import Batches, Objective, Task
+from pyrnn.train.trainer import GradientTrainer, StepResult, Trainer
+
+
+def fit(
+    task: Task,
+    model: Pretrained,
+    batches: Batches,
+    validation: Batches,
+    config: TrainConfig,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    processes: ProcessGroup | None = None,
+) -> list[EpochMetrics]:
+    """Train `model` in place and return the metrics of every epoch.
+
+    Dropout draws from torch's global generator: seed it before the model is built to repeat a run exactly.
+    With a folder, weights, metrics and checkpoints go there, and a run that was stopped at any moment goes on
+    as if it had not been: the same weights, bit for bit, on the same machine with the same threads.
+
+    Args:
+        task: says what the loss is and which score decides.
+        model: any device.
+        batches: the training data.
+        validation: all of it is evaluated after each epoch.
+        config: the recipe.
+        folder: where to write; None keeps everything in memory.
+        resume: go on from the folder's checkpoint, if there is one yet.
+        reporter: is told of each step and epoch, in the first process.
+        processes: those that train together; each calls this with the same arguments.
+
+    Raises:
+        ValueError: the batch size cannot be shared, or the checkpoint does not fit.
+        FloatingPointError: loss or weights are no longer finite; the last checkpoint stays.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the step was finished and a checkpoint written.
+        OSError: the folder cannot be written.
+    """
+    processes = processes or ProcessGroup()
+    trainer = GradientTrainer(task, model, batches, config, processes=processes)
+    loop = TrainingLoop(trainer, validation, config, task.objective, processes, folder, reporter)
+    if resume and folder is not None and (folder / CHECKPOINT).exists():
+        loop.resume(folder)
+    elif processes.rank:
+        torch.manual_seed(config.seed + processes.rank)  # every process drops other units
+    with GracefulShutdown() as shutdown:
+        loop.run(lambda: processes.any(shutdown.requested, trainer.device))
+    return loop.history
+
+
+class TrainingLoop:
+    """One run in progress: its counters, its rows of metrics, its files; it knows no model and no task.
+
+    Args:
+        trainer: makes the steps.
+        validation: what to evaluate after each epoch.
+        config: when to write, and when to stop.
+        objective: the score that decides.
+        processes: those that train together.
+        folder: where to write; None keeps everything in memory.
+        reporter: is told of each step and epoch, in the first process.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        validation: Batches,
+        config: TrainConfig,
+        objective: Objective,
+        processes: ProcessGroup,
+        folder: Path | None,
+        reporter: Reporter | None,
+    ) -> None:
+        self.trainer, self.validation, self.config, self.objective = trainer, validation, config, objective
+        self.processes, self.folder = processes, folder
+        self.reporter = reporter if processes.is_first else None
+        self.counters = Counters(
+            world=processes.world, threads=torch.get_num_threads(), torch=torch.__version__
+        )
+        self.rows: list[Row] = []
+        #: Loss and weight of this epoch, summed; what a GPU still computes is not in the counters yet.
+        self._sums: tuple[Tensor, float | Tensor] = (torch.zeros((), dtype=torch.float64), 0.0)
+
+    @property
+    def history(self) -> list[EpochMetrics]:
+        """What each epoch reached."""
+        return epochs_of(self.rows)
+
+    def resume(self, folder: Path) -> None:
+        """Go on where the checkpoint of `folder` was written."""
+        counters = restore(self.trainer, folder / CHECKPOINT, world=self.processes.world)
+        self._warn_of_differences(counters)
+        self.counters = counters
+        self._sums = (torch.tensor(counters.epoch_loss, dtype=torch.float64), counters.epoch_weight)
+        # A process killed between its two files has written rows that the checkpoint does not know.
+        self.rows = [row for row in read_metrics(folder / METRICS) if row["step"] <= counters.steps]
+
+    def _warn_of_differences(self, saved: Counters) -> None:
+        """Say what may change the last bits of a resumed run, and note what it goes on with."""
+        for what in ("threads", "torch"):
+            before, now = getattr(saved, what), getattr(self.counters, what)
+            if before != now:
+                warnings.warn(
+                    f"the checkpoint was written with {what} {before}, this process has {now}: the run goes "
+                    "on, but its last bits may differ from those of a run that was not stopped",
+                    stacklevel=2,
+                )
+                setattr(saved, what, now)
+
+    def run(self, interrupted: Callable[[], bool]) -> None:
+        """Train to the end, or until `interrupted` says so after a step."""
+        trainer, counters = self.trainer, self.counters
+        while not counters.finished:
+            started, rate = time.perf_counter(), trainer.learning_rate
+            result = trainer.step()
+            counters.epoch_seconds += time.perf_counter() - started
+            counters.steps = trainer.steps_done
+            loss_sum, weight_sum = self._sums
+            step_sum = result.loss.double() * result.weight
+            self._sums = (loss_sum.to(step_sum.device) + step_sum, weight_sum + result.weight)
+            self._note_step(result, rate)
+            if trainer.steps_done % trainer.epoch_steps == 0 or trainer.steps_done == trainer.total_steps:
+                self._end_epoch()
+            elif trainer.steps_done % self.config.checkpoint_every == 0:
+                self._save()
+            if self._looks() and interrupted():
+                self._save()
+                raise KeyboardInterrupt
+
+    def _looks(self) -> bool:
+        """Whether to wait for what was computed: on a CPU always, on a GPU once in a few steps."""
+        on_cpu = self._sums[0].device.type == "cpu"
+        return on_cpu or self.trainer.steps_done % self.config.log_every == 0
+
+    def _note_step(self, result: StepResult, rate: float) -> None:
+        """Keep a row every few steps."""
+        trainer = self.trainer
+        if self._looks():
+            self._settle(result.loss.item())
+        if trainer.steps_done % self.config.log_every == 0:
+            self.rows.append(
+                {
+                    "step": trainer.steps_done,
+                    "loss": result.loss.item(),
+                    "learning_rate": rate,
+                    "grad_norm": result.grad_norm.item(),
+                }
+            )
+        if self.reporter is not None:
+            self.reporter.on_step(trainer, result)
+
+    def _settle(self, loss: float = 0.0) -> None:
+        """Bring the counters up to date; refuse to go on with a loss that is not finite."""
+        total, weight = self._sums
+        self.counters.epoch_loss, self.counters.epoch_weight = total.item(), float(weight)
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss}")
+        if not math.isfinite(self.counters.epoch_loss):
+            raise self._diverged(f"the sum of the epoch's losses is {self.counters.epoch_loss}")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} at step {self.trainer.steps_done}: the training diverged; "
+            "lower learning_rate or clip_norm"
+        )
+
+    def _end_epoch(self) -> None:
+        trainer, counters = self.trainer, self.counters
+        self._settle()
+        trainer.end_epoch()
+        scores = trainer.evaluate(self.validation)
+        metrics = EpochMetrics(
+            epoch=-(-trainer.steps_done // trainer.epoch_steps),
+            step=trainer.steps_done,
+            train_loss=counters.epoch_loss / counters.epoch_weight,
+            validation=scores,
+            objective=self.objective,
+            weight=counters.epoch_weight,
+            unit=trainer.unit,
+            seconds=counters.epoch_seconds,
+        )
+        for name, score in scores.items():
+            if math.isnan(score) or (name == self.objective.metric and math.isinf(score)):
+                raise self._diverged(f"the validation's {name} is {score}")
+        self.rows.append(metrics.row())
+        self._sums = (torch.zeros((), dtype=torch.float64), 0.0)
+        self._settle()
+        counters.epoch_seconds = 0.0
+        better = self.objective.is_better(metrics.score, than=counters.best_score)
+        counters.epochs_without_improvement = 0 if better else counters.epochs_without_improvement + 1
+        if better:
+            counters.best_score = metrics.score
+        stopped_early = 0 < self.config.patience <= counters.epochs_without_improvement
+        counters.finished = stopped_early or trainer.steps_done == trainer.total_steps
+        self._save(best=better)
+        if self.reporter is not None:
+            self.reporter.on_epoch(metrics)
+
+    def _save(self, *, best: bool = False) -> None:
+        """Weights and rows first: what they say is repeated if the process dies before the checkpoint."""
+        if self.folder is None:
+            return
+        self._settle()
+        state = self.trainer.state_dict()
+        if wrong := not_usable(state):  # a step with a finite loss may spoil the weights
+            raise self._diverged(wrong)
+        if self.processes.is_first:
+            if best or self.counters.best_score is None:
+                with self.trainer.weights() as model:
+                    write_weights(self.folder, model)
+            write_metrics(self.folder / METRICS, self.rows)
+            write_checkpoint(self.folder / CHECKPOINT, state, self.counters)
+        self.processes.wait()

@@ -1,0 +1,207 @@
+"""What is trained: a task knows its data, its model, its loss and its scores; the trainer knows none of them.
+
+No torch is imported here or by a task's own module before it is used: the command line lists tasks and their
+settings without it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pyrnn.metrics import Metrics
+    from pyrnn.models.pretrained import Pretrained
+    from pyrnn.train.job import Job
+    from pyrnn.train.run_folder import Run
+
+#: Settings by table: "data", "model", "train".
+Tables = Mapping[str, Mapping[str, Any]]
+#: The tensors of one step, by their names; the task that made them knows their shapes.
+Batch = Mapping[str, "Tensor"]
+Split = Literal["train", "validation"]
+
+#: In `Task.defaults`: of every architecture.
+ANY = "*"
+
+
+class Batches(Protocol):
+    """The batches of one epoch after another, each a pure function of its number.
+
+    Two objects made with the same arguments give the same batches, whatever was asked before: that is what
+    makes a resumed run repeat the one that was not stopped.
+
+    Attributes:
+        batch_size: sequences or examples of a full batch here; in a shard its part of them.
+    """
+
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Batches of one epoch."""
+        ...
+
+    def __getitem__(self, step: int) -> Batch:
+        """Batch `step` >= 0 of all epochs: number step % len of epoch step // len."""
+        ...
+
+    def shard(self, rank: int, world: int) -> Self:
+        """Part `rank` of `world` of the same batches; all parts together are the whole.
+
+        Raises:
+            ValueError: the batch size is not a multiple of `world`.
+        """
+        ...
+
+
+class Loss(NamedTuple):
+    """What a task says of one batch.
+
+    Args:
+        sum: the loss summed over all that `Task.weight` counts; a scalar with its graph.
+        carried: tensors for the next step of the same epoch, without a graph; None where steps are apart.
+    """
+
+    sum: Tensor
+    carried: tuple[Tensor, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What "best" means: a score's name and whether small or large is good.
+
+    Example:
+        >>> Objective("accuracy", "max").is_better(0.9, than=0.8)
+        True
+    """
+
+    metric: str
+    direction: Literal["min", "max"]
+
+    def is_better(self, value: float, *, than: float | None) -> bool:
+        """Whether `value` is better than another one; anything is better than None."""
+        if than is None:
+            return True
+        return value < than if self.direction == "min" else value > than
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command for trained runs.
+
+    Args:
+        function: "package.module:name". It takes the run and the lines of the standard input and yields the
+            lines of the output; its docstring is the command's help.
+        whole: it is a whole command instead: its annotated arguments are those of the command line, the first
+            of them the run's folder.
+    """
+
+    function: str
+    whole: bool = False
+
+
+class Task(ABC):
+    """A family of models that is trained in one way.
+
+    Class attributes:
+        name: the command's, and "task" in config.json.
+        summary: one line for the list of commands.
+        unit: what `weight` counts, for progress and speed.
+        data_config, model_config: dataclasses of the settings' tables "data" and "model".
+        sizes: fields of `model_config` that follow from the data; `prepare` gives them.
+        files: what `prepare` writes into a run's folder.
+        objective: which score of `evaluate` decides.
+        score_unit: what follows its value in a sentence.
+        defaults: settings whose default depends on `model.architecture`, or (`ANY`) on the task alone.
+        verbs: what a trained run can do beside `pyrnn evaluate`.
+        examples: lines for the command's help: what follows "pyrnn train NAME".
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    unit: ClassVar[str]
+    data_config: ClassVar[type]
+    model_config: ClassVar[type]
+    sizes: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = ()
+    objective: ClassVar[Objective]
+    score_unit: ClassVar[str] = ""
+    defaults: ClassVar[Mapping[str, Tables]] = {}
+    verbs: ClassVar[Mapping[str, Verb]] = {}
+    examples: ClassVar[Sequence[str]] = ()
+
+    @abstractmethod
+    def prepare(self, job: Job, folder: Path) -> dict[str, int]:
+        """Read the data once, write `files` into the folder, and return the model's `sizes`.
+
+        Raises:
+            FileNotFoundError: the data are not there.
+            ValueError: they cannot be used.
+        """
+
+    @abstractmethod
+    def build(self, job: Job) -> Pretrained:
+        """A fresh model, drawn from torch's global generator."""
+
+    @abstractmethod
+    def batches(self, job: Job, folder: Path, split: Split) -> Batches:
+        """The batches of a prepared folder, on the CPU.
+
+        Raises:
+            FileNotFoundError, ValueError: a file that `prepare` wrote is missing or damaged.
+        """
+
+    @abstractmethod
+    def weight(self, batch: Batch) -> float:
+        """What the loss of a batch is summed over, for instance its tokens that are no padding.
+
+        It is asked before the forward pass: the sums of all processes and parts of a step are divided once,
+        by the sum of their weights.
+        """
+
+    @abstractmethod
+    def loss(self, model: torch.nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None) -> Loss:
+        """The loss of a batch on the model's device, in training mode.
+
+        Args:
+            model: the model, or what wraps it.
+            batch: as of `batches`, on the model's device.
+            carried: what the step before returned; None at the start of an epoch.
+        """
+
+    @abstractmethod
+    def evaluate(self, model: torch.nn.Module, batches: Batches) -> Metrics:
+        """The scores of one epoch of batches. The model is in evaluation mode, without gradients."""
+
+    def carried_shapes(
+        self, model: torch.nn.Module, batches: Batches, steps: int
+    ) -> Sequence[tuple[int, ...]] | None:
+        """Shapes of what `loss` carries after `steps` steps of an epoch; None where nothing is carried."""
+        return None
+
+    @abstractmethod
+    def load(self, folder: Path, job: Job, **options: Any) -> Run:
+        """A trained run with all that its verbs need; the model in evaluation mode, on the CPU."""
+
+    @abstractmethod
+    def read(self, run: Run, path: str | Path) -> Batches:
+        """A file of the task's own kind as batches for `evaluate`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it cannot be used, or does not fit the run's vocabulary.
+        """
+
+
+def epoch_of(batches: Batches, epoch: int = 0) -> Iterator[Batch]:
+    """The batches of one epoch in order."""
+    first = epoch * len(batches)
+    return (batches[step] for step in range(first, first + len(batches)))

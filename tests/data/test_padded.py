@@ -1,0 +1,101 @@
+"""Padded batches: a pure function of the step, every sequence once an epoch, shards that are the whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pyrnn.data import PaddedBatches
+
+LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=40)
+
+
+def _items(lengths: list[int]) -> list[Tensor]:
+    """Sequences that can be told apart: the first item is the number."""
+    return [torch.full((n,), i + 1) for i, n in enumerate(lengths)]
+
+
+def _rows(batch: dict[str, Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(row[:n].tolist()) for row, n in zip(batch["x"].T, batch["lengths"].tolist(), strict=True)]
+
+
+@given(lengths=LENGTHS, batch_size=st.integers(1, 7), seed=st.none() | st.integers(0, 2**63 - 1))
+def test_every_sequence_occurs_once_in_every_epoch(
+    lengths: list[int], batch_size: int, seed: int | None
+) -> None:
+    items = _items(lengths)
+    batches = PaddedBatches({"x": items}, batch_size=batch_size, seed=seed)
+    assert len(batches) == -(-len(items) // batch_size)
+    for epoch in range(2):
+        steps = range(epoch * len(batches), (epoch + 1) * len(batches))
+        rows = [row for step in steps for row in _rows(batches[step])]
+        assert sorted(rows) == sorted(tuple(item.tolist()) for item in items)
+
+
+@given(lengths=LENGTHS, world=st.integers(1, 3), rows=st.integers(1, 3), seed=st.integers(0, 5))
+def test_shards_together_are_the_whole_whatever_was_asked_before(
+    lengths: list[int], world: int, rows: int, seed: int
+) -> None:
+    def made() -> PaddedBatches:
+        return PaddedBatches({"x": _items(lengths)}, batch_size=world * rows, seed=seed)
+
+    whole = made()
+    backwards = [_rows(whole[step]) for step in reversed(range(2 * len(whole)))][::-1]
+    shards = [made().shard(rank, world) for rank in range(world)]
+    for step, expected in enumerate(backwards):
+        parts = [row for shard in shards for row in _rows(shard[step])]
+        assert sorted(row for row in parts if row != (0,)) == sorted(expected)
+
+
+def test_epochs_differ_in_order_and_a_seed_fixes_it() -> None:
+    def order(seed: int, epoch: int) -> list[tuple[int, ...]]:
+        batches = PaddedBatches({"x": _items([3] * 50)}, batch_size=5, seed=seed)
+        return [row for step in range(10) for row in _rows(batches[10 * epoch + step])]
+
+    assert order(1, 0) == order(1, 0) != order(2, 0)
+    assert order(1, 0) != order(1, 1)
+
+
+def test_a_batch_holds_sequences_of_like_length() -> None:
+    lengths = [1 + i % 40 for i in range(400)]
+    batches = PaddedBatches({"x": _items(lengths)}, batch_size=8, seed=3)
+    padding = sum(int((batches[step]["x"] == 0).sum()) for step in range(len(batches)))
+    assert padding < 0.1 * sum(lengths)
+
+
+def test_fields_are_padded_each_with_its_own() -> None:
+    fields = {"x": [torch.tensor([5]), torch.tensor([6, 7])], "y": [torch.tensor([1]), torch.tensor([2, 3])]}
+    batch = PaddedBatches(fields, batch_size=2, fill={"y": -100})[0]
+    assert batch["x"].T.tolist() == [[6, 7], [5, 0]]
+    assert batch["y"].T.tolist() == [[2, 3], [1, -100]]
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+@pytest.mark.parametrize(
+    ("fields", "batch_size", "words"),
+    [
+        ({"x": []}, 1, "no sequences"),
+        ({}, 1, "no sequences"),
+        ({"x": [torch.ones(2)], "y": [torch.ones(3)]}, 1, "'y' differ in length"),
+        ({"x": [torch.ones(2), torch.ones(0)]}, 1, "sequence 1 is empty"),
+        ({"x": [torch.ones(2)]}, 0, "batch_size must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_padded_is_refused(
+    fields: dict[str, list[Tensor]], batch_size: int, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        PaddedBatches(fields, batch_size=batch_size)
+
+
+def test_shards_must_be_even() -> None:
+    batches = PaddedBatches({"x": _items([1, 2, 3])}, batch_size=4)
+    with pytest.raises(ValueError, match="a batch of 4 cannot be shared evenly by 3"):
+        batches.shard(0, 3)
+    with pytest.raises(ValueError, match="rank must lie in"):
+        batches.shard(2, 2)
+    with pytest.raises(IndexError, match="counted from 0"):
+        batches[-1]

@@ -1,0 +1,153 @@
+"""The tagger from sentences in a file to tags on standard output."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from pyrnn.models import Architecture, Tagger, TaggerConfig
+from pyrnn.tasks import evaluate, find_task, load_run, make_job
+from pyrnn.tasks.tagger import TaggedRun, tag_lines, tag_sentences
+from pyrnn.train import resumed_job, train
+from tests.train.small_runs import KillAt, Killed, result_of
+
+SMALL = {"hidden_size": 16, "embedding_size": 8, "num_heads": 2, "batch_size": 8, "warmup_steps": 5}
+
+
+def sentences(count: int, seed: int = 0) -> list[list[tuple[str, str]]]:
+    """Numbers, whose tag says whether they are larger than the one after them: a tag needs its right side."""
+    draw = random.Random(seed)
+    made = []
+    for _ in range(count):
+        numbers = [draw.randrange(10) for _ in range(draw.randint(1, 12))]
+        after = [*numbers[1:], -1]
+        made.append([(str(a), "down" if a > b else "up") for a, b in zip(numbers, after, strict=True)])
+    return made
+
+
+def write(path: Path, content: list[list[tuple[str, str]]]) -> Path:
+    path.write_text("\n".join("".join(f"{a}\t{b}\n" for a, b in sentence) for sentence in content))
+    return path
+
+
+def small_job(folder: Path, *, count: int = 300, **settings: Any) -> Any:
+    text = write(folder / "text.tsv", sentences(count))
+    return make_job("tagger", {"text": str(text), "epochs": 3, **SMALL, **settings})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TaggedRun:
+    folder = tmp_path_factory.mktemp("tagger")
+    run = train(small_job(folder, epochs=12, dropout=0.0, learning_rate=0.02), folder / "run")
+    assert isinstance(run, TaggedRun)
+    return run
+
+
+@pytest.mark.parametrize("architecture", ["rnn", "gru", "lstm", "transformer"])
+def test_it_learns_what_only_the_right_side_tells(architecture: str, tmp_path: Path) -> None:
+    settings = {"architecture": architecture, "epochs": 8, "dropout": 0.0, "learning_rate": 0.02}
+    if architecture == "transformer":
+        settings |= {"learning_rate": 0.005}
+    run = train(small_job(tmp_path, count=900, **settings), tmp_path / "run")
+    assert run.best.score > 0.95
+    assert run.best.objective.metric == "accuracy"
+
+
+def test_one_direction_cannot_know_what_comes(tmp_path: Path) -> None:
+    job = small_job(tmp_path, bidirectional=False, epochs=12, dropout=0.0, learning_rate=0.02)
+    assert train(job, tmp_path / "run").best.score < 0.85
+
+
+def test_a_sentence_has_the_same_tags_alone_and_beside_others(trained: TaggedRun) -> None:
+    tokens = [[token for token, _ in sentence] for sentence in sentences(60, seed=5)]
+    together = tag_sentences(trained, tokens, batch_size=60)
+    assert together == [tag_sentences(trained, [sentence])[0] for sentence in tokens]
+    expected = [[tag for _, tag in sentence] for sentence in sentences(60, seed=5)]
+    pairs = [(a, b) for x, y in zip(together, expected, strict=True) for a, b in zip(x, y, strict=True)]
+    assert sum(a == b for a, b in pairs) > 0.95 * len(pairs)
+
+
+def test_evaluation_is_that_of_the_tags(trained: TaggedRun, tmp_path: Path) -> None:
+    held_out = sentences(40, seed=9)
+    scores = evaluate(trained, write(tmp_path / "other.tsv", held_out))
+    tags = tag_sentences(trained, [[token for token, _ in sentence] for sentence in held_out])
+    pairs = [(a, b) for s, t in zip(held_out, tags, strict=True) for (_, a), b in zip(s, t, strict=True)]
+    assert scores["tokens"] == len(pairs)
+    assert scores["accuracy"] == sum(a == b for a, b in pairs) / len(pairs)
+
+
+def test_a_run_is_read_again(trained: TaggedRun, tmp_path: Path) -> None:
+    folder = Path(trained.job.data.text).parent / "run"
+    again = load_run(folder, verb="tag")
+    assert isinstance(again, TaggedRun)
+    assert (again.tokens, again.tags, again.job) == (trained.tokens, trained.tags, trained.job)
+    x, lengths = torch.arange(12).view(6, 2) % 10, torch.tensor([6, 3])
+    assert torch.equal(again.model(x, lengths=lengths), trained.model(x, lengths=lengths))
+    with pytest.raises(ValueError, match="of the task tagger, which cannot generate; it can evaluate, tag"):
+        load_run(folder, verb="generate")
+
+
+def test_lines_in_and_out(trained: TaggedRun) -> None:
+    lines = list(tag_lines(trained, ["3\n", "1\n", "\n", "unheard-of\n"]))
+    assert [line.split("\t")[0] for line in lines] == ["3", "1", "", "unheard-of", ""]
+    assert lines[0] == "3\tdown"
+    assert list(tag_lines(trained, [])) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"architecture": "gru", "dropout": 0.3},
+        {"architecture": "transformer", "ema_decay": 0.9, "accumulate": 2},
+    ],
+    ids=["gru", "transformer"],
+)
+def test_killed_at_any_step_it_ends_with_the_same_bits(settings: dict[str, Any], tmp_path: Path) -> None:
+    job = small_job(tmp_path, checkpoint_every=4, log_every=3, **settings)
+    train(job, tmp_path / "whole")
+    for again, moment in enumerate((3, -1, 41, 77)):
+        with pytest.raises(Killed):
+            train(job, tmp_path / "run", resume=bool(again), reporter=KillAt(moment))
+    train(resumed_job(find_task("tagger"), tmp_path / "run"), tmp_path / "run", resume=True)
+    assert result_of(tmp_path / "run") == result_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "words"),
+    [
+        (None, {}, "name their file with text"),
+        ("a\tX\n\nb\tY\n", {"validation_fraction": 0.1}, "has 2 sentences, too few to hold out 10%"),
+        ("a X\n", {}, "line 1: expected a token, a tab and its tag"),
+        ("a\tX\n" * 20, {"longest": 10}, "a sentence of 20 tokens, longest allows 10"),
+    ],
+)
+def test_sentences_that_cannot_be_used(
+    text: str | None, settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "text.tsv").write_text(text)
+        settings = {"text": str(tmp_path / "text.tsv"), **settings}
+    with pytest.raises(ValueError, match=words):
+        train(make_job("tagger", settings), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tag_that_training_never_saw_is_refused(trained: TaggedRun, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not in the vocabulary: 'sideways'"):
+        evaluate(trained, write(tmp_path / "a.tsv", [[("1", "sideways")]]))
+
+
+def test_what_is_beyond_a_length_is_not_read() -> None:
+    for architecture in get_args(Architecture):
+        torch.manual_seed(0)
+        config = TaggerConfig(9, architecture=architecture, hidden_size=8, num_heads=2, num_tags=3)
+        model = Tagger(config).eval()
+        ids, lengths = torch.randint(9, (7, 3)), torch.tensor([7, 4, 1])
+        together = model(ids, lengths=lengths)
+        for row, length in enumerate(lengths.tolist()):
+            alone = model(ids[:length, row : row + 1], lengths=lengths[row : row + 1])
+            torch.testing.assert_close(together[:length, row : row + 1], alone)
