@@ -17,12 +17,10 @@ from pyrnn.tasks import make_job
 from pyrnn.text import TaggedSentence
 from pyrnn.train import reporter_for, train
 
-PRESS = ("ca", "cb", "cc")
-
 
 def read_brown(folder: Path) -> Iterator[TaggedSentence]:
     """The sentences of the press; of a tag such as "np-tl" or "ppss+bem" the first part is kept."""
-    for path in sorted(path for path in folder.iterdir() if path.name[:2] in PRESS):
+    for path in sorted(folder.glob("c[abc][0-9][0-9]")):
         for line in path.read_text(encoding="utf-8").splitlines():
             pairs = [pair.rpartition("/") for pair in line.split()]
             if pairs:

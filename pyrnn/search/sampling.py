@@ -57,7 +57,7 @@ def generate(
             without `eos_id`; while iterating, as `filter_logits`.
 
     Example:
-        >>> from pyrnn.models import LanguageModelConfig
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
         >>> model = LanguageModel(LanguageModelConfig(5))
         >>> prompts = [torch.tensor([1, 2, 3]), torch.tensor([4])]
         >>> tokens = torch.stack(list(generate(model, prompts, SamplingConfig(max_tokens=7))))
@@ -116,7 +116,7 @@ def generate_text(
         TypeError: one string instead of a list of prompts.
 
     Example:
-        >>> from pyrnn.models import LanguageModelConfig
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
         >>> from pyrnn.text import train_tokenizer
         >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
         >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
@@ -143,7 +143,7 @@ def stream_text(
     errors come at once, not with the first piece.
 
     Example:
-        >>> from pyrnn.models import LanguageModelConfig
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
         >>> from pyrnn.text import train_tokenizer
         >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
         >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))

