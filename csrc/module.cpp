@@ -33,21 +33,21 @@ static_assert(sizeof(Direction) == sizeof(void*) * std::size(kDirection), "every
 
 template <void (*kRun)(Problem&, const int64_t*, int, int)>
 void run(const py::tuple& problem, const py::tuple& directions, int64_t batch_sizes, int threads,
-         int members) {
+         int group_size) {
   Problem p{};
   fill(p, kProblem, problem);
   if (p.D < 1 || p.D > 2 || int64_t(directions.size()) != p.D)
     throw py::value_error("pyrnn: one or two directions");
   for (int64_t d = 0; d < p.D; d++) fill(p.direction[d], kDirection, directions[size_t(d)]);
   py::gil_scoped_release release;
-  kRun(p, reinterpret_cast<const int64_t*>(batch_sizes), threads, members);
+  kRun(p, reinterpret_cast<const int64_t*>(batch_sizes), threads, group_size);
 }
 
-py::tuple split(const py::tuple& problem, bool backward, int threads, int members) {
+py::tuple split(const py::tuple& problem, bool backward, int threads, int group_size) {
   Problem p{};
   fill(p, kProblem, problem);
-  const Split s = choose_split(p, backward ? Pass::backward : Pass::forward, threads, members);
-  return py::make_tuple(s.groups, s.members, s.slices, s.why);
+  const Split s = choose_split(p, backward ? Pass::backward : Pass::forward, threads, group_size);
+  return py::make_tuple(s.groups, s.group_size, s.slices, s.why);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What both modules tell Python of dtypes and cells, so that no number of theirs stands there again.
+// The dtypes and cells that both modules export to Python, which repeats none of their numbers.
 #pragma once
 #include <pybind11/pybind11.h>
 

@@ -86,11 +86,11 @@ def why_no_cuda() -> str:
 
 
 class Split(NamedTuple):
-    """How one call is split among threads: `groups` * `members` threads work."""
+    """How one call is split among threads: `groups` * `group_size` threads work."""
 
-    groups: int  # teams walked at the same time
-    members: int  # threads that share a team's units, one barrier a step
-    slices: int  # parts of the batch: teams a direction
+    groups: int  # thread groups, each with a slice at a time
+    group_size: int  # threads of a group, which divide a slice's units: one barrier a step
+    slices: int  # parts of the batch, a direction
     why: str
 
 

@@ -2,11 +2,12 @@
 //
 //   score[i][j] = scale * q_i . k_j, then softcap * tanh(score / softcap) if softcap > 0,
 //                 then - slope * |query_start + i - j|, then + mask[i][j], each step rounded
-//   weight[i]   = exp(score[i] - m_i) / sum_i over the keys that query i sees, 0 for the others; all 0 if
-//   none out_i       = sum_j drop(weight[i][j]) v_j
+//   weight[i]   = exp(score[i] - m_i) / sum_i over the keys visible to query i; 0 for the others
+//   out_i       = sum_j drop(weight[i][j]) v_j
 //
-// Query i sees key j if first_key(i) <= j < end_key(i) (causal, window and length make one interval), the
-// key is no padding, and a boolean mask allows it.
+// Key j is visible to query i if first_key(i) <= j < end_key(i) (causal, window and length make one
+// interval), the key is no padding, and a boolean mask allows it; else it is masked. A query without a
+// visible key has weights and output of 0.
 //
 // Dimension key: B batch, H heads of the queries, K heads of keys and values (H a multiple of K; query head h
 // reads head h / (H / K)), T queries, S keys, D features of queries and keys, V features of values.
@@ -35,7 +36,7 @@ enum WeightsKind { kNoWeights, kMeanWeights, kAllWeights };  // mean: over the h
 
 struct Problem {
   int64_t dtype, B, H, K, T, S, D, V;
-  int64_t causal;                     // query i sees no key above query_start + i
+  int64_t causal;                     // no key above query_start + i is visible to query i
   int64_t window_left, window_right;  // nor one farther away than these; negative: no limit
   int64_t query_start;                // where query 0 stands among the keys
   int64_t mask_kind, weights_kind;
@@ -48,7 +49,7 @@ struct Problem {
   const uint8_t* padding;  // bool [B, S] contiguous, true: no key; or null
   const float* slopes;     // [B, H] with the strides slope_batch, slope_head; or null
   int64_t slope_batch, slope_head;
-  // A (float or double) [B, H, 2, T]: m_i, near the maximum of score[i] (-inf where nothing is seen), and
+  // A (float or double) [B, H, 2, T]: m_i, near the maximum of score[i] (-inf where no key is visible), and
   // sum_i. Kept apart: the logarithm of a sum is lost beside an m of -1e9. Null where neither weights nor a
   // backward pass want them.
   void* statistics;

@@ -1,4 +1,4 @@
-// The storage types of every operator's kernels. Both modules tell Python these codes.
+// The storage types of every operator's kernels. Both modules export these codes to Python.
 #pragma once
 
 namespace pyrnn {

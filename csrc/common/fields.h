@@ -1,8 +1,8 @@
 // Structs from Python, by the names of their fields.
 //
 // A struct has a table of its fields; Python hands it over as one tuple with the values in that order. The
-// module tells Python the names of each table, and Python refuses to start when its own differ: so neither
-// side counts on an order that only a comment holds, and every field is set.
+// module exports the names of each table, and Python refuses to start when its own differ: so neither side
+// depends on an order that only a comment states, and every field is set.
 #pragma once
 #include <pybind11/pybind11.h>
 #include <stdint.h>

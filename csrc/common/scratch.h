@@ -1,5 +1,5 @@
-// Carves one block of memory into aligned arrays. Run once with a null base to learn the size, once to hand
-// out.
+// Allocates aligned arrays in one block of memory. Run once with a null base to learn the size, once to
+// allocate.
 #pragma once
 #include <stddef.h>
 

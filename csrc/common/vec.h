@@ -181,7 +181,7 @@ inline V tanh(V x) {
   return x < 0 ? -t : t;
 }
 
-// What the cells' cell update calls.
+// What a cell update calls.
 struct VectorMath {
   template <class V>
   static inline V sigmoid(V x) {

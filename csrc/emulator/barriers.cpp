@@ -1,4 +1,4 @@
-// Where threads meet: barriers of a block, operations of a warp, barriers of a cluster; and where they leave.
+// Barriers of a block, operations of a warp, barriers of a cluster, and the end of a thread.
 #include <string.h>
 
 #include "emulator/launch_state.h"
@@ -18,7 +18,7 @@ void open_barrier(Block& block) {
     if (thread.state == State::at_barrier) waiting.push_back(&thread);
   block.at_barrier = 0;
   launch_state.progress++;
-  race::meet(waiting.data(), int(waiting.size()));
+  race::barrier(waiting.data(), int(waiting.size()));
   for (Thread* thread : waiting) make_ready(thread);
 }
 
@@ -39,13 +39,13 @@ void finish(Warp& warp, Gathering& gathering, const Thread* last) {
   quiet = true;  // it reads the packets on the other lanes' stacks
   gathering.combine(gathering.lanes);
   quiet = false;
-  Thread* met[32];
+  Thread* arrived[32];
   int count = 0;
   for (int lane = 0; lane < 32; lane++)
-    if (gathering.arrived >> lane & 1) met[count++] = warp.lane[lane];
-  if (gathering.combine == combine_nothing) race::meet(met, count);
+    if (gathering.arrived >> lane & 1) arrived[count++] = warp.lane[lane];
+  if (gathering.combine == combine_nothing) race::barrier(arrived, count);
   for (int i = 0; i < count; i++)
-    if (met[i] != last) make_ready(met[i]);
+    if (arrived[i] != last) make_ready(arrived[i]);
 }
 
 Gathering& gathering_of(Warp& warp, uint32_t mask, uint32_t own, Combine combine, const char* name,

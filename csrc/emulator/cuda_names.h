@@ -43,7 +43,7 @@ extern dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 #endif
 
-// ---- threads meet -----------------------------------------------------------------------------------
+// ---- barriers ---------------------------------------------------------------------------------------
 
 using PyrnnSite = ::pyrnn::emulator::Site;
 

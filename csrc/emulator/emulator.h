@@ -1,7 +1,7 @@
 // Runs CUDA kernels as host code, for tests. This is what the headers of the kernels call.
 //
-// Every CUDA thread is a fiber. All fibers of a launch run on one OS thread and give way only where they
-// meet: at barriers, in operations of a warp, and where they wait for a flag. A seed chooses who goes on
+// Every CUDA thread is a fiber. All fibers of a launch run on one OS thread and yield only at
+// barriers, in operations of a warp, and where they wait for a flag. A seed chooses who goes on
 // (PYRNN_EMULATE_SEED, or pyrnn_emulate_seed), so one seed is one schedule, and several seeds show what
 // depends on the order. Every fault throws std::runtime_error from the launch, with words.
 //
@@ -18,7 +18,7 @@ extern "C" __attribute__((visibility("default"))) void pyrnn_emulate_seed(uint64
 
 namespace pyrnn {
 
-constexpr size_t kRedZone = 64;  // bytes after a carved tile that nobody may touch
+constexpr size_t kRedZone = 64;  // bytes after an allocated tile that nobody may touch
 
 // What device_properties and the checks of a launch say from now on; by default an H200's.
 void emulate_device(int sms, int shared_per_block);
@@ -44,9 +44,9 @@ int resident_blocks(int threads, size_t shared);  // per multiprocessor
 
 void* static_shared(const void* key, size_t bytes, size_t align);  // key: one for each array of the source
 unsigned char* dynamic_shared();
-void tile(void* p, size_t bytes);  // a carved tile; a red zone follows it
+void tile(void* p, size_t bytes);  // an allocated tile; a red zone follows it
 
-// ---- threads meet -----------------------------------------------------------------------------------
+// ---- barriers and operations of a warp --------------------------------------------------------------
 
 void block_barrier(Site site);
 void warp_barrier(uint32_t mask, Site site);

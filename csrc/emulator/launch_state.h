@@ -26,7 +26,7 @@ struct Copy {  // of cp.async
   const void* from;
   int bytes;
   bool valid;
-  const void* place;  // in the kernel's code
+  const void* pc;  // in the kernel's code
 };
 using CopyGroup = std::vector<Copy>;
 
@@ -90,7 +90,7 @@ struct Block {
   char* shared = nullptr;  // static arrays, then the dynamic memory
   size_t shared_bytes = 0;
   std::vector<bool> static_ready;  // poisoned at the first touch, like the array's key in the launch
-  std::vector<Tile> tiles;         // carved from the dynamic memory; offsets into `shared`
+  std::vector<Tile> tiles;         // allocated in the dynamic memory; offsets into `shared`
 };
 
 struct StaticArray {

@@ -10,8 +10,8 @@ namespace emulator {
 namespace {
 
 void land(const Copy& copy) {
-  if (copy.valid) race::access(copy.from, size_t(copy.bytes), {false, false, false, copy.place});
-  race::access(copy.to, size_t(copy.bytes), {true, false, false, copy.place});
+  if (copy.valid) race::access(copy.from, size_t(copy.bytes), {false, false, false, copy.pc});
+  race::access(copy.to, size_t(copy.bytes), {true, false, false, copy.pc});
   if (copy.valid)
     memcpy(copy.to, copy.from, size_t(copy.bytes));
   else
@@ -54,8 +54,8 @@ void copy_async(void* shared, const void* global, int bytes, bool valid, Site si
     land(copy);
     return;
   }
-  // The place is lost to others from here on, and holds nothing of use to anybody until the copy lands.
-  race::access(shared, size_t(bytes), {true, false, false, copy.place});
+  // Nobody else may use the destination from here on, and it holds no valid data until the copy lands.
+  race::access(shared, size_t(bytes), {true, false, false, copy.pc});
   memset(shared, 0xff, size_t(bytes));
   self.open_copies.push_back(copy);
 }

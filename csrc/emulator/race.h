@@ -24,8 +24,8 @@ using Clock = std::vector<uint32_t>;  // for each thread of the grid, how much o
 
 // ---- race_order.cpp: what has happened before what --------------------------------------------------
 
-void start(int threads);                       // a launch
-void meet(Thread* const* threads, int count);  // all that each did is before all that each does from here
+void start(int threads);                          // a launch
+void barrier(Thread* const* threads, int count);  // all that each did is before all that each does from here
 void release_into(Clock& clock, int thread);
 void acquire_from(const Clock& clock, int thread);
 void fence(int thread);
@@ -38,7 +38,7 @@ bool happened_before(int earlier, uint32_t when, int later);
 
 struct Touch {
   bool writes, atomic, read_only;
-  const void* place;  // in the kernel's code
+  const void* pc;  // in the kernel's code
 };
 void access(const void* p, size_t bytes, const Touch& touch);
 void forget_all();
@@ -50,10 +50,10 @@ void gone(const void* p, size_t bytes);
 
 struct Touch {
   bool writes, atomic, read_only;
-  const void* place;
+  const void* pc;
 };
 inline void start(int) {}
-inline void meet(Thread* const*, int) {}
+inline void barrier(Thread* const*, int) {}
 inline void release_into(Clock&, int) {}
 inline void acquire_from(const Clock&, int) {}
 inline void fence(int) {}

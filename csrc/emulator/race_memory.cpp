@@ -19,14 +19,14 @@ namespace race {
 namespace {
 
 constexpr uintptr_t kCellBytes = 8, kPageCells = 512;
-constexpr size_t kMostReads = 96;  // of one cell: what is beyond replaces others, and a race may go unseen
+constexpr size_t kMaxReads = 96;  // of one cell: what is beyond replaces others, and a race may go unseen
 
 struct Record {
   int thread;
   uint32_t when;
   uint8_t bytes;  // a bit for each of the cell
   bool atomic;
-  const void* place;
+  const void* pc;
 };
 
 struct Cell {
@@ -59,9 +59,9 @@ Cell& make(uintptr_t cell) {
 // ---- words ------------------------------------------------------------------------------------------
 
 // File and line of an address in the kernel's code; needs debug information and addr2line.
-std::string source_of(const void* place) {
+std::string source_of(const void* pc) {
   Dl_info info;
-  if (!place || !dladdr(place, &info) || !info.dli_fname) return "an unknown place";
+  if (!pc || !dladdr(pc, &info) || !info.dli_fname) return "an unknown location";
   std::string file = info.dli_fname;
   if (file.find('/') == std::string::npos) {
     char path[512];
@@ -69,12 +69,12 @@ std::string source_of(const void* place) {
     if (length > 0) file.assign(path, size_t(length));
   }
   char command[1024], line[1024];
-  const auto offset = size_t(static_cast<const char*>(place) - static_cast<const char*>(info.dli_fbase)) - 1;
+  const auto offset = size_t(static_cast<const char*>(pc) - static_cast<const char*>(info.dli_fbase)) - 1;
   snprintf(command, sizeof command, "addr2line -sie '%s' %#zx 2>/dev/null", file.c_str(), offset);
   FILE* pipe = popen(command, "r");
-  if (!pipe) return "an unknown place";
+  if (!pipe) return "an unknown location";
   // Inlined functions, innermost first: the kernel's own line is the first one outside of our headers.
-  std::string found = "an unknown place";
+  std::string found = "an unknown location";
   while (fgets(line, sizeof line, pipe)) {
     const std::string text(line, strcspn(line, " \n"));
     found = text;
@@ -88,7 +88,7 @@ std::string describe(const Record& record, bool writes) {
   const int block = record.thread / launch_state.threads_per_block;
   return std::string(record.atomic ? "an atomic " : "a ") + (writes ? "write" : "read") + " by thread " +
          std::to_string(record.thread % launch_state.threads_per_block) + " of block " +
-         std::to_string(block) + " at " + source_of(record.place);
+         std::to_string(block) + " at " + source_of(record.pc);
 }
 
 std::string memory_of(uintptr_t address) {
@@ -151,11 +151,11 @@ void touch_cell(uintptr_t number, const Record& record, const Touch& touch) {
   check(number, record, false, cell.writes, true);
   if ((record.bytes & ~written) && memory_of(number * kCellBytes) == "shared memory")
     fail("%s of shared memory that nobody has written", describe(record, false).c_str());
-  if (cell.reads.size() >= kMostReads) drop_covered(cell.reads, record);
-  if (cell.reads.size() < kMostReads)
+  if (cell.reads.size() >= kMaxReads) drop_covered(cell.reads, record);
+  if (cell.reads.size() < kMaxReads)
     cell.reads.push_back(record);
   else
-    cell.reads[(number * 31 + record.when + uintptr_t(record.thread)) % kMostReads] = record;
+    cell.reads[(number * 31 + record.when + uintptr_t(record.thread)) % kMaxReads] = record;
 }
 
 bool of_interest(const void* p) {
@@ -176,7 +176,7 @@ void access(const void* p, size_t bytes, const Touch& touch) {
   for (uintptr_t cell = begin / kCellBytes; cell * kCellBytes < end; cell++) {
     const uintptr_t low = std::max(begin, cell * kCellBytes), high = std::min(end, (cell + 1) * kCellBytes);
     const auto mask = uint8_t(((1u << (high - low)) - 1) << low % kCellBytes);
-    touch_cell(cell, {thread, now(thread), mask, touch.atomic, touch.place}, touch);
+    touch_cell(cell, {thread, now(thread), mask, touch.atomic, touch.pc}, touch);
   }
 }
 

@@ -1,5 +1,5 @@
-// Vector clocks. Threads that met at a barrier share one clock of all others' pasts and have only their own
-// time apart, so a barrier costs one clock and not one for each thread.
+// Vector clocks. Threads that were at one barrier share one clock of all others' pasts and have only their
+// own time apart, so a barrier costs one clock and not one for each thread.
 #include <algorithm>
 #include <memory>
 #include <unordered_map>
@@ -13,7 +13,7 @@ namespace race {
 
 namespace {
 
-constexpr int kMostThreads = 65536;
+constexpr int kMaxThreads = 65536;
 
 struct Timeline {
   std::shared_ptr<const Clock> past;  // of the others
@@ -40,8 +40,8 @@ bool contains(const Clock& clock, const Clock& other) {
 }  // namespace
 
 void start(int threads) {
-  if (threads > kMostThreads)
-    fail("%d threads, the race detector takes up to %d: use a smaller launch", threads, kMostThreads);
+  if (threads > kMaxThreads)
+    fail("%d threads, the race detector takes up to %d: use a smaller launch", threads, kMaxThreads);
   forget_all();
   flags.clear();
   timelines.assign(size_t(threads), Timeline{});
@@ -49,7 +49,7 @@ void start(int threads) {
   for (Timeline& timeline : timelines) timeline.past = nothing;
 }
 
-void meet(Thread* const* threads, int count) {
+void barrier(Thread* const* threads, int count) {
   auto joined = std::make_shared<Clock>();
   const Clock* last = nullptr;
   for (int i = 0; i < count; i++) {

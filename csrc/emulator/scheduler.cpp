@@ -148,32 +148,33 @@ void go_on(Thread* to, bool for_good) {
   switch_context(from ? from->context : main, to ? to->context : main, for_good);
 }
 
-// Who waits where, threads of a place together.
+// Who waits where, threads of a location together.
 std::string waiting_threads() {
-  struct Place {
+  struct Location {
     const Thread* first;
     int count;
   };
-  std::vector<Place> places;
+  std::vector<Location> locations;
   for (auto& block : alive) {
     for (const Thread& thread : block->threads) {
       if (thread.state == State::done) continue;
-      auto same = std::find_if(places.begin(), places.end(), [&](const Place& place) {
-        return place.first->site.line == thread.site.line && !strcmp(place.first->doing, thread.doing) &&
-               !strcmp(place.first->site.file, thread.site.file);
+      auto same = std::find_if(locations.begin(), locations.end(), [&](const Location& location) {
+        return location.first->site.line == thread.site.line &&
+               !strcmp(location.first->doing, thread.doing) &&
+               !strcmp(location.first->site.file, thread.site.file);
       });
-      if (same == places.end())
-        places.push_back({&thread, 1});
+      if (same == locations.end())
+        locations.push_back({&thread, 1});
       else
         same->count++;
     }
   }
   std::string text;
-  for (const Place& place : places) {
-    const Thread& t = *place.first;
+  for (const Location& location : locations) {
+    const Thread& t = *location.first;
     char line[512];
     snprintf(line, sizeof line,
-             "\n  %d threads at %s:%d in %s, the first is thread %u,%u,%u of block %u,%u,%u", place.count,
+             "\n  %d threads at %s:%d in %s, the first is thread %u,%u,%u of block %u,%u,%u", location.count,
              t.site.file, t.site.line, t.doing, t.index.x, t.index.y, t.index.z, t.block->index.x,
              t.block->index.y, t.block->index.z);
     text += line;

@@ -68,7 +68,7 @@ std::string broken_red_zone(const Block& block) {
   }
   for (const Tile& tile : block.tiles)
     if (broken(block.shared + tile.offset + round_up(tile.bytes, 16)))
-      return "a write past the end of a carved tile of " + std::to_string(tile.bytes) + " bytes, " +
+      return "a write past the end of an allocated tile of " + std::to_string(tile.bytes) + " bytes, " +
              std::to_string(tile.offset - kStaticRoom) + " bytes into the dynamic shared memory";
   if (broken(block.shared + kStaticRoom + launch_state.shape.shared))
     return "a write past the end of the dynamic shared memory of " +
@@ -135,8 +135,8 @@ bool in_shared(const Block& block, const void* p, size_t bytes) {
   return at >= block.shared && at + bytes <= block.shared + kStaticRoom + launch_state.shape.shared;
 }
 
-// All threads of a block carve the same tiles. A tile that overlaps older ones replaces them: the kernel has
-// begun to use the memory for something else.
+// All threads of a block allocate the same tiles. A tile that overlaps older ones replaces them: the kernel
+// has begun to use the memory for something else.
 void tile(void* p, size_t bytes) {
   Block& block = *current->block;
   const size_t offset = size_t(static_cast<char*>(p) - block.shared),
@@ -144,7 +144,7 @@ void tile(void* p, size_t bytes) {
   for (const Tile& known : block.tiles)
     if (known.offset == offset && known.bytes == bytes) return;
   if (!in_shared(block, p, bytes) || end > kStaticRoom + launch_state.shape.shared)
-    fail("a tile of %zu bytes carved at %zu leaves the dynamic shared memory of %zu bytes", bytes,
+    fail("a tile of %zu bytes allocated at %zu leaves the dynamic shared memory of %zu bytes", bytes,
          offset - kStaticRoom, launch_state.shape.shared);
   for (size_t i = block.tiles.size(); i-- > 0;) {
     const Tile known = block.tiles[i];

@@ -51,8 +51,8 @@ struct Problem {
 
 constexpr int64_t kWorkspaceAlign = 16;
 
-// Some rows of the batch in one direction: a team of `Plan::members` threads walks them through time.
-struct Team {
+// Some rows of the batch in one direction: one thread group computes all their time steps.
+struct BatchSlice {
   int direction;
   int64_t rows;
   const int64_t* batch;   // [rows] index into the batch, lengths not increasing
@@ -61,14 +61,14 @@ struct Team {
 };
 
 struct Plan {
-  int threads;  // = groups * members
-  int members;  // threads that share a team's units, one barrier a step; 1: none
-  int groups;   // teams walked at the same time; group g takes teams g, g + groups, ...
-  int teams;
-  const Team* team;     // [teams]
-  const int64_t* last;  // [B] length of each sequence
-  Flag* all;            // [threads] barrier of all threads
-  Flag* group;          // [threads] barriers of the groups
+  int threads;              // = groups * group_size
+  int group_size;           // threads of a group, which divide a slice's units: one barrier a step; 1: none
+  int groups;               // thread groups; group g takes slices g, g + groups, ...
+  int slices;               // of all directions
+  const BatchSlice* slice;  // [slices]
+  const int64_t* last;      // [B] length of each sequence
+  Flag* all_flags;          // [threads] barrier of all threads
+  Flag* group_flags;        // [threads] barriers of the groups
 };
 
 // One cell, storage type and instruction set.

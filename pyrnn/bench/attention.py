@@ -90,8 +90,8 @@ class Case:
         lengths = self.lengths()
         if lengths is not None:
             return self.T * int(lengths.sum())
-        seen = sum(min(i + 1, self.S) for i in range(self.T)) if self.mask == "causal" else self.T * self.S
-        return self.B * seen
+        visible = sum(min(i + 1, self.S) for i in range(self.T)) if self.mask == "causal" else self.T * self.S
+        return self.B * visible
 
     def operations(self) -> int:
         """Floating-point operations of the matrix products, a multiply-add being two."""

@@ -1,6 +1,6 @@
 """How far the heuristic's split of the work is from the best one: every split forced in turn, both passes.
 
-The constants of csrc/recurrent/split.cpp are fitted to this table. Forward is a pass without gradients.
+The constants of csrc/recurrent/cpu/split.cpp are fitted to this table. Forward is a pass without gradients.
 """
 
 from __future__ import annotations
@@ -33,16 +33,18 @@ def measure(
     input = torch.randn(T, B, H, dtype=dtype, requires_grad=True)
     gradient = torch.randn(T, B, H, dtype=dtype)
     threads = _native.num_threads()
-    teams = [0, *(m for m in range(1, threads + 1) if threads % m == 0)]
-    seconds: dict[str, dict[int, list[float]]] = {p: {m: [] for m in teams} for p in ("forward", "backward")}
+    group_sizes = [0, *(m for m in range(1, threads + 1) if threads % m == 0)]
+    seconds: dict[str, dict[int, list[float]]] = {
+        p: {m: [] for m in group_sizes} for p in ("forward", "backward")
+    }
     for _ in range(rounds):
-        for members in teams:
-            cpu.forced_members = members
+        for group_size in group_sizes:
+            cpu.forced_group_size = group_size
             with torch.no_grad():
-                seconds["forward"][members].append(_timed(lambda: layer(input)))
+                seconds["forward"][group_size].append(_timed(lambda: layer(input)))
             output = layer(input)[0]
-            seconds["backward"][members].append(_timed(lambda y=output: y.backward(gradient)))
-    cpu.forced_members = 0
+            seconds["backward"][group_size].append(_timed(lambda y=output: y.backward(gradient)))
+    cpu.forced_group_size = 0
     return {p: {m: statistics.median(s) for m, s in passes.items()} for p, passes in seconds.items()}
 
 

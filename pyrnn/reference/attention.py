@@ -111,9 +111,9 @@ def scaled_dot_product_attention(
         scores = scores - alibi_slopes.to(working)[..., None, None] * (i - j).abs()
     if attn_mask is not None and attn_mask.dtype is not torch.bool:
         scores = scores + attn_mask.to(working)
-    # A query that sees nothing is given equal scores: softmax of -inf alone is NaN, in derivatives too.
-    unseen = torch.where(visible.any(-1, keepdim=True), -torch.inf, 0.0).to(working)
-    weights = torch.where(visible, torch.softmax(torch.where(visible, scores, unseen), -1), 0.0)
+    # A query without a visible key is given equal scores: softmax of -inf alone is NaN, in derivatives too.
+    fill = torch.where(visible.any(-1, keepdim=True), -torch.inf, 0.0).to(working)
+    weights = torch.where(visible, torch.softmax(torch.where(visible, scores, fill), -1), 0.0)
     if dropout_p > 0:
         assert seed is not None, "dropout needs a seed"
         kept = attention_keep(seed, dropout_p, (B, H, T, S), query.device)

@@ -1,8 +1,8 @@
 """Philox4x32 with 7 rounds, a counter-based random generator, in plain torch integers.
 
 Source: Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3 (2011), section 4.3. A
-number depends on the seed and on its own position alone, so a kernel that walks in any order, on any number
-of threads, or again in the backward pass, draws the same ones.
+number depends on the seed and on its own position alone, so a kernel that computes them in any order, on any
+number of threads, or again in the backward pass, draws the same ones.
 """
 
 from __future__ import annotations

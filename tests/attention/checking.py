@@ -41,7 +41,7 @@ class Composed:
     query: Tensor
     key: Tensor  # of every head of the query
     value: Tensor
-    seen: Tensor  # bool, broadcastable to [B, H, T, S]
+    visible: Tensor  # bool, broadcastable to [B, H, T, S]
     live: Tensor  # bool, which queries see anything
     bias: Tensor | None
     scores: Tensor  # [B, H, T, S], 0 for queries that see nothing
@@ -72,37 +72,37 @@ class Composed:
         key, value = (t.repeat_interleave(H // t.shape[1], 1) for t in (key, value))
         ahead = torch.arange(S) - torch.arange(T)[:, None] - query_start  # of the query's place
         left, right = window or (-1, -1)
-        seen = torch.ones(B, 1, T, S, dtype=torch.bool)
+        visible = torch.ones(B, 1, T, S, dtype=torch.bool)
         for limited, allowed in (
             (is_causal, ahead <= 0),
             (left >= 0, -ahead <= left),
             (right >= 0, ahead <= right),
         ):
-            seen = seen & allowed if limited else seen
+            visible = visible & allowed if limited else visible
         if lengths is not None:
-            seen = seen & (torch.arange(S) < lengths[:, None, None, None])
+            visible = visible & (torch.arange(S) < lengths[:, None, None, None])
         if key_padding_mask is not None:
-            seen = seen.masked_fill(key_padding_mask[:, None, None], False)
+            visible = visible.masked_fill(key_padding_mask[:, None, None], False)
         bias = None
         if alibi_slopes is not None:
             bias = (-alibi_slopes[..., None, None] * ahead.abs()).to(query)
         if attn_mask is not None and attn_mask.dtype is torch.bool:
-            seen = seen & attn_mask
+            visible = visible & attn_mask
         elif attn_mask is not None:
             bias = attn_mask if bias is None else bias + attn_mask
-            seen = seen & (attn_mask != -torch.inf)
-        live = seen.any(-1, keepdim=True)
+            visible = visible & (attn_mask != -torch.inf)
+        live = visible.any(-1, keepdim=True)
         scores = query * (D**-0.5 if scale is None else scale) @ key.mT
         scores = softcap * torch.tanh(scores / softcap) if softcap else scores
         scores = scores if bias is None else scores + bias
-        scores = scores.masked_fill(~seen, -torch.inf).masked_fill(~live, 0.0)
-        weights = torch.softmax(scores, -1).masked_fill(~seen, 0.0)
+        scores = scores.masked_fill(~visible, -torch.inf).masked_fill(~live, 0.0)
+        weights = torch.softmax(scores, -1).masked_fill(~visible, 0.0)
         factors = 1.0
         if dropout_p:
             assert seed is not None
             kept = attention_keep(seed, dropout_p, (B, H, T, S), query.device).to(query)
             factors = kept / (1 - dropout_p) if dropout_p < 1 else kept
-        return cls(query, key, value, seen, live, bias, scores, factors, weights)
+        return cls(query, key, value, visible, live, bias, scores, factors, weights)
 
 
 def of_torch(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, ...]:
@@ -110,8 +110,8 @@ def of_torch(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple
     c = Composed.of(query, key, value, **options)
     kind = options.get("return_weights")
     if not (options.get("softcap") or options.get("dropout_p") or kind) and c.live.all():
-        mask = c.seen if c.bias is None else torch.where(c.seen, c.bias, -torch.inf)
-        free = c.bias is None and bool(c.seen.all())
+        mask = c.visible if c.bias is None else torch.where(c.visible, c.bias, -torch.inf)
+        free = c.bias is None and bool(c.visible.all())
         chosen = {name: options[name] for name in ("scale", "enable_gqa") if name in options}
         return (F.scaled_dot_product_attention(query, key, value, None if free else mask, **chosen),)
     weights = c.weights * c.factors
@@ -159,7 +159,7 @@ def sizes_of_terms(operands: tuple[Tensor, ...], options: dict[str, Any]) -> dic
     results = of_torch(query, key, value, **options)
     g_output, *g_weights = cotangents(results, operands[0].dtype)
     # Larger scores come of masks that are added to whole numbers, where nothing is rounded.
-    heights = torch.where(c.seen, c.scores, 0.0).abs()
+    heights = torch.where(c.visible, c.scores, 0.0).abs()
     felt = c.weights * torch.where(heights > 1e3, 1.0, heights.clamp(min=1))
     d_weights = g_output @ c.value.mT
     if g_weights:

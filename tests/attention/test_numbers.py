@@ -81,17 +81,17 @@ def test_hidden_numbers_reach_nothing(
         options = {"attn_mask": options["attn_mask"][:queries]}
     options = {**options, "softcap": softcap}
     q, k, v = operands(T=queries, S=S, D=9, V=18, dtype=dtype)
-    seen = Composed.of(q, k, v, **options).seen.expand(2, 2, queries, S)
+    visible = Composed.of(q, k, v, **options).visible.expand(2, 2, queries, S)
     rtol, atol = (0.02, 0.01) if dtype is torch.bfloat16 else (1e-5, 1e-6)
     for j in (0, 64, 65, S - 1):  # 65: a dot product of pairs reads it beside the last key of a length
         spoilt_k, spoilt_v = k.clone(), v.clone()
         spoilt_k[:, :, j, 3] = spoilt_v[:, :, j, 17] = garbage
-        blind = ~seen[..., j]  # queries [B, H, T] that do not see key j
-        clean, dirty = (results(q, *pair, options, blind) for pair in ((k, v), (spoilt_k, spoilt_v)))
+        masked = ~visible[..., j]  # queries [B, H, T] for which key j is masked
+        clean, dirty = (results(q, *pair, options, masked) for pair in ((k, v), (spoilt_k, spoilt_v)))
         for result in ("output", "weights", "d_query"):
             # Not the same bits: a block with garbage in it is summed with more care.
-            torch.testing.assert_close(dirty[result][blind], clean[result][blind], rtol=rtol, atol=atol)
-        nobody = blind.all(
+            torch.testing.assert_close(dirty[result][masked], clean[result][masked], rtol=rtol, atol=atol)
+        nobody = masked.all(
             -1
         )  # in these heads; elsewhere queries that see garbage hand it on to all they see
         for result in ("d_key", "d_value"):
@@ -137,7 +137,7 @@ def test_garbage_of_a_query_that_sees_nothing_is_not_read(dtype: torch.dtype) ->
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_nan_that_is_seen_is_told(dtype: torch.dtype) -> None:
+def test_nan_of_a_visible_key_reaches_results(dtype: torch.dtype) -> None:
     """Of one query: its own results alone. Of a key: those of all queries that see it."""
     q, k, v = operands(T=T, S=S, dtype=dtype)
     clean = of_kernel(q, k, v, is_causal=True)[0]
@@ -178,10 +178,10 @@ def test_a_query_that_is_nan_spoils_the_gradients_of_the_keys_that_it_sees(
         options = {"attn_mask": options["attn_mask"][:queries]}
     q, k, v = operands(T=queries, S=S, dtype=dtype)
     q[:, :, 1, 0] = torch.nan
-    seen = Composed.of(q, k, v, **options).seen.expand(2, 2, queries, S)[:, :, 1]
+    visible = Composed.of(q, k, v, **options).visible.expand(2, 2, queries, S)[:, :, 1]
     found = run(of_kernel, (q, k, v), options, dtype)
     for result in ("d_key", "d_value"):
-        assert torch.equal(found[result].isnan(), seen.unsqueeze(-1).expand_as(found[result])), result
+        assert torch.equal(found[result].isnan(), visible.unsqueeze(-1).expand_as(found[result])), result
 
 
 @pytest.mark.usefixtures("isa")
@@ -238,7 +238,7 @@ def test_weights_of_a_row_with_nan_are_nan_where_it_sees_and_zero_elsewhere(
     q, k, v = (t.requires_grad_() for t in operands(T=queries, S=S, D=9, V=18, dtype=dtype))
     mask = (torch.arange(queries * S).view(queries, S) % 3 > 0).expand(2, 1, queries, S)
     bias = torch.zeros(queries, S, dtype=dtype).masked_fill(~mask, -torch.inf)
-    bias[:, 40:45] = -1e30  # weights that exp makes 0 are seen all the same
+    bias[:, 40:45] = -1e30  # keys whose weights exp makes 0 are visible all the same
     with torch.no_grad():
         {"query": q, "key": k, "value": v}[spoilt][0, 1, 2] = torch.nan
     options: dict[str, Any] = {"dropout_p": dropout_p, "seed": torch.tensor(3)}

@@ -26,7 +26,7 @@ def test_as_accurate_as_torch(case: Case, device: str, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("options", [{}, {"lengths": LENGTHS}], ids=str)
-def test_short_spans_of_the_input_product(
+def test_short_segments_of_the_input_product(
     cell: str, options: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda, "SEGMENT_BYTES", 1)

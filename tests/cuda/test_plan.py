@@ -58,7 +58,7 @@ def test_engine(
     assert found.slices * found.rows_per_slice >= B > (found.slices - 1) * found.rows_per_slice
 
 
-def test_all_blocks_of_a_persistent_walk_run_at_once(emulated: ModuleType) -> None:
+def test_all_blocks_of_a_persistent_launch_run_at_once(emulated: ModuleType) -> None:
     for H in range(272, 2112, 176):
         for B in (1, 8, 33, 64, 256):
             for backward in (False, True):

@@ -21,11 +21,11 @@ __global__ void write_past_dynamic_memory() {
   DYNAMIC_SHARED(memory);
   memory[threadIdx.x] = 1;
 }
-__global__ void carve_too_much() {
+__global__ void allocate_too_much() {
   DYNAMIC_SHARED(memory);
-  SharedAllocator carve{memory};
-  carve.take<float>(16)[0] = 0;
-  carve.take<float>(16)[0] = 0;
+  SharedAllocator allocator{memory};
+  allocator.take<float>(16)[0] = 0;
+  allocator.take<float>(16)[0] = 0;
 }
 __global__ void much_static_memory() {
   SHARED_ARRAY(float, tile, 13 * 1024);
@@ -39,9 +39,9 @@ __global__ void some_static_memory() {
 __global__ void own_memory(float* out) {
   SHARED_ARRAY(float, tile, 32);
   DYNAMIC_SHARED(memory);
-  SharedAllocator carve{memory};
-  float* first = carve.take<float>(5);
-  double* second = carve.take<double>(32);
+  SharedAllocator allocator{memory};
+  float* first = allocator.take<float>(5);
+  double* second = allocator.take<double>(32);
   tile[threadIdx.x] = float(blockIdx.x);
   if (threadIdx.x < 5) first[threadIdx.x] = 1;
   second[threadIdx.x] = 2;
@@ -111,7 +111,7 @@ __global__ void reverse_warp(float* out) {
   SHARED_ARRAY(float, tile, 32);
   tile[threadIdx.x] = float(threadIdx.x);
   if (kWait) __syncwarp();
-  const int source_lane = __shfl_xor_sync(~0u, int(threadIdx.x), 31);  // threads meet, but nothing is ordered
+  const int source_lane = __shfl_xor_sync(~0u, int(threadIdx.x), 31);  // a shuffle orders nothing
   out[threadIdx.x] = tile[source_lane];
 }
 __global__ void rewrite_too_early(float* out) {
@@ -174,7 +174,7 @@ const std::vector<Case> kCases = {
     {"own_memory", own},
     {"past_static_array", [] { return runs(write_past_static_array, blocks_of(1, 32), 8); }},
     {"past_dynamic_memory", [] { return runs(write_past_dynamic_memory, blocks_of(1, 32, 31)); }},
-    {"carves_too_much", [] { return runs(carve_too_much, blocks_of(1, 32, 2 * 16 * sizeof(float))); }},
+    {"allocates_too_much", [] { return runs(allocate_too_much, blocks_of(1, 32, 2 * 16 * sizeof(float))); }},
     {"dynamic_limit", [] { return runs(some_static_memory, blocks_of(1, 32, 227 * 1024 + 1)); }},
     {"static_limit", [] { return runs(much_static_memory, blocks_of(1, 32)); }},
     {"common_limit", [] { return runs(some_static_memory, blocks_of(1, 32, 227 * 1024)); }},

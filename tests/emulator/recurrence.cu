@@ -2,9 +2,9 @@
 //
 //   h[t + 1][u] = tanh(x[t][u] + sum over k of w[u][k] h[t][k])
 //
-// A block owns kOwn units, a warp one unit at a time; the lanes share k. The blocks meet after each step.
-// -DPYRNN_FAULT=n builds it with fault n of the list below. Prints "right", "wrong" or the emulator's words,
-// and ends with 0, 1 or 2.
+// A block owns kOwn units, a warp one unit at a time; the lanes share k. The blocks wait for each other after
+// each step. -DPYRNN_FAULT=n builds it with fault n of the list below. Prints "right", "wrong" or the
+// emulator's words, and ends with 0, 1 or 2.
 #include <stdio.h>
 
 #include <stdexcept>
@@ -46,7 +46,7 @@ struct Recurrence {
   unsigned* arrivals;  // [1]
 };
 
-__device__ void meet_other_blocks(unsigned* arrivals, int step) {
+__device__ void grid_barrier(unsigned* arrivals, int step) {
   if (kFault == missing_grid_barrier) return;
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -64,9 +64,9 @@ __device__ void meet_other_blocks(unsigned* arrivals, int step) {
 __global__ void __launch_bounds__(kThreads) recurrence(const __grid_constant__ Recurrence r) {
   DYNAMIC_SHARED(memory);
   SHARED_ARRAY(float, sums, kOwn);
-  SharedAllocator carve{memory};
+  SharedAllocator allocator{memory};
   const int stride = (r.units + 3) / 4 * 4;
-  float* h = carve.take<float>(size_t(kFault == tile_too_small ? stride - 4 : stride));
+  float* h = allocator.take<float>(size_t(kFault == tile_too_small ? stride - 4 : stride));
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32, first = int(blockIdx.x) * kOwn;
   for (int step = 0; step < r.steps; step++) {
     const float* from = r.exchange + (kFault == single_buffer ? 0 : step % 2 * stride);
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads) recurrence(const __grid_constant__ R
       to[unit] = value;
       r.y[step * r.units + unit] = value;
     }
-    meet_other_blocks(r.arrivals, step);
+    grid_barrier(r.arrivals, step);
     if (kFault == missing_copy_wait && step + 1 == r.steps) ptx::cp_async_wait<0>();
   }
 }

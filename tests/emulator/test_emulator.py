@@ -49,7 +49,7 @@ MEMORY = {
     "own_memory": "ok",
     "past_static_array": "past the end of a static shared array of 32 bytes",
     "past_dynamic_memory": "past the end of the dynamic shared memory of 31 bytes",
-    "carves_too_much": "a tile of 64 bytes carved at 128 leaves",
+    "allocates_too_much": "a tile of 64 bytes allocated at 128 leaves",
     "dynamic_limit": "232449 bytes of dynamic shared memory, the limit is 232448",
     "static_limit": "53248 bytes of static shared memory, the limit is 49152",
     "common_limit": "4096 bytes of static and 232448 of dynamic shared memory",

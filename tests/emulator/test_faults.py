@@ -21,7 +21,7 @@ FAULTS = [
     ("single_buffer", 6, {"plain": "wrong", "race": "data race on memory"}),
     ("wrong_arrival_count", 7, {"plain": "livelock"}),
     ("missing_copy_wait", 8, {"plain": "wrong"}),
-    ("tile_too_small", 9, {"plain": "past the end of a carved tile"}),
+    ("tile_too_small", 9, {"plain": "past the end of an allocated tile"}),
 ]
 
 

@@ -1,4 +1,4 @@
-// Where threads meet: blocks, warps, clusters, schedules, and the limits of a launch.
+// Barriers of blocks, warps and clusters, schedules, and the limits of a launch.
 #include <algorithm>
 #include <set>
 
@@ -10,7 +10,7 @@ using namespace pyrnn;
 
 // ---- blocks -----------------------------------------------------------------------------------------
 
-__global__ void meet_in_two_places() {
+__global__ void barrier_in_two_branches() {
   if (threadIdx.x < 32)
     __syncthreads();
   else
@@ -33,7 +33,7 @@ __global__ void poll(unsigned* flag) {
   while (ptx::ld_acquire(flag) == 0) {
   }
 }
-__global__ void meet_all_blocks(unsigned* arrivals) {
+__global__ void grid_barrier(unsigned* arrivals) {
   ptx::red_add_release(arrivals, 1);
   while (ptx::ld_acquire(arrivals) < gridDim.x * blockDim.x) {
   }
@@ -113,27 +113,27 @@ bool collectives() {
 
 // ---- clusters ---------------------------------------------------------------------------------------
 
-__device__ void meet_cluster() {
+__device__ void cluster_barrier() {
   ptx::cluster_arrive_release();
   ptx::cluster_wait_acquire();
 }
 // Each block reads its neighbour's number, `rounds` times.
-template <bool kMeetAtEnd>
+template <bool kBarrierAtEnd>
 __global__ void pass_around(unsigned* out, int rounds) {
   SHARED_ARRAY(unsigned, number, 2);
   const unsigned rank = ptx::cluster_rank(), size = ptx::cluster_size();
   if (threadIdx.x == 0) number[0] = blockIdx.x;
   for (int i = 0; i < rounds; i++) {
-    meet_cluster();
+    cluster_barrier();
     if (threadIdx.x == 0) number[(i + 1) % 2] = *ptx::map_shared_rank(&number[i % 2], (rank + 1) % size);
   }
-  if (kMeetAtEnd) meet_cluster();
+  if (kBarrierAtEnd) cluster_barrier();
   if (threadIdx.x == 0) out[blockIdx.x] = number[rounds % 2];
 }
 __global__ void leave_early(unsigned* out) {
   SHARED_ARRAY(unsigned, number, 1);
   if (threadIdx.x == 0) number[0] = 5;
-  meet_cluster();
+  cluster_barrier();
   if (ptx::cluster_rank() != 0) return;
   for (unsigned i = 0; i < 100; i++) __nanosleep(10);
   if (threadIdx.x == 0) out[0] = *ptx::map_shared_rank(&number[0], 1);
@@ -156,10 +156,10 @@ bool neighbours() {
     if (out[i] != i / 4 * 4 + (i + 3) % 4) return false;
   return true;
 }
-template <bool kMeetAtEnd>
+template <bool kBarrierAtEnd>
 bool last_round() {
   unsigned out[8];
-  return runs(pass_around<kMeetAtEnd>, clusters_of(2, 8, 32), out, 2);
+  return runs(pass_around<kBarrierAtEnd>, clusters_of(2, 8, 32), out, 2);
 }
 bool leaves_early() {
   unsigned out[2];
@@ -195,19 +195,19 @@ bool seeds_repeat() {
 unsigned flag;
 
 const std::vector<Case> kCases = {
-    {"divergent_barrier", [] { return runs(meet_in_two_places, blocks_of(1, 64)); }},
+    {"divergent_barrier", [] { return runs(barrier_in_two_branches, blocks_of(1, 64)); }},
     {"exited_threads_do_not_count", exited_threads_do_not_count},
     {"deadlock", [] { return runs(wait_for_each_other, blocks_of(1, 32)); }},
     {"livelock", [] { return runs(poll, blocks_of(2, 32), &flag); }},
     {"blocks_wait_without_cooperation",
      [] {
        flag = 0;
-       return runs(meet_all_blocks, blocks_of(64, 32), &flag);
+       return runs(grid_barrier, blocks_of(64, 32), &flag);
      }},
     {"blocks_wait_in_cooperation",
      [] {
        flag = 0;
-       const bool right = runs(meet_all_blocks, cooperative(8, 32), &flag);
+       const bool right = runs(grid_barrier, cooperative(8, 32), &flag);
        flag = 0;
        return right;
      }},

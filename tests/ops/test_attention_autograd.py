@@ -18,7 +18,7 @@ SMALL = {"B": 1, "H": 1, "T": 2, "S": 3, "D": 2, "V": 1}
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "causal": {"is_causal": True, "softcap": 1.5, "return_weights": "full"},
-    "nothing seen": {"is_causal": True, "query_start": -1, "return_weights": "mean"},
+    "no visible key": {"is_causal": True, "query_start": -1, "return_weights": "mean"},
     "dropout": {"dropout_p": 0.5, "seed": torch.tensor(3), "return_weights": "mean"},
     "slopes": {"alibi_slopes": torch.tensor([0.5]), "lengths": torch.tensor([2])},
 }

@@ -189,7 +189,7 @@ def test_numbers_of_other_types_are_the_same_options() -> None:
 # ---- recurrent -----------------------------------------------------------------------------------
 
 
-def train_with_huge_spans() -> None:
+def train_with_huge_segments() -> None:
     for cell in ("gru", "lstm"):
         for D in (1, 2):
             layer = make_layer(cell, D=D, T=5, requires_grad=True)
@@ -201,12 +201,12 @@ def train_with_huge_spans() -> None:
                     torch.testing.assert_close(gradients(layer, out), expected, rtol=0, atol=0)
 
 
-def test_spans_longer_than_every_sequence() -> None:
-    run_forked(train_with_huge_spans, seconds=100)
+def test_segments_longer_than_every_sequence() -> None:
+    run_forked(train_with_huge_segments, seconds=100)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_the_operator_itself_bears_a_huge_span(cell: str) -> None:
+def test_the_operator_itself_bears_a_huge_segment(cell: str) -> None:
     layer = make_layer(cell, requires_grad=True)
     tensors = (layer.input, layer.h0, layer.c0, None, None, *layer.weights[0], *[None] * 5)
     for every in (sys.maxsize, 4):

@@ -30,7 +30,7 @@ KERNELS = tuple(
 #: scaled to a largest number of about one (by a power of two, which rounds nothing).
 SMALL = 64
 
-# Around the widths of vectors (2 to 16), panels (4 to 32), row tiles (3 to 8), blocks (64) and chunks (256,
+# Around the widths of vectors (2 to 16), panels (4 to 32), row tiles (3 to 8), blocks (64) and segments (256,
 # 512 tokens).
 VALUES = {
     "T": (1, 2, 9, 17),
@@ -45,7 +45,7 @@ VALUES = {
     "shortest": (None, 0, 1),  # the least length; None: no lengths
     "checkpoint_every": (0, 0, 1, 4, 100),
     "threads": (1, 2),
-    "members": (0, 1, 2),
+    "group_size": (0, 1, 2),
 }
 
 
@@ -68,7 +68,7 @@ class Case:
     shortest: int | None
     checkpoint_every: int
     threads: int
-    members: int
+    group_size: int
 
     def layer(self) -> Layer:
         """Random numbers, rounded to the case's dtype."""
@@ -113,21 +113,21 @@ def cases(isa: str, cell: str, dtype: torch.dtype) -> Iterator[Case]:
 
 
 @contextmanager
-def split(threads: int, members: int = 0) -> Iterator[None]:
-    """Run on `threads` threads, `members` of them on each team's units (0: the chooser decides)."""
+def split(threads: int, group_size: int = 0) -> Iterator[None]:
+    """Run on `threads` threads in groups of `group_size` (0: the heuristic decides)."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    cpu.forced_members = members
+    cpu.forced_group_size = group_size
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        cpu.forced_members = 0
+        cpu.forced_group_size = 0
 
 
 def check(case: Case) -> None:
     """The case's layer by the CPU kernels."""
-    with split(case.threads, case.members):
+    with split(case.threads, case.group_size):
         check_layer(
             case.layer(),
             lengths=case.lengths(),

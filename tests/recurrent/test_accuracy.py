@@ -1,4 +1,4 @@
-"""Every compiled kernel at sizes beside every tile, panel, block and chunk."""
+"""Every compiled kernel at sizes beside every tile, panel, block and segment."""
 
 from __future__ import annotations
 

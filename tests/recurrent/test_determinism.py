@@ -30,8 +30,8 @@ def run(layer: Layer, *, checkpoint_every: int = 0) -> tuple[RecurrentOutput, tu
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_same_call_gives_the_same_bits(cell: str, dtype: torch.dtype) -> None:
     layer = layer_of(cell, dtype)
-    for threads, members in ((1, 0), (2, 1), (2, 2)):
-        with split(threads, members):
+    for threads, group_size in ((1, 0), (2, 1), (2, 2)):
+        with split(threads, group_size):
             (first, first_grads), (second, second_grads) = run(layer), run(layer)
         assert same_bits(first, second)
         assert same_bits(first_grads, second_grads)
@@ -44,9 +44,9 @@ def test_threads_do_not_change_the_output(cell: str, dtype: torch.dtype) -> None
     layer = layer_of(cell, dtype, D=1)
     with split(1):
         alone, _ = run(layer)
-    for threads, members in ((2, 1), (2, 2), (3, 3)):
-        with split(threads, members):
-            assert same_bits(run(layer)[0], alone), (threads, members)
+    for threads, group_size in ((2, 1), (2, 2), (3, 3)):
+        with split(threads, group_size):
+            assert same_bits(run(layer)[0], alone), (threads, group_size)
 
 
 @pytest.mark.usefixtures("isa")
@@ -55,8 +55,8 @@ def test_threads_do_not_change_the_output(cell: str, dtype: torch.dtype) -> None
 def test_recomputed_gates_are_the_kept_ones(cell: str, every: int) -> None:
     layer = layer_of(cell, torch.float64)
     kept, kept_grads = run(layer)
-    for members in (1, 2):
-        with split(2, members):
+    for group_size in (1, 2):
+        with split(2, group_size):
             out, grads = run(layer, checkpoint_every=every)
         assert same_bits(out, kept)
         torch.testing.assert_close(grads, kept_grads, rtol=1e-12, atol=1e-13)

@@ -28,7 +28,7 @@ from pyrnn.ops.recurrent import cpu
 from tests.recurrent.test_processes import check
 torch.set_num_threads(2)
 assert _native.num_threads() == 2
-for cpu.forced_members in (0, 1, 2):
+for cpu.forced_group_size in (0, 1, 2):
     check("gru"), check("lstm")
 print("right")
 """
@@ -52,11 +52,11 @@ def _in_child(layers: list[Layer], expected: list[tuple[Tensor | None, ...]]) ->
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.parametrize("members", [1, 2])
-def test_a_forked_child_trains(members: int) -> None:
+@pytest.mark.parametrize("group_size", [1, 2])
+def test_a_forked_child_trains(group_size: int) -> None:
     """In the child a parallel region would wait for threads that do not exist."""
     layers = [make_layer(cell, T=6, B=8, I=9, H=35, D=2, requires_grad=True) for cell in CELLS]
-    with split(2, members):
+    with split(2, group_size):
         expected = []
         for layer in layers:  # wakes the threads that the child will not have
             out = layer.run(recurrent)
@@ -66,13 +66,13 @@ def test_a_forked_child_trains(members: int) -> None:
         check("lstm")
 
 
-@pytest.mark.parametrize("members", [0, 2])
-def test_python_threads_run_layers_at_the_same_time(members: int) -> None:
+@pytest.mark.parametrize("group_size", [0, 2])
+def test_python_threads_run_layers_at_the_same_time(group_size: int) -> None:
     def work(seed: int) -> None:
         for n in range(6):
             check(CELLS[(seed + n) % len(CELLS)], seed=seed)
 
-    with split(2, members), ThreadPoolExecutor(4) as pool:
+    with split(2, group_size), ThreadPoolExecutor(4) as pool:
         for result in [pool.submit(work, seed) for seed in range(4)]:
             result.result(timeout=SECONDS)
 
@@ -93,6 +93,6 @@ def test_fewer_threads_than_asked_for(limit: dict[str, str]) -> None:
 
 
 def test_more_threads_than_work() -> None:
-    for members in (0, 1, 2, 4):
-        with split(4, members):
+    for group_size in (0, 1, 2, 4):
+        with split(4, group_size):
             check("gru", B=1, H=3)

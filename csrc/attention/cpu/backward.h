@@ -18,7 +18,7 @@ struct Backward {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
   using Storage = typename Op::Storage;
-  static constexpr int L = kLanes<A>, kMostW = kPanelVectors * L;
+  static constexpr int L = kLanes<A>, kMaxW = kPanelVectors * L;
 
   const Problem& p;
   Panels<A> panels;
@@ -49,14 +49,14 @@ struct Backward {
   size_t shared_bytes() const { return splits > 1 ? sizeof(A) * p.B * p.K * splits * sum_of_keys() : 0; }
 
   size_t layout(char* base) {
-    constexpr int64_t kBlock = kBlockKeys * kMostW;
+    constexpr int64_t kBlock = kBlockKeys * kMaxW;
     Scratch s{base};
     k.layout(s, p.S, p.D, p.k.row, p.d_q.data != nullptr);
     v.layout(s, p.S, p.V, p.v.row, false);
-    q_rows.layout(s, p.D, kMostW);
-    g_rows.layout(s, p.V, kMostW);
-    q_columns = s.take<Element>(elements<Op>(p.D) * kMostW);
-    g_columns = s.take<Element>(elements<Op>(p.V) * kMostW);
+    q_rows.layout(s, p.D, kMaxW);
+    g_rows.layout(s, p.V, kMaxW);
+    q_columns = s.take<Element>(elements<Op>(p.D) * kMaxW);
+    g_columns = s.take<Element>(elements<Op>(p.V) * kMaxW);
     right = s.take<Element>(Op::kPerElement == 1 ? 0 : kBlock / 2);
     left = s.take<Storage>(Op::kPerElement == 1 ? 0 : kBlock);
     weights = s.take<A>(kBlock);
@@ -65,13 +65,13 @@ struct Backward {
     cap_slopes = s.take<A>(p.softcap > 0 ? kBlock : 0);
     factors = s.take<A>(dropout.active ? kBlock : 0);
     g_weights = s.take<A>(p.g_weights.data ? kBlock : 0);
-    d_q.layout(s, p.D * kMostW, p.S);
+    d_q.layout(s, p.D * kMaxW, p.S);
     d_k = s.take<A>(splits == 1 ? sum_of_keys() : 0);
     return s.used;
   }
 
   void run(char* shared, int stage, int64_t task) {
-    if (stage == 1) return add_up((const A*)shared, task);
+    if (stage == 1) return reduce((const A*)shared, task);
     const int64_t kv = task / splits, b = kv / p.K, k_head = kv % p.K, n = panels.count * group;
     if (splits > 1) d_k = (A*)shared + task * sum_of_keys();
     d_v = d_k + (p.d_k.data ? p.S * QueryRows<S, Op>::padded(p.D) : 0);
@@ -108,7 +108,8 @@ struct Backward {
       if (p.d_mask) write_d_mask<NV>(panel, j0, n, d_scores);
       if (p.softcap > 0)
         for (int64_t i = 0; i < n * NV; i++) {
-          const Vec<A> d = load<A>(d_scores + i * L);  // 0 where the score is unseen, and may be no number
+          const Vec<A> d =
+              load<A>(d_scores + i * L);  // 0 where the key is masked; the other factor may be no number
           store(d_scores + i * L, d == 0 ? d : d * load<A>(cap_slopes + i * L));
         }
       if (p.d_v.data)
@@ -132,7 +133,7 @@ struct Backward {
     store_transposed<S, A, NV>(d_q.chain, p.D, scale, panel.valid, rows, p.d_q.row);
   }
 
-  // Packs q and g_out; finds delta. Queries that see nothing are zeros, whatever stands there.
+  // Packs q and g_out; finds delta. Queries without a visible key are zeros, whatever stands there.
   template <int NV>
   void load_queries(const Panel<S, A, NV>& panel, Vec<A>* delta) {
     constexpr int W = NV * L;
@@ -160,8 +161,8 @@ struct Backward {
     };
     pack_from_columns<Op, NV, S>(q_columns, p.D, q_row);
     pack_from_columns<Op, NV, S>(g_columns, p.V, g_row);
-    // A query without a number has made NaN of the weights of all keys that it sees; zeros keep it from those
-    // that it does not see.
+    // A query that is no number has made NaN of the weights of all its visible keys; zeros keep it from the
+    // masked ones.
     auto number_row = [&](int64_t c) -> const S* {
       return __builtin_isnan(inverse[c / L][c % L]) ? nullptr : q_row(c);
     };
@@ -170,44 +171,44 @@ struct Backward {
     if (takes_decode_path(p)) find_statistics<NV>(panel);
   }
 
-  // The statistics once more: the forward pass of few queries rounds scores in another way (few.h), and what
-  // it took off large ones would leave weights that do not sum to 1.
+  // The statistics once more: the decode path rounds scores in another way (decode.h), and with its maximum
+  // large ones would have weights that do not sum to 1.
   template <int NV>
   void find_statistics(const Panel<S, A, NV>& panel) {
-    Vec<A> most[NV], sum[NV], error[NV];
-    for (int i = 0; i < NV; i++) most[i] = splat<A>(kNegInf<A>), sum[i] = error[i] = Vec<A>{};
+    Vec<A> row_max[NV], sum[NV], error[NV];
+    for (int i = 0; i < NV; i++) row_max[i] = splat<A>(kNegInf<A>), sum[i] = error[i] = Vec<A>{};
     for (int64_t j0 = panel.keys.begin; j0 < panel.keys.end; j0 += kBlockKeys) {
       const int64_t n = min(kBlockKeys, panel.keys.end - j0);
       if (!make_scores<NV>(panel, j0, n)) continue;
       for (int i = 0; i < NV; i++) {
-        Vec<A> next = most[i], part{};
+        Vec<A> next = row_max[i], part{};
         for (int64_t j = 0; j < n; j++) {
           const Vec<A> s = load<A>(weights + (j * NV + i) * L);
           next = s > next ? s : next;
         }
-        const Vec<A> seen = next == kNegInf<A> ? Vec<A>{} : next, factor = exp_below(most[i] - seen);
-        for (int64_t j = 0; j < n; j++) part += exp_below(load<A>(weights + (j * NV + i) * L) - seen);
-        sum[i] *= factor, error[i] *= factor, most[i] = next;
+        const Vec<A> offset = next == kNegInf<A> ? Vec<A>{} : next, factor = exp_below(row_max[i] - offset);
+        for (int64_t j = 0; j < n; j++) part += exp_below(load<A>(weights + (j * NV + i) * L) - offset);
+        sum[i] *= factor, error[i] *= factor, row_max[i] = next;
         add_exactly(sum[i], error[i], part);
       }
     }
     for (int i = 0; i < NV; i++) {
-      const auto blind = inverse[i] == 0;  // queries that see nothing, and lanes beyond the last one
-      shift[i] = blind ? splat<A>(-kNegInf<A>) : most[i];
-      inverse[i] = blind ? Vec<A>{} : 1 / with_error(sum[i], error[i]);
+      const auto masked = inverse[i] == 0;  // queries without a visible key, and lanes beyond the last one
+      shift[i] = masked ? splat<A>(-kNegInf<A>) : row_max[i];
+      inverse[i] = masked ? Vec<A>{} : 1 / with_error(sum[i], error[i]);
     }
   }
 
-  // Scores [n][W] in the place of the weights; false if nothing is seen.
+  // Scores [n][W] in the place of the weights; false if no key is visible.
   template <int NV>
   bool make_scores(const Panel<S, A, NV>& panel, int64_t j0, int64_t n) {
     if (!panel.prepare(j0, n)) return false;
     k.template matmul<NV>(j0, n, q_columns, weights);
-    panel.finish(j0, n, weights);
+    panel.transform_scores(j0, n, weights);
     return true;
   }
 
-  // weights [n][W] before dropout, and the factors of dropout; false if nothing is seen.
+  // weights [n][W] before dropout, and the factors of dropout; false if no key is visible.
   template <int NV>
   bool make_weights(const Panel<S, A, NV>& panel, int64_t j0, int64_t n) {
     if (!make_scores<NV>(panel, j0, n)) return false;
@@ -233,7 +234,7 @@ struct Backward {
           d *= factor;
           store(weights + at, w * factor);
         }
-        store(d_scores + at, w == 0 ? Vec<A>{} : w * (d - delta[i]));  // unseen values may be no numbers
+        store(d_scores + at, w == 0 ? Vec<A>{} : w * (d - delta[i]));  // masked values may be no numbers
       }
   }
 
@@ -299,7 +300,7 @@ struct Backward {
       }
     }
   }
-  void add_up(const A* shared, int64_t task) {
+  void reduce(const A* shared, int64_t task) {
     const int64_t blocks = ceil_div(p.S, kBlockKeys), kv = task / blocks, j0 = task % blocks * kBlockKeys;
     write_keys(kv / p.K, kv % p.K, j0, min(j0 + kBlockKeys, p.S), shared + kv * splits * sum_of_keys(),
                splits);

@@ -1,10 +1,10 @@
-// Forward pass for few queries, as when a model generates: a panel would leave most lanes idle, and what
-// counts is how fast keys and values stream by.
+// Forward pass for up to kDecodeQueries queries, as when a model generates: a panel would leave most lanes
+// idle, and the time is that of reading keys and values.
 //
-// Each is read once, along its features: scores are dot products, outputs sums of rows. The keys are cut into
-// chunks, so that one query has work for all cores; if there are several, a second stage joins them by their
-// maxima. A third computes the weights for callers who want to see them. Bytes: keys and values; operations:
-// 2 R S (D + V) a head of keys, R = T H / K its queries.
+// Each is read once, along its features: scores are dot products, outputs sums of rows. The keys are split
+// into partitions, so that one query has work for all cores; if there are several, a second stage reduces
+// them by their maxima. A third computes the weights for callers who want to see them. Bytes: keys and
+// values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
 #pragma once
 #include "attention/cpu/long_sum.h"
 #include "attention/cpu/operands.h"
@@ -22,35 +22,39 @@ struct Decode {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
   static constexpr int L = kLanes<A>, E = Op::kPerElement, kRows = 4, kVectors = 4;
-  static constexpr int64_t kChunk = 512, kChain = 64;
+  static constexpr int64_t kPartition = 512, kChain = 64;
 
   const Problem& p;
-  int64_t group, queries, chunks, stride;  // of one chunk's result of one query: maximum, sum, out
-  A* scores;                               // [kRows][kChunk]
+  int64_t group, queries, partitions, stride;  // of one partition's result of one query: maximum, sum, out
+  A* scores;                                   // [kRows][kPartition]
 
   explicit Decode(const Problem& problem)
-      : p(problem), group(p.H / p.K), queries(group * p.T), chunks(ceil_div(p.S, kChunk)), stride(2 + p.V) {}
+      : p(problem),
+        group(p.H / p.K),
+        queries(group * p.T),
+        partitions(ceil_div(p.S, kPartition)),
+        stride(2 + p.V) {}
 
   int64_t tasks(int stage) const {
-    if (stage == 0) return p.B * p.K * chunks;
-    if (stage == 1) return chunks > 1 ? p.B * p.K : 0;
-    return p.weights_kind == kNoWeights ? 0 : p.B * (p.weights_kind == kMeanWeights ? 1 : p.K) * chunks;
+    if (stage == 0) return p.B * p.K * partitions;
+    if (stage == 1) return partitions > 1 ? p.B * p.K : 0;
+    return p.weights_kind == kNoWeights ? 0 : p.B * (p.weights_kind == kMeanWeights ? 1 : p.K) * partitions;
   }
   size_t shared_bytes() const { return sizeof(A) * tasks(0) * queries * stride; }
   size_t layout(char* base) {
     Scratch s{base};
-    scores = s.take<A>(kRows * kChunk);
+    scores = s.take<A>(kRows * kPartition);
     return s.used;
   }
 
   void run(char* shared, int stage, int64_t task) {
-    if (stage == 1) return join((const A*)shared, task);
-    if (stage == 2) return weigh(task);
-    const int64_t kv = task / chunks, j0 = task % chunks * kChunk;
+    if (stage == 1) return reduce((const A*)shared, task);
+    if (stage == 2) return write_weights(task);
+    const int64_t kv = task / partitions, j0 = task % partitions * kPartition;
     for (int64_t r = 0; r < queries; r += kRows)
-      attend(kv / p.K, kv % p.K, r, int(min(kRows, queries - r)), j0, min(kChunk, p.S - j0),
+      attend(kv / p.K, kv % p.K, r, int(min(kRows, queries - r)), j0, min(kPartition, p.S - j0),
              (A*)shared + (task * queries + r) * stride);
-    if (chunks == 1) join((const A*)shared, kv);
+    if (partitions == 1) reduce((const A*)shared, kv);
   }
 
  private:
@@ -62,8 +66,8 @@ struct Decode {
     Range any = {j0 + n, j0};
     bool partial = p.padding || p.mask_kind != kNoMask;
     for (int r = 0; r < rows; r++) {
-      A* row = scores + r * kChunk - j0;
-      const Range keys = score(b, kv_head, r0 + r, j0, n, kUnseen<A>, row);
+      A* row = scores + r * kPartition - j0;
+      const Range keys = score(b, kv_head, r0 + r, j0, n, kMaskedWeight<A>, row);
       softmax(keys, row, result + r * stride);
       if (keys.begin < keys.end) any = {min(any.begin, keys.begin), max(any.end, keys.end)};
       partial |= keys.begin > j0 || keys.end < j0 + n;
@@ -80,16 +84,16 @@ struct Decode {
     }
   }
 
-  // Scores of query r with the keys that it sees of the n from j0; the others get `unseen`.
-  Range score(int64_t b, int64_t kv_head, int64_t r, int64_t j0, int64_t n, A unseen, A* row) const {
+  // Scores of query r with the visible keys among the n from j0, which it returns; the others get `masked`.
+  Range score(int64_t b, int64_t kv_head, int64_t r, int64_t j0, int64_t n, A masked, A* row) const {
     const int64_t h = head(kv_head, r), i = r % p.T;
     const S* q = (const S*)p.q.data + b * p.q.batch + h * p.q.head + i * p.q.row;
     const S* k = (const S*)p.k.data + b * p.k.batch + kv_head * p.k.head;
-    const Range seen = visible_to(p, b, i);
-    const Range keys = {max(seen.begin, j0), max(min(seen.end, j0 + n), max(seen.begin, j0))};
-    for (int64_t j = j0; j < j0 + n; j++) row[j] = unseen;
+    const Range visible = visible_to(p, b, i);
+    const Range keys = {max(visible.begin, j0), max(min(visible.end, j0 + n), max(visible.begin, j0))};
+    for (int64_t j = j0; j < j0 + n; j++) row[j] = masked;
     for (int64_t j = keys.begin; j < keys.end; j += L) dot(q, k, j, min(L, keys.end - j), row + j);
-    finish(b, h, i, keys, row);
+    transform_scores(b, h, i, keys, row);
     return keys;
   }
 
@@ -112,8 +116,8 @@ struct Decode {
     store_n(to, horizontal_sums<A>(partial), count);
   }
 
-  void finish(int64_t b, int64_t h, int64_t i, Range keys, A* row) const {
-    const ScoreTransform<A> finish_one(p, b, h);
+  void transform_scores(int64_t b, int64_t h, int64_t i, Range keys, A* row) const {
+    const ScoreTransform<A> transform(p, b, h);
     const int64_t mask_at = b * p.mask.batch + h * p.mask.head + i * p.mask.query;
     Vec<A> lane;
     for (int l = 0; l < L; l++) lane[l] = A(l);
@@ -124,7 +128,7 @@ struct Decode {
       if (p.mask_kind == kBoolMask) extra = as_bias<A>((const uint8_t*)p.mask.data + at, p.mask.key, n);
       if (p.mask_kind == kFloatMask) extra = as_bias<A>((const S*)p.mask.data + at, p.mask.key, n);
       const Vec<A> distance = A(p.query_start + i - j) - lane;
-      store_n(row + j, finish_one(load_n<A>(row + j, n), distance, extra), n);
+      store_n(row + j, transform(load_n<A>(row + j, n), distance, extra), n);
       for (int64_t l = 0; p.padding && l < n; l++)
         if (p.padding[b * p.S + j + l]) row[j + l] = kNegInf<A>;
     }
@@ -132,22 +136,22 @@ struct Decode {
 
   // scores become weights; their maximum and sum go to the result.
   void softmax(Range keys, A* row, A* result) const {
-    Vec<A> highest = splat<A>(kNegInf<A>), sums[2] = {};
+    Vec<A> lane_max = splat<A>(kNegInf<A>), sums[2] = {};
     int turn = 0;
     for_vectors(keys, [&](int64_t j, int64_t n) {
       const Vec<A> s = n == L ? load<A>(row + j) : padded(row + j, n);
-      highest = s > highest ? s : highest;
+      lane_max = s > lane_max ? s : lane_max;
     });
-    A most = kNegInf<A>, sum = 0;
-    for (int l = 0; l < L; l++) most = highest[l] > most ? highest[l] : most;
-    const A shift = most == kNegInf<A> ? A(0) : most;
+    A row_max = kNegInf<A>, sum = 0;
+    for (int l = 0; l < L; l++) row_max = lane_max[l] > row_max ? lane_max[l] : row_max;
+    const A shift = row_max == kNegInf<A> ? A(0) : row_max;
     for_vectors(keys, [&](int64_t j, int64_t n) {
       const Vec<A> s = n == L ? load<A>(row + j) : padded(row + j, n), w = exp_below(s - shift);
       sums[turn ^= 1] += w;
-      store_n(row + j, s == kNegInf<A> ? splat<A>(kUnseen<A>) : w, n);
+      store_n(row + j, s == kNegInf<A> ? splat<A>(kMaskedWeight<A>) : w, n);
     });
     for (int l = 0; l < L; l++) sum += sums[0][l] + sums[1][l];
-    result[0] = most, result[1] = sum;
+    result[0] = row_max, result[1] = sum;
   }
   template <class F>
   static void for_vectors(Range keys, F f) {
@@ -161,7 +165,7 @@ struct Decode {
     return s;
   }
 
-  // Sums of value rows, of kChain at a time. With kPartial some keys are not seen by some queries, and may
+  // Sums of value rows, of kChain at a time. With kPartial some keys are masked for some queries, and may
   // hold no numbers.
   template <int NV, bool kPartial>
   void add_rows(int rows, Range keys, const S* v, int64_t f, A* result, int64_t j0) const {
@@ -176,7 +180,7 @@ struct Decode {
         for (int i = 0; i < NV; i++)
           x[i] = whole || i + 1 < NV ? load<A>(row + i * L) : load_n<A>(row + i * L, (p.V - f) % L);
         for (int r = 0; r < kRows; r++) {
-          const A w = r < rows ? scores[r * kChunk + j - j0] : kUnseen<A>;
+          const A w = r < rows ? scores[r * kPartition + j - j0] : kMaskedWeight<A>;
           if (kPartial && w == 0 && __builtin_signbit(w)) continue;
           for (int i = 0; i < NV; i++) sum[r][i] += x[i] * w;
         }
@@ -190,48 +194,48 @@ struct Decode {
     } while (j < keys.end);
   }
 
-  void join(const A* shared, int64_t kv) const {
+  void reduce(const A* shared, int64_t kv) const {
     const int64_t b = kv / p.K, kv_head = kv % p.K;
     for (int64_t r = 0; r < queries; r++) {
-      const A* first = shared + (kv * chunks * queries + r) * stride;
-      A most = kNegInf<A>, sum = 0, sum_error = 0;
-      for (int64_t c = 0; c < chunks; c++) {
+      const A* first = shared + (kv * partitions * queries + r) * stride;
+      A row_max = kNegInf<A>, sum = 0, sum_error = 0;
+      for (int64_t c = 0; c < partitions; c++) {
         const A m = first[c * queries * stride];
-        most = m > most ? m : most;
+        row_max = m > row_max ? m : row_max;
       }
       const int64_t h = head(kv_head, r), i = r % p.T;
       S* out = (S*)p.out.data + b * p.out.batch + h * p.out.head + i * p.out.row;
       auto factor = [&](int64_t c) {
         const A m = first[c * queries * stride];
-        return m == kNegInf<A> ? A(0) : exp_below(splat<A>(m - most))[0];
+        return m == kNegInf<A> ? A(0) : exp_below(splat<A>(m - row_max))[0];
       };
-      for (int64_t c = 0; c < chunks; c++) {
+      for (int64_t c = 0; c < partitions; c++) {
         const A part = first[c * queries * stride + 1];  // 0, or no number, where the maximum is -infinity
         add_exactly(sum, sum_error, part == 0 ? A(0) : part == part ? factor(c) * part : part);
       }
       sum = with_error(sum, sum_error);
       for (int64_t f = 0; f < p.V; f += L) {
         Vec<A> total{}, error{};
-        for (int64_t c = 0; c < chunks; c++)
+        for (int64_t c = 0; c < partitions; c++)
           add_exactly(total, error, load_n<A>(first + c * queries * stride + 2 + f, p.V - f) * factor(c));
         store_n(out + f, sum == 0 ? Vec<A>{} : with_error(total, error) / sum, p.V - f);
       }
       if (p.statistics) {
         A* to = statistics(b, h, i);
-        to[0] = most, to[p.T] = sum;
+        to[0] = row_max, to[p.T] = sum;
       }
     }
   }
 
-  // A chunk of the weights, from the statistics of `join`: of all heads that share keys, or their mean over
-  // all. The scores are made again as they were made there: rounded in another way, large ones would have
-  // weights that do not sum to 1.
-  void weigh(int64_t task) const {
+  // A partition of the weights, from the statistics of `reduce`: of all heads that share keys, or their mean
+  // over all. The scores are made again as they were made there: rounded in another way, large ones would
+  // have weights that do not sum to 1.
+  void write_weights(int64_t task) const {
     const bool mean = p.weights_kind == kMeanWeights;
-    const int64_t heads = mean ? 1 : p.K, b = task / chunks / heads, one = task / chunks % heads;
-    const int64_t j0 = task % chunks * kChunk, n = min(kChunk, p.S - j0);
+    const int64_t heads = mean ? 1 : p.K, b = task / partitions / heads, one = task / partitions % heads;
+    const int64_t j0 = task % partitions * kPartition, n = min(kPartition, p.S - j0);
     S* to = (S*)p.weights.data + b * p.weights.batch + j0;
-    A *row = scores, *sum = scores + kChunk;
+    A *row = scores, *sum = scores + kPartition;
     for (int64_t i = 0; i < p.T; i++, to += p.weights.query) {
       for (int64_t j = 0; j < n; j++) sum[j] = 0;
       for (int64_t h = mean ? 0 : one * group; h < (mean ? p.H : (one + 1) * group); h++) {

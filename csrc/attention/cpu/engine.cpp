@@ -33,9 +33,9 @@ void run(const Problem& p, const StagedPass& pass, int threads) {
   if (double(p.B) * p.H * p.T * p.S * (p.D + p.V) <= kLittleWork) threads = 1;
   const int64_t shared = round_up(int64_t(pass.shared_bytes(p)), 64);
   const int64_t scratch = round_up(int64_t(pass.scratch_bytes(p)), 64) + 64;
-  int64_t most = 1;
-  for (int stage = 0; stage < kStages; stage++) most = std::max(most, pass.tasks(p, stage));
-  threads = int(std::clamp<int64_t>(most, 1, std::max(threads, 1)));
+  int64_t max_tasks = 1;
+  for (int stage = 0; stage < kStages; stage++) max_tasks = std::max(max_tasks, pass.tasks(p, stage));
+  threads = int(std::clamp<int64_t>(max_tasks, 1, std::max(threads, 1)));
   char* memory = workspace(shared + threads * scratch);
   for (int stage = 0; stage < kStages; stage++)
     for_tasks(pass.tasks(p, stage), threads, [&](int64_t task, int thread) {

@@ -1,7 +1,7 @@
 // Forward pass: online softmax over blocks of keys for panels of queries (Dao et al. 2022).
 //
-// For each block: scores = K q (a product), masks and maxima, exp, out += V^T weights (a product). What is
-// taken off the scores before exp moves only when a maximum has passed it by far: moving it rounds all sums
+// For each block: scores = K q (a product), masks and maxima, exp, out += V^T weights (a product). The shift
+// that is subtracted before exp is raised only when a maximum exceeds it by far: rescaling rounds all sums
 // again. A task is some panels of the heads that share keys. Work: 2 T S (D + V) multiply-adds a head; what
 // stays in cache while keys and values stream by: the packed queries and the output of one panel.
 #pragma once
@@ -17,25 +17,26 @@ namespace {
 template <class A>
 struct PanelTasks {
   Panels<A> panels;
-  int64_t group, a_task, a_head_group;  // panels in a task; tasks for the heads that share keys
+  int64_t group;  // query heads that share keys
+  int64_t panels_per_task, tasks_per_head_group;
 
   explicit PanelTasks(const Problem& p) : panels(p.T), group(p.H / p.K) {
     const int64_t n = panels.count * group;
-    // Rows staged for a task serve all its panels; but there must be tasks enough to share out.
-    a_task = max(1, min(8, n * p.B * p.K / 64));
-    a_head_group = ceil_div(n, a_task);
+    // Rows staged for a task serve all its panels; but there must be enough tasks for all threads.
+    panels_per_task = max(1, min(8, n * p.B * p.K / 64));
+    tasks_per_head_group = ceil_div(n, panels_per_task);
   }
-  int64_t count(const Problem& p) const { return p.B * p.K * a_head_group; }
+  int64_t count(const Problem& p) const { return p.B * p.K * tasks_per_head_group; }
 };
 
 // Before they are divided by their sum, weights may grow to exp of this.
-constexpr int kMostAboveShift = 2;
+constexpr int kMaxAboveShift = 2;
 
 template <class S, class Op>
 struct Forward {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
-  static constexpr int L = kLanes<A>, kMostW = kPanelVectors * L;
+  static constexpr int L = kLanes<A>, kMaxW = kPanelVectors * L;
 
   const Problem& p;
   const int64_t block;  // keys at a time
@@ -55,20 +56,21 @@ struct Forward {
     Scratch s{base};
     k.layout(s, p.S, p.D, p.k.row, false);
     v.layout(s, p.S, p.V, p.v.row, true);
-    queries = s.take<Element>(elements<Op>(p.D) * kMostW);
-    right = s.take<Element>(Op::kPerElement == 1 ? 0 : block / 2 * kMostW);
-    scores = s.take<A>(block * kMostW);
-    bias = s.take<A>(p.mask_kind == kNoMask ? 0 : block * kMostW);
-    factors = s.take<A>(dropout.active ? block * kMostW : 0);
-    out.layout(s, p.V * kMostW, p.S);
+    queries = s.take<Element>(elements<Op>(p.D) * kMaxW);
+    right = s.take<Element>(Op::kPerElement == 1 ? 0 : block / 2 * kMaxW);
+    scores = s.take<A>(block * kMaxW);
+    bias = s.take<A>(p.mask_kind == kNoMask ? 0 : block * kMaxW);
+    factors = s.take<A>(dropout.active ? block * kMaxW : 0);
+    out.layout(s, p.V * kMaxW, p.S);
     return s.used;
   }
 
   void run(int64_t task) {
-    const int64_t kv = task / tasks.a_head_group, b = kv / p.K, k_head = kv % p.K;
-    const int64_t n = tasks.panels.count * tasks.group, begin = task % tasks.a_head_group * tasks.a_task;
+    const int64_t kv = task / tasks.tasks_per_head_group, b = kv / p.K, k_head = kv % p.K;
+    const int64_t n = tasks.panels.count * tasks.group,
+                  begin = task % tasks.tasks_per_head_group * tasks.panels_per_task;
     load_keys(b, k_head);
-    for (int64_t i = begin; i < min(begin + tasks.a_task, n); i++) {
+    for (int64_t i = begin; i < min(begin + tasks.panels_per_task, n); i++) {
       const int64_t h = k_head * tasks.group + i / tasks.panels.count, panel = i % tasks.panels.count;
       with_vectors<kPanelVectors>(tasks.panels.width(panel), [&](auto nv) {
         this->template run_panel<decltype(nv)::value>(b, h, tasks.panels.first(panel));
@@ -94,12 +96,12 @@ struct Forward {
       if (!panel.prepare(j0, n)) continue;
       last = {j0, j0 + n};
       k.template matmul<NV>(j0, n, queries, scores);
-      panel.finish(j0, n, scores);
+      panel.transform_scores(j0, n, scores);
       softmax<NV>(n);
       if (dropout.active) drop<NV>(panel, j0, n);
-      const bool with_care = panel.partial(j0, n) && !v.finite(j0, n);
+      const bool masked_nonfinite = panel.partial(j0, n) && !v.finite(j0, n);
       for (int64_t j = 0; j < n; j += LongSum<A>::kChainKeys)
-        add_values<NV>(j0 + j, min(LongSum<A>::kChainKeys, n - j), scores + j * NV * L, with_care);
+        add_values<NV>(j0 + j, min(LongSum<A>::kChainKeys, n - j), scores + j * NV * L, masked_nonfinite);
     }
     write<NV>(panel);
     return last;
@@ -113,39 +115,39 @@ struct Forward {
   }
 
  private:
-  // scores become weights, not yet divided by their sum; what was summed before is brought to a new shift.
+  // scores become weights, not yet divided by their sum; earlier sums are rescaled to a new shift.
   template <int NV>
   void softmax(int64_t n) {
     constexpr int W = NV * L;
     Vec<A> factor[NV];
-    bool moved = false;
+    bool any_raised = false;
     for (int i = 0; i < NV; i++) {
-      Vec<A> most = splat<A>(kNegInf<A>);
+      Vec<A> block_max = splat<A>(kNegInf<A>);
       for (int64_t j = 0; j < n; j++) {
         const Vec<A> s = load<A>(scores + j * W + i * L);
-        most = s > most ? s : most;
+        block_max = s > block_max ? s : block_max;
       }
-      const auto grew = most - shift[i] > A(kMostAboveShift);
-      const Vec<A> next = grew ? most : shift[i], seen = next == kNegInf<A> ? Vec<A>{} : next;
-      factor[i] = grew ? exp_below(shift[i] - seen) : splat<A>(1);  // 0 where nothing was seen before
-      for (int l = 0; l < L; l++) moved |= grew[l] != 0;
+      const auto raised = block_max - shift[i] > A(kMaxAboveShift);
+      const Vec<A> next = raised ? block_max : shift[i], offset = next == kNegInf<A> ? Vec<A>{} : next;
+      factor[i] = raised ? exp_below(shift[i] - offset) : splat<A>(1);  // 0 where no key was visible before
+      for (int l = 0; l < L; l++) any_raised |= raised[l] != 0;
       sum[i] *= factor[i], sum_error[i] *= factor[i];
       shift[i] = next;
-      scores_to_weights<NV>(n, i, seen);
+      scores_to_weights<NV>(n, i, offset);
     }
-    if (moved) out.template scale<NV>(factor);
+    if (any_raised) out.template rescale<NV>(factor);
   }
 
   // The sum in short chains, as products are (long_sum.h).
   template <int NV>
-  void scores_to_weights(int64_t n, int i, Vec<A> taken_off) {
+  void scores_to_weights(int64_t n, int i, Vec<A> offset) {
     constexpr int kChains = 4;
     for (int64_t j0 = 0; j0 < n; j0 += kBlockKeys) {
       Vec<A> part[kChains] = {};
       auto weigh = [&](int64_t j) {
         A* at = scores + (j * NV + i) * L;
-        const Vec<A> s = load<A>(at), w = exp_below(s - taken_off);
-        store(at, s == kNegInf<A> ? splat<A>(kUnseen<A>) : w);
+        const Vec<A> s = load<A>(at), w = exp_below(s - offset);
+        store(at, s == kNegInf<A> ? splat<A>(kMaskedWeight<A>) : w);
         return w;
       };
       const int64_t end = min(j0 + kBlockKeys, n);
@@ -159,10 +161,10 @@ struct Forward {
   }
 
   template <int NV>
-  void add_values(int64_t j0, int64_t n, const A* weights, bool with_care) {
+  void add_values(int64_t j0, int64_t n, const A* weights, bool masked_nonfinite) {
     out.make_room(n);
-    if (with_care)
-      v.template matmul_transposed_visible<NV>(j0, n, weights, out.chain, is_unseen<A>);
+    if (masked_nonfinite)
+      v.template matmul_transposed_visible<NV>(j0, n, weights, out.chain, is_masked<A>);
     else
       v.template matmul_transposed<NV>(j0, n, as_rhs<Op, NV>(weights, n, right), out.chain);
   }

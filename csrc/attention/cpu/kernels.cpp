@@ -12,7 +12,7 @@ namespace {
 using S = PYRNN_STORAGE;
 using Op = typename OperandOf<S>::type;
 
-// Stages 0 and 1: the output, by panels or for few queries; stage 2: the weights, or both.
+// Stages 0 and 1: the output, by panels or on the decode path; stage 2: the weights, or both.
 int64_t forward_tasks(const Problem& p, int stage) {
   if (takes_decode_path(p)) return Decode<S, Op>(p).tasks(stage);
   const Weights<S, Op> weights(p);

@@ -33,9 +33,9 @@ struct LongSum {
   bool has_total;
   A *chain, *total, *error;  // `chain` is what products are added to; then what `finish` leaves
 
-  void layout(Scratch& s, int64_t most, int64_t most_keys) {
-    const int64_t of_total = most_keys > kChainKeys ? most : 0;
-    chain = s.take<A>(most), total = s.take<A>(of_total), error = s.take<A>(of_total);
+  void layout(Scratch& s, int64_t max_count, int64_t max_keys) {
+    const int64_t of_total = max_keys > kChainKeys ? max_count : 0;
+    chain = s.take<A>(max_count), total = s.take<A>(of_total), error = s.take<A>(of_total);
   }
   void clear(int64_t numbers) {
     count = numbers, keys = 0, has_total = false;
@@ -48,7 +48,7 @@ struct LongSum {
   }
   // Column i of W, a vector each of NV, times factor[i].
   template <int NV>
-  void scale(const Vec<A>* factor) {
+  void rescale(const Vec<A>* factor) {
     scale_columns<NV>(chain, factor);
     if (has_total) scale_columns<NV>(total, factor), scale_columns<NV>(error, factor);
   }

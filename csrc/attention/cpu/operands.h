@@ -19,12 +19,12 @@ struct Int {
   static constexpr int value = N;
 };
 
-// f(Int<n>), n from 1 to kMost chosen at run time.
-template <int kMost, class F>
+// f(Int<n>), n from 1 to kMax chosen at run time.
+template <int kMax, class F>
 inline void with_vectors(int n, F f) {
-  if constexpr (kMost > 1)
-    if (n < kMost) return with_vectors<kMost - 1>(n, f);
-  f(Int<kMost>{});
+  if constexpr (kMax > 1)
+    if (n < kMax) return with_vectors<kMax - 1>(n, f);
+  f(Int<kMax>{});
 }
 
 // Rows [rows][features] of one head as a left operand, both ways.
@@ -35,7 +35,7 @@ struct Rows {
   static constexpr int E = Op::kPerElement;
   static constexpr bool kInPlace = kSame<S, typename Op::Acc>;
 
-  static constexpr int64_t kMostTogether = 1 << 20;  // numbers
+  static constexpr int64_t kMaxCopied = 1 << 20;  // numbers
 
   const S* data;
   int64_t stride, rows, features;
@@ -47,7 +47,7 @@ struct Rows {
   // few sets of a cache: they are put together, if a cache can hold them all.
   static bool needs_copy(int64_t rows, int64_t features, int64_t stride) {
     if (!kInPlace && (E == 1 || features % E || stride % E)) return true;
-    return stride != features && rows * features <= kMostTogether;
+    return stride != features && rows * features <= kMaxCopied;
   }
 
   void layout(Scratch& s, int64_t n, int64_t width, int64_t row_stride, bool across_keys) {
@@ -96,10 +96,10 @@ struct Rows {
     });
   }
 
-  // The same sum, but an unseen weight contributes nothing even where the row holds no number.
-  template <int NV, class Unseen>
+  // The same sum, but a masked weight contributes nothing even where the row holds no number.
+  template <int NV, class IsMasked>
   void matmul_transposed_visible(int64_t from, int64_t count, const typename Op::Acc* weights,
-                                 typename Op::Acc* c, Unseen unseen) const {
+                                 typename Op::Acc* c, IsMasked is_masked) const {
     using A = typename Op::Acc;
     constexpr int L = kLanes<A>;
     for (int64_t j = 0; j < count; j++)
@@ -108,7 +108,7 @@ struct Rows {
         for (int v = 0; v < NV; v++) {
           const Vec<A> w = load<A>(weights + (j * NV + v) * L);
           A* to = c + (f * NV + v) * L;
-          store(to, load<A>(to) + (unseen(w) ? Vec<A>{} : w * x));
+          store(to, load<A>(to) + (is_masked(w) ? Vec<A>{} : w * x));
         }
       }
   }

@@ -15,18 +15,18 @@ constexpr int64_t kBlockKeys = 64;  // scores, keys and values of a block fit th
 template <class A>
 constexpr A kNegInf = -__builtin_huge_val();
 
-// The weight of a key that a query does not see, before division by the sum: it adds nothing, and differs
-// from a weight that is 0 because exp or dropout made it so. That one times NaN is NaN, this one is nothing.
+// The weight of a masked key, before division by the sum: it adds nothing, and differs from a weight that is
+// 0 because exp or dropout made it so. That one times NaN is NaN, this one is left out.
 template <class A>
-constexpr A kUnseen = -A(0);
+constexpr A kMaskedWeight = -A(0);
 template <class A>
-inline typename VecTypes<A>::mask is_unseen(Vec<A> weight) {
+inline typename VecTypes<A>::mask is_masked(Vec<A> weight) {
   using I = typename VecTypes<A>::mask;
-  return (I)weight == (I)splat<A>(kUnseen<A>);
+  return (I)weight == (I)splat<A>(kMaskedWeight<A>);
 }
 
-// From a product q.k to the score, in every layout: `distance` of query and key, `extra` from the mask. An
-// unseen key has -infinity, whatever was there before. Every step is rounded, so that a score has the same
+// From a product q.k to the score, in every layout: `distance` of query and key, `extra` from the mask. A
+// masked key has -infinity, whatever was there before. Every step is rounded, so that a score has the same
 // bits wherever it is computed again: beside a mask of -1e9 the next number is 64 away.
 template <class A>
 struct ScoreTransform {
@@ -53,7 +53,7 @@ struct ScoreTransform {
   }
 };
 
-// A score's weight, from what its query's softmax left. Unseen keys have 0, even if the inverse is no number.
+// A score's weight, from what its query's softmax left. Masked keys have 0, even if the inverse is no number.
 template <class A>
 inline Vec<A> weight_of(Vec<A> score, Vec<A> shift, Vec<A> inverse) {
   return score == kNegInf<A> ? Vec<A>{} : exp_below(score - shift) * inverse;
@@ -69,12 +69,12 @@ inline Vec<A> as_bias(const S* m, int64_t stride, int64_t count) {
   return load_spaced<A>(m, stride, count);
 }
 
-// Keys of sequence b: none beyond them is seen.
+// Keys of sequence b: none beyond them is visible.
 inline int64_t keys_of(const Problem& p, int64_t b) {
   return p.lengths ? min(max(p.lengths[b], 0), p.S) : p.S;
 }
 
-// The keys that query i sees, but for padding and mask.
+// The keys visible to query i, but for padding and mask.
 inline Range visible_to(const Problem& p, int64_t b, int64_t i) {
   const int64_t at = p.query_start + i;
   int64_t low = 0, high = keys_of(p, b);
@@ -104,9 +104,9 @@ struct Panel {
   const Problem& p;
   int64_t b, h, t0, valid;       // queries t0 .. t0 + valid; the lanes beyond repeat the last one
   I first_key[NV], end_key[NV];  // of each query
-  Range keys, inside;            // of all queries: some see these; all see these
+  Range keys, inside;            // visible to some query; visible to all
   V position[NV];
-  ScoreTransform<A> finish_one;
+  ScoreTransform<A> transform;
   A* bias;           // [kBlockKeys][W] of the mask
   A* slopes_of_cap;  // [kBlockKeys][W] derivative of the softcap; null: not wanted
 
@@ -117,30 +117,30 @@ struct Panel {
         h(head),
         t0(query),
         valid(min(W, problem.T - query)),
-        finish_one(problem, batch, head),
+        transform(problem, batch, head),
         bias(bias_block),
         slopes_of_cap(cap_block) {
     keys = {p.S, 0}, inside = {0, p.S};
     for (int i = 0; i < W; i++) {
       const int64_t query = t0 + min(i, valid - 1);
-      const Range seen = visible_to(p, b, query);
-      first_key[i / L][i % L] = Index(seen.begin);
-      end_key[i / L][i % L] = Index(seen.end);
+      const Range visible = visible_to(p, b, query);
+      first_key[i / L][i % L] = Index(visible.begin);
+      end_key[i / L][i % L] = Index(visible.end);
       position[i / L][i % L] = A(p.query_start + query);
-      if (seen.begin < seen.end) keys = {min(keys.begin, seen.begin), max(keys.end, seen.end)};
-      inside = {max(inside.begin, seen.begin), min(inside.end, seen.end)};
+      if (visible.begin < visible.end) keys = {min(keys.begin, visible.begin), max(keys.end, visible.end)};
+      inside = {max(inside.begin, visible.begin), min(inside.end, visible.end)};
     }
     if (keys.end <= keys.begin) keys = {0, 0};
-    // Dropout wants aligned blocks, dot products whole pairs: a key too many is treated as any unseen one.
+    // Dropout wants aligned blocks, dot products whole pairs: a key too many is masked.
     keys = {keys.begin - keys.begin % kBlockKeys, min(round_up(keys.end, 2), p.S)};
   }
 
-  // Whether queries of this block may be cut off from keys of it: then what is there may be no number.
+  // Whether keys of this block may be masked: then what is there may be no number.
   bool partial(int64_t j0, int64_t n) const {
     return p.mask_kind != kNoMask || p.padding || j0 < inside.begin || j0 + n > inside.end;
   }
 
-  // False: no query of the panel sees a key of the block, as far as masks tell.
+  // False: by padding and mask, no key of the block is visible to a query of the panel.
   bool prepare(int64_t j0, int64_t n) const {
     if (p.padding) {
       const uint8_t* row = p.padding + b * p.S + j0;
@@ -153,16 +153,16 @@ struct Panel {
     return true;
   }
 
-  // Products q.k [n][W] become scores; what a query does not see becomes -infinity.
-  void finish(int64_t j0, int64_t n, A* block) const {
+  // Products q.k [n][W] become scores; those of masked keys become -infinity.
+  void transform_scores(int64_t j0, int64_t n, A* block) const {
     const bool edge = j0 < inside.begin || j0 + n > inside.end;
     for (int64_t j = 0; j < n; j++) {
       const bool padding = p.padding && p.padding[b * p.S + j0 + j];
       for (int v = 0; v < NV; v++) {
         A* at = block + j * W + v * L;
-        const V extra = finish_one.has_mask ? load<A>(bias + j * W + v * L) : V{};
-        V s = finish_one(load<A>(at), position[v] - A(j0 + j), extra,
-                         slopes_of_cap ? slopes_of_cap + j * W + v * L : nullptr);
+        const V extra = transform.has_mask ? load<A>(bias + j * W + v * L) : V{};
+        V s = transform(load<A>(at), position[v] - A(j0 + j), extra,
+                        slopes_of_cap ? slopes_of_cap + j * W + v * L : nullptr);
         if (edge) {
           const I key = I{} + Index(j0 + j);
           s = ((key >= first_key[v]) & (key < end_key[v])) ? s : splat<A>(kNegInf<A>);
@@ -173,7 +173,8 @@ struct Panel {
   }
 
   // What the softmax of each query takes off its scores, and the inverse of the sum; infinity and 0 for
-  // queries that see nothing and for lanes beyond the last one, where any score has weight 0, however large.
+  // queries without a visible key and for lanes beyond the last one, where any score has weight 0, however
+  // large.
   void load_statistics(V* shift, V* inverse) const {
     const A* stored = statistics();
     for (int v = 0; v < NV; v++) {
@@ -193,11 +194,11 @@ struct Panel {
  private:
   A* statistics() const { return (A*)p.statistics + (b * p.H + h) * 2 * p.T + t0; }
 
-  // The mask's block, transposed; false if nothing in it can be seen.
+  // The mask's block, transposed; false if it masks every key.
   template <class M>
   bool stage(const M* mask, int64_t j0, int64_t n) const {
     mask += b * p.mask.batch + h * p.mask.head + t0 * p.mask.query + j0 * p.mask.key;
-    // Any number that hides nothing: it may be NaN, which is no more than another.
+    // Any number but -infinity, each lane its own: NaN is one, too.
     V some = splat<A>(kNegInf<A>);
     if (p.mask.query == 0) {  // one row for all queries
       for (int64_t j = 0; j < n; j++) {

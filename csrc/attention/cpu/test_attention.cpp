@@ -42,13 +42,13 @@ void attend(const Case& c, const Inputs& in, Numbers& out, Numbers& weights) {
     const int64_t i = row % c.T, head = row / c.T, b = head / c.H, h = head % c.H;
     const int64_t keys = (b * c.K + h / (c.H / c.K)) * c.S;
     Numbers score(size_t(c.S), -std::numeric_limits<double>::infinity());
-    double most = score[0], sum = 0;
+    double max_score = score[0], sum = 0;
     for (int64_t j = 0; j < c.S; j++) {
-      bool seen = !(c.causal && j > i + 1) && !(c.window && std::abs(j - i - 1) > 2) &&
-                  !(c.lengths && j >= in.lengths[b]) && !(c.padding && in.padding[b * c.S + j]);
+      bool visible = !(c.causal && j > i + 1) && !(c.window && std::abs(j - i - 1) > 2) &&
+                     !(c.lengths && j >= in.lengths[b]) && !(c.padding && in.padding[b * c.S + j]);
       const double mask = c.mask == pyrnn::attention::kNoMask ? 0 : in.mask[i * c.S + j];
-      if (c.mask == pyrnn::attention::kBoolMask) seen = seen && mask != 0;
-      if (!seen) continue;
+      if (c.mask == pyrnn::attention::kBoolMask) visible = visible && mask != 0;
+      if (!visible) continue;
       double s = 0;
       for (int64_t d = 0; d < c.D; d++) s += in.q[row * c.D + d] * in.k[(keys + j) * c.D + d];
       s *= 0.7;
@@ -56,9 +56,9 @@ void attend(const Case& c, const Inputs& in, Numbers& out, Numbers& weights) {
       if (c.slopes) s -= in.slopes[h] * double(std::abs(i + 1 - j));
       if (c.mask == pyrnn::attention::kFloatMask) s += mask;
       score[j] = s;
-      most = std::max(most, s);
+      max_score = std::max(max_score, s);
     }
-    for (double& s : score) s = std::isinf(most) ? 0 : std::exp(s - most), sum += s;
+    for (double& s : score) s = std::isinf(max_score) ? 0 : std::exp(s - max_score), sum += s;
     for (int64_t j = 0; j < c.S && sum > 0; j++) {
       weights[row * c.S + j] = score[j] / sum;
       for (int64_t f = 0; f < c.V; f++) out[row * c.V + f] += score[j] / sum * in.v[(keys + j) * c.V + f];

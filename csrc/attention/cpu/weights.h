@@ -1,4 +1,4 @@
-// The weights themselves, for callers who want to see them. A task is one panel of queries of a head, or of
+// The weights themselves, for callers who want them. A task is one panel of queries of a head, or of
 // all heads where their mean is wanted. If a cache holds a panel's scores for all keys, the forward pass is
 // run here with all of them as one block, and what it leaves are the weights. Else they are computed again
 // after it: from the stored statistics, with one more product q.k and none with values.
@@ -11,11 +11,11 @@ namespace {
 template <class S, class Op>
 struct Weights {
   using A = typename Op::Acc;
-  static constexpr int L = kLanes<A>, kMostW = kPanelVectors * L;
+  static constexpr int L = kLanes<A>, kMaxW = kPanelVectors * L;
 
   // Of a panel. Less where keys and values are staged for every panel.
-  static constexpr int64_t kMostScores = Rows<S, Op>::kInPlace ? 1 << 17 : 1 << 16;
-  static constexpr int64_t kFewTasks = 8;  // the mean of the heads leaves fewer tasks than they do
+  static constexpr int64_t kMaxScores = Rows<S, Op>::kInPlace ? 1 << 17 : 1 << 16;
+  static constexpr int64_t kMinTasks = 8;  // the mean of the heads leaves fewer tasks than they do
 
   const Problem& p;
   Panels<A> panels;
@@ -27,15 +27,15 @@ struct Weights {
       : p(problem),
         panels(problem.T),
         mean(problem.weights_kind == kMeanWeights),
-        with_output(p.weights_kind != kNoWeights && p.S * kMostW <= kMostScores &&
-                    (!mean || p.B * panels.count >= kFewTasks)),
+        with_output(p.weights_kind != kNoWeights && p.S * kMaxW <= kMaxScores &&
+                    (!mean || p.B * panels.count >= kMinTasks)),
         forward(problem, with_output ? round_up(p.S, kBlockKeys) : kBlockKeys) {}
 
   int64_t tasks() const { return p.weights_kind == kNoWeights ? 0 : p.B * (mean ? 1 : p.H) * panels.count; }
 
   size_t layout(char* base) {
     Scratch s{base};
-    sum = s.take<A>(mean ? p.S * kMostW : 0);
+    sum = s.take<A>(mean ? p.S * kMaxW : 0);
     return s.used + forward.layout(base ? base + s.used : base);
   }
 
@@ -57,30 +57,30 @@ struct Weights {
       if (with_output)
         attend<NV>(b, h, t0, rows);
       else
-        weigh<NV>(Panel<S, A, NV>(p, b, h, t0, forward.bias), rows);
+        recompute<NV>(Panel<S, A, NV>(p, b, h, t0, forward.bias), rows);
     }
     if (!mean) return;
-    Vec<A> share[NV];
-    for (int i = 0; i < NV; i++) share[i] = splat<A>(A(1) / A(p.H));
-    store_transposed<S, A, NV>(sum, p.S, share, min(NV * L, p.T - t0), rows, w.query);
+    Vec<A> scale[NV];
+    for (int i = 0; i < NV; i++) scale[i] = splat<A>(A(1) / A(p.H));
+    store_transposed<S, A, NV>(sum, p.S, scale, min(NV * L, p.T - t0), rows, w.query);
   }
 
   // The output and the weights of one head.
   template <int NV>
   void attend(int64_t b, int64_t h, int64_t t0, S* rows) {
     forward.load_keys(b, h / (p.H / p.K));
-    const Range seen = forward.template run_panel<NV>(b, h, t0);
+    const Range visible = forward.template run_panel<NV>(b, h, t0);
     A* block = forward.scores;
-    for (int64_t j = 0; j < seen.end - seen.begin; j++)
+    for (int64_t j = 0; j < visible.end - visible.begin; j++)
       for (int i = 0; i < NV; i++) {
         A* at = block + (j * NV + i) * L;
         const Vec<A> w = load<A>(at);
-        store(at, is_unseen<A>(w) ? Vec<A>{} : w * forward.inverse[i]);
+        store(at, is_masked<A>(w) ? Vec<A>{} : w * forward.inverse[i]);
       }
     const int64_t valid = min(NV * L, p.T - t0);
-    write_zeros(valid, 0, seen.begin, rows);
-    put<NV>(seen, valid, block, rows);
-    write_zeros(valid, seen.end, p.S, rows);
+    write_zeros(valid, 0, visible.begin, rows);
+    put<NV>(visible, valid, block, rows);
+    write_zeros(valid, visible.end, p.S, rows);
   }
 
   // A block of weights is added to `sum` for the mean, else written to `rows`.
@@ -96,7 +96,7 @@ struct Weights {
 
   // The weights of one head, after its output.
   template <int NV>
-  void weigh(const Panel<S, A, NV>& panel, S* rows) {
+  void recompute(const Panel<S, A, NV>& panel, S* rows) {
     A *block = forward.scores, *factors = forward.factors;
     const Dropout<A>& dropout = forward.dropout;
     forward.k.load_head(p.k, panel.b, panel.h / (p.H / p.K), keys_of(p, panel.b));
@@ -112,7 +112,7 @@ struct Weights {
         continue;
       }
       forward.k.template matmul<NV>(j0, n, forward.queries, block);
-      panel.finish(j0, n, block);
+      panel.transform_scores(j0, n, block);
       if (dropout.active) dropout.template factors<NV>(p, panel.b, panel.h, panel.t0, j0, n, factors);
       for (int64_t j = 0; j < n; j++)
         for (int i = 0; i < NV; i++) {

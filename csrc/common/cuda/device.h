@@ -19,7 +19,7 @@
 
 namespace pyrnn {
 
-constexpr size_t kRedZone = 0;                     // bytes after a carved tile
+constexpr size_t kRedZone = 0;                     // bytes after an allocated tile
 constexpr size_t kDefaultSharedLimit = 48 * 1024;  // dynamic shared memory that needs no attribute
 constexpr int kPortableCluster = 8;                // cluster size that needs no attribute
 

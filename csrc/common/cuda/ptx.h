@@ -100,7 +100,7 @@ __device__ __forceinline__ void cluster_wait_acquire() {
   trap();
 #  endif
 }
-// The same place in the shared memory of another block of the cluster.
+// The same address in the shared memory of another block of the cluster.
 template <class T>
 __device__ __forceinline__ T* map_shared_rank(T* shared, unsigned rank) {
 #  if __CUDA_ARCH__ >= 900

@@ -1,5 +1,4 @@
-// Scratch memory of the backward pass: what the recurrence, the recomputation and the large products
-// share.
+// Scratch memory of the backward pass, for the recurrence, the recomputation and the large products.
 #pragma once
 #include "recurrent/cpu/forward_weights.h"
 
@@ -15,23 +14,23 @@ struct BackwardLayout {
   static constexpr int L = kLanes<A>;
   static constexpr int kVectors = 2, kColumns = kVectors * L;  // a panel of the backward products
   static_assert(kColumns % Forward::kUnits == 0);
-  static constexpr int64_t kChunkTokens = 512;  // K of the large products: their C is read once per chunk
-  static constexpr int64_t kBlock = 64;         // rows of a left operand kept in L2 beside the panels
+  static constexpr int64_t kSegmentTokens = 512;  // K of the large products: their C is read once per segment
+  static constexpr int64_t kBlock = 64;           // rows of a left operand kept in L2 beside the panels
 
-  struct State {  // of one team
+  struct State {  // of one slice
     A* d_h;       // [rows][h_stride] gradient of the state that the products read
     A* d_carry;   // [rows][unit_stride]
     A* d_m;       // [rows][unit_stride] gradient of h before the projection
     A* carry;     // [rows][unit_stride] c, recomputed
   };
 
-  struct Chunk {           // of one direction; rows are its tokens in the order team, time, row
-    Storage* d_gates;      // [chunk_rows][gate_stride], slots of unit_stride
-    Storage* d_projected;  // [chunk_rows][h_stride]
-    A* saved;              // [chunk_rows][kSaved][Hp], when recomputing
+  struct Segment {         // of one direction; rows are its tokens in the order slice, time, row
+    Storage* d_gates;      // [segment_rows][gate_stride], slots of unit_stride
+    Storage* d_projected;  // [segment_rows][h_stride]
+    A* saved;              // [segment_rows][kSaved][Hp], when recomputing
     Storage *x,
-        *h;  // [chunk_rows][x_stride], [chunk_rows][h_stride]: inputs of the products, when recomputing
-    int64_t *t, *b;  // [chunk_rows] the token of each row
+        *h;  // [segment_rows][x_stride], [segment_rows][h_stride]: inputs of the products, when recomputing
+    int64_t *t, *b;  // [segment_rows] the token of each row
     Element *x_panels, *h_panels,
         *m_panels;  // the tokens' x, h_prev, m as right operands [panels][rows][kColumns]
   };
@@ -45,14 +44,14 @@ struct BackwardLayout {
   };
 
   int64_t Hp, unit_panels, h_panels, x_panels, unit_stride, h_stride, x_stride, gate_stride, gate_K;
-  int64_t chunk_steps, chunk_rows, chunks;
+  int64_t segment_steps, segment_rows, segments;
   bool recompute, projected;
   Forward forward[2];
   Product product[2];
-  Chunk chunk[2];
-  State* states;      // [teams]
-  Element* left;      // [kBlock rows][chunk_rows], private
-  int64_t* step_row;  // [chunk_steps + 1], private: first chunk row of each step of the team at hand
+  Segment segment[2];
+  State* states;      // [slices]
+  Element* left;      // [kBlock rows][segment_rows], private
+  int64_t* step_row;  // [segment_steps + 1], private: first segment row of each step of the slice at hand
 
   size_t layout(char* base, const Problem& p, const Plan& plan, int thread) {
     Scratch s{base};
@@ -67,13 +66,13 @@ struct BackwardLayout {
     gate_stride = Cell::kSlots * unit_stride + 32;
     projected = p.direction[0].w_hr != nullptr;
     recompute = p.checkpoint_every && Cell::kSaved;
-    chunk_steps = recompute && Cell::kCarry == Carry::cell ? min(p.checkpoint_every, p.T)
-                                                           : max(1, kChunkTokens / max(p.B, 1));
-    chunk_steps = min(chunk_steps, max(p.T, 1));
-    chunks = ceil_div(p.T, chunk_steps);
-    chunk_rows = chunk_steps * p.B;
+    segment_steps = recompute && Cell::kCarry == Carry::cell ? min(p.checkpoint_every, p.T)
+                                                             : max(1, kSegmentTokens / max(p.B, 1));
+    segment_steps = min(segment_steps, max(p.T, 1));
+    segments = ceil_div(p.T, segment_steps);
+    segment_rows = segment_steps * p.B;
     const bool weights = p.direction[0].d_w_ih != nullptr;
-    const int64_t pairs = round_up(chunk_rows, 2);
+    const int64_t pairs = round_up(segment_rows, 2);
     for (int d = 0; d < p.D; d++) {
       const Direction& w = p.direction[d];
       if (recompute) forward[d].layout(s, p);
@@ -89,27 +88,27 @@ struct BackwardLayout {
       k.d_w_ih = own ? (A*)w.d_w_ih : ih;
       k.d_w_hh = own ? (A*)w.d_w_hh : hh;
       k.d_w_hr = own ? (A*)w.d_w_hr : hr;
-      Chunk& c = chunk[d];
+      Segment& c = segment[d];
       c.d_gates = s.take<Storage>(pairs * gate_stride);
       c.d_projected = s.take<Storage>(projected ? pairs * h_stride : 0);
-      c.saved = s.take<A>(recompute ? chunk_rows * Cell::kSaved * Hp : 0);
-      c.x = s.take<Storage>(recompute ? chunk_rows * x_stride : 0);
-      c.h = s.take<Storage>(recompute ? chunk_rows * h_stride : 0);
-      c.t = s.take<int64_t>(chunk_rows);
-      c.b = s.take<int64_t>(chunk_rows);
-      c.x_panels = s.take<Element>(weights ? x_panels * elements<Op>(chunk_rows) * kColumns : 0);
-      c.h_panels = s.take<Element>(weights ? h_panels * elements<Op>(chunk_rows) * kColumns : 0);
+      c.saved = s.take<A>(recompute ? segment_rows * Cell::kSaved * Hp : 0);
+      c.x = s.take<Storage>(recompute ? segment_rows * x_stride : 0);
+      c.h = s.take<Storage>(recompute ? segment_rows * h_stride : 0);
+      c.t = s.take<int64_t>(segment_rows);
+      c.b = s.take<int64_t>(segment_rows);
+      c.x_panels = s.take<Element>(weights ? x_panels * elements<Op>(segment_rows) * kColumns : 0);
+      c.h_panels = s.take<Element>(weights ? h_panels * elements<Op>(segment_rows) * kColumns : 0);
       c.m_panels =
-          s.take<Element>(weights && projected ? unit_panels * elements<Op>(chunk_rows) * kColumns : 0);
+          s.take<Element>(weights && projected ? unit_panels * elements<Op>(segment_rows) * kColumns : 0);
     }
     for (int i = 0; i < plan.threads; i++) {
-      Element* left_i = s.take<Element>(weights ? elements<Op>(chunk_rows) * kBlock : 0);
-      int64_t* step_row_i = s.take<int64_t>(chunk_steps + 1);
-      State* states_i = s.take<State>(plan.teams);
+      Element* left_i = s.take<Element>(weights ? elements<Op>(segment_rows) * kBlock : 0);
+      int64_t* step_row_i = s.take<int64_t>(segment_steps + 1);
+      State* states_i = s.take<State>(plan.slices);
       if (i == thread) left = left_i, step_row = step_row_i, states = states_i;
     }
-    for (int i = 0; i < plan.teams; i++) {
-      int64_t rows = plan.team[i].rows;
+    for (int i = 0; i < plan.slices; i++) {
+      int64_t rows = plan.slice[i].rows;
       State state;
       state.d_h = s.take<A>(rows * h_stride);
       state.d_carry = s.take<A>(Cell::kCarry == Carry::cell ? rows * unit_stride : 0);

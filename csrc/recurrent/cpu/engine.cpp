@@ -17,17 +17,17 @@ namespace {
 // A plan and the arrays that it points to.
 struct PlanStorage {
   std::vector<int64_t> last, batch, active;
-  std::vector<Team> teams;
+  std::vector<BatchSlice> slices;
   std::vector<Flag> flags;
   Plan plan;
 
-  PlanStorage(const Problem& p, const Split& split) : last(p.B), teams(p.D * split.slices) {
+  PlanStorage(const Problem& p, const Split& split) : last(p.B), slices(p.D * split.slices) {
     for (int64_t b = 0; b < p.B; b++) last[b] = p.lengths ? p.lengths[b] : p.T;
-    const auto slices = deal(split.slices);
+    const auto parts = deal(split.slices);
     batch.reserve(p.B);
     active.resize(split.slices * p.T);
-    for (size_t i = 0; i < slices.size(); i++) {
-      const auto& rows = slices[i];
+    for (size_t i = 0; i < parts.size(); i++) {
+      const auto& rows = parts[i];
       const int64_t* first = batch.data() + batch.size();
       batch.insert(batch.end(), rows.begin(), rows.end());
       int64_t* counts = active.data() + i * p.T;
@@ -37,31 +37,31 @@ struct PlanStorage {
         counts[t] = n;
       }
       for (int64_t d = 0; d < p.D; d++)
-        teams[d * split.slices + i] = {int(d), int64_t(rows.size()), first, counts,
-                                       rows.empty() ? 0 : last[rows[0]]};
+        slices[d * split.slices + i] = {int(d), int64_t(rows.size()), first, counts,
+                                        rows.empty() ? 0 : last[rows[0]]};
     }
-    const int threads = split.groups * split.members;
+    const int threads = split.groups * split.group_size;
     flags.resize(2 * threads, Flag{0});
-    plan = {threads,      split.members, split.groups, int(teams.size()),
-            teams.data(), last.data(),   flags.data(), flags.data() + threads};
+    plan = {threads,       split.group_size, split.groups, int(slices.size()),
+            slices.data(), last.data(),      flags.data(), flags.data() + threads};
   }
 
  private:
-  // The batch in `count` slices of about equal numbers of tokens, each by decreasing length.
+  // The batch in `count` parts of about equal numbers of tokens, each by decreasing length.
   std::vector<std::vector<int64_t>> deal(int count) const {
     const int64_t B = int64_t(last.size());
-    std::vector<std::vector<int64_t>> slices(count);
+    std::vector<std::vector<int64_t>> parts(count);
     std::vector<int64_t> order(B), tokens(count);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return last[a] > last[b]; });
     const bool equal = B == 0 || last[order.front()] == last[order.back()];
     for (int64_t i = 0; i < B; i++) {
       const auto lightest = std::min_element(tokens.begin(), tokens.end()) - tokens.begin();
-      const auto slice = equal ? i * count / B : lightest;  // equal lengths: neighbours stay together
-      slices[slice].push_back(order[i]);
-      tokens[slice] += last[order[i]];
+      const auto part = equal ? i * count / B : lightest;  // equal lengths: neighbours stay together
+      parts[part].push_back(order[i]);
+      tokens[part] += last[order[i]];
     }
-    return slices;
+    return parts;
   }
 };
 
@@ -105,7 +105,7 @@ void run(const Problem& p, const Kernel& kernel, Pass pass, const Split& split) 
   run(p, kernel, pass, choose_split(p, pass, 1, 0));
 }
 
-void start(Problem& p, const int64_t* batch_sizes, Pass pass, int threads, int members) {
+void start(Problem& p, const int64_t* batch_sizes, Pass pass, int threads, int group_size) {
   std::vector<int64_t> offset, lengths;
   if (batch_sizes) {
     lengths.assign(p.B, 0);
@@ -123,16 +123,16 @@ void start(Problem& p, const int64_t* batch_sizes, Pass pass, int threads, int m
   }
   check(p);
   const Kernel& kernel = kernels(p.dtype).recurrent->cell[p.cell];
-  run(p, kernel, pass, choose_split(p, pass, std::max(threads, 1), members));
+  run(p, kernel, pass, choose_split(p, pass, std::max(threads, 1), group_size));
 }
 
 }  // namespace
 
-void forward(Problem& p, const int64_t* batch_sizes, int threads, int members) {
-  start(p, batch_sizes, Pass::forward, threads, members);
+void forward(Problem& p, const int64_t* batch_sizes, int threads, int group_size) {
+  start(p, batch_sizes, Pass::forward, threads, group_size);
 }
-void backward(Problem& p, const int64_t* batch_sizes, int threads, int members) {
-  start(p, batch_sizes, Pass::backward, threads, members);
+void backward(Problem& p, const int64_t* batch_sizes, int threads, int group_size) {
+  start(p, batch_sizes, Pass::backward, threads, group_size);
 }
 
 }  // namespace pyrnn::recurrent

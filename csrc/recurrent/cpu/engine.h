@@ -10,17 +10,17 @@ namespace pyrnn::recurrent {
 
 // How a problem is split among threads.
 struct Split {
-  int groups;   // teams walked at the same time
-  int members;  // threads that share a team's units
-  int slices;   // teams a direction: parts of the batch
+  int groups;      // thread groups, each with a slice at a time
+  int group_size;  // threads of a group, which divide a slice's units
+  int slices;      // of the batch, a direction
   std::string why;
 };
 
-// The cheapest split by the cost model, or the one with `members` threads a team if that is not 0.
-Split choose_split(const Problem& p, Pass pass, int threads, int members);
+// The cheapest split by the cost model, or the one with groups of `group_size` threads if that is not 0.
+Split choose_split(const Problem& p, Pass pass, int threads, int group_size);
 
 // `batch_sizes` [T] for packed input, else null: fills in p.step_offset and p.lengths.
-void forward(Problem& p, const int64_t* batch_sizes, int threads, int members);
-void backward(Problem& p, const int64_t* batch_sizes, int threads, int members);
+void forward(Problem& p, const int64_t* batch_sizes, int threads, int group_size);
+void backward(Problem& p, const int64_t* batch_sizes, int threads, int group_size);
 
 }  // namespace pyrnn::recurrent

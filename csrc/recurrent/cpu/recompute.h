@@ -1,7 +1,8 @@
-// Recomputation of the gates of one chunk of steps, for training that does not keep them.
+// Recomputation of the gates of one segment of steps, for training that does not keep them.
 //
-// Every h is known from the output, so the products of all steps of the chunk are independent of each other:
-// one large product, then the cell update in order of time with c from the checkpoint before the chunk.
+// Every h is known from the output, so the products of all steps of the segment are independent of each
+// other: one large product, then the cell update in order of time with c from the checkpoint before the
+// segment.
 #pragma once
 #include "recurrent/cpu/backward_layout.h"
 
@@ -19,23 +20,23 @@ struct Recompute {
 
   const Problem& p;
   const Layout& m;
-  const Team& team;
+  const BatchSlice& slice;
   Range steps;
-  int members, member;
+  int group_size, rank;
 
   int64_t first_row() const { return m.step_row[0]; }
   int64_t last_row() const {
     int64_t last = steps.end - 1;
-    return m.step_row[last - steps.begin] + team.active[last];
+    return m.step_row[last - steps.begin] + slice.active[last];
   }
 
-  // x and h_prev of the team's tokens side by side, the rows split among the members.
+  // x and h_prev of the slice's tokens side by side, the rows split among the group.
   void gather() const {
-    const auto& c = m.chunk[team.direction];
-    Range mine = partition(last_row() - first_row(), members, member);
+    const auto& c = m.segment[slice.direction];
+    Range mine = partition(last_row() - first_row(), group_size, rank);
     for (int64_t s = steps.begin; s < steps.end; s++)
-      for (int64_t r = 0; r < team.active[s]; r++) {
-        int64_t row = m.step_row[s - steps.begin] + r, b = team.batch[r];
+      for (int64_t r = 0; r < slice.active[s]; r++) {
+        int64_t row = m.step_row[s - steps.begin] + r, b = slice.batch[r];
         if (row - first_row() < mine.begin || row - first_row() >= mine.end) continue;
         copy_row<Op>(c.x + row * m.x_stride, row_of<const S>(p, p.x, s, b), p.I, round_up(p.I, 2));
         copy_row<Op>(c.h + row * m.h_stride, hidden_before(s, b, r), p.P, round_up(p.P, 2));
@@ -43,10 +44,10 @@ struct Recompute {
   }
 
   void run(A* carry) const {
-    const int d = team.direction;
-    const auto& c = m.chunk[d];
+    const int d = slice.direction;
+    const auto& c = m.segment[d];
     const Weights& w = m.forward[d];
-    const Range own = partition(Weights::panels(p), members, member);
+    const Range own = partition(Weights::panels(p), group_size, rank);
     const int64_t rows = last_row() - first_row(), tiles = ceil_div(rows, max_rows(NV));
     for (int64_t i = own.begin; i < own.end; i++)
       for (int64_t j = 0; j < tiles; j++) {
@@ -63,23 +64,23 @@ struct Recompute {
         w.hidden_product(p, p.direction[d], i, count, c.h + row * m.h_stride, m.h_stride, hidden, kColumns);
         for (int r = 0; r < count; r++) {
           int q = d == 0 ? r : count - 1 - r;
-          gate_maths(row + q, i * kUnits, gates + q * kColumns, carry);
+          cell_update(row + q, i * kUnits, gates + q * kColumns, carry);
         }
       }
   }
 
  private:
-  int64_t before(int64_t t) const { return team.direction == 0 ? t - 1 : t + 1; }
-  bool has(int64_t t, int64_t r) const { return t >= 0 && t < p.T && team.active[t] > r; }
+  int64_t before(int64_t t) const { return slice.direction == 0 ? t - 1 : t + 1; }
+  bool has(int64_t t, int64_t r) const { return t >= 0 && t < p.T && slice.active[t] > r; }
 
   const S* hidden_before(int64_t t, int64_t b, int64_t r) const {
-    return previous_hidden<S>(p, team.direction, t, b, has(before(t), r) ? before(t) + 1 : 0);
+    return previous_hidden<S>(p, slice.direction, t, b, has(before(t), r) ? before(t) + 1 : 0);
   }
 
-  void gate_maths(int64_t row, int64_t unit, const A* gates, A* carries) const {
-    const int d = team.direction;
-    const int64_t t = m.chunk[d].t[row], b = m.chunk[d].b[row], r = row - m.step_row[t - steps.begin];
-    A* saved = m.chunk[d].saved + row * Cell::kSaved * m.Hp;
+  void cell_update(int64_t row, int64_t unit, const A* gates, A* carries) const {
+    const int d = slice.direction;
+    const int64_t t = m.segment[d].t[row], b = m.segment[d].b[row], r = row - m.step_row[t - steps.begin];
+    A* saved = m.segment[d].saved + row * Cell::kSaved * m.Hp;
     A* carry_row = carries + r * m.unit_stride;
     for (int v = 0; v < Cell::kWidth && unit < p.H; v++, unit += L) {
       Vec<A> slot[Cell::kSlots], carry{};
@@ -93,10 +94,11 @@ struct Recompute {
   }
 
   Vec<A> carry_before(int64_t t, int64_t b, int64_t r, int64_t unit, const A* carry_row) const {
-    const int d = team.direction;
+    const int d = slice.direction;
     if (has(before(t), r)) {
       if (before(t) >= steps.begin && before(t) < steps.end) return load<A>(carry_row + unit);
-      return load<A>((const A*)p.workspace + ((d * m.chunks + t / m.chunk_steps) * p.B + b) * m.Hp + unit);
+      return load<A>((const A*)p.workspace + ((d * m.segments + t / m.segment_steps) * p.B + b) * m.Hp +
+                     unit);
     }
     const S* c0 = (const S*)p.direction[d].c0;
     return c0 ? load_n<A>(c0 + b * p.H + unit, p.H - unit) : Vec<A>{};

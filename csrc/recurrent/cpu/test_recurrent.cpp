@@ -20,7 +20,7 @@ using pyrnn::recurrent::Problem;
 int failures = 0;
 
 struct Case {
-  int cell, dtype, threads, members;
+  int cell, dtype, threads, group_size;
   int64_t T, B, I, H, P, D, checkpoint_every;
   bool lengths;
 };
@@ -98,9 +98,10 @@ struct Network {
 void check(const Case& c, const char* what, double error, double bound) {
   if (error <= bound) return;
   failures++;
-  std::printf("FAILED %s %s: cell %d dtype %d T %d B %d I %d H %d P %d D %d threads %d members %d: %g > %g\n",
-              pyrnn::isa().c_str(), what, c.cell, c.dtype, int(c.T), int(c.B), int(c.I), int(c.H), int(c.P),
-              int(c.D), c.threads, c.members, error, bound);
+  std::printf(
+      "FAILED %s %s: cell %d dtype %d T %d B %d I %d H %d P %d D %d threads %d group_size %d: %g > %g\n",
+      pyrnn::isa().c_str(), what, c.cell, c.dtype, int(c.T), int(c.B), int(c.I), int(c.H), int(c.P), int(c.D),
+      c.threads, c.group_size, error, bound);
 }
 
 void run(const Case& c, std::mt19937& random) {
@@ -146,8 +147,8 @@ void run(const Case& c, std::mt19937& random) {
                       data(w[6]), part(h_n, d), part(c_n, d), nullptr,    nullptr,    data(g[0]),
                       data(g[1]), data(g[2]),   data(g[3]),   data(g[4]), data(g[5]), data(g[6])};
   }
-  pyrnn::recurrent::forward(p, nullptr, c.threads, c.members);
-  pyrnn::recurrent::backward(p, nullptr, c.threads, c.members);
+  pyrnn::recurrent::forward(p, nullptr, c.threads, c.group_size);
+  pyrnn::recurrent::backward(p, nullptr, c.threads, c.group_size);
 
   std::vector<Numbers> values;
   for (const Array& a : in) values.push_back(numbers(a));
@@ -184,13 +185,13 @@ int main() {
     pyrnn::set_isa(isa);
     for (int cell = 0; cell < pyrnn::recurrent::kCellKinds; cell++)
       for (int dtype = 0; dtype < pyrnn::kCpuDTypes; dtype++)
-        for (int members : {1, 2})
+        for (int group_size : {1, 2})
           for (const Case& size :
                {Case{0, 0, 2, 0, 4, 3, 5, 7, 7, 1, 0, false}, Case{0, 0, 2, 0, 5, 9, 1, 33, 33, 2, 0, true},
                 Case{0, 0, 2, 0, 7, 2, 17, 20, 20, 2, 3, true}, Case{0, 0, 1, 0, 3, 1, 2, 1, 1, 1, 0, false},
                 Case{0, 0, 3, 0, 6, 4, 3, 18, 5, 2, 2, true}}) {
             Case c = size;
-            c.cell = cell, c.dtype = dtype, c.members = c.threads % members ? 1 : members;
+            c.cell = cell, c.dtype = dtype, c.group_size = c.threads % group_size ? 1 : group_size;
             if (cell != pyrnn::recurrent::kLstm) c.P = c.H;
             run(c, random);
             cases++;

@@ -1,7 +1,7 @@
-// The large products of the backward pass, over the tokens of one chunk, by all threads together.
+// The large products of the backward pass, over the tokens of one segment, by all threads together.
 //
-//   d_W_ih [G*H, I] += d_gates^T x     d_W_hh [G*H, P] += d_gates^T h_prev     d_b += column sums     d_x =
-//   d_gates W_ih d_W_hr [P, H] += d_projected^T m
+//   d_W_ih [G*H, I] += d_gates^T x     d_W_hh [G*H, P] += d_gates^T h_prev     d_b += column sums
+//   d_W_hr [P, H] += d_projected^T m   d_x = d_gates W_ih
 //
 // The right operands are packed once for all threads; each thread owns rows of the results and packs its left
 // operand in blocks that stay in L2.
@@ -28,8 +28,8 @@ struct Gradients {
 
   void pack_inputs(int d, int64_t rows) const {
     if (!p.direction[d].d_w_ih) return;
-    const auto& c = m.chunk[d];
-    const int64_t stride = elements<Op>(m.chunk_rows) * kColumns;
+    const auto& c = m.segment[d];
+    const int64_t stride = elements<Op>(m.segment_rows) * kColumns;
     Range mine = partition(m.x_panels, threads, thread);
     for (int64_t i = mine.begin; i < mine.end; i++)
       pack_from_rows<Op, kVectors, S>(c.x_panels + i * stride, rows, p.I - i * kColumns, [&](int64_t k) {
@@ -56,9 +56,9 @@ struct Gradients {
   void weights(int d, int64_t rows, bool first, bool last) const {
     const Direction& w = p.direction[d];
     if (!w.d_w_ih) return;
-    const auto& c = m.chunk[d];
+    const auto& c = m.segment[d];
     const auto& k = m.product[d];
-    // A slot's block costs one unit of work for each product that it takes part in; threads get equal shares.
+    // A slot's block costs one unit of work for each product that it takes part in; threads get equal parts.
     const int64_t blocks = ceil_div(p.H, kBlock), work = blocks * 2 * Cell::kGates;
     const Range mine = partition(work, threads, thread);
     int64_t done = 0;
@@ -97,7 +97,7 @@ struct Gradients {
 
   void input(int d, int64_t rows) const {
     if (!p.d_x.data) return;
-    const auto& c = m.chunk[d];
+    const auto& c = m.segment[d];
     const int64_t K = elements<Op>(m.gate_K), a_row = m.gate_stride / Op::kPerElement;
     const Element* a = (const Element*)c.d_gates + Cell::kInputGradSlot * m.unit_stride / Op::kPerElement;
     const Range mine = partition(rows, threads, thread);
@@ -128,10 +128,11 @@ struct Gradients {
  private:
   int64_t length(int64_t b) const { return p.lengths ? p.lengths[b] : p.T; }
 
-  // h before the projection, of chunk row k, kColumns units from `unit`. (A template: only an LSTM has this.)
+  // h before the projection, of segment row k, kColumns units from `unit`. (A template: only an LSTM has
+  // this.)
   template <class C = Cell>
   void projection_input(int d, int64_t k, int64_t unit, A* to) const {
-    const auto& c = m.chunk[d];
+    const auto& c = m.segment[d];
     const A* saved =
         m.recompute ? c.saved + k * Cell::kSaved * m.Hp
                     : (const A*)p.workspace + (d * p.N + token_of(p, c.t[k], c.b[k])) * Cell::kSaved * m.Hp;
@@ -157,7 +158,7 @@ struct Gradients {
   // buffer.
   void multiply(const Element* panels, int64_t K, int64_t row, int64_t count, int64_t n, A* C, S* final,
                 bool first, bool last) const {
-    const int64_t stride = elements<Op>(m.chunk_rows) * kColumns;
+    const int64_t stride = elements<Op>(m.segment_rows) * kColumns;
     for (int64_t i = 0; i < ceil_div(n, kColumns); i++)
       for (int64_t u = 0; u < count; u += MR) {
         const int valid = int(min(MR, count - u));

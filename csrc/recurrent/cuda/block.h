@@ -21,7 +21,7 @@ __device__ __forceinline__ int64_t length_of(const Recurrence& w, int64_t b) {
   return length < 0 ? 0 : min_of(length, w.T);
 }
 
-// Number of token (t, b) in time-first order, that of every buffer which only the engine sees.
+// Number of token (t, b) in time-first order, that of every buffer which only the engine uses.
 __device__ __forceinline__ int64_t token_of(const Recurrence& w, int64_t t, int64_t b) {
   return w.step_offset ? w.step_offset[t] + b : t * w.B + b;
 }

@@ -10,7 +10,7 @@ namespace pyrnn::recurrent::cuda {
 namespace {
 
 static_assert(kBlockThreads == kGridBarrierThreads, "a barrier is measured with the blocks that it serves");
-constexpr int kLeastCapability = 8;  // major
+constexpr int kMinCapability = 8;  // major
 
 void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
@@ -45,9 +45,9 @@ std::string why_unavailable() {
   if (devices == 0) return "there is no CUDA device";
   for (int i = 0; i < devices; i++) {
     const Device device = device_properties(i);
-    if (device.major < kLeastCapability)
+    if (device.major < kMinCapability)
       return "device " + std::to_string(i) + " has compute capability " + std::to_string(device.major) + "." +
-             std::to_string(device.minor) + ", the kernels need " + std::to_string(kLeastCapability) +
+             std::to_string(device.minor) + ", the kernels need " + std::to_string(kMinCapability) +
              ".0: hide it with CUDA_VISIBLE_DEVICES";
   }
   return "";
@@ -66,8 +66,8 @@ void run(const Sizes& n, bool backward, Recurrence w, const Launch& call) {
 
   if (call.begin) {
     const int64_t numbers = kUnits * plan.k_slot * plan.kernels->gates * plan.kernels->terms;
-    const int64_t shares = std::clamp<int64_t>(numbers / (8 * kBlockThreads), 1, kUnits);
-    const dim3 grid(unsigned(shares), unsigned(plan.unit_blocks), unsigned(n.D));
+    const int64_t parts = std::clamp<int64_t>(numbers / (8 * kBlockThreads), 1, kUnits);
+    const dim3 grid(unsigned(parts), unsigned(plan.unit_blocks), unsigned(n.D));
     check_cuda(plan.kernels->prepare(w, {grid, dim3(kBlockThreads), 0, false, 0}, call.stream),
                "preparing the pass");
   }

@@ -2,8 +2,8 @@
 // each other.
 //
 // There are two buffers: step s reads number s % 2 and writes the other, so one barrier a step is enough. The
-// barrier is split into `arrive` and `wait`: all that a block has put before the one is seen by all after the
-// other.
+// barrier is split into `arrive` and `wait`: all that a block has put before the one is visible to all
+// after the other.
 //
 //   GridExchange      buffers in global memory, which the second-level cache holds; blocks count
 //                     arrivals. Any number of blocks, all of them running: the launch is cooperative.
@@ -131,7 +131,7 @@ class ClusterExchange {
     return (Element*)w.exchange +
            ((blockIdx.z * w.slices + blockIdx.y) * 2 + s % 2) * w.k_slot * kTerms * w.rows;
   }
-  // Calls with the place of each number in this block's part, and in the whole; -1 for padding.
+  // Calls with the index of each number in this block's part, and in the whole; -1 for padding.
   template <class Visit>
   __device__ void for_own_part(Visit visit) const {
     for (int64_t i = threadIdx.x; i < size; i += kBlockThreads) {

@@ -33,15 +33,15 @@ struct Forward : ThreadContext<Cell, S, Pass::forward> {
   }
 
   __device__ StepInputs fetch(int64_t s, const Row& at) const {
-    StepInputs item{};
-    item.t = this->time_of(s);
-    item.live = item.t < at.length;
-    if (!item.live) return item;
-    item.token = token_of(w, item.t, at.b);
-    const A* gx = (const A*)direction.gx + (item.token - direction.gx_row0) * Cell::kGates * w.H + unit;
+    StepInputs inputs{};
+    inputs.t = this->time_of(s);
+    inputs.live = inputs.t < at.length;
+    if (!inputs.live) return inputs;
+    inputs.token = token_of(w, inputs.t, at.b);
+    const A* gx = (const A*)direction.gx + (inputs.token - direction.gx_row0) * Cell::kGates * w.H + unit;
 #pragma unroll
-    for (int g = 0; g < Cell::kGates; g++) item.input[g] = gx[Cell::input_gate(g) * w.H];
-    return item;
+    for (int g = 0; g < Cell::kGates; g++) inputs.input[g] = gx[Cell::input_gate(g) * w.H];
+    return inputs;
   }
 
   // What a step makes, for the others (`next`) and to be kept.
@@ -52,10 +52,10 @@ struct Forward : ThreadContext<Cell, S, Pass::forward> {
 
   // `sum`: W_hh h of the unit's gates.
   template <class Exchange>
-  __device__ Result publish(const StepInputs& item, const Row& at, const A* sum,
+  __device__ Result publish(const StepInputs& inputs, const Row& at, const A* sum,
                             const Exchange& exchange) const {
     Result result{};
-    if (!item.live) {  // padding: the state waits
+    if (!inputs.live) {  // padding: the state waits
       exchange.put(0, unit, at.row, exchange.own(0, unit, at.row));
       return result;
     }
@@ -64,7 +64,7 @@ struct Forward : ThreadContext<Cell, S, Pass::forward> {
     for (int i = 0; i < Cell::kSlots; i++) result.slot[i] = bias[i];
 #pragma unroll
     for (int g = 0; g < Cell::kGates; g++) {
-      result.slot[Cell::kInputSlot + g] += item.input[g];
+      result.slot[Cell::kInputSlot + g] += inputs.input[g];
       result.slot[Cell::kHiddenSlot + g] += sum[g];
     }
     result.h = Cell::template forward<MathFor<S>>(result.slot, result.carry);
@@ -73,29 +73,29 @@ struct Forward : ThreadContext<Cell, S, Pass::forward> {
   }
 
   // What nobody waits for. Padding is zeros.
-  __device__ void store_outputs(const StepInputs& item, Row& at, const Result& result) const {
-    if (item.live || !w.step_offset) {
+  __device__ void store_outputs(const StepInputs& inputs, Row& at, const Result& result) const {
+    if (inputs.live || !w.step_offset) {
       const int64_t column = this->d * w.H + unit;
-      row_of<S>(w, w.y, item.t, at.b)[column] = narrow<S>(result.h);
-      if (S* cells = row_of<S>(w, w.cells, item.t, at.b)) cells[column] = narrow<S>(result.carry);
+      row_of<S>(w, w.y, inputs.t, at.b)[column] = narrow<S>(result.h);
+      if (S* cells = row_of<S>(w, w.cells, inputs.t, at.b)) cells[column] = narrow<S>(result.carry);
     }
-    if (!item.live) return;
-    if (Cell::kCarry == Carry::cell && w.workspace && starts_span(item.t)) checkpoint(item.t, at);
+    if (!inputs.live) return;
+    if (Cell::kCarry == Carry::cell && w.workspace && starts_segment(inputs.t)) checkpoint(inputs.t, at);
     at.carry = result.carry;
     if (Cell::kSaved && direction.saved) {
-      A* saved = this->saved_at(item.token);
+      A* saved = this->saved_at(inputs.token);
 #pragma unroll
       for (int i = 0; i < Cell::kSlots; i++) saved[i * padded_units(w.H)] = result.slot[i];
       if (Cell::kCarry == Carry::cell) saved[Cell::kSlots * padded_units(w.H)] = result.carry;
     }
-    if (!this->ends(item.t, at.length)) return;
+    if (!this->ends(inputs.t, at.length)) return;
     ((S*)direction.last_h)[at.b * w.H + unit] = narrow<S>(result.h);
     if (Cell::kCarry == Carry::cell) ((S*)direction.last_c)[at.b * w.H + unit] = narrow<S>(result.carry);
   }
 
  private:
   // Whether c before step t is kept for recomputing the gates of t's segment.
-  __device__ bool starts_span(int64_t t) const {
+  __device__ bool starts_segment(int64_t t) const {
     return (this->in_time_order ? t : t + 1) % w.checkpoint_every == 0;
   }
   __device__ void checkpoint(int64_t t, const Row& at) const {

@@ -14,7 +14,7 @@ namespace {
 
 size_t aligned(size_t bytes) { return size_t(round_up(int64_t(bytes), 256)); }
 
-constexpr int64_t kMostSlices = 65535;  // the limit of a grid's second dimension
+constexpr int64_t kMaxSlices = 65535;  // the limit of a grid's second dimension
 
 std::string kib(size_t bytes) { return std::to_string((bytes + 1023) / 1024) + " KiB"; }
 
@@ -28,7 +28,7 @@ struct Bounds {
 void take(Plan& plan, const Kernel& kernel, Engine engine, bool resident, int64_t rows, const Bounds& of) {
   plan.kernel = &kernel, plan.engine = engine, plan.resident = resident;
   plan.shared = kernel.shared + (resident ? tile_bytes<unsigned char>(of.weights) : 0);
-  plan.rows = std::max(rows, round_up(ceil_div(of.n.B, kMostSlices), kernel.rows));
+  plan.rows = std::max(rows, round_up(ceil_div(of.n.B, kMaxSlices), kernel.rows));
   if (engine == kCluster && plan.rows > kernel.rows)
     throw std::logic_error("pyrnn: the exchange of a cluster has no room for " + std::to_string(plan.rows) +
                            " rows");
@@ -44,7 +44,7 @@ bool fit_clusters(Plan& plan, const Bounds& of) {
     const int64_t at_once =
         kernel.capacity(kernel.shared + tile_bytes<unsigned char>(of.weights), int(blocks));
     // The exchange lies in shared memory, with room for the kernel's rows: more rows need more slices.
-    if (at_once == 0 || ceil_div(of.n.B, kernel.rows) > kMostSlices) continue;
+    if (at_once == 0 || ceil_div(of.n.B, kernel.rows) > kMaxSlices) continue;
     plan.unit_blocks = blocks;
     take(plan, kernel, kCluster, true, kernel.rows, of);
     if (plan.slices * of.n.D <= at_once) break;  // few rows a slice, and all at once
@@ -57,9 +57,9 @@ bool fit_grid(Plan& plan, const Bounds& of, bool resident) {
   for (const Kernel& kernel : plan.kernels->grid) {
     const size_t shared = kernel.shared + (resident ? tile_bytes<unsigned char>(of.weights) : 0);
     const int64_t at_once = int64_t(kernel.capacity(shared, 1)) * of.device.sms;
-    const int64_t most = at_once / (plan.unit_blocks * of.n.D);
-    if (most == 0) continue;
-    const int64_t slices = std::min(most, ceil_div(of.n.B, kTileRows));
+    const int64_t max_slices = at_once / (plan.unit_blocks * of.n.D);
+    if (max_slices == 0) continue;
+    const int64_t slices = std::min(max_slices, ceil_div(of.n.B, kTileRows));
     take(plan, kernel, kPersistent, resident, round_up(ceil_div(of.n.B, slices), kernel.rows), of);
     if (plan.rows == kernel.rows) break;  // few rows a slice: the kernel for few is enough
   }
@@ -95,7 +95,7 @@ Plan make_plan(const Sizes& n, bool backward, const Device& device, Engine engin
     throw std::invalid_argument(
         "pyrnn: the cluster engine does not fit: it needs compute capability 9 and at most " +
         std::to_string(kLargestCluster) + " blocks of " + std::to_string(kUnits) +
-        " units whose weights stay in shared memory, and at most " + std::to_string(kMostSlices) +
+        " units whose weights stay in shared memory, and at most " + std::to_string(kMaxSlices) +
         " slices of the batch");
   } else if (engine == kStep) {
     plan.why = "the step engine was asked for";

@@ -5,7 +5,7 @@
 
 namespace pyrnn::recurrent::cuda {
 
-// Grid: x shares out the numbers of a block of units, y goes over those blocks, z over the directions.
+// Grid: x divides the numbers of a block of units, y goes over those blocks, z over the directions.
 template <class Cell, class S, Pass kPass>
 __global__ void __launch_bounds__(kBlockThreads) prepare_kernel(const __grid_constant__ Recurrence w) {
   using Types = BlockTypes<Cell, S, kPass>;

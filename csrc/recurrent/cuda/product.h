@@ -2,7 +2,7 @@
 // warps.
 //
 // A product says how weights and exchange are laid out (`weight_index`, `exchange_index`), in which steps of
-// K it goes (kBlock), multiplies one warp's share into registers, and puts those into shared memory. There
+// K it goes (kBlock), multiplies one warp's part into registers, and puts those into shared memory. There
 // the sums stand in pairs, [m][pair], of one unit (`unit_of`) and two neighbouring batch rows (`row_of`), in
 // an order that costs neither the writer nor a reader with one pair a thread a bank conflict, and that gives
 // a warp of readers whole runs of units. Partial sums are added in a fixed order, so the bits never depend on

@@ -40,24 +40,24 @@ __global__ void __launch_bounds__(kBlockThreads, 1) recurrence_kernel(const __gr
   // A thread's rows stay the same where the block takes all rows of its slice at once.
   const bool at_once = w.rows == kRows;
   typename Step::Row row[2];
-  auto enter_rows = [&](int64_t row0) {
+  auto load_rows = [&](int64_t row0) {
 #pragma unroll
     for (int i = 0; i < 2; i++)
       row[i] = step.row_at(row0 + Product::row_of(threadIdx.x) + i, threadIdx.x < kPairs);
   };
-  if (at_once) enter_rows(0);
+  if (at_once) load_rows(0);
 
   const int64_t s0 = step.direction.s0, s1 = step.direction.s1;
   exchange.open(s0);
   for (int64_t s = s0; s < s1; s++) {
     exchange.select_buffers(s);
     for (int64_t row0 = 0; row0 < w.rows; row0 += kRows) {
-      if (!at_once) enter_rows(row0);
-      typename Step::StepInputs item[2]{};
+      if (!at_once) load_rows(row0);
+      typename Step::StepInputs inputs[2]{};
       typename Step::Result result[2]{};
 #pragma unroll
       for (int i = 0; i < 2; i++)
-        if (row[i].own) item[i] = step.fetch(s, row[i]);
+        if (row[i].own) inputs[i] = step.fetch(s, row[i]);
       if (row0 == 0 && s > s0) exchange.wait(s);
       {
         typename Product::template Registers<kTiles> registers;
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1) recurrence_kernel(const __gr
       }
 #pragma unroll
       for (int i = 0; i < 2; i++)
-        if (row[i].own) result[i] = step.publish(item[i], row[i], sum[i], exchange);
+        if (row[i].own) result[i] = step.publish(inputs[i], row[i], sum[i], exchange);
       // The sums are read: the next rows may overwrite them. After the last step it arrives too, because the
       // next launch counts on.
       if (row0 + kRows < w.rows)
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1) recurrence_kernel(const __gr
         exchange.arrive();
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        if (row[i].own) step.store_outputs(item[i], row[i], result[i]);
+        if (row[i].own) step.store_outputs(inputs[i], row[i], result[i]);
         if (!at_once) step.store_state(row[i]);
       }
     }

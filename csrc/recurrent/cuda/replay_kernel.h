@@ -8,8 +8,8 @@ namespace pyrnn::recurrent::cuda {
 template <class Cell, class S>
 __global__ void __launch_bounds__(kBlockThreads) replay_kernel(const __grid_constant__ Recurrence w) {
   using A = typename Accumulate<S>::type;
-  const int64_t d = blockIdx.z, item = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t b = item / w.H, unit = item % w.H;
+  const int64_t d = blockIdx.z, thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t b = thread / w.H, unit = thread % w.H;
   if (b >= w.B || !Cell::kSaved) return;
   const Direction& direction = w.direction[d];
   const int64_t length = length_of(w, b), H = w.H, Hp = padded_units(H), every = w.checkpoint_every;

@@ -153,8 +153,8 @@ def workspace_shape(problem: Problem) -> tuple[tuple[int, ...], torch.dtype]:
     if problem.checkpoint_every:
         if problem.cell != "lstm":
             return (0,), dtype
-        spans = (problem.T + problem.checkpoint_every - 1) // problem.checkpoint_every
-        return (problem.D, spans, problem.B, units), dtype
+        segments = (problem.T + problem.checkpoint_every - 1) // problem.checkpoint_every
+        return (problem.D, segments, problem.B, units), dtype
     saved = CELLS[problem.cell].saved
     return ((problem.D, problem.N, saved, units) if saved else (0,)), dtype
 

@@ -79,14 +79,14 @@ check_fields(_native.cpu, "recurrent.Direction", NativeDirection._fields)
 
 #: Threads that share the units of a part of the batch, for tests and measurements; 0 leaves it to the
 #: heuristic.
-forced_members = 0
+forced_group_size = 0
 
 
 def split(problem: Problem, *, backward: bool) -> _native.Split:
     """How the kernels of one pass would split this problem among threads."""
     return _native.Split(
         *_native.cpu.recurrent_split(
-            _native_problem(problem), backward, _native.num_threads(), forced_members
+            _native_problem(problem), backward, _native.num_threads(), forced_group_size
         )
     )
 
@@ -109,7 +109,7 @@ def forward(call: Call, p: Problem, *, train: bool) -> tuple[Tensor, ...]:
     lengths, batch_sizes, kept = addresses((call.lengths, call.batch_sizes, workspace))
     problem = sizes._replace(lengths=lengths, workspace=kept, x=x, y=y, cells=all_c)
     _native.cpu.recurrent_forward(
-        problem, tuple(directions), batch_sizes, _native.num_threads(), forced_members
+        problem, tuple(directions), batch_sizes, _native.num_threads(), forced_group_size
     )
     return results
 
@@ -160,7 +160,7 @@ def backward(
     lengths, batch_sizes, kept = addresses((call.lengths, call.batch_sizes, workspace))
     problem = sizes._replace(lengths=lengths, workspace=kept, x=x, y=y, g_y=g_y, g_cells=g_all_c, d_x=d_x)
     _native.cpu.recurrent_backward(
-        problem, tuple(directions), batch_sizes, _native.num_threads(), forced_members
+        problem, tuple(directions), batch_sizes, _native.num_threads(), forced_group_size
     )
     return gradients
 

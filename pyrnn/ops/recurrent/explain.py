@@ -25,7 +25,7 @@ def explain(problem: Problem, input: Tensor, *, trains: bool) -> KernelExplanati
         shares = _each(passes, [_blocks(problem, each) for each in plans])
     elif native:
         splits = [cpu.split(problem, backward=each == "backward") for each in passes]
-        isa, threads = _native.isa(), splits[0].groups * splits[0].members
+        isa, threads = _native.isa(), splits[0].groups * splits[0].group_size
         shares = _each(passes, [_shares(problem, each) for each in splits])
     dtype = str(problem.dtype).removeprefix("torch.")
     kernel = problem.cell if native else f"pyrnn.reference.recurrent, {problem.cell}"
@@ -51,7 +51,7 @@ def _each(passes: tuple[str, ...], told: list[str]) -> str:
 
 def _shares(problem: Problem, split: _native.Split) -> str:
     parts = f"{count(problem.D, 'direction')} x {count(split.slices, 'part')} of the batch"
-    return f"{parts}, {split.groups} at a time, {count(split.members, 'thread')} on each: {split.why}"
+    return f"{parts}, {split.groups} at a time, {count(split.group_size, 'thread')} on each: {split.why}"
 
 
 def _engine(plan: _native.CudaPlan) -> str:
