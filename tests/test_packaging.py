@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -76,6 +77,15 @@ def test_installed_version_is_this_version() -> None:
 @pytest.mark.parametrize("isa", _native.isas())
 def test_environment_forces_instruction_set(isa: str) -> None:
     assert printed(python(LAYERS_AGREE, PYRNN_CPU_ISA=isa)) == isa
+
+
+def test_every_instruction_set_is_in_the_module() -> None:
+    """Also those that this machine cannot run: nothing else would miss them."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("other processors than x86-64 have the baseline alone")
+    module = Path(_native.cpu.__file__ or "").read_bytes()
+    names = ("baseline", "avx2", "avx512", "avx512_bf16")
+    assert [name for name in names if f"{name}\0".encode() not in module] == []
 
 
 def test_unknown_instruction_set_is_an_error_in_words() -> None:
