@@ -5,9 +5,11 @@ from pyrnn.data.padded import PaddedBatches
 from pyrnn.data.sequence_file import read_sequences, write_sequences
 from pyrnn.data.streams import StreamBatches, require_a_window, split_validation, validation_tokens
 from pyrnn.data.token_file import TokenFile, encode_file, open_tokens, windows, write_tokens
+from pyrnn.data.workers import PreparedBatches
 
 __all__ = [
     "PaddedBatches",
+    "PreparedBatches",
     "StreamBatches",
     "TokenFile",
     "encode_file",

@@ -26,10 +26,11 @@ class PaddedBatches:
     of the lengths, the same in every epoch. Every sequence occurs once an epoch; the last batch may be
     smaller.
 
-    Batch: each field as [T, B] with what stands beyond a length filled, and "lengths" [B] int64.
+    Batch: each field as [T, B, ...] with what stands beyond a length filled, integers as int64, and
+    "lengths" [B] int64.
 
     Args:
-        fields: sequences of N items each by name; item i of every field has the same length.
+        fields: by name, N sequences [T_i, ...] of ids or features, of the same lengths in every field.
         batch_size: B.
         fill: what pads each field, 0 where it is not named.
         seed: of the order; None sorts by length instead.
@@ -83,10 +84,12 @@ class PaddedBatches:
         lengths = self._lengths[chosen] if len(chosen) else np.ones(1)
         batch = {"lengths": torch.from_numpy(lengths.astype(np.int64))}
         for name, items in self._fields.items():
-            rows = torch.full((len(lengths), int(lengths.max())), self._fill.get(name, 0), dtype=torch.int64)
-            for row, place in zip(rows, chosen.tolist(), strict=False):
-                row[: len(items[place])] = items[place]
-            batch[name] = rows.T.contiguous()
+            like = items[0]
+            dtype = like.dtype if like.is_floating_point() else torch.int64
+            shape = (int(lengths.max()), len(lengths), *like.shape[1:])
+            batch[name] = torch.full(shape, self._fill.get(name, 0), dtype=dtype)
+            for row, place in enumerate(chosen.tolist()):
+                batch[name][: len(items[place]), row] = items[place]
         return batch
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:

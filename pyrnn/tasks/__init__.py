@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 from pyrnn._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pyrnn.tasks import language_model as language_model
-    from pyrnn.tasks import tagger as tagger
     from pyrnn.tasks.registry import TASKS as TASKS
     from pyrnn.tasks.registry import find_task as find_task
     from pyrnn.tasks.runs import evaluate as evaluate
@@ -20,5 +18,4 @@ __getattr__, __dir__ = lazy_names(
         "registry": ["TASKS", "find_task"],
         "runs": ["evaluate", "load_run", "make_job", "verb_of"],
     },
-    ["language_model", "tagger"],
 )

@@ -8,6 +8,8 @@ from typing import Literal
 from pyrnn._configuration import require_choices, require_range
 from pyrnn.train.schedule import Decay
 
+_MOST_WORKERS = 256
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -40,6 +42,8 @@ class TrainConfig:
             weights stay float32. Losses of float16 are scaled, and steps that overflow are left out.
             Source: Micikevicius et al., "Mixed precision training", 2018.
         seed: of the weights, of dropout and of the data's order.
+        workers: processes that prepare batches ahead of time; 0 prepares each when it is needed. They change
+            no batch.
         log_every: optimizer steps between two rows of metrics.
         checkpoint_every: optimizer steps between two checkpoints; each epoch ends with one too.
 
@@ -65,6 +69,7 @@ class TrainConfig:
     average_epochs: int = 1
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     seed: int = 1
+    workers: int = 0
     log_every: int = 50
     checkpoint_every: int = 200
 
@@ -75,6 +80,7 @@ class TrainConfig:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         require_range(self, ("max_steps", "warmup_steps", "weight_decay", "patience", "seed"), least=0)
+        require_range(self, ("workers",), least=0, most=_MOST_WORKERS)
         if not all(0 <= rate < 1 for rate in (*self.betas, self.momentum, self.ema_decay)):
             raise ValueError(
                 f"betas, momentum and ema_decay must lie in [0, 1), got {self.betas}, {self.momentum} and "

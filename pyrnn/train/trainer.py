@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pyrnn._tensors import Expected, exactly
+from pyrnn.data import PreparedBatches
 from pyrnn.train.averaging import WeightAverage
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.distributed import ProcessGroup
@@ -143,7 +144,11 @@ class GradientTrainer:
         self.steps_done = 0
         world, parts = self.processes.world, config.accumulate
         first = self.processes.rank * parts
-        self._shards = [batches.shard(first + part, world * parts) for part in range(parts)]
+        shards = [batches.shard(first + part, world * parts) for part in range(parts)]
+        self._batches: list[Batches] = [
+            PreparedBatches(shard, workers=config.workers) if config.workers else shard for shard in shards
+        ]
+        self._first_shard = shards[0]  # all have the same sizes
         self._carried: list[tuple[Tensor, ...] | None] = [None] * parts
         self._optimization = Optimization(model, config, self.total_steps)
         self._average = WeightAverage(model, config)
@@ -167,8 +172,8 @@ class GradientTrainer:
     def step(self) -> StepResult:
         """Compute the gradient of the next batch, and update the model once."""
         if self.steps_done % self.epoch_steps == 0:
-            self._carried = [None] * len(self._shards)
-        batches = [shard[self.steps_done] for shard in self._shards]
+            self._carried = [None] * len(self._batches)
+        batches = [own[self.steps_done] for own in self._batches]
         weight = self.processes.total(sum(map(self.task.weight, batches)), self.device)
         self.model.train()
         self._optimization.zero_grad()
@@ -271,7 +276,7 @@ class GradientTrainer:
         return expected | dict.fromkeys(set(on_gpu) & set(names), _CUDA_GENERATOR)
 
     def _expected_carried(self, steps: int) -> dict[str, Expected]:
-        shapes = self.task.carried_shapes(self.model, self._shards[0], (steps - 1) % self.epoch_steps + 1)
+        shapes = self.task.carried_shapes(self.model, self._first_shard, (steps - 1) % self.epoch_steps + 1)
         if shapes is None:
             return {}
         dtypes = (next(p.dtype for p in self.model.parameters() if p.is_floating_point()),)
@@ -292,8 +297,8 @@ class GradientTrainer:
             tensor.copy_(state[name])
         self._optimization.load_state_dict(state)
         self._average.load_state_dict(state)
-        first = self.processes.rank * len(self._shards)
-        for part in range(len(self._shards)):
+        first = self.processes.rank * len(self._batches)
+        for part in range(len(self._batches)):
             prefix = f"carried/{first + part}/"
             count = sum(name.startswith(prefix) for name in state)
             own = tuple(state[f"{prefix}{index}"].to(self.device) for index in range(count))

@@ -74,6 +74,16 @@ def test_fields_are_padded_each_with_its_own() -> None:
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
 
 
+def test_features_keep_their_dtype_and_their_width() -> None:
+    frames = [torch.randn(n, 3, dtype=torch.float32) for n in (2, 4)]
+    batch = PaddedBatches({"frame": frames}, batch_size=2, fill={"frame": -1})[0]
+    assert batch["frame"].shape == (4, 2, 3)
+    assert batch["frame"].dtype == torch.float32
+    assert torch.equal(batch["frame"][:, 0], frames[1])
+    assert torch.equal(batch["frame"][:2, 1], frames[0])
+    assert (batch["frame"][2:, 1] == -1).all()
+
+
 @pytest.mark.parametrize(
     ("fields", "batch_size", "words"),
     [
