@@ -103,10 +103,16 @@ class Tagging(Task):
     objective = Objective("accuracy", "max")
     defaults: ClassVar[Mapping[str, Tables]] = {
         ANY: {
-            "model": {"embedding_size": 100, "hidden_size": 128, "num_layers": 1, "dropout": 0.5},
-            "train": {"learning_rate": 0.004, "weight_decay": 0.01, "decayed": "matrices"},
+            "model": {
+                "embedding_size": 100,
+                "hidden_size": 128,
+                "num_layers": 1,
+                "dropout": 0.3,
+                "input_dropout": 0.2,
+            },
+            "train": {"epochs": 8, "learning_rate": 0.006, "weight_decay": 0.01, "decayed": "matrices"},
         },
-        "transformer": {"model": {"num_layers": 2, "dropout": 0.2}, "train": {"learning_rate": 0.002}},
+        "transformer": {"model": {"num_layers": 2, "dropout": 0.2}, "train": {"learning_rate": 0.003}},
     }
     verbs: ClassVar[Mapping[str, Verb]] = {
         "tag": Verb("pyrnn.tasks.tagger:tag_lines"),

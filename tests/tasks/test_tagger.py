@@ -15,7 +15,14 @@ from pyrnn.tasks.tagger import TaggedRun, tag_lines, tag_sentences
 from pyrnn.train import resumed_job, train
 from tests.train.small_runs import KillAt, Killed, result_of
 
-SMALL = {"hidden_size": 16, "embedding_size": 8, "num_heads": 2, "batch_size": 8, "warmup_steps": 5}
+SMALL = {
+    "hidden_size": 16,
+    "embedding_size": 8,
+    "num_heads": 2,
+    "batch_size": 8,
+    "warmup_steps": 5,
+    "input_dropout": 0.0,
+}
 
 
 def sentences(count: int, seed: int = 0) -> list[list[tuple[str, str]]]:

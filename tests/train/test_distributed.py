@@ -38,7 +38,14 @@ def test_the_losses_are_those_of_one_process(architecture: str, tmp_path: Path) 
 def test_a_tagger_learns_the_same_with_two(architecture: str, tmp_path: Path) -> None:
     """Of an odd number of sentences, so that the last batch is not shared evenly."""
     text = write(tmp_path / "text.tsv", sentences(101))
-    settings = {"architecture": architecture, "dropout": 0.0, "epochs": 2, "num_heads": 2, "log_every": 1}
+    settings = {
+        "architecture": architecture,
+        "dropout": 0.0,
+        "epochs": 2,
+        "num_heads": 2,
+        "log_every": 1,
+        "input_dropout": 0.0,
+    }
     sizes = {"hidden_size": 16, "embedding_size": 8, "batch_size": 8, "text": str(text), **settings}
     arguments = [part for k, v in sizes.items() for part in (f"--{k.replace('_', '-')}", str(v))]
     for name, processes in (("alone", 0), ("two", 2)):
