@@ -11,8 +11,10 @@ namespace pyrnn {
 inline void export_tables(pybind11::module_& m) {
   pybind11::dict dtypes, cells;
   for (const DTypeName& dtype : kDTypeNames) dtypes[dtype.name] = int(dtype.code);
-  for (const recurrent::CellInfo& cell : recurrent::kCells)
-    cells[cell.name] = pybind11::make_tuple(int(cell.code), cell.gates, cell.slots, cell.saved);
+  for (int code = 0; code < recurrent::kCellKinds; code++) {
+    const recurrent::CellInfo& cell = recurrent::kCells[code];
+    cells[cell.name] = pybind11::make_tuple(code, cell.gates, cell.slots, cell.saved);
+  }
   m.attr("dtypes") = dtypes;
   m.attr("cells") = cells;
 }

@@ -11,8 +11,6 @@
 
 namespace pyrnn::recurrent {
 
-enum CellKind { kRnnTanh, kRnnRelu, kGru, kLstm, kCellKinds };
-
 // A sequence tensor [T, B, F] of any strides (in elements, last dimension contiguous), or packed rows [N, F]
 // when the problem has step offsets; then `b` is the stride of a row.
 struct Sequence {
@@ -37,7 +35,7 @@ struct Direction {    // weights and states of one direction; S is the storage t
 };
 
 struct Problem {
-  int cell, dtype;
+  int cell, dtype;  // codes
   int64_t T, B, I, H, P, D, N;
   const int64_t* step_offset;  // [T] packed input: first row of each step; else null
   const int64_t* lengths;      // [B]; null: all T

@@ -1,6 +1,7 @@
 // What a cell is to the engines. A cell is a struct of constants and two functions, shared by host and
 // device:
 //
+//   kName                       Python's name of it
 //   kGates                      rows of the weights are kGates * H, gate after gate in torch's order
 //   kSlots                      values a unit needs in one step: before `forward` a slot is a pre-activation,
 //                               after it what `backward` needs
@@ -12,7 +13,7 @@
 //   kSavedState                 the state that `backward` looks up again
 //   kWidth                      vectors of units in one panel of packed weights
 //
-// To add a cell: one such file, one line in kernels.cpp, its equations in pyrnn/reference.
+// To add a cell: one such file, its type in list.h, its equations in pyrnn/reference.
 #pragma once
 
 // The arithmetic must be inlined (vectors change the calling convention); the maps of gates, whose addresses

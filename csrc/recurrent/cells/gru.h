@@ -9,6 +9,7 @@ namespace pyrnn::recurrent {
 namespace {
 
 struct GruCell {
+  static constexpr const char* kName = "gru";
   static constexpr int kGates = 3;
   // Slots: 0 n (input part), 1 r, 2 z, 3 n (hidden part). The input product fills 0 to 2, the hidden one 1 to
   // 3, so that each adds to three neighbours. Gradients: 0 n (hidden part), 1 r, 2 z, 3 n (input part).

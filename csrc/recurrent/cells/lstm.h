@@ -11,6 +11,7 @@ namespace pyrnn::recurrent {
 namespace {
 
 struct LstmCell {
+  static constexpr const char* kName = "lstm";
   static constexpr int kGates = 4;
   static constexpr int kSlots = 4;
   static constexpr int kInputSlot = 0, kHiddenSlot = 0;

@@ -7,6 +7,7 @@ namespace {
 
 template <bool kRelu>
 struct RnnCell {
+  static constexpr const char* kName = kRelu ? "rnn_relu" : "rnn_tanh";
   static constexpr int kGates = 1;
   static constexpr int kSlots = 1;
   static constexpr int kInputSlot = 0, kHiddenSlot = 0;

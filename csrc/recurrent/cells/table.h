@@ -1,28 +1,26 @@
-// Every cell's sizes by name: what planners and Python must know of it.
+// Every cell's name and sizes, by code: what engines, planners and Python must know of it.
 #pragma once
-#include "recurrent/cells/gru.h"
-#include "recurrent/cells/lstm.h"
-#include "recurrent/cells/rnn.h"
-#include "recurrent/problem.h"
+#include "recurrent/cells/list.h"
 
 namespace pyrnn::recurrent {
 namespace {
 
 struct CellInfo {
-  const char* name;  // Python's
-  CellKind code;
+  const char* name;         // Python's
   int gates, slots, saved;  // as in cell.h
+  bool has_c;               // a cell state, and so possibly a projection
 };
 
-template <class Cell>
-constexpr CellInfo info(const char* name, CellKind code) {
-  return {name, code, Cell::kGates, Cell::kSlots, Cell::kSaved};
-}
+struct CellTable {
+  CellInfo cell[kCellKinds];
+  constexpr const CellInfo& operator[](int code) const { return cell[code]; }
+};
 
-// By code.
-constexpr CellInfo kCells[kCellKinds] = {info<RnnCell<false>>("rnn_tanh", kRnnTanh),
-                                         info<RnnCell<true>>("rnn_relu", kRnnRelu),
-                                         info<GruCell>("gru", kGru), info<LstmCell>("lstm", kLstm)};
+template <class... Cell>
+constexpr CellTable table_of(CellList<Cell...>) {
+  return {{{Cell::kName, Cell::kGates, Cell::kSlots, Cell::kSaved, Cell::kCarry == Carry::cell}...}};
+}
+constexpr CellTable kCells = table_of(Cells{});
 
 }  // namespace
 }  // namespace pyrnn::recurrent

@@ -7,6 +7,7 @@
 
 #include "common/dispatch.h"
 #include "common/workspace.h"
+#include "recurrent/cells/table.h"
 #ifdef _OPENMP
 #  include <omp.h>
 #endif
@@ -78,7 +79,7 @@ void check(
   for (int64_t d = 0; d < p.D; d++) {
     const Direction& w = p.direction[d];
     require((w.w_ih || p.I == 0) && w.w_hh, "weight without storage");
-    require(p.cell == kLstm || !w.w_hr, "only an LSTM has a projection");
+    require(kCells[p.cell].has_c || !w.w_hr, "a projection of a cell without a cell state");
     require(w.w_hr || p.P == p.H, "hidden and output size differ without a projection");
   }
 }

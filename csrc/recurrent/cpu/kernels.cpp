@@ -2,9 +2,6 @@
 // CMakeLists.txt).
 #include "recurrent/cpu/kernels.h"
 #include "common/operand.h"
-#include "recurrent/cells/gru.h"
-#include "recurrent/cells/lstm.h"
-#include "recurrent/cells/rnn.h"
 #include "recurrent/cpu/backward.h"
 #include "recurrent/cpu/forward.h"
 
@@ -59,9 +56,13 @@ int64_t fma_burst(int64_t iterations) {
   return iterations * kChains * kLanes<A> * Op::kPerElement * 2;
 }
 
+template <class... Cell>
+constexpr Kernels all_kernels(CellList<Cell...>) {
+  return {{kernel<Cell>()...}, fma_burst};
+}
+
 }  // namespace
 
-PYRNN_DEFINE_KERNELS(Kernels, recurrent) = {
-    {kernel<RnnCell<false>>(), kernel<RnnCell<true>>(), kernel<GruCell>(), kernel<LstmCell>()}, fma_burst};
+PYRNN_DEFINE_KERNELS(Kernels, recurrent) = all_kernels(Cells{});
 
 }  // namespace pyrnn::recurrent

@@ -1,6 +1,7 @@
 // What kernels.cpp defines, once for each instruction set and storage type.
 #pragma once
 #include "common/kernel_sets.h"
+#include "recurrent/cells/list.h"
 #include "recurrent/problem.h"
 
 namespace pyrnn::recurrent {

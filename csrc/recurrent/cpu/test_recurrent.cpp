@@ -11,11 +11,13 @@
 
 #include "common/dispatch.h"
 #include "common/test_array.h"
+#include "recurrent/cells/table.h"
 #include "recurrent/cpu/engine.h"
 
 namespace {
 
 using pyrnn::Array;
+using pyrnn::recurrent::kCells;
 using pyrnn::recurrent::Problem;
 int failures = 0;
 
@@ -23,6 +25,9 @@ struct Case {
   int cell, dtype, threads, group_size;
   int64_t T, B, I, H, P, D, checkpoint_every;
   bool lengths;
+
+  const pyrnn::recurrent::CellInfo& info() const { return kCells[cell]; }
+  bool is(const char* name) const { return std::strcmp(info().name, name) == 0; }
 };
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
@@ -39,15 +44,12 @@ struct Network {
   const Case& c;
   std::vector<int64_t> last;
 
-  int64_t gates() const {
-    return c.cell == pyrnn::recurrent::kLstm ? 4 : c.cell == pyrnn::recurrent::kGru ? 3 : 1;
-  }
+  int64_t gates() const { return c.info().gates; }
   std::vector<int64_t> sizes() const {
     std::vector<int64_t> n = {c.T * c.B * c.I};
     for (int64_t d = 0; d < c.D; d++)
-      for (int64_t size :
-           {gates() * c.H * c.I, gates() * c.H * c.P, gates() * c.H, gates() * c.H,
-            c.P == c.H ? 0 : c.P * c.H, c.B * c.P, c.cell == pyrnn::recurrent::kLstm ? c.B * c.H : 0})
+      for (int64_t size : {gates() * c.H * c.I, gates() * c.H * c.P, gates() * c.H, gates() * c.H,
+                           c.P == c.H ? 0 : c.P * c.H, c.B * c.P, c.info().has_c ? c.B * c.H : 0})
         n.push_back(size);
     return n;
   }
@@ -71,14 +73,14 @@ struct Network {
           }
           for (int64_t u = 0; u < c.H; u++) {
             auto sum = [&](int64_t g) { return gx[g * c.H + u] + gh[g * c.H + u]; };
-            if (c.cell == pyrnn::recurrent::kRnnTanh) m[u] = std::tanh(sum(0));
-            if (c.cell == pyrnn::recurrent::kRnnRelu) m[u] = std::fmax(0, sum(0));
-            if (c.cell == pyrnn::recurrent::kGru) {
+            if (c.is("rnn_tanh")) m[u] = std::tanh(sum(0));
+            if (c.is("rnn_relu")) m[u] = std::fmax(0, sum(0));
+            if (c.is("gru")) {
               const double r = sigmoid(sum(0)), z = sigmoid(sum(1));
               const double n = std::tanh(gx[2 * c.H + u] + r * gh[2 * c.H + u]);
               m[u] = (1 - z) * n + z * h[u];
             }
-            if (c.cell == pyrnn::recurrent::kLstm) {
+            if (c.is("lstm")) {
               cell[u] = sigmoid(sum(1)) * cell[u] + sigmoid(sum(0)) * std::tanh(sum(2));
               m[u] = sigmoid(sum(3)) * std::tanh(cell[u]);
             }
@@ -118,15 +120,10 @@ void run(const Case& c, std::mt19937& random) {
   Array y(rows * width, c.dtype), g_y(rows * width, c.dtype), h_n(c.D * c.B * c.P, c.dtype),
       c_n(c.D * c.B * c.H, c.dtype);
   for (int64_t i = 0; i < rows * width; i++) g_y.set(i, normal(random));
-  const int64_t kept = c.checkpoint_every
-                           ? (c.cell == pyrnn::recurrent::kLstm
-                                  ? c.D * ((c.T + c.checkpoint_every - 1) / c.checkpoint_every) * c.B * Hp
-                                  : 0)
-                           : c.D * rows *
-                                 (c.cell == pyrnn::recurrent::kLstm  ? 5
-                                  : c.cell == pyrnn::recurrent::kGru ? 4
-                                                                     : 0) *
-                                 Hp;
+  const int64_t kept =
+      c.checkpoint_every
+          ? (c.info().has_c ? c.D * ((c.T + c.checkpoint_every - 1) / c.checkpoint_every) * c.B * Hp : 0)
+          : c.D * rows * c.info().saved * Hp;
   Array workspace(kept, c.dtype == pyrnn::kFloat64 ? pyrnn::kFloat64 : pyrnn::kFloat32);
 
   auto data = [](Array& a) -> void* { return a.bytes.empty() ? nullptr : a.bytes.data(); };
@@ -160,7 +157,7 @@ void run(const Case& c, std::mt19937& random) {
   }
   const double unit = c.dtype == pyrnn::kFloat64 ? 1e-12 : c.dtype == pyrnn::kFloat32 ? 1e-4 : 0.2;
   check(c, "output", error, unit * largest);
-  if (c.dtype != pyrnn::kFloat64 || c.cell == pyrnn::recurrent::kRnnRelu) return;  // relu has kinks
+  if (c.dtype != pyrnn::kFloat64 || c.is("rnn_relu")) return;  // relu has kinks
 
   double analytic = 0, step = 1e-5;
   auto plus = values, minus = values;
@@ -192,7 +189,7 @@ int main() {
                 Case{0, 0, 3, 0, 6, 4, 3, 18, 5, 2, 2, true}}) {
             Case c = size;
             c.cell = cell, c.dtype = dtype, c.group_size = c.threads % group_size ? 1 : group_size;
-            if (cell != pyrnn::recurrent::kLstm) c.P = c.H;
+            if (!c.info().has_c) c.P = c.H;
             run(c, random);
             cases++;
           }

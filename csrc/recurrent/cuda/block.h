@@ -3,9 +3,7 @@
 #include <assert.h>
 
 #include "common/pass.h"
-#include "recurrent/cells/gru.h"
-#include "recurrent/cells/lstm.h"
-#include "recurrent/cells/rnn.h"
+#include "recurrent/cells/cell.h"
 #include "recurrent/cuda/product.h"
 
 namespace pyrnn::recurrent::cuda {

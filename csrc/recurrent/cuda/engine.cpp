@@ -5,6 +5,7 @@
 
 #include "common/cuda/check.h"
 #include "common/cuda/grid_barrier_probe.h"
+#include "recurrent/cells/table.h"
 
 namespace pyrnn::recurrent::cuda {
 namespace {
@@ -16,10 +17,16 @@ void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
 }
 
+const CellInfo& cell_of(const Sizes& n) {
+  require(n.cell >= 0 && n.cell < kCellKinds, "unknown cell");
+  return kCells[n.cell];
+}
+
 void check_pointers(const Sizes& n, bool backward, const Recurrence& w, const Launch& call) {
+  const CellInfo& cell = cell_of(n);
   require(call.scratch, "no scratch memory");
   require(!w.step_offset || w.lengths, "packed rows need lengths");
-  require(w.y.data || (backward && n.cell == kLstm), "output without storage");
+  require(w.y.data || (backward && cell.has_c), "output without storage");
   for (int64_t d = 0; d < n.D; d++) {
     const Direction& direction = w.direction[d];
     require(direction.w_hh, "weights without storage");
@@ -27,11 +34,10 @@ void check_pointers(const Sizes& n, bool backward, const Recurrence& w, const La
             "segment outside the pass");
     if (backward) {
       require(direction.d_gates, "gradients of the gates without storage");
-      require(direction.saved || n.cell == kRnnTanh || n.cell == kRnnRelu,
-              "nothing was saved for the backward pass");
+      require(direction.saved || !cell.saved, "nothing was saved for the backward pass");
     } else {
       require(direction.gx && direction.last_h, "input products or final state without storage");
-      require(direction.last_c || n.cell != kLstm, "final cell state without storage");
+      require(direction.last_c || !cell.has_c, "final cell state without storage");
     }
   }
 }
@@ -97,10 +103,11 @@ void run(const Sizes& n, bool backward, Recurrence w, const Launch& call) {
 }
 
 void replay(const Sizes& n, const Recurrence& w, const Launch& call) {
+  const CellInfo& cell = cell_of(n);
   for (int64_t d = 0; d < n.D; d++)
-    require(w.direction[d].gx && w.direction[d].gh && (w.direction[d].saved || n.cell <= kRnnRelu),
+    require(w.direction[d].gx && w.direction[d].gh && (w.direction[d].saved || !cell.saved),
             "replay without its products");
-  require(n.cell != kLstm || (w.workspace && w.checkpoint_every > 0), "replay without kept cell states");
+  require(!cell.has_c || (w.workspace && w.checkpoint_every > 0), "replay without kept cell states");
   const int64_t blocks = (n.B * n.H + kBlockThreads - 1) / kBlockThreads;
   const LaunchShape shape{dim3(unsigned(blocks), 1, unsigned(n.D)), dim3(kBlockThreads), 0, false, 0};
   check_cuda(cuda_kernels(n.dtype).cell[n.cell].replay(w, shape, call.stream), "computing the gates again");

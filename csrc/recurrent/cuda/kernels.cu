@@ -50,20 +50,19 @@ constexpr CellKernels cell_of() {
           launch_kernel<replay_kernel<Cell, S>>};
 }
 
-template <class S>
-constexpr KernelSet kernel_set() {
+template <class S, class... Cell>
+constexpr KernelSet kernel_set(CellList<Cell...>) {
   using Types = BlockTypes<LstmCell, S, Pass::forward>;
   return {sizeof(typename Types::Element),
           sizeof(typename Types::A),
           Types::Product::kBlock,
-          {cell_of<RnnCell<false>, S>(), cell_of<RnnCell<true>, S>(), cell_of<GruCell, S>(),
-           cell_of<LstmCell, S>()}};
+          {cell_of<Cell, S>()...}};
 }
 
 }  // namespace
 
 #define PYRNN_NAME_(dtype) pyrnn_cuda_##dtype
 #define PYRNN_NAME(dtype) PYRNN_NAME_(dtype)
-extern "C" const KernelSet PYRNN_NAME(PYRNN_DTYPE) = kernel_set<PYRNN_STORAGE>();
+extern "C" const KernelSet PYRNN_NAME(PYRNN_DTYPE) = kernel_set<PYRNN_STORAGE>(Cells{});
 
 }  // namespace pyrnn::recurrent::cuda

@@ -1,6 +1,7 @@
 // What kernels.cu defines, once for each storage type: launches, and what a planner must know of each kernel.
 #pragma once
 #include "common/cuda/device.h"
+#include "recurrent/cells/list.h"
 #include "recurrent/cuda/recurrence.h"
 
 namespace pyrnn::recurrent::cuda {
