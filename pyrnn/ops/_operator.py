@@ -55,7 +55,7 @@ class Spec:
     Attributes:
         name: NAME.
         tensors: schema of the tensors of a call, "Tensor input, Tensor? h0".
-        options: schema of its other arguments.
+        options: schema of its other arguments, if it has any.
         results: schema of its results, "Tensor output, Tensor h_n".
         saved: further results of `forward`, which only `backward` reads.
         differentiable: positions of the tensors that have a gradient.
@@ -79,7 +79,7 @@ class Spec:
 
     name: str
     tensors: str
-    options: str
+    options: str = ""
     results: str
     saved: str = ""
     differentiable: tuple[int, ...]
@@ -122,7 +122,7 @@ class Operator:
         self.kept = names_of(spec.kept or spec.tensors)
         self.derived = tuple(n for n in spec.differentiable if n not in spec.passed_through)
         self._count = len(self.tensors)
-        arguments = f"{spec.tensors}, {spec.options}"
+        arguments = ", ".join(filter(None, (spec.tensors, spec.options)))
         everything = f"{spec.results}, {spec.saved}" if spec.saved else spec.results
         kind = "Tensor?" if len(self.results) > 1 else "Tensor"
         grads = [f"{kind} g_{result}" for result in self.results]
@@ -132,7 +132,7 @@ class Operator:
         self.forward_op = define(f"_{name}_fwd", arguments, everything)
         self.backward_op = define(
             f"_{name}_bwd",
-            ", ".join([*grads, spec.kept or spec.tensors, *saved, spec.options, needs]),
+            ", ".join(filter(None, (*grads, spec.kept or spec.tensors, *saved, spec.options, needs))),
             ", ".join(f"Tensor d_{self.tensors[n]}" for n in self.derived),
         )
         self.backward_function: Any = make_backward_function(self)
