@@ -23,7 +23,8 @@ from tools.gpu_proof import rehearsal
 ROOT = Path(__file__).resolve().parents[2]
 #: Chosen by `dev.py emulate`. The checking builds are slow to run, so quick to compile counts for more.
 MODE = os.environ.get("PYRNN_EMULATE_MODE", "plain")
-BUILD = ROOT / "build" / (f"emulate-{MODE}" if MODE != "plain" else "emulate")
+#: One for each Python: CMake goes on building for the one that it found first.
+BUILD = ROOT / "build" / f"emulate-{MODE}-{sys.implementation.cache_tag}"
 FLAGS = {
     "plain": (),
     "sanitized": ("-DPYRNN_SANITIZE=ON", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"),
