@@ -182,6 +182,7 @@ def test_a_whole_run_leaves_record_and_page(
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)  # a CUDA build asks the devices
     monkeypatch.setattr(
         command_line, "chosen", lambda _: [STAGES[0], fake("sanitizer", "raise SystemExit(3)")]
     )
