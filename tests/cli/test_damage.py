@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from pyrnn.tasks import find_task, make_job
 from pyrnn.train import train
 from tests.cli.conftest import Command
+from tests.tasks.test_tagger import sentences, write
 from tests.train.small_runs import KillAt, Killed, small_job
 
-JSON, TENSORS = ("config.json", "vocab.json"), ("model.safetensors", "trainer.safetensors")
-FILES = (*JSON, *TENSORS, "tokens.bin", "metrics.jsonl")
+FILES = ("config.json", "vocab.json", "model.safetensors", "trainer.safetensors", "metrics.jsonl")
 
 #: What a value of JSON is replaced with.
 STRANGE: tuple[Any, ...] = (
@@ -36,14 +37,21 @@ STRANGE: tuple[Any, ...] = (
         {"level": "word", "max_vocabulary": 9},
         {"level": "subword"},
         {"architecture": "transformer", "optimizer": "sgd", "momentum": 0.9, "precision": "bfloat16"},
+        "tagger",
     ],
-    ids=["character", "word", "subword", "transformer"],
+    ids=["character", "word", "subword", "transformer", "tagger"],
 )
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped in the middle of an epoch."""
     folder = tmp_path_factory.mktemp("damage")
     sizes = {"batch_size": 2, "bptt_steps": 8, "hidden_size": 8, "embedding_size": 4, "num_layers": 1}
-    job = small_job(folder, **{"epochs": 1, "max_steps": 7, "checkpoint_every": 2, **sizes, **request.param})
+    steps = {"epochs": 1, "max_steps": 7, "checkpoint_every": 2}
+    if request.param == "tagger":
+        text = write(folder / "text.txt", sentences(40))
+        settings = {**steps, "batch_size": 2, "hidden_size": 8, "embedding_size": 4, "ema_decay": 0.5}
+        job = make_job("tagger", {"text": str(text), **settings})
+    else:
+        job = small_job(folder, **{**steps, **sizes, **request.param})
     with pytest.raises(Killed):
         train(job, folder / "run", reporter=KillAt(5))
     return folder / "run"
@@ -153,24 +161,25 @@ def _damage(path: Path, draw: random.Random) -> str:
     return way.__name__
 
 
-def _commands(run: Path, text: Path) -> list[str]:
-    return [
-        f"train language-model {run} --resume",
-        f"generate {run} --prompt the --max-tokens 3",
-        f"evaluate {run} --text {text}",
-        f"score {run}",
-        f"info {run}",
-    ]
+def _commands(run: Path, text: Path, task: str) -> list[str]:
+    verbs = (
+        [f"tag {run}"]
+        if task == "tagger"
+        else [f"generate {run} --prompt the --max-tokens 3", f"score {run}"]
+    )
+    return [f"train {task} {run} --resume", *verbs, f"evaluate {run} --text {text}", f"info {run}"]
 
 
 def check(command: Command, run: Path, folder: Path, seed: int) -> None:
     """Damage one file of a copy of `run`, and give the copy to every command."""
     draw = random.Random(seed)
-    name = FILES[seed % len(FILES)]
+    task = find_task(json.loads((run / "config.json").read_text())["task"])
+    files = [*FILES, *(name for name in task.files if (run / name).exists() and name not in FILES)]
+    name = files[seed % len(files)]
     copy = Path(shutil.copytree(run, folder / f"run-{seed}"))
     how = _damage(copy / name, draw)
     damaged = (copy / name).read_bytes()
-    for line in _commands(copy, run.parent / "text.txt"):
+    for line in _commands(copy, run.parent / "text.txt", task.name):
         told = f"seed {seed}, {name} {how}: {line}"
         code, out, err = command(line, "the fox\n")
         assert code in (0, 1, 2), told
