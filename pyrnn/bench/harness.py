@@ -91,7 +91,8 @@ def paired_timing(
     """Time both in alternation for about `seconds`: MIN_ROUNDS rounds or more, if `max_rounds` allows."""
     for _ in range(WARM_UP_ROUNDS):
         start = time.perf_counter()
-        ours.timed(), theirs.timed()
+        ours.timed()
+        theirs.timed()
         one_round = time.perf_counter() - start
     rounds = min(max_rounds, max(MIN_ROUNDS, int(seconds / one_round)))
     pairs = [(ours.timed(), theirs.timed()) for _ in range(rounds)]
