@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pyrnn import tasks as tasks
     from pyrnn import text as text
     from pyrnn import train as train
-    from pyrnn._accelerate import accelerate as accelerate
     from pyrnn.nn import GRU as GRU
     from pyrnn.nn import LSTM as LSTM
     from pyrnn.nn import RNN as RNN
@@ -28,11 +27,13 @@ if TYPE_CHECKING:
     from pyrnn.nn import LSTMCell as LSTMCell
     from pyrnn.nn import RNNCell as RNNCell
     from pyrnn.nn.explain import explain as explain
+    from pyrnn.swap.layers import accelerate as accelerate
+    from pyrnn.swap.layers import restore as restore
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "_accelerate": ["accelerate"],
+        "swap.layers": ["accelerate", "restore"],
         "nn": ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"],
         "nn.explain": ["explain"],
     },

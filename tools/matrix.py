@@ -29,7 +29,7 @@ ENVIRONMENTS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / 
 TESTING = ("hypothesis", "matplotlib", "pytest", "pytest-timeout", "pytest-xdist", "tokenizers")
 
 #: What torch's releases differ in: operators and their tracing, layers, drop-in behaviour, training.
-CHOSEN = ("tests/ops", "tests/nn", "tests/test_accelerate.py", "tests/test_accelerate_parts.py")
+CHOSEN = ("tests/ops", "tests/nn", "tests/swap")
 
 
 class Release(NamedTuple):

@@ -6,19 +6,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from pyrnn import ops
 from pyrnn._checks import as_bool, check_all_dense
 from pyrnn.nn import _nested
 from pyrnn.nn._attention_inputs import check_alike, check_masks, check_operands, operator_masks
 from pyrnn.nn.cache import KeyValueCache
+from pyrnn.nn.drop_in import DropIn, record
 from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
 from pyrnn.ops.attention.call import as_window
 
 _TENSORS = ("query", "key", "value", "key_padding_mask", "attn_mask")
 
 
-class MultiheadAttention(nn.MultiheadAttention):
+class MultiheadAttention(DropIn, nn.MultiheadAttention):
     """Attention in several heads: each projects queries, keys and values, and attends by itself.
 
     head_h = softmax(q_h k_h^T / sqrt(D) + mask) v_h, with q_h = W_q,h query, k_h = W_k,h key, v_h = W_v,h
@@ -126,15 +128,14 @@ class MultiheadAttention(nn.MultiheadAttention):
         return rotary
 
     @property
-    def _depends_on_positions(self) -> bool:
-        """Whether one of the options is set that torch's layer lacks."""
-        options = (self.window, self._slopes, self._rotary)
-        return self.causal or any(option is not None for option in options)
-
-    @property
     def _extra_keys(self) -> int:
         """Keys appended to those of every sequence."""
         return int(self.bias_k is not None) + int(self.add_zero_attn)
+
+    def _beyond_torch(self) -> str:
+        options = {"window": self.window, "alibi": self._slopes, "rotary": self._rotary}
+        given = [name for name, value in options.items() if value is not None]
+        return ", ".join((["causal"] if self.causal else []) + given)
 
     def extra_repr(self) -> str:
         """The options that torch's layer lacks."""
@@ -187,6 +188,12 @@ class MultiheadAttention(nn.MultiheadAttention):
             TypeError: an argument has another type, or a tensor is sparse.
             ValueError: the cache does not fit the call.
         """
+        if isinstance(query, Proxy) or isinstance(key, Proxy) or isinstance(value, Proxy):
+            return record(
+                self, query, key, value, key_padding_mask=key_padding_mask, need_weights=need_weights,
+                attn_mask=attn_mask, average_attn_weights=average_attn_weights, is_causal=is_causal,
+                cache=cache,
+            )  # fmt: skip
         if any(isinstance(operand, Tensor) and operand.is_nested for operand in (query, key, value)):
             masked = attn_mask is not None or key_padding_mask is not None or is_causal or cache is not None
             return self._forward_nested(query, key, value, need_weights, average_attn_weights, masked=masked)
@@ -335,7 +342,7 @@ class MultiheadAttention(nn.MultiheadAttention):
             raise ValueError("a cache cannot be combined with add_bias_kv or add_zero_attn")
         if key_padding_mask is not None and key_padding_mask.dtype != torch.bool:
             raise ValueError(f"with a cache, key_padding_mask must be bool, got {key_padding_mask.dtype}")
-        if cache.fixed and self._depends_on_positions:
+        if cache.fixed and self._beyond_torch():
             raise ValueError(
                 "a fixed cache holds a memory, at whose positions the queries do not stand: causal, window, "
                 "alibi and rotary are for self-attention"
@@ -372,7 +379,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         Raises:
             RuntimeError: this layer has options that torch's encoder layer would ignore.
         """
-        if self._depends_on_positions:
+        if self._beyond_torch():
             raise RuntimeError(
                 "torch.nn.TransformerEncoderLayer would leave out this layer's causal, window, alibi and "
                 "rotary: use pyrnn.nn.TransformerEncoderLayer"

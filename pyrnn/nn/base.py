@@ -11,7 +11,9 @@ from torch.nn.utils.rnn import PackedSequence
 from pyrnn import ops
 from pyrnn._checks import as_bool
 from pyrnn._dispatch import autocast_enabled
+from pyrnn._dynamo import trace_instances_of
 from pyrnn.nn._states import single_state, two_states
+from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.sequences import Lengths, Sequences, open_sequences
 from pyrnn.ops.recurrent.call import as_checkpoint
 from pyrnn.reference.recurrent import Weights
@@ -20,8 +22,10 @@ from pyrnn.reference.recurrent import Weights
 CELLS = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
 
-class RecurrentLayer(torch.nn.RNNBase):
+class RecurrentLayer(DropIn, torch.nn.RNNBase):
     """Abstract base of the layers: parameters, initialisation and pickling are `torch.nn.RNNBase`'s own.
+
+    A layer is this and torch's layer of the same name, so that whoever asks for torch's class finds it.
 
     Weights are read by name at each call, so that parametrizations, `torch.func.functional_call` and weights
     assigned later take effect.
@@ -37,7 +41,8 @@ class RecurrentLayer(torch.nn.RNNBase):
     ) -> None:
         checkpoint_every = as_checkpoint(checkpoint_every)
         locked_dropout = as_bool("locked_dropout", locked_dropout)
-        super().__init__(mode, *args, **kwargs)
+        # By name: torch's layer of this kind, which stands between the two, takes other arguments.
+        torch.nn.RNNBase.__init__(self, mode, *args, **kwargs)
         self.checkpoint_every = checkpoint_every
         self.locked_dropout = locked_dropout
 
@@ -55,6 +60,11 @@ class RecurrentLayer(torch.nn.RNNBase):
     def _output_size(self) -> int:
         """P, the width of one direction's output: proj_size, or hidden_size without a projection."""
         return self.proj_size or self.hidden_size
+
+    def _beyond_torch(self) -> str:
+        return ("checkpoint_every" if self.checkpoint_every else "") or (
+            "locked_dropout" if self.locked_dropout else ""
+        )
 
     def flatten_parameters(self) -> None:
         """Do nothing: the kernels read every weight where it lies. Present because models call it."""
@@ -199,6 +209,9 @@ class RecurrentLayer(torch.nn.RNNBase):
             sequences.restore_state(c_n[0] if single else torch.cat(c_n)) if self.mode == "LSTM" else c_n[0],
             sequences.restore(cells) if return_cells else cells,
         )
+
+
+trace_instances_of(RecurrentLayer)
 
 
 def drop_locked(input: Tensor, p: float, batch_sizes: Tensor | None = None) -> Tensor:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.modules.rnn import RNNCellBase
 
 from pyrnn import ops
 from pyrnn._checks import check_dense
 from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn._states import single_state, two_states
+from pyrnn.nn.drop_in import DropIn, is_symbolic, record
 
 
-class RecurrentCell(RNNCellBase):
+class RecurrentCell(DropIn, RNNCellBase):
     """Abstract base of the cells: checks, and one step of the operator that the layers use."""
 
     def _step(self, cell: str, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, Tensor]:
@@ -64,7 +66,7 @@ class RecurrentCell(RNNCellBase):
             )
 
 
-class RNNCell(RecurrentCell):
+class RNNCell(RecurrentCell, nn.RNNCell):
     """Elman cell, h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or with relu. Drop-in for `torch.nn.RNNCell`.
 
     Args:
@@ -95,7 +97,7 @@ class RNNCell(RecurrentCell):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, num_chunks=1, device=device, dtype=dtype)
+        RNNCellBase.__init__(self, input_size, hidden_size, bias, num_chunks=1, device=device, dtype=dtype)
         self.nonlinearity = nonlinearity
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
@@ -106,12 +108,14 @@ class RNNCell(RecurrentCell):
             RuntimeError: a size, dtype or device does not fit, or the nonlinearity is unknown.
             TypeError: an argument is not a tensor.
         """
+        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
+            return record(self, input, hx)
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}; expected 'tanh' or 'relu'")
         return self._step(f"rnn_{self.nonlinearity}", input, None if hx is None else single_state(hx))[0]
 
 
-class GRUCell(RecurrentCell):
+class GRUCell(RecurrentCell, nn.GRUCell):
     """One step of `pyrnn.GRU`. Drop-in for `torch.nn.GRUCell`.
 
     Args:
@@ -138,7 +142,7 @@ class GRUCell(RecurrentCell):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, num_chunks=3, device=device, dtype=dtype)
+        RNNCellBase.__init__(self, input_size, hidden_size, bias, num_chunks=3, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """One step: input [B, I] or [I] and state [B, H] or [H] (None: zeros) to the next state.
@@ -148,10 +152,12 @@ class GRUCell(RecurrentCell):
             RuntimeError: a size, dtype or device does not fit.
             TypeError: an argument is not a tensor.
         """
+        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
+            return record(self, input, hx)
         return self._step("gru", input, None if hx is None else single_state(hx))[0]
 
 
-class LSTMCell(RecurrentCell):
+class LSTMCell(RecurrentCell, nn.LSTMCell):
     """One step of `pyrnn.LSTM`. Drop-in for `torch.nn.LSTMCell`.
 
     Args:
@@ -178,7 +184,7 @@ class LSTMCell(RecurrentCell):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, num_chunks=4, device=device, dtype=dtype)
+        RNNCellBase.__init__(self, input_size, hidden_size, bias, num_chunks=4, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """One step: input [B, I] or [I] and (h, c), each [B, H] or [H] (None: zeros), to the next (h, c).
@@ -188,4 +194,6 @@ class LSTMCell(RecurrentCell):
             RuntimeError: a size, dtype or device does not fit, or hx does not hold two states.
             TypeError: an argument is not a tensor, or hx no pair.
         """
+        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
+            return record(self, input, hx)
         return self._step("lstm", input, None if hx is None else two_states(hx))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from pyrnn.nn.base import RecurrentLayer
+from pyrnn.nn.drop_in import is_symbolic, record
 from pyrnn.nn.sequences import Lengths
 
 #: Input and output have the same layout: a PackedSequence comes back as one.
@@ -17,7 +19,7 @@ AnySequence = TypeVar("AnySequence", Tensor, PackedSequence)
 _MODES = {"tanh": "RNN_TANH", "relu": "RNN_RELU"}
 
 
-class RNN(RecurrentLayer):
+class RNN(RecurrentLayer, nn.RNN):
     """Elman network of one or more layers, h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), or with relu.
 
     Drop-in for `torch.nn.RNN`: the same parameters (names, shapes, initialisation), arguments and results.
@@ -84,11 +86,13 @@ class RNN(RecurrentLayer):
         self, input: AnySequence, hx: Tensor | None = None, *, lengths: Lengths | None = None
     ) -> tuple[AnySequence, Tensor]:
         """Run the layers over whole sequences. Arguments, results and errors: see `GRU.forward`."""
+        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
+            return record(self, input, hx, lengths=lengths)
         output, h_n, _, _ = self._run(input, hx, lengths)
         return output, h_n
 
 
-class GRU(RecurrentLayer):
+class GRU(RecurrentLayer, nn.GRU):
     """Gated recurrent unit of one or more layers.
 
     r, z = sigmoid(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh);
@@ -172,11 +176,13 @@ class GRU(RecurrentLayer):
             ValueError: the input's dimensions or dtype, or the lengths, do not fit.
             TypeError: an argument has another type.
         """
+        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
+            return record(self, input, hx, lengths=lengths)
         output, h_n, _, _ = self._run(input, hx, lengths)
         return output, h_n
 
 
-class LSTM(RecurrentLayer):
+class LSTM(RecurrentLayer, nn.LSTM):
     """Long short-term memory of one or more layers, with an optional projection.
 
     i, f, o = sigmoid(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh); g = tanh(likewise);
@@ -260,6 +266,8 @@ class LSTM(RecurrentLayer):
         Raises:
             As `GRU.forward`, and RuntimeError if hx does not hold two states.
         """
+        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
+            return record(self, input, hx, lengths=lengths, return_cells=return_cells)
         output, h_n, c_n, cells = self._run(input, hx, lengths, return_cells=return_cells)
         return (output, (h_n, c_n), cells) if return_cells else (output, (h_n, c_n))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import Unsupported
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
@@ -176,3 +179,52 @@ def test_a_model_around_the_layer_compiles_in_one_graph() -> None:
     model = Tagger()
     tokens, lengths = torch.randint(7, (2, 6)), torch.tensor([6, 3])
     assert_same(compiled(model)(tokens, lengths), model(tokens, lengths), rtol=1e-5, atol=1e-6)
+
+
+# ---- Dynamo, which refuses torch's recurrent layers by their class ---------------------------------------
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_traced_type_check_agrees(name: str) -> None:
+    ours, theirs = getattr(pyrnn, name)(3, 4), getattr(nn, name)
+
+    def function(x: Tensor) -> Tensor:
+        return ours(x)[0] if isinstance(ours, theirs) and isinstance(ours, nn.RNNBase) else x
+
+    x = X.float()
+    assert_same(compiled(function)(x), ours(x)[0])
+
+
+def test_torch_s_own_layers_are_refused_as_before() -> None:
+    compiled(pyrnn.GRU(3, 4))(X.float())
+    for model in (nn.GRU(3, 4), nn.ModuleList([pyrnn.GRU(3, 4), nn.GRU(3, 4)])):
+        layers = list(model) if isinstance(model, nn.ModuleList) else [model]
+        with pytest.raises(Unsupported, match="RNN, GRU,"):
+            compiled(lambda x, layers=layers: [layer(x) for layer in layers])(X.float())
+    assert not torch._dynamo.config.allow_rnn  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def test_without_the_door_there_is_a_graph_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a torch release would do in which it has moved."""
+    from torch._dynamo.variables.builder import VariableBuilder
+
+    assert VariableBuilder.wrap_module.__module__ == "torch._dynamo.variables.builder"
+    original = VariableBuilder.wrap_module.__wrapped__  # type: ignore[attr-defined]
+    monkeypatch.setattr(VariableBuilder, "wrap_module", original)
+    layer = pyrnn.GRU(3, 4)
+    model = nn.Sequential(nn.Linear(3, 3), layer)
+    with pytest.raises(Unsupported):
+        compiled(model)(X.float())
+    torch.compiler.reset()
+    assert_same(torch.compile(model, backend="eager")(X.float()), model(X.float()))
+
+
+def test_the_door_is_opened_whoever_comes_first() -> None:
+    check = (
+        "import torch{first}\nimport pyrnn\nlayer = pyrnn.LSTM(3, 4)\n"
+        "torch.compile(layer, fullgraph=True, backend='eager')(torch.zeros(2, 1, 3))\nprint('traced')"
+    )
+    for first in ("", "; import torch._dynamo"):
+        command = [sys.executable, "-c", check.format(first=first)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "traced\n"

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn import ops, reference
-from pyrnn._accelerate import _OURS
+from pyrnn.swap.layers import OURS
 from pyrnn.reference.dropout import ACTIVATIONS
 from pyrnn.reference.dropout import dropout as reference_dropout
 from tests.attention.checking import of_reference
 from tools.fuzz.calls import Names, tensors_in
 from tools.fuzz.values import seed_torch
 
-_TORCHS = {ours: torchs for torchs, ours in _OURS.items()}
+_TORCHS = {ours: torchs for torchs, ours in OURS.items()}
 
 
 def by_torch(names: Names, run: Callable[[Names], Any]) -> Any:
@@ -34,7 +34,7 @@ def by_reference(names: Names, run: Callable[[Names], Any]) -> Any:
     for value in names.values():
         if isinstance(value, nn.Module):
             for module in value.modules():
-                module.__class__ = _OURS.get(type(module), type(module))
+                module.__class__ = OURS.get(type(module), type(module))
     with _reference_operators():
         return run(names)
 

@@ -17,8 +17,11 @@ import pyrnn.nn
 EVERY = ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
 
 
-class Tuned(nn.LSTM):
-    """A subclass, as a user would write."""
+class Gated(nn.LSTM):
+    """A subclass that changes what torch's forward runs."""
+
+    def check_forward_args(self, *args: Any) -> None:
+        pass
 
 
 class Halved(nn.Module):
@@ -129,7 +132,7 @@ def empty() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Tuned(3, 4), "a subclass of torch.nn.LSTM"),
+        (lambda: Gated(3, 4), "a subclass of torch.nn.LSTM whose check_forward_args is its own"),
         (parametrized, "parametrized: accelerate the model before"),
         (patched, "its forward was replaced"),
         (lazy, "not initialised yet"),
@@ -175,13 +178,14 @@ def test_a_compiled_model_takes_notice() -> None:
 
 
 def test_the_report_is_a_table() -> None:
-    model = nn.ModuleDict({"encoder": nn.LSTM(3, 4), "decoder": Tuned(4, 4, bias=False)})
+    model = nn.ModuleDict({"encoder": nn.LSTM(3, 4), "decoder": Gated(4, 4, bias=False)})
     lines = str(pyrnn.accelerate(model)).splitlines()
     assert lines[0] == "accelerate: 1 swapped, 1 kept"
     assert lines[1].split() == ["name", "layer", "result", "why"]
     assert lines[2].split(maxsplit=4)[:4] == ["encoder", "torch.nn.LSTM(3,", "4)", "swapped"]
     column = lines[1].index("result")
-    assert [line[column:].split()[0] for line in lines[2:]] == ["swapped", "kept"]
+    assert [line[column:].split()[0] for line in lines[2:-1]] == ["swapped", "kept"]
+    assert "pyrnn.restore(model)" in lines[-1]
     assert str(pyrnn.accelerate(nn.Linear(2, 2))) == (
         "accelerate: the model has no recurrent, attention or Transformer layer"
     )
@@ -256,8 +260,12 @@ def test_the_sizes_of_a_transformer_are_told() -> None:
     assert {entry.reason for entry in report.layers} == {"CPU kernels for torch.float32"}
 
 
-class TunedAttention(nn.MultiheadAttention):
-    """A subclass, as a user would write."""
+class GatedAttention(nn.MultiheadAttention):
+    """A subclass that computes something else."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output, weights = super().forward(*args, **kwargs)
+        return output.tanh(), weights
 
 
 def parametrized_attention() -> nn.Module:
@@ -269,7 +277,7 @@ def parametrized_attention() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: TunedAttention(8, 2), "a subclass of torch.nn.MultiheadAttention"),
+        (lambda: GatedAttention(8, 2), "a subclass of torch.nn.MultiheadAttention whose forward is its own"),
         (parametrized_attention, "parametrized: accelerate the model before"),
         (lambda: nn.MultiheadAttention(8, 2).half(), "not in torch.float16"),
         (lambda: pyrnn.nn.MultiheadAttention(8, 2), "already pyrnn's"),

@@ -1,0 +1,100 @@
+"""What all layers have that take the place of torch's: the way back, for tools that know torch alone."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from typing import Any
+
+from torch import nn
+from torch.fx import Proxy
+
+
+class DropIn(nn.Module):
+    """Abstract base of our layers: each is this and torch's layer of the same name, or a subclass of that."""
+
+    def _beyond_torch(self) -> str:
+        """Which of the layer's options torch's has not, "" if none is set."""
+        return ""
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """The layer that `torch.jit.script` compiles in place of this one: torch's, with the same parameters.
+
+        Raises:
+            RuntimeError: torch's layer could not do what this one does.
+        """
+        obstacle = obstacle_to_torch(self)
+        name = type(self).__name__
+        if obstacle:
+            raise RuntimeError(
+                f"torch.jit.script compiles torch's layers, and this pyrnn {name} cannot become one: "
+                f"{obstacle}. torch.jit.trace and torch.export take it as it is"
+            )
+        warnings.warn(
+            f"torch.jit.script compiles torch's {name} in place of pyrnn's. It also leaves torch's in the "
+            "model that it was given: pyrnn.accelerate(model) brings ours back, scripting a copy keeps them",
+            stacklevel=2,
+        )
+        twin = copy.copy(self)
+        twin._modules = dict(self._modules)
+        return as_torch(twin)
+
+
+def torch_class(cls: type[nn.Module]) -> type[nn.Module]:
+    """The class that the layer had, or would have, without us: torch's, or the user's subclass of it."""
+    return next(base for base in cls.__mro__ if not issubclass(base, DropIn))
+
+
+def obstacle_to_torch(layer: nn.Module) -> str:
+    """Why `layer`, one of ours, could not become torch's, in words; "" if it can."""
+    cls = type(layer)
+    if not (cls.__module__.startswith("pyrnn.") or vars(cls).get("_accelerated")):
+        return f"{cls.__qualname__} is a class of its own, parametrized, wrapped or derived from pyrnn's"
+    for name, part in layer.named_modules():
+        beyond = part._beyond_torch() if isinstance(part, DropIn) else ""
+        if beyond:
+            return f"torch's has no {beyond}" + (f", which its {name} uses" if name else "")
+    return ""
+
+
+def as_torch(layer: nn.Module) -> nn.Module:
+    """`layer` itself, as an instance of torch's class; what it is made of stays as it is."""
+    layer.__class__ = torch_class(type(layer))
+    if isinstance(layer, nn.RNNBase):
+        layer._init_flat_weights()  # what torch's kernels are given, which ours neither read nor keep
+    return layer
+
+
+def is_symbolic(*args: Any) -> bool:
+    """Whether `torch.fx` records the call that has these arguments: tensors, or pairs of them."""
+    for arg in args:
+        if isinstance(arg, tuple):
+            if any(isinstance(part, Proxy) for part in arg):
+                return True
+        elif isinstance(arg, Proxy):
+            return True
+    return False
+
+
+def record(layer: nn.Module, *args: Any, **options: Any) -> Any:
+    """The call of `layer` as one node of the graph that `torch.fx` records, as it records torch's layers.
+
+    What has the default of the layer's forward is left out: Nones behind the last argument, and options.
+
+    Raises:
+        TypeError: the layer itself is what is traced.
+    """
+    defaults = inspect.signature(type(layer).forward).parameters
+    given = {name: value for name, value in options.items() if value is not defaults[name].default}
+    while args[-1] is None:
+        args = args[:-1]
+    every = [part for arg in (*args, *given.values()) for part in (arg if type(arg) is tuple else (arg,))]
+    tracer: Any = next(arg.tracer for arg in every if isinstance(arg, Proxy))
+    path = tracer.path_of_module(layer)
+    if not path:
+        raise TypeError(
+            f"torch.fx records a {type(layer).__name__} as one node of a model and cannot look inside: trace "
+            "the model that holds it"
+        )
+    return tracer.create_proxy("call_module", path, args, given)
