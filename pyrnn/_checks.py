@@ -6,7 +6,7 @@ Kernels read raw memory, so these hold on every route. Storage itself is the mat
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 import torch
@@ -197,7 +197,7 @@ def draw_seed() -> Tensor:
 
 
 def lengths_tensor(lengths: Any) -> Tensor:
-    """Integers from a tensor or a list of lengths, not yet in any range.
+    """Integers from a tensor, an array or an iterable of lengths, not yet in any range.
 
     Raises:
         TypeError: they are no integers.
@@ -206,9 +206,12 @@ def lengths_tensor(lengths: Any) -> Tensor:
         tensor = lengths
         check_dense("lengths", tensor)
     else:
-        try:  # an empty list says nothing of its type
-            dtype = None if len(lengths) else torch.int64
-            tensor = torch.as_tensor(lengths, dtype=dtype, device="cpu")
+        try:
+            if isinstance(lengths, (Set, Mapping, str)):
+                raise TypeError("lengths have an order")
+            values = lengths if hasattr(lengths, "__array__") else list(lengths)
+            dtype = None if len(values) else torch.int64  # an empty list says nothing of its type
+            tensor = torch.as_tensor(values, dtype=dtype, device="cpu")
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
                 f"expected lengths to be integers, a tensor or a list of them, got {_shorten(lengths)}"

@@ -55,6 +55,17 @@ def check_alike(query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> No
             )
 
 
+def check_hint(attn_mask: Tensor | None, *, needs_mask: bool) -> None:
+    """Raise if `is_causal` comes without the mask that it is about, or with what is none."""
+    if needs_mask and attn_mask is None:
+        raise RuntimeError(
+            "is_causal is a hint about attn_mask, which is needed with it: "
+            "generate_square_subsequent_mask of nn.Transformer makes one; causal=True needs none"
+        )
+    if attn_mask is not None and attn_mask.dim() not in (2, 3):
+        raise AssertionError(f"expected attn_mask to be 2-D or 3-D, got {attn_mask.dim()}-D")
+
+
 def check_masks(
     attn_mask: Tensor | None,
     key_padding_mask: Tensor | None,
@@ -82,8 +93,6 @@ def check_masks(
             )
     if attn_mask is None:
         return
-    if attn_mask.dim() not in (2, 3):
-        raise AssertionError(f"expected attn_mask to be 2-D or 3-D, got {attn_mask.dim()}-D")
     expected = (T, S) if attn_mask.dim() == 2 else (H * (1 if B is None else B), T, S)
     if attn_mask.shape != expected:
         kind_of_error = AssertionError if B is None and attn_mask.dim() == 3 else RuntimeError

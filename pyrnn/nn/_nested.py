@@ -7,9 +7,19 @@ from torch import Tensor
 
 
 def pad(nested: Tensor) -> tuple[Tensor, Tensor]:
-    """Sequences as [B, T, E], zeros behind each, and where those are: bool [B, T], True at padding."""
-    padded = torch.nested.to_padded_tensor(nested, 0.0)
-    lengths = torch.tensor([sequence.shape[0] for sequence in nested.unbind()], device=nested.device)
+    """Sequences as [B, T, E], zeros behind each, and where those are: bool [B, T], True at padding.
+
+    Raises:
+        ValueError: there is no sequence.
+    """
+    sequences = nested.unbind()
+    if not sequences:
+        raise ValueError("expected a nested tensor with at least one sequence, got one with none")
+    lengths = torch.tensor([sequence.shape[0] for sequence in sequences], device=nested.device)
+    if lengths.any():
+        padded = torch.nested.to_padded_tensor(nested, 0.0)
+    else:  # torch pads no sequences without tokens
+        padded = torch.stack(sequences)
     return padded, torch.arange(padded.shape[1], device=nested.device) >= lengths[:, None]
 
 

@@ -11,7 +11,7 @@ from torch.fx import Proxy
 from pyrnn import ops
 from pyrnn._checks import as_bool, check_all_dense
 from pyrnn.nn import _nested
-from pyrnn.nn._attention_inputs import check_alike, check_masks, check_operands, operator_masks
+from pyrnn.nn._attention_inputs import check_alike, check_hint, check_masks, check_operands, operator_masks
 from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.drop_in import DropIn, record
 from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
@@ -205,9 +205,11 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             key, value, key_padding_mask = query, query, None
         # Each weight is read once a call: a parametrization computes it, and may count how often.
         last = self.out_proj.weight
+        says_all = is_causal and not need_weights and key_padding_mask is None and cache is None
         self._check(
-            query, key, value, key_padding_mask, attn_mask, cache, last, is_causal=is_causal, known=known
-        )
+            query, key, value, key_padding_mask, attn_mask, cache, last, is_causal=is_causal, known=known,
+            says_all=says_all,
+        )  # fmt: skip
         q, *new = self._project(query, key, value, cache, known=known)
         if query.dim() == 2 and key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(0)
@@ -311,8 +313,12 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
         *,
         is_causal: bool,
         known: bool,
+        says_all: bool,
     ) -> None:
-        """Raise unless the call fits; key and value are the query where a cache knows them."""
+        """Raise unless the call fits; key and value are the query where a cache knows them.
+
+        `says_all`: the hint does, and `attn_mask` may be a causal mask of more queries and keys.
+        """
         E = self.embed_dim
         widths = (E, E, E) if known else (E, self.kdim, self.vdim)
         check_operands(query, key, value, widths=widths, batch_first=self.batch_first)
@@ -326,13 +332,10 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             self._check_cache(cache, T, S, key_padding_mask)
             kept = cache.length_with(S)
         B = None if query.dim() == 2 else query.shape[batch_dim]
-        check_masks(attn_mask, key_padding_mask, B=B, H=self.num_heads, T=T, S=kept, new=S)
         grows = cache is not None and not cache.fixed
-        if is_causal and attn_mask is None and not self.causal and not grows:
-            raise RuntimeError(
-                "is_causal is a hint about attn_mask, which is needed with it: "
-                "generate_square_subsequent_mask of nn.Transformer makes one; causal=True needs none"
-            )
+        check_hint(attn_mask, needs_mask=is_causal and not self.causal and not grows)
+        mask = None if says_all else attn_mask
+        check_masks(mask, key_padding_mask, B=B, H=self.num_heads, T=T, S=kept, new=S)
 
     def _check_cache(self, cache: KeyValueCache, T: int, S: int, key_padding_mask: Tensor | None) -> None:
         if not isinstance(cache, KeyValueCache):
@@ -393,7 +396,4 @@ def _recall(
     """Keys, values and padding of all calls, after appending those of this one (none if they are known)."""
     if new:
         cache.append(new[0], new[1], padding)
-    keys, values = cache.keys, cache.values
-    assert keys is not None
-    assert values is not None
-    return keys, values, cache.padding
+    return cache.keys, cache.values, cache.padding  # type: ignore[return-value]  not None after an append

@@ -24,6 +24,10 @@ class RecurrentCell(DropIn, RNNCellBase):
         # Each is read once: a parametrization computes it, and may count how often.
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
         self._check(input, hx, weights[0])
+        if not (self.input_size and self.hidden_size):  # torch takes such cells, and no kernel has such sizes
+            state = None if hx is None else hx if cell == "lstm" else hx[0]
+            result: Any = super().forward(input, state)
+            return result if cell == "lstm" else (result, result)
         batched = input.dim() == 2
         # The operator wants [T, B, I] and [D, B, H], with T = 1 and D = 1.
         rows = input.unsqueeze(0) if batched else input[None, None]

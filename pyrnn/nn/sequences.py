@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from pyrnn._checks import check_dense, lengths_tensor
 
 #: Lengths of a batch's sequences, in any order.
-Lengths = Tensor | Sequence[int]
+Lengths = Tensor | Iterable[int]
 
 
 class Sequences(NamedTuple):

@@ -33,12 +33,16 @@ def make_function(operator: Operator) -> type[Function]:
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         found = as_tuple(output)
-        unused = [result for result in found[1:results] if result.dim() == 1 and not result.numel()]
+        unused = [result for result in found[1:results] if not _applies(result)]
         ctx.mark_non_differentiable(*unused, *found[results:])
         ctx.set_materialize_grads(False)
         ctx.options = inputs[count:]
         kept = spec.keep(inputs[:count], ctx.options)
-        ctx.save_for_backward(*kept, *[found[n] for n in spec.saved_results])
+        read = [
+            spec.stand_ins[n] if n in spec.stand_ins and not _applies(found[n]) else n
+            for n in spec.saved_results
+        ]
+        ctx.save_for_backward(*kept, *[found[n] for n in read])
 
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Gradients:
         grads, wanted = grad_outputs[:results], ctx.needs_input_grad
@@ -148,6 +152,11 @@ def _gradients_of_reference(
         return pullback(tuple(grads[n] for n in given))
 
     return gradients
+
+
+def _applies(result: Tensor) -> bool:
+    """Whether a result is one of this call: those that are not have shape [0]."""
+    return result.dim() != 1 or result.numel() != 0
 
 
 def as_tuple(results: Any) -> tuple[Any, ...]:

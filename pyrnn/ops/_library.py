@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from pyrnn._checks import check_dense
 from pyrnn._dispatch import BelowAutograd
@@ -33,6 +34,12 @@ def define(name: str, arguments: str, results: str) -> Kernel:
 def names_of(schema: str) -> tuple[str, ...]:
     """Of the arguments or results of a schema, "Tensor input, Tensor? h0"."""
     return tuple(argument.split()[-1] for argument in schema.split(", "))
+
+
+def count_flops(name: str, formula: Callable[[tuple[Any, ...]], int]) -> None:
+    """Let torch's FlopCounterMode count `pyrnn::name` by `formula`, which is given shapes for tensors."""
+    register = register_flop_formula(getattr(torch.ops.pyrnn, name))
+    register(lambda *args, out_shape=None, **kwargs: formula(args))
 
 
 def refuse_other_layouts(operator: Any) -> None:

@@ -27,6 +27,7 @@ from pyrnn.ops._derivatives import as_tuple, make_backward_function, make_fast_f
 from pyrnn.ops._library import (
     Kernel,
     VmapRule,
+    count_flops,
     define,
     library,
     loop_over_samples,
@@ -69,12 +70,15 @@ class Spec:
         fake_forward: like `forward`, for shapes, strides and dtypes alone.
         fake_backward: like `backward`, likewise.
         saved_results: positions among `results` and `saved` of those that `backward` reads.
+        stand_ins: {position among `saved`: position of the result that is kept where it does not apply}.
         kept: schema of the tensors of the call that `backward` reads, if not all as they are; then also
         keep: (tensors, options) -> those tensors, and
         restore: (gradients of the results, kept tensors) -> tensors at which the reference is derived.
         passed_through: {position of a tensor: position of a result}, where the gradient of the one is that of
             the other; `backward` does not return it.
         vmap: (part, its operator) -> its rule, or None for one call a sample.
+        flops: (part, the arguments of its operator, a shape for each tensor) -> operations of the products of
+            matrices, as `torch.utils.flop_counter` counts them for torch's operators; None if there are none.
     """
 
     name: str
@@ -92,11 +96,13 @@ class Spec:
     fake_forward: Kernel
     fake_backward: Kernel
     saved_results: tuple[int, ...] = ()
+    stand_ins: Mapping[int, int] = field(default_factory=dict)
     kept: str = ""
     keep: Callable[[Any, Any], tuple[Tensor | None, ...]] = lambda tensors, options: tensors
     restore: Callable[[Any, Any], tuple[Tensor | None, ...]] = lambda grads, kept: kept
     passed_through: Mapping[int, int] = field(default_factory=dict)
     vmap: Callable[[Part, Kernel], VmapRule | None] = lambda part, operator: None
+    flops: Callable[[Part, tuple[Any, ...]], int] | None = None
 
 
 class Operator:
@@ -243,6 +249,8 @@ class Operator:
             rule = spec.vmap(part, operator) or loop_over_samples(operator)
             torch.library.register_vmap(f"pyrnn::{title}", rule, lib=library)
             refuse_other_layouts(operator)
+            if spec.flops is not None:
+                count_flops(title, partial(spec.flops, part))
             if part != "call":
                 refuse_gradients(title, operator, f"pyrnn::{name}")
         library.impl(name, self._reference_in_layout, "CompositeExplicitAutograd")

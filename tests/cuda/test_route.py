@@ -77,10 +77,10 @@ def test_fake_tensors_on_cuda(
             for a in args
         ]
         assert route(args[0]).path == "native"
-        *results, workspace = torch.ops.pyrnn._recurrent_fwd(*args)
+        *results, workspace, history = torch.ops.pyrnn._recurrent_fwd(*args)
         public = torch.ops.pyrnn.recurrent(*args)
         grads = torch.ops.pyrnn._recurrent_bwd(
-            *(results[0], results[1], None, None, *args[:15], results[0], workspace),
+            *(results[0], results[1], None, None, *args[:15], history, workspace),
             *(*args[15:], [True] * 13),
         )
     assert [t.shape for t in public] == [t.shape for t in results]

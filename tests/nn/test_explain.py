@@ -113,14 +113,18 @@ def test_memory() -> None:
     def memory() -> str:
         return pyrnn.explain(layer, X).layers[0].memory
 
-    assert memory() == "10.0 KiB beside the output: every gate"  # 8 * 4 tokens, 5 * 16 numbers of 4 bytes
+    # 8 * 4 tokens, 5 * 16 numbers of 4 bytes, and 16 of the output
+    assert memory() == "12.0 KiB beside the output: every gate and a copy of it"
     layer.checkpoint_every = 4
     assert memory() == "0.5 KiB beside the output, checkpoint_every = 4: the gates are computed again"
     with torch.no_grad():
         assert memory() == "nothing is kept: no gradient is asked for"
     layer.requires_grad_(False)
     assert memory() == "nothing is kept: no gradient is asked for"
-    assert pyrnn.explain(pyrnn.RNN(3, 16), X).layers[0].memory == "nothing beside the output"
+    rnn = pyrnn.RNN(3, 16)
+    assert pyrnn.explain(rnn, X).layers[0].memory == "2.0 KiB beside the output: a copy of it"
+    rnn.checkpoint_every = 4
+    assert pyrnn.explain(rnn, X).layers[0].memory.startswith("nothing beside the output")
 
 
 def test_lengths_and_packed_sequences() -> None:

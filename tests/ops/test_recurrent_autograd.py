@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from pyrnn import reference
 from pyrnn.ops import recurrent
@@ -146,9 +148,25 @@ def test_activation_checkpointing(kernel_calls: KernelCalls, use_reentrant: bool
     )
 
 
-def test_overwritten_output_is_noticed() -> None:
+@pytest.mark.parametrize("cell", [*DERIVED_CELLS, "rnn_relu"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_output_may_be_overwritten(cell: str, fast: bool) -> None:
+    layer = make_layer(cell, D=2, requires_grad=True)
+    mask = torch.rand_like(layer.run(recurrent).output) > 0.5
+
+    def loss(overwrite: bool) -> Tensor:
+        with nullcontext() if fast else FlopCounterMode(display=False):  # a mode: through the dispatcher
+            out = layer.run(recurrent)
+            masked = out.output.mul_(mask).relu_() if overwrite else out.output.mul(mask).relu()
+            return masked.square().sum() + out.h_n.sum()
+
+    found, expected = (torch.autograd.grad(loss(overwrite), layer.leaves) for overwrite in (True, False))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_an_overwritten_output_is_noticed_where_it_is_what_is_kept() -> None:
     layer = small("gru")
-    out = layer.run(recurrent)
+    out = layer.run(recurrent, checkpoint_every=2)
     out.output.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.h_n.sum().backward()

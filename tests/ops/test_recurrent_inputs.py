@@ -237,7 +237,7 @@ def test_backward_operator_checks_what_it_is_given() -> None:
     layer = make_layer("gru", dtype=torch.float32)
     tensors = (layer.input, layer.h0, None, None, None, *layer.weights[0], *[None] * 5)
     options = ("gru", False, False, 0)
-    output, _, _, _, workspace = torch.ops.pyrnn._recurrent_fwd(*tensors, *options)
+    output, _, _, _, workspace, _ = torch.ops.pyrnn._recurrent_fwd(*tensors, *options)
 
     def backward(g_output: Tensor, output: Tensor, workspace: Tensor) -> Any:
         grads = (g_output, None, None, None)

@@ -287,6 +287,13 @@ def _fold_samples(tensor: Tensor | None, in_dim: int | None, samples: int, batch
     return tensor.expand(samples, batch, *tensor.shape[2:]).flatten(0, 1)
 
 
+def _flops(part: Part, args: tuple[Any, ...]) -> int:
+    """All scores count, as in torch's attention, also those that a mask or a window forbids."""
+    (B, H, T, D), (*_, S, _), (*_, Dv) = args[2:5] if part == "backward" else args[:3]
+    # Backward computes the scores again, and the gradients of weights, values, queries and keys.
+    return 2 * B * H * T * S * (3 * D + 2 * Dv if part == "backward" else D + Dv)
+
+
 _TENSORS = Call._fields[:8]
 
 _operator = Operator(
@@ -309,5 +316,6 @@ _operator = Operator(
         fake_forward=_fake_forward,
         fake_backward=_fake_backward,
         vmap=_vmap,
+        flops=_flops,
     )
 )

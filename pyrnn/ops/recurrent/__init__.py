@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from pyrnn import _native, reference
 from pyrnn._checks import as_bool, check_like
 from pyrnn._dispatch import autocast_disabled
-from pyrnn._native_args import require_readable_storage, require_storage
+from pyrnn._native_args import on_huge_pages, require_readable_storage, require_storage
 from pyrnn.ops._library import Kernel, VmapRule, loop_over_samples
 from pyrnn.ops._operator import Operator, Part, Route, Spec
 from pyrnn.ops.recurrent import cpu, cuda
@@ -18,6 +19,7 @@ from pyrnn.ops.recurrent.call import (
     Call,
     as_checkpoint,
     empty_gradients,
+    empty_history,
     empty_results,
     pass_through,
     workspace_shape,
@@ -151,7 +153,11 @@ def _infer(*args: Any) -> tuple[Tensor, ...]:
 
 
 def _forward(*args: Any) -> tuple[Tensor, ...]:
-    return _run(args, train=True)
+    results = _run(args, train=True)
+    history = empty_history(results[0], checkpoint_every=args[-1])
+    if history.is_cpu:
+        on_huge_pages(history)
+    return (*results, history.copy_(results[0]) if history.numel() else history)
 
 
 def _run(args: tuple[Any, ...], *, train: bool) -> tuple[Tensor, ...]:
@@ -204,7 +210,8 @@ def _reference(*args: Any) -> RecurrentOutput:
 
 def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
     call = Call.of(*args)
-    return empty_results(call, call.problem(), train=True)
+    results = empty_results(call, call.problem(), train=True)
+    return (*results, empty_history(results[0], checkpoint_every=call.checkpoint_every))
 
 
 def _fake_backward(*args: Any) -> tuple[Tensor, ...]:
@@ -245,6 +252,24 @@ def _vmap(part: Part, operator: Kernel) -> VmapRule | None:
     return rule
 
 
+def _flops(part: Part, args: tuple[Any, ...]) -> int:
+    """Padding counts, as in torch's products: the shapes do not tell the lengths."""
+    tensors, options = (args[4:19], args[21:]) if part == "backward" else (args[:15], args[15:])
+    rows = math.prod(tensors[0][:-1])
+
+    def products(*names: str) -> int:
+        """One product of all rows with each of these weights."""
+        shapes = (tensors[5 + n] for n in range(10) if WEIGHT_NAMES[n % 5] in names)
+        return sum(2 * rows * math.prod(shape) for shape in shapes if shape is not None)
+
+    every = products("w_ih", "w_hh", "w_hr")
+    if part != "backward":
+        return every
+    checkpoint_every, needs = options[3], options[4]
+    steps = products("w_hh", "w_hr") + (products("w_ih") if needs[0] else 0)
+    return steps + (every if any(needs[3:]) else 0) + (every if checkpoint_every else 0)
+
+
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? w_hr"
 _REVERSE = ", ".join(f"Tensor? {name}_reverse" for name in WEIGHT_NAMES)
 
@@ -255,8 +280,9 @@ _operator = Operator(
         + _REVERSE,
         options="str cell, bool batch_first, bool return_cells, int checkpoint_every",
         results="Tensor output, Tensor h_n, Tensor c_n, Tensor cells",
-        saved="Tensor workspace",
-        saved_results=(0, 4),
+        saved="Tensor workspace, Tensor history",
+        saved_results=(5, 4),
+        stand_ins={5: 0},
         differentiable=(0, 1, 2, *range(5, 15)),  # all but lengths and batch_sizes
         devices=("cpu", "cuda"),
         autocasts=True,
@@ -267,6 +293,7 @@ _operator = Operator(
         fake_forward=_fake_forward,
         fake_backward=_fake_backward,
         vmap=_vmap,
+        flops=_flops,
     )
 )
 

@@ -72,10 +72,10 @@ def _memory(problem: Problem, *, native: bool, trains: bool) -> str:
     if not native:
         return "torch's autograd keeps every step's intermediate results; checkpoint_every has no effect"
     shape, dtype = workspace_shape(problem)
-    numbers = math.prod(shape)
-    beside = (
-        f"{size_of(numbers * dtype.itemsize)} beside the output" if numbers else "nothing beside the output"
-    )
+    gates = math.prod(shape) * dtype.itemsize
     if problem.checkpoint_every:
+        beside = f"{size_of(gates)} beside the output" if gates else "nothing beside the output"
         return f"{beside}, checkpoint_every = {problem.checkpoint_every}: the gates are computed again"
-    return f"{beside}: every gate" if numbers else beside
+    history = math.prod(problem.output_shape) * problem.dtype.itemsize
+    what = "every gate and a copy of it" if gates else "a copy of it"
+    return f"{size_of(gates + history)} beside the output: {what}"
