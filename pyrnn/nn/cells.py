@@ -19,24 +19,31 @@ from pyrnn.nn.drop_in import DropIn, is_symbolic, record
 class RecurrentCell(DropIn, RNNCellBase):
     """Abstract base of the cells: checks, and one step of the operator that the layers use."""
 
-    def _step(self, cell: str, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, Tensor]:
+    _cell: str  # the operator's name of it
+
+    def check_call(
+        self, input: Tensor, hx: Any, weight_ih: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Raise unless a call fits; else rows [1, B, I], h and c [1, B, H] as the operator takes them."""
+        states = () if hx is None else two_states(hx) if self._cell == "lstm" else single_state(hx)
+        self._check(input, states, self.weight_ih if weight_ih is None else weight_ih)
+        batched = input.dim() == 2
+        rows, *first = [t.unsqueeze(0) if batched else t[None, None] for t in (input, *states)]
+        return rows, first[0] if first else None, first[1] if len(first) == 2 else None
+
+    def _step(self, input: Tensor, hx: Any) -> tuple[Tensor, Tensor]:
         """One step for input [B, I] or [I]; returns h and, for an LSTM, c (else an empty tensor)."""
         # Each is read once: a parametrization computes it, and may count how often.
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
-        self._check(input, hx, weights[0])
+        rows, h, c = self.check_call(input, hx, weights[0])
         if not (self.input_size and self.hidden_size):  # torch takes such cells, and no kernel has such sizes
-            state = None if hx is None else hx if cell == "lstm" else hx[0]
-            result: Any = super().forward(input, state)
-            return result if cell == "lstm" else (result, result)
-        batched = input.dim() == 2
-        # The operator wants [T, B, I] and [D, B, H], with T = 1 and D = 1.
-        rows = input.unsqueeze(0) if batched else input[None, None]
-        states = [None, None] if hx is None else [s.unsqueeze(0) if batched else s[None, None] for s in hx]
-        result = ops.recurrent(cell, rows, states[0], states[1] if len(states) == 2 else None, (weights,))
-        lead = 0 if batched else (0, 1)
-        return result.h_n.squeeze(lead), result.c_n.squeeze(lead) if cell == "lstm" else result.c_n
+            result: Any = super().forward(input, hx)
+            return result if self._cell == "lstm" else (result, result)
+        result = ops.recurrent(self._cell, rows, h, c, (weights,))
+        lead = 0 if input.dim() == 2 else (0, 1)
+        return result.h_n.squeeze(lead), result.c_n.squeeze(lead) if self._cell == "lstm" else result.c_n
 
-    def _check(self, input: Tensor, hx: tuple[Tensor, ...] | None, weight_ih: Tensor) -> None:
+    def _check(self, input: Tensor, hx: tuple[Tensor, ...], weight_ih: Tensor) -> None:
         name = type(self).__name__
         if not isinstance(input, Tensor):
             raise TypeError(f"{name}: expected input to be a Tensor, got {type(input).__name__}")
@@ -48,8 +55,8 @@ class RecurrentCell(DropIn, RNNCellBase):
                 f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
             )
         self._check_alike("weight_ih", weight_ih, input)
-        for n, state in enumerate(hx or ()):
-            label = f"hx[{n}]" if len(hx or ()) == 2 else "hidden"
+        for n, state in enumerate(hx):
+            label = f"hx[{n}]" if len(hx) == 2 else "hidden"
             if state.dim() not in (1, 2):
                 raise ValueError(f"{name}: Expected {label} to be 1D or 2D, got {state.dim()}D instead")
             expected = (*input.shape[:-1], self.hidden_size)
@@ -92,6 +99,10 @@ class RNNCell(RecurrentCell, nn.RNNCell):
     __constants__ = ["input_size", "hidden_size", "bias", "nonlinearity"]  # noqa: RUF012  torch's own declaration
     nonlinearity: str
 
+    @property
+    def _cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
+
     def __init__(
         self,
         input_size: int,
@@ -116,7 +127,7 @@ class RNNCell(RecurrentCell, nn.RNNCell):
             return record(self, input, hx)
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}; expected 'tanh' or 'relu'")
-        return self._step(f"rnn_{self.nonlinearity}", input, None if hx is None else single_state(hx))[0]
+        return self._step(input, hx)[0]
 
 
 class GRUCell(RecurrentCell, nn.GRUCell):
@@ -138,6 +149,8 @@ class GRUCell(RecurrentCell, nn.GRUCell):
         torch.Size([2, 4])
     """
 
+    _cell = "gru"
+
     def __init__(
         self,
         input_size: int,
@@ -158,7 +171,7 @@ class GRUCell(RecurrentCell, nn.GRUCell):
         """
         if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
             return record(self, input, hx)
-        return self._step("gru", input, None if hx is None else single_state(hx))[0]
+        return self._step(input, hx)[0]
 
 
 class LSTMCell(RecurrentCell, nn.LSTMCell):
@@ -180,6 +193,8 @@ class LSTMCell(RecurrentCell, nn.LSTMCell):
         (torch.Size([2, 4]), torch.Size([2, 4]))
     """
 
+    _cell = "lstm"
+
     def __init__(
         self,
         input_size: int,
@@ -200,4 +215,4 @@ class LSTMCell(RecurrentCell, nn.LSTMCell):
         """
         if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
             return record(self, input, hx)
-        return self._step("lstm", input, None if hx is None else two_states(hx))
+        return self._step(input, hx)

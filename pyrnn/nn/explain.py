@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.base import RecurrentLayer
 from pyrnn.nn.cache import KeyValueCache
+from pyrnn.nn.cells import RecurrentCell
+from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.sequences import Lengths, Sequences
 from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
@@ -61,25 +65,46 @@ class Explanation:
         return "\n".join([self.call, *map(str, self.layers)])
 
 
-def explain(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
-    """Say how `layer(*args, **kwargs)` is computed, without computing it.
+@dataclass(frozen=True)
+class ModelExplanation:
+    """How the calls of a model's layers are computed; `str` gives it in words."""
 
-    It answers for the grad mode, autocast and number of threads of the moment.
+    call: str
+    parts: tuple[tuple[str, int, Explanation], ...]  # a layer's name, how often it is called so, and how
+
+    @property
+    def layers(self) -> tuple[LayerExplanation, ...]:
+        """Those of all parts."""
+        return tuple(layer for _, _, part in self.parts for layer in part.layers)
+
+    def __str__(self) -> str:
+        lines = [self.call]
+        for name, calls, part in self.parts:
+            lines.append(f"{name}, {count(calls, 'call')}:")
+            lines += [f"  {line}" for line in str(part).splitlines()]
+        return "\n".join(lines)
+
+
+def explain(module: nn.Module, *args: Any, **kwargs: Any) -> Explanation | ModelExplanation:
+    """Say how `module(*args, **kwargs)` is computed: by which kernels, with what, and why.
+
+    It answers for the grad mode, autocast and number of threads of the moment. A layer's call is not computed
+    for it; a model's is, once, on a copy that shares the parameters.
 
     Args:
-        layer: `pyrnn.RNN`, `GRU` or `LSTM`; `pyrnn.nn.MultiheadAttention`, a Transformer or a part of one.
-        args: As for the layer.
-        kwargs: As for the layer.
+        module: `pyrnn.RNN`, `GRU`, `LSTM` or a cell; `pyrnn.nn.MultiheadAttention`, a Transformer or a part
+            of one; or a model with such layers.
+        args: As for the module.
+        kwargs: As for the module.
 
     Returns:
         For each stacked recurrent layer, or each attention: the route (native kernel or reference) and why,
         kernel, instruction set and threads, or the engine on a GPU, how the work is shared, and what is kept
-        for the backward pass.
+        for the backward pass. For a model the same of each of its layers.
 
     Raises:
-        TypeError: `layer` is not one of ours, or has an attention that is not.
-        TypeError, ValueError, RuntimeError: as the call itself, for arguments that do not fit a recurrent
-        layer.
+        TypeError: `module` is not one of ours and has none, or has an attention that is not.
+        TypeError, ValueError, RuntimeError: as the call itself, for arguments that do not fit.
 
     Example:
         >>> import torch, pyrnn
@@ -87,14 +112,66 @@ def explain(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
         >>> explanation.layers[0].path
         'native'
     """
+    if isinstance(module, DropIn):
+        return _explain_one(module, *args, **kwargs)
+    layers = [name for name, layer in _outermost(module) if isinstance(layer, DropIn)]
+    if not layers:
+        raise TypeError(
+            "explain expects a layer of pyrnn's or a model that has one, got "
+            f"{type(module).__module__}.{type(module).__qualname__}; pyrnn.accelerate(model) turns torch's "
+            "layers into ours"
+        )
+    told: dict[tuple[str, str], tuple[int, Explanation]] = {}
+
+    def record(name: str, layer: nn.Module, args: Any, kwargs: Any) -> None:
+        explanation = _explain_one(layer, *args, **kwargs)
+        calls, _ = told.get((name, str(explanation)), (0, None))
+        told[name, str(explanation)] = (calls + 1, explanation)
+
+    shared: dict[int, Any] = {id(parameter): parameter for parameter in module.parameters()}
+    copied = copy.deepcopy(module, shared)
+    for name in layers:
+        copied.get_submodule(name).register_forward_pre_hook(partial(record, name), with_kwargs=True)
+    with torch.random.fork_rng():
+        copied(*args, **kwargs)
+    parts = tuple((name, calls, explanation) for (name, _), (calls, explanation) in told.items())
+    return ModelExplanation(f"{type(module).__name__}: {count(len(layers), 'layer')} of pyrnn's", parts)
+
+
+def _outermost(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The modules inside `module`, without those inside layers of ours."""
+    for child_name, child in module.named_children():
+        path = f"{name}.{child_name}" if name else child_name
+        yield path, child
+        if not isinstance(child, DropIn):
+            yield from _outermost(child, path)
+
+
+def _explain_one(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
     if isinstance(layer, RecurrentLayer):
         return _explain_recurrent(layer, *args, **kwargs)
     # The class's: one that was put on the instance need not name its arguments.
     bound = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
+    if isinstance(layer, RecurrentCell):
+        return _explain_cell(layer, **bound.arguments)
     attentions = list(_attentions(layer, bound.arguments))
     return Explanation(
         f"{type(layer).__name__}: {count(len(attentions), 'attention')}{_unless_replaced(layer)}",
         tuple(_explain_attention(number, attention) for number, attention in enumerate(attentions)),
+    )
+
+
+def _explain_cell(layer: RecurrentCell, self: Any, input: Tensor, hx: Any = None) -> Explanation:
+    rows = layer.check_call(input, hx)[0]
+    B, I, H = rows.shape[1], layer.input_size, layer.hidden_size  # noqa: E741
+    problem = Problem(
+        cell=layer._cell, T=1, B=B, I=I, H=H, P=H, D=1, N=B, packed=False, batch_first=False,
+        checkpoint_every=0, dtype=_dtype_of(rows),
+    )  # fmt: skip
+    trains = _trains(rows, hx, *layer.parameters())
+    return Explanation(
+        f"{layer}: one step, B = {B}, {rows.device}{_unless_replaced(layer)}",
+        (_explain_layer(0, problem, rows, trains=trains),),
     )
 
 
@@ -104,12 +181,10 @@ def _explain_recurrent(
     hx: Any = None,
     *,
     lengths: Lengths | None = None,
+    return_cells: bool = False,
 ) -> Explanation:
     sequences, states = layer._open(input, hx, lengths)
-    tensors = (sequences.rows, *states, *layer.parameters())
-    trains = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in tensors
-    )
+    trains = _trains(sequences.rows, *states, *layer.parameters())
     problems = [_problem(layer, sequences, number) for number in range(layer.num_layers)]
     first = problems[0]
     kind = "packed" if first.packed else "with lengths" if lengths is not None else "padded"
@@ -117,6 +192,18 @@ def _explain_recurrent(
         f"{layer}: T = {first.T}, B = {first.B}, {kind}, {sequences.rows.device}{_unless_replaced(layer)}",
         tuple(_explain_layer(number, p, sequences.rows, trains=trains) for number, p in enumerate(problems)),
     )
+
+
+def _trains(*tensors: Any) -> bool:
+    """Whether autograd records a call on these, tensors or pairs of them."""
+    every = [part for tensor in tensors for part in (tensor if isinstance(tensor, tuple) else (tensor,))]
+    return torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in every)
+
+
+def _dtype_of(tensor: Tensor) -> torch.dtype:
+    """What a call on this tensor computes in: its own dtype, or autocast's."""
+    casts = autocast_enabled(tensor.device.type) and tensor.dtype is not torch.float64
+    return torch.get_autocast_dtype(tensor.device.type) if casts else tensor.dtype
 
 
 def _explain_layer(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> LayerExplanation:
@@ -141,7 +228,6 @@ def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Proble
     rows, packed = sequences.rows, sequences.batch_sizes is not None
     T = rows.shape[0] if sequences.batch_sizes is None else sequences.batch_sizes.shape[0]
     D, P = layer._num_directions, layer._output_size
-    cast = autocast_enabled(rows.device.type) and rows.dtype is not torch.float64
     return Problem(
         cell=layer._cell,
         T=T,
@@ -154,7 +240,7 @@ def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Proble
         packed=packed,
         batch_first=sequences.batch_first and number == layer.num_layers - 1,
         checkpoint_every=layer.checkpoint_every,
-        dtype=torch.get_autocast_dtype(rows.device.type) if cast else rows.dtype,
+        dtype=_dtype_of(rows),
     )
 
 
@@ -191,9 +277,9 @@ def _attentions(layer: nn.Module, call: dict[str, Any]) -> Iterator[_Attention]:
         yield from _attentions(layer.decoder, {"tgt": call["tgt"], "memory": call["src"]})
     else:
         raise TypeError(
-            "explain expects a pyrnn.RNN, GRU or LSTM, a pyrnn.nn.MultiheadAttention, or a Transformer or "
-            f"part of one, got {type(layer).__module__}.{type(layer).__qualname__}; pyrnn.accelerate(model) "
-            "turns torch's layers into ours"
+            "explain expects attentions and Transformer layers of pyrnn's, got "
+            f"{type(layer).__module__}.{type(layer).__qualname__}; pyrnn.accelerate(model) turns torch's "
+            "into ours"
         )
 
 
@@ -205,15 +291,12 @@ def _explain_attention(number: int, attention: _Attention) -> LayerExplanation:
     if attention.cache is not None:
         S = attention.cache.length_with(S)
     B, H = query.shape[batch_dim] if query.dim() == 3 else 1, layer.num_heads
-    cast = autocast_enabled(query.device.type) and query.dtype is not torch.float64
-    dtype = torch.get_autocast_dtype(query.device.type) if cast else query.dtype
-    tensors = (query, attention.key, *layer.parameters())
-    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    dtype, trains = _dtype_of(query), _trains(query, attention.key, *layer.parameters())
     told = explain_attention(query, dtype, (B, H, T, S), _restrictions(attention), trains=trains)
     return LayerExplanation(
         layer=number,
         sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",
-        linear=_projection(attention, query.to(dtype) if cast else query),
+        linear=_projection(attention, query.to(dtype)),
         **{**vars(told), "reason": told.reason + _unless_replaced(layer)},
     )
 

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import pyrnn
 import pyrnn.nn
 from pyrnn import _native
+from pyrnn.models import LanguageModel, LanguageModelConfig
 from pyrnn.ops.recurrent import cpu
 
 X = torch.randn(8, 4, 3)
@@ -233,3 +234,80 @@ def test_a_forward_put_on_the_instance_is_told_of() -> None:
     explanation = pyrnn.explain(encoder, x)
     assert words not in explanation.call
     assert words in explanation.layers[0].reason
+
+
+# ---- cells and whole models ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel"), [("RNNCell", "rnn_tanh"), ("GRUCell", "gru"), ("LSTMCell", "lstm")]
+)
+def test_a_cell_is_explained(name: str, kernel: str) -> None:
+    cell = getattr(pyrnn, name)(3, 4)
+    explanation = pyrnn.explain(cell, torch.randn(2, 3), hx=cell(torch.randn(2, 3)))
+    assert explanation.call == f"{cell}: one step, B = 2, cpu"
+    assert [entry.kernel for entry in explanation.layers] == [f"{kernel}, float32, one direction"]
+    with pytest.raises(RuntimeError, match="inconsistent input_size: got 5 expected 3"):
+        pyrnn.explain(cell, torch.randn(2, 5))
+
+
+def test_every_argument_of_the_layer_is_taken() -> None:
+    layer = pyrnn.LSTM(3, 4)
+    state = (torch.zeros(1, 4, 4), torch.zeros(1, 4, 4))
+    pyrnn.explain(layer, X, state, lengths=[8, 1, 2, 3], return_cells=True)
+    pyrnn.explain(pyrnn.nn.MultiheadAttention(8, 2), *[torch.randn(5, 2, 8)] * 3, average_attn_weights=False)
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(3, 8)
+        self.norm = nn.BatchNorm1d(8)
+        self.parts = nn.ModuleList([nn.TransformerEncoderLayer(8, 2, 16), nn.GRUCell(8, 4)])
+        self.steps: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.rnn(x)[0].permute(1, 2, 0)).permute(2, 0, 1)
+        with torch.no_grad():
+            y = self.parts[0](y)
+        state = None
+        for step, row in enumerate(y):
+            self.steps.append(step)
+            state = self.parts[1](row, state)
+        assert state is not None
+        return state
+
+
+def test_a_model_is_explained_by_its_layers() -> None:
+    model = Decoder()
+    pyrnn.accelerate(model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    random = torch.get_rng_state()
+    explanation: Any = pyrnn.explain(model, X)
+
+    assert [(name, calls) for name, calls, _ in explanation.parts] == [
+        ("rnn", 1), ("parts.0", 1), ("parts.1", 8),
+    ]  # fmt: skip
+    assert {layer.path for layer in explanation.layers} == {"native"}
+    memory = [layer.memory.split(":")[0] for layer in explanation.layers]
+    assert memory[1] == "nothing is kept"  # the grad mode is that of the call
+    assert "nothing" not in memory[0]
+    assert "parts.1, 8 calls:\n  GRUCell(8, 4): one step, B = 4, cpu" in str(explanation)
+    # The model itself is as it was.
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not model.steps
+    assert not model.rnn._forward_pre_hooks
+
+
+def test_a_model_without_our_layers_is_refused() -> None:
+    for model in (nn.Sequential(nn.GRU(3, 4)), nn.GRU(3, 4), nn.Linear(3, 4)):
+        with pytest.raises(TypeError, match=r"a layer of pyrnn's or a model that has one.*pyrnn\.accelerate"):
+            pyrnn.explain(model, X)
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_a_language_model_is_explained(architecture: Any) -> None:
+    config = LanguageModelConfig(vocabulary_size=9, architecture=architecture, num_layers=2, hidden_size=64)
+    explanation = pyrnn.explain(LanguageModel(config), torch.zeros(5, 2, dtype=torch.int64))
+    assert len(explanation.layers) == 2
