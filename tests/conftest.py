@@ -21,6 +21,20 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_trainings_take_one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Models this small gain nothing by a second thread, and wait for it where other tests have the cores."""
+    if request.path.parent.name not in ("cli", "search", "tasks", "train"):
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # processes that a test starts
+        yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def isa_put_back() -> Iterator[None]:
     """The test may choose any instruction set; the one that was in use is put back."""
