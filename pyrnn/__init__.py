@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pyrnn import metrics as metrics
     from pyrnn import models as models
     from pyrnn import nn as nn
+    from pyrnn import onnx as onnx
     from pyrnn import ops as ops
     from pyrnn import plot as plot
     from pyrnn import reference as reference
@@ -45,6 +46,7 @@ __getattr__, __dir__ = lazy_names(
         "metrics",
         "models",
         "nn",
+        "onnx",
         "ops",
         "plot",
         "reference",

@@ -27,7 +27,7 @@ ORDER = (
     ("_checks",),
     ("ops",),
     ("nn",),
-    ("swap", "text", "losses", "corpora"),
+    ("swap", "onnx", "text", "losses", "corpora"),
     ("data", "metrics"),
     ("models",),
     ("search",),

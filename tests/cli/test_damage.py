@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from pyrnn.tasks import find_task, make_job
-from pyrnn.tasks import make_job
 from pyrnn.train import train
 from tests.cli.conftest import Command
 from tests.tasks.test_tagger import sentences, write

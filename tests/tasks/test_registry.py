@@ -9,7 +9,6 @@ from typing import get_type_hints
 
 import pytest
 
-from pyrnn.tasks import make_job
 from pyrnn.cli.settings import _argument_texts
 from pyrnn.tasks import TASKS, find_task, make_job
 from pyrnn.train.config import TrainConfig

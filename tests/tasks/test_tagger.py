@@ -12,7 +12,6 @@ import torch
 from pyrnn.models import Architecture, Tagger, TaggerConfig
 from pyrnn.tasks import evaluate, find_task, load_run, make_job
 from pyrnn.tasks.tagger import TaggedRun, tag_lines, tag_sentences
-from pyrnn.tasks import make_job
 from pyrnn.train import resumed_job, train
 from tests.train.small_runs import KillAt, Killed, result_of
 

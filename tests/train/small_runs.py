@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from pyrnn.tasks import find_task, load_run, make_job
 from pyrnn.tasks.language_model import TextRun
-from pyrnn.tasks import make_job
 from pyrnn.train import Job, Run, Trainer, resumed_job, train
 from pyrnn.train.checkpoint import read_checkpoint
 from pyrnn.train.run_folder import CHECKPOINT, METRICS

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from pyrnn.tasks import find_task, make_job
-from pyrnn.tasks import make_job
 from pyrnn.train import Job
 
 TASK = find_task("language-model")

@@ -16,7 +16,6 @@ from pyrnn.models import LanguageModel
 from pyrnn.search import SamplingConfig, generate_text
 from pyrnn.tasks import evaluate, make_job
 from pyrnn.tasks.language_model import TextRun
-from pyrnn.tasks import make_job
 from pyrnn.train import Trainer, train
 from tests.train.small_runs import load_text_run
 

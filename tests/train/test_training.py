@@ -12,7 +12,16 @@ from pyrnn.models import LanguageModel
 from pyrnn.tasks import make_job
 from pyrnn.tasks.language_model import LanguageModeling, training_batches, validation_batches
 from pyrnn.text import Vocabulary
-from pyrnn.train import EpochMetrics, GradientTrainer, Job, JsonLinesReporter, Reporter, TerminalReporter, TrainConfig, fit
+from pyrnn.train import (
+    EpochMetrics,
+    GradientTrainer,
+    Job,
+    JsonLinesReporter,
+    Reporter,
+    TerminalReporter,
+    TrainConfig,
+    fit,
+)
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 VOCABULARY = Vocabulary.from_text(TEXT)
