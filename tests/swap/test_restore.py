@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.ao.quantization import quantize_dynamic
 
 import pyrnn
 import pyrnn.nn
@@ -99,17 +98,3 @@ def test_what_torch_s_could_not_do_is_kept(layer: nn.Module, words: str) -> None
 def test_only_modules() -> None:
     with pytest.raises(TypeError, match=r"restore expects a torch\.nn\.Module, got dict"):
         pyrnn.restore({})  # type: ignore[arg-type]
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_a_restored_model_is_quantized_as_torch_s() -> None:
-    """quantize_dynamic looks for torch's classes alone, which the report of accelerate says."""
-    model = Model().eval()
-    kinds: Any = {nn.LSTM, nn.GRUCell, nn.Linear}
-    expected = quantize_dynamic(copy.deepcopy(model), kinds)
-    assert "quantize_dynamic" in str(pyrnn.accelerate(model)).splitlines()[-1]
-    pyrnn.restore(model)
-    quantized = quantize_dynamic(model, kinds)
-    assert [type(m) for m in quantized.modules()] == [type(m) for m in expected.modules()]
-    x = torch.randn(5, 2, 3)
-    assert torch.equal(quantized(x), expected(x))
