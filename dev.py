@@ -14,6 +14,7 @@
                    gpu pack, plan: for a machine that is there for minutes; gpu compare, publish: its records
   fuzz [ARGS]      random calls of every operator and layer, valid or not (--seconds, --seed, --only);
                    --sanitized: on a build of the native module with AddressSanitizer and UBSan
+  integrations     the tests of tools around torch, and the README's list of what works with them
   matrix [ARGS]    a part of the suite on the oldest, a middle and the newest torch, in environments outside
                    the checkout (--torch 2.11.0; ARGS go to pytest)
   spills [ARGS]    compile the CUDA kernels for every architecture; fail on register spills not declared
@@ -61,13 +62,18 @@ def bench(arguments: list[str]) -> int:
     return run(PYTHON, "-m", f"pyrnn.bench.{module}", *rest)
 
 
+def integrations(arguments: list[str]) -> int:
+    setup()
+    return run(PYTHON, "-m", "tools.integrations", *arguments)
+
+
 def matrix(arguments: list[str]) -> int:
     setup()
     return run(PYTHON, "-m", "tools.matrix", *arguments)
 
 
 def main() -> int:
-    functions = (demo, test, bench, lint, ctest, build, emulate, gpu, fuzz, matrix, spills)
+    functions = (demo, test, bench, lint, ctest, build, emulate, gpu, fuzz, integrations, matrix, spills)
     commands: dict[str, Callable[[list[str]], int]] = {
         "setup": lambda _: setup() or 0,
         **{function.__name__: function for function in functions},

@@ -101,9 +101,10 @@ def test(release: Release, arguments: list[str]) -> record.Row:
     return {**release._asdict(), **counts(outcome), **known, "arguments": arguments or [*CHOSEN]}
 
 
-def counts(path: Path) -> record.Row:
-    """How many tests had which outcome, and the names of those that failed."""
+def counts(path: Path, module: str = "") -> record.Row:
+    """How many tests, of one module or of all, had which outcome, and the names of those that failed."""
     cases = [*ElementTree.parse(path).iter("testcase")]
+    cases = [case for case in cases if not module or case.get("classname") == module]
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = sum(case.find("skipped") is not None for case in cases)
     names = sorted(f"{case.get('classname')}::{case.get('name')}" for case in failed)

@@ -1,4 +1,4 @@
-"""torch.compile: training steps of a model, generated code included."""
+"""torch.compile: forward and training in one graph, generated code, a module compiled in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DistributedDataParallel, also with a static graph: two processes train as one with torch's layers."""
+"""DistributedDataParallel: two processes train as one with torch's layers, also with a static graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FSDP2 (`fully_shard`): parameters in two processes, each layer and the model around it sharded."""
+"""FSDP2 (fully_shard): two processes share the parameters, each layer and the model around it sharded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch.fx records our layers as it records torch's: as nodes of the graph."""
+"""torch.fx: symbolic_trace records our layers as it records torch's, as nodes of the same graph."""
 
 from __future__ import annotations
 

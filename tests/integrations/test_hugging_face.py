@@ -1,4 +1,4 @@
-"""Hugging Face: a PreTrainedModel with our layers under the Trainer, saved and loaded."""
+"""Hugging Face Trainer: a PreTrainedModel with our layers trains, is saved and loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lightning: a LightningModule with our layers, a fit that goes as with torch's, and its checkpoint."""
+"""Lightning: a LightningModule with our layers trains as with torch's, its checkpoint is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models with our layers exported to ONNX and run by onnxruntime."""
+"""ONNX: models run by onnxruntime, lengths, masks and changing sizes included; `pyrnn.onnx`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""quantize_dynamic, which looks for torch's classes alone: a restored model is quantized as torch's."""
+"""quantize_dynamic: a restored model is quantized as torch's, for it looks for torch's classes alone."""
 
 from __future__ import annotations
 

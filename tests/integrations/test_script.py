@@ -1,4 +1,4 @@
-"""torch.jit.script compiles torch's layers in place of ours, with the same parameters."""
+"""torch.jit.script: compiles torch's layers in place of ours, with the same parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is hung on layers, or built around them, in training: each as with torch's layers."""
+"""What is built around layers: hooks, parametrizations, pruning, LoRA, checkpointing, averages, replicas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from tests.integrations.model import Model, assert_close, batches, loss_of, losses, twins
-
 
 #: Of the model's tokens, which have no gradient.
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing when gradients:UserWarning")

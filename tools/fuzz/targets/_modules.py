@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn import ops, reference
-from pyrnn.swap.layers import OURS
 from pyrnn.reference.dropout import ACTIVATIONS
 from pyrnn.reference.dropout import dropout as reference_dropout
+from pyrnn.swap.layers import OURS
 from tests.attention.checking import of_reference
 from tools.fuzz.calls import Names, tensors_in
 from tools.fuzz.values import seed_torch
