@@ -154,6 +154,15 @@ def on_huge_pages(*tensors: Tensor) -> None:
             _native.cpu.advise_huge_pages(tensor.data_ptr(), tensor.nbytes)
 
 
+def copied(tensor: Tensor) -> Tensor:
+    """A copy, on large pages where it is a large one on the CPU."""
+    if tensor.nbytes < _FRESH_BYTES or not tensor.is_cpu:
+        return tensor.clone()
+    copy = torch.empty_like(tensor)
+    on_huge_pages(copy)
+    return copy.copy_(tensor)
+
+
 def _raise_no_storage(tensor: Tensor, extent: int) -> NoReturn:
     what = f"a tensor of shape {list(tensor.shape)}"
     offset = tensor.storage_offset() * tensor.itemsize

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyrnn import _native, reference
 from pyrnn._checks import as_bool, check_like
 from pyrnn._dispatch import autocast_disabled
-from pyrnn._native_args import on_huge_pages, require_readable_storage, require_storage
+from pyrnn._native_args import copied, require_readable_storage, require_storage
 from pyrnn.ops._library import Kernel, VmapRule, loop_over_samples
 from pyrnn.ops._operator import Operator, Part, Route, Spec
 from pyrnn.ops.recurrent import cpu, cuda
@@ -19,7 +20,6 @@ from pyrnn.ops.recurrent.call import (
     Call,
     as_checkpoint,
     empty_gradients,
-    empty_history,
     empty_results,
     pass_through,
     workspace_shape,
@@ -153,11 +153,12 @@ def _infer(*args: Any) -> tuple[Tensor, ...]:
 
 
 def _forward(*args: Any) -> tuple[Tensor, ...]:
-    results = _run(args, train=True)
-    history = empty_history(results[0], checkpoint_every=args[-1])
-    if history.is_cpu:
-        on_huge_pages(history)
-    return (*results, history.copy_(results[0]) if history.numel() else history)
+    """The backward pass reads a copy of the output: users may change theirs in place, `relu_(output)`.
+
+    Not with `checkpoint_every`, which is there to save memory: the output itself is kept then.
+    """
+    results, checkpoint_every = _run(args, train=True), args[-1]
+    return (*results, results[0].new_empty(0) if checkpoint_every else copied(results[0]))
 
 
 def _run(args: tuple[Any, ...], *, train: bool) -> tuple[Tensor, ...]:
@@ -211,7 +212,7 @@ def _reference(*args: Any) -> RecurrentOutput:
 def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
     call = Call.of(*args)
     results = empty_results(call, call.problem(), train=True)
-    return (*results, empty_history(results[0], checkpoint_every=call.checkpoint_every))
+    return (*results, results[0].new_empty(0) if call.checkpoint_every else torch.empty_like(results[0]))
 
 
 def _fake_backward(*args: Any) -> tuple[Tensor, ...]:

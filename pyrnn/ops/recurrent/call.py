@@ -282,14 +282,6 @@ def empty_results(call: Call, p: Problem, *, train: bool) -> tuple[Tensor, Tenso
     return output, h_n, c_n, cells, new(shape, dtype=dtype)
 
 
-def empty_history(output: Tensor, *, checkpoint_every: int) -> Tensor:
-    """Room for the output as the backward pass reads it: users may change theirs in place, `relu_(output)`.
-
-    [0] with `checkpoint_every`, which is there to save memory: the output itself is kept then.
-    """
-    return output.new_empty(0) if checkpoint_every else torch.empty_like(output)
-
-
 def empty_gradients(call: Call, needs: Needs) -> list[Tensor]:
     """Those of input, h0, c0 and the ten weights, [0] for what is absent or not needed.
 
