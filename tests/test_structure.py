@@ -22,7 +22,7 @@ PACKAGE = Path(pyrnn.__file__).parent
 #: Packages and modules of pyrnn; each imports those above it alone.
 ORDER = (
     ("_cpu", "_cuda", "_version", "_files", "_configuration", "_tensors", "_lazy", "machine", "reference"),
-    ("_native", "_dispatch", "_dynamo"),
+    ("_native", "_dispatch", "_tracers"),
     ("_native_args",),
     ("_checks",),
     ("ops",),

@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 
 from pyrnn import ops
 from pyrnn._checks import as_bool, check_all_dense
 from pyrnn.nn import _nested
 from pyrnn.nn._attention_inputs import check_alike, check_hint, check_masks, check_operands, operator_masks
 from pyrnn.nn.cache import KeyValueCache
-from pyrnn.nn.drop_in import DropIn, record
+from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
 from pyrnn.ops.attention.call import as_window
 
@@ -188,12 +187,6 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             TypeError: an argument has another type, or a tensor is sparse.
             ValueError: the cache does not fit the call.
         """
-        if isinstance(query, Proxy) or isinstance(key, Proxy) or isinstance(value, Proxy):
-            return record(
-                self, query, key, value, key_padding_mask=key_padding_mask, need_weights=need_weights,
-                attn_mask=attn_mask, average_attn_weights=average_attn_weights, is_causal=is_causal,
-                cache=cache,
-            )  # fmt: skip
         if any(isinstance(operand, Tensor) and operand.is_nested for operand in (query, key, value)):
             masked = attn_mask is not None or key_padding_mask is not None or is_causal or cache is not None
             return self._forward_nested(query, key, value, need_weights, average_attn_weights, masked=masked)

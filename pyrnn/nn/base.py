@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from pyrnn import ops
 from pyrnn._checks import as_bool
 from pyrnn._dispatch import autocast_enabled
-from pyrnn._dynamo import trace_instances_of
+from pyrnn._tracers import trace_instances_of
 from pyrnn.nn._states import single_state, two_states
 from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.sequences import Lengths, Sequences, open_sequences

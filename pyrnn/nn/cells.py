@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 from torch.nn.modules.rnn import RNNCellBase
 
 from pyrnn import ops
 from pyrnn._checks import check_dense
 from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn._states import single_state, two_states
-from pyrnn.nn.drop_in import DropIn, is_symbolic, record
+from pyrnn.nn.drop_in import DropIn
 
 
 class RecurrentCell(DropIn, RNNCellBase):
@@ -123,8 +122,6 @@ class RNNCell(RecurrentCell, nn.RNNCell):
             RuntimeError: a size, dtype or device does not fit, or the nonlinearity is unknown.
             TypeError: an argument is not a tensor.
         """
-        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
-            return record(self, input, hx)
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}; expected 'tanh' or 'relu'")
         return self._step(input, hx)[0]
@@ -169,8 +166,6 @@ class GRUCell(RecurrentCell, nn.GRUCell):
             RuntimeError: a size, dtype or device does not fit.
             TypeError: an argument is not a tensor.
         """
-        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
-            return record(self, input, hx)
         return self._step(input, hx)[0]
 
 
@@ -213,6 +208,4 @@ class LSTMCell(RecurrentCell, nn.LSTMCell):
             RuntimeError: a size, dtype or device does not fit, or hx does not hold two states.
             TypeError: an argument is not a tensor, or hx no pair.
         """
-        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
-            return record(self, input, hx)
         return self._step(input, hx)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
-from typing import Any
 
 from torch import nn
-from torch.fx import Proxy
+
+from pyrnn._tracers import record_instances_of
 
 
 class DropIn(nn.Module):
@@ -41,6 +40,9 @@ class DropIn(nn.Module):
         return as_torch(twin)
 
 
+record_instances_of(DropIn)
+
+
 def torch_class(cls: type[nn.Module]) -> type[nn.Module]:
     """The class that the layer had, or would have, without us: torch's, or the user's subclass of it."""
     return next(base for base in cls.__mro__ if not issubclass(base, DropIn))
@@ -64,37 +66,3 @@ def as_torch(layer: nn.Module) -> nn.Module:
     if isinstance(layer, nn.RNNBase):
         layer._init_flat_weights()  # what torch's kernels are given, which ours neither read nor keep
     return layer
-
-
-def is_symbolic(*args: Any) -> bool:
-    """Whether `torch.fx` records the call that has these arguments: tensors, or pairs of them."""
-    for arg in args:
-        if isinstance(arg, tuple):
-            if any(isinstance(part, Proxy) for part in arg):
-                return True
-        elif isinstance(arg, Proxy):
-            return True
-    return False
-
-
-def record(layer: nn.Module, *args: Any, **options: Any) -> Any:
-    """The call of `layer` as one node of the graph that `torch.fx` records, as it records torch's layers.
-
-    What has the default of the layer's forward is left out: Nones behind the last argument, and options.
-
-    Raises:
-        TypeError: the layer itself is what is traced.
-    """
-    defaults = inspect.signature(type(layer).forward).parameters
-    given = {name: value for name, value in options.items() if value is not defaults[name].default}
-    while args[-1] is None:
-        args = args[:-1]
-    every = [part for arg in (*args, *given.values()) for part in (arg if type(arg) is tuple else (arg,))]
-    tracer: Any = next(arg.tracer for arg in every if isinstance(arg, Proxy))
-    path = tracer.path_of_module(layer)
-    if not path:
-        raise TypeError(
-            f"torch.fx records a {type(layer).__name__} as one node of a model and cannot look inside: trace "
-            "the model that holds it"
-        )
-    return tracer.create_proxy("call_module", path, args, given)

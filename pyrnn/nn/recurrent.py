@@ -6,11 +6,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from pyrnn.nn.base import RecurrentLayer
-from pyrnn.nn.drop_in import is_symbolic, record
 from pyrnn.nn.sequences import Lengths
 
 #: Input and output have the same layout: a PackedSequence comes back as one.
@@ -86,8 +84,6 @@ class RNN(RecurrentLayer, nn.RNN):
         self, input: AnySequence, hx: Tensor | None = None, *, lengths: Lengths | None = None
     ) -> tuple[AnySequence, Tensor]:
         """Run the layers over whole sequences. Arguments, results and errors: see `GRU.forward`."""
-        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
-            return record(self, input, hx, lengths=lengths)
         output, h_n, _, _ = self._run(input, hx, lengths)
         return output, h_n
 
@@ -176,8 +172,6 @@ class GRU(RecurrentLayer, nn.GRU):
             ValueError: the input's dimensions or dtype, or the lengths, do not fit.
             TypeError: an argument has another type.
         """
-        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
-            return record(self, input, hx, lengths=lengths)
         output, h_n, _, _ = self._run(input, hx, lengths)
         return output, h_n
 
@@ -266,8 +260,6 @@ class LSTM(RecurrentLayer, nn.LSTM):
         Raises:
             As `GRU.forward`, and RuntimeError if hx does not hold two states.
         """
-        if isinstance(input, Proxy) or (hx is not None and is_symbolic(hx)):
-            return record(self, input, hx, lengths=lengths, return_cells=return_cells)
         output, h_n, c_n, cells = self._run(input, hx, lengths, return_cells=return_cells)
         return (output, (h_n, c_n), cells) if return_cells else (output, (h_n, c_n))
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pyrnn._checks import check_all_dense, check_dense
 from pyrnn._dispatch import has_python_dispatch
 from pyrnn.nn.cache import CacheList
-from pyrnn.nn.drop_in import DropIn, is_symbolic, record
+from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.plain import is_plain, kind_of
 from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer, added_mask
 
@@ -77,11 +77,6 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
             is_causal: for each layer; None: find out whether `mask` is causal.
             cache: what `new_cache` made.
         """
-        if is_symbolic(src, mask, src_key_padding_mask):
-            return record(
-                self, src, mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=is_causal,
-                cache=cache,
-            )  # fmt: skip
         is_causal = _is_causal(mask) if is_causal is None else is_causal
         masked = mask is not None or src_key_padding_mask is not None
         if masked and not all(is_plain(layer, _ENCODER_LAYER) for layer in self.layers):
@@ -153,12 +148,6 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
             memory_is_causal: for each layer.
             cache: what `new_cache` made.
         """
-        if is_symbolic(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask):
-            return record(
-                self, tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
-                tgt_key_padding_mask=tgt_key_padding_mask, memory_key_padding_mask=memory_key_padding_mask,
-                tgt_is_causal=tgt_is_causal, memory_is_causal=memory_is_causal, cache=cache,
-            )  # fmt: skip
         tgt_is_causal = _is_causal(tgt_mask) if tgt_is_causal is None else tgt_is_causal
         output = tgt
         for number, layer in enumerate(self.layers):
@@ -264,16 +253,9 @@ class Transformer(DropIn, nn.Transformer):
         memory_is_causal: bool = False,
     ) -> Tensor:
         """Run encoder and decoder. Arguments, result and errors: see `TransformerDecoder.forward`."""
+        check_all_dense(("src", "tgt"), (src, tgt), required=2)
         masks = (src_mask, tgt_mask, memory_mask)
         paddings = (src_key_padding_mask, tgt_key_padding_mask, memory_key_padding_mask)
-        if is_symbolic(src, tgt, *masks, *paddings):
-            return record(
-                self, src, tgt, src_mask=src_mask, tgt_mask=tgt_mask, memory_mask=memory_mask,
-                src_key_padding_mask=src_key_padding_mask, tgt_key_padding_mask=tgt_key_padding_mask,
-                memory_key_padding_mask=memory_key_padding_mask, src_is_causal=src_is_causal,
-                tgt_is_causal=tgt_is_causal, memory_is_causal=memory_is_causal,
-            )  # fmt: skip
-        check_all_dense(("src", "tgt"), (src, tgt), required=2)
         return super().forward(src, tgt, *masks, *paddings, src_is_causal, tgt_is_causal, memory_is_causal)
 
 

@@ -14,7 +14,7 @@ from pyrnn.nn import _nested
 from pyrnn.nn._parts import apply_dropout, feed_forward
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
-from pyrnn.nn.drop_in import DropIn, is_symbolic, record
+from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.plain import is_plain, is_replaced, kind_of, own_method
 from pyrnn.nn.positions import RotaryEmbedding
 
@@ -121,11 +121,6 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
         Raises:
             AssertionError, RuntimeError, ValueError: as there.
         """
-        if is_symbolic(src, src_mask, src_key_padding_mask):
-            return record(
-                self, src, src_mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=is_causal,
-                cache=cache,
-            )  # fmt: skip
         if isinstance(src, Tensor) and src.is_nested:
             if src_mask is not None or src_key_padding_mask is not None or not self.self_attn.batch_first:
                 raise AssertionError(
@@ -271,12 +266,6 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         Raises:
             AssertionError, RuntimeError, ValueError: as there.
         """
-        if is_symbolic(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask):
-            return record(
-                self, tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
-                tgt_key_padding_mask=tgt_key_padding_mask, memory_key_padding_mask=memory_key_padding_mask,
-                tgt_is_causal=tgt_is_causal, memory_is_causal=memory_is_causal, cache=cache,
-            )  # fmt: skip
         check_all_dense(("tgt", "memory"), (tgt, memory), required=2)
         if cache is not None and (not isinstance(cache, list) or len(cache) != 2):
             raise TypeError(f"expected cache to be what layer.new_cache() makes, got {type(cache).__name__}")

@@ -65,6 +65,9 @@ def accelerate(module: nn.Module) -> SwapReport:
     layer's parts, or was put in the place of one, is called as before. To keep the original, work on
     `copy.deepcopy(module)`; `pyrnn.restore` is the way back.
 
+    What is called for one step at a time, a cell or a layer whose input has T = 1, may be slower than
+    torch's; the report says so of cells.
+
     `torch.ao.quantization.quantize_dynamic` looks for torch's classes alone and leaves ours in float, without
     a word: restore the model first.
 
@@ -198,7 +201,7 @@ def _obstacle(layer: nn.Module, theirs: type[nn.Module] | None) -> str:
 
 def _obstacle_of_kind(layer: nn.Module, theirs: type[nn.Module] | None) -> str:
     if isinstance(layer, torch.jit.ScriptModule):
-        return "scripted by torch.jit: accelerate the model before scripting or tracing it"
+        return "scripted by torch.jit, which compiles torch's layers: accelerate the model before tracing it"
     if isinstance(layer, DropIn):
         return "already pyrnn's"
     if _is_quantized(layer):

@@ -87,6 +87,42 @@ def test_what_torch_s_layers_lack_is_recorded_too() -> None:
     assert "lengths = lengths, return_cells = True" in traced.code
 
 
-def test_a_layer_by_itself_is_refused_in_words() -> None:
-    with pytest.raises(TypeError, match="trace the model that holds it"):
-        fx.symbolic_trace(pyrnn.GRU(3, 4))
+@pytest.mark.parametrize("patched", [False, True])
+def test_what_hangs_on_a_layer_is_called_once(patched: bool) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.GRU(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rnn(x)[0]
+
+    model: Any = Model()
+    pyrnn.accelerate(model)
+    if patched:
+        forward = model.rnn.forward
+        model.rnn.forward = lambda x: (forward(x)[0] * 2, None)
+    else:
+        model.rnn.register_forward_pre_hook(lambda _, args: (args[0] + 1,))
+        model.rnn.register_forward_hook(lambda _, __, result: (result[0] * 2, result[1]))
+    x = torch.randn(5, 2, 3)
+    assert torch.equal(fx.symbolic_trace(model)(x), model(x))
+
+
+def test_a_tracer_may_have_a_rule_of_its_own() -> None:
+    class Blocks(fx.Tracer):
+        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+            return isinstance(m, nn.Sequential) or super().is_leaf_module(m, module_qualified_name)
+
+    model = nn.ModuleDict({"a": nn.Sequential(pyrnn.GRU(3, 4))})
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts, self.rnn = model, pyrnn.GRU(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rnn(self.parts["a"](x)[0])[0]
+
+    targets = [node.target for node in Blocks().trace(Model()).nodes if node.op == "call_module"]
+    assert targets == ["parts.a", "rnn"]

@@ -1,9 +1,12 @@
-"""Let `torch.compile` trace our recurrent layers, which are torch's by class.
+"""What tracers that go by torch's classes are told of ours: Dynamo, behind torch.compile, and torch.fx.
 
 Dynamo refuses instances of torch's RNN, GRU and LSTM unless its option `allow_rnn` is set, for it cannot
 trace what those run. Ours it can. Set for good, the option would have it trace the user's own torch layers as
 well: here it holds only while Dynamo looks at a layer of ours. Where a torch release has no place to do this,
 nothing is changed, and a compiled model has a graph break at the layer, as with torch's.
+
+torch.fx records a layer of torch.nn as one node of the graph and looks into all others, which for ours ends
+at the first question about a shape. Ours are to be nodes too, with whatever hangs on them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
+from torch import nn
+from torch.fx import Tracer
+
 _BUILDER = "torch._dynamo.variables.builder"
 
 
@@ -26,6 +32,17 @@ def trace_instances_of(cls: type) -> None:
         _allow(builder, cls)
     else:
         sys.meta_path.insert(0, _AfterImport(cls))
+
+
+def record_instances_of(cls: type) -> None:
+    """Have `torch.fx` record the instances of `cls` as nodes."""
+    is_leaf_module = Tracer.is_leaf_module
+
+    @wraps(is_leaf_module)
+    def is_leaf(self: Tracer, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, cls) or is_leaf_module(self, m, module_qualified_name)
+
+    Tracer.is_leaf_module = is_leaf  # type: ignore[method-assign]
 
 
 class _AfterImport(MetaPathFinder):
