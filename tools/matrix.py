@@ -133,6 +133,15 @@ def table(rows: list[record.Row]) -> str:
     return "\n".join(lines)
 
 
+def keep(found: list[record.Row]) -> None:
+    """Put these rows in the place of older ones, in the record and in the README."""
+    older = read_json(RESULTS) if RESULTS.exists() else []
+    kept = {row["torch"]: row for row in (*older, *found)}
+    rows = [kept[release.torch] for release in RELEASES if release.torch in kept]
+    write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
+    put_in_readme("matrix", table(rows), ROOT / "README.md")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Test the chosen releases; 1 if a test failed on one of them."""
     parser = argparse.ArgumentParser(prog="dev.py matrix", description=__doc__)
@@ -142,18 +151,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     told = parser.parse_args(argv)
     chosen = [release for release in RELEASES if not told.torch or release.torch in told.torch]
-    kept = {row["torch"]: row for row in (read_json(RESULTS) if RESULTS.exists() else [])}
-    found = []
-    for release in chosen:
-        row = test(release, told.arguments)
-        found.append(row)
-        print(f"Python {row['python']}, torch {row['torch']}: {row['passed']} passed, ", end="")
-        print(f"{row['failed']} failed, {row['skipped']} skipped", *row["names"], sep="\n  ", flush=True)
-        if not told.arguments:  # a part of the part is nobody's result
-            kept[row["torch"]] = row
-            rows = [kept[each.torch] for each in RELEASES if each.torch in kept]
-            write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
-            put_in_readme("matrix", table(rows), ROOT / "README.md")
+    found: list[record.Row] = []
+    try:
+        for release in chosen:
+            row = test(release, told.arguments)
+            found.append(row)
+            print(f"Python {row['python']}, torch {row['torch']}: {row['passed']} passed, ", end="")
+            print(f"{row['failed']} failed, {row['skipped']} skipped", *row["names"], sep="\n  ", flush=True)
+    finally:  # at the end, for what is written makes the tree differ from its commit
+        if found and not told.arguments:  # a part of the part is nobody's result
+            keep(found)
     return 1 if any(row["failed"] for row in found) else 0
 
 
