@@ -7,6 +7,7 @@ hence pickles name the user's.
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from functools import cache
 from types import FunctionType, new_class
 from typing import Any
@@ -35,12 +36,12 @@ def obstacle_to_subclass(cls: type[nn.Module], theirs: type[nn.Module]) -> str:
     It may if whatever torch's forward runs is torch's own: methods that the user added change nothing.
     """
     subclass = f"a subclass of torch.nn.{theirs.__name__}"
-    if type(cls) is not type:
+    if type(cls) not in (type, ABCMeta):
         return f"{subclass} with a metaclass"
     for base in cls.__mro__[: cls.__mro__.index(theirs)]:
         if "__init_subclass__" in vars(base):
             return f"{subclass} that follows its own subclasses (__init_subclass__)"
-        if "__slots__" in vars(base):
+        if vars(base).get("__slots__"):
             return f"{subclass} with __slots__"
         for name, value in vars(base).items():
             if name == "_flat_weights" or (name not in KEPT_METHODS and _replaces(value, theirs, name)):

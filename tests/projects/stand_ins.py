@@ -7,6 +7,7 @@ is what the project does with the layers by their type.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -92,9 +93,25 @@ def initialised() -> Case:
     return Initialised(), (torch.randn(5, 3, 4),)
 
 
-class HandlesStates(nn.LSTM):
-    """Forecasting libraries subclass the layers to add methods of their own."""
+class Encodes(ABC, nn.RNNBase):
+    """Forecasting libraries derive layers of their own from an abstract one and from torch's."""
 
+    @abstractmethod
+    def handle_no_encoding(self, hidden: Any, no_encoding: Tensor, initial: Any) -> Any:
+        """The final states, with the first ones where there was nothing to encode."""
+
+    @abstractmethod
+    def init_hidden_state(self, x: Tensor) -> Any:
+        """The first states."""
+
+    def encode(self, x: Tensor, lengths: Tensor) -> Any:
+        known = lengths.clamp(min=1)
+        packed = pack_padded_sequence(x, known.cpu(), enforce_sorted=False, batch_first=self.batch_first)
+        _, hidden = self.forward(packed)
+        return self.handle_no_encoding(hidden, (lengths == 0)[None, :, None], self.init_hidden_state(x))
+
+
+class EncodingLSTM(Encodes, nn.LSTM):
     def handle_no_encoding(self, hidden: Any, no_encoding: Tensor, initial: Any) -> Any:
         return tuple(no_encoding * i + (~no_encoding) * h for h, i in zip(hidden, initial, strict=True))
 
@@ -102,28 +119,31 @@ class HandlesStates(nn.LSTM):
         size = (self.num_layers * (1 + self.bidirectional), x.shape[0], self.hidden_size)
         return x.new_zeros(size), x.new_zeros(size)
 
-    def encode(self, x: Tensor, lengths: Tensor) -> Any:
-        known = lengths.clamp(min=1)
-        packed = pack_padded_sequence(x, known.cpu(), enforce_sorted=False, batch_first=self.batch_first)
-        _, hidden = self(packed)
-        return self.handle_no_encoding(hidden, (lengths == 0)[None, :, None], self.init_hidden_state(x))
+
+class EncodingGRU(Encodes, nn.GRU):
+    def handle_no_encoding(self, hidden: Any, no_encoding: Tensor, initial: Any) -> Any:
+        return no_encoding * initial + (~no_encoding) * hidden
+
+    def init_hidden_state(self, x: Tensor) -> Tensor:
+        return x.new_zeros(self.num_layers * (1 + self.bidirectional), x.shape[0], self.hidden_size)
 
 
 class Forecaster(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         super().__init__()
-        self.encoder = HandlesStates(4, 8, num_layers=2, batch_first=True)
-        self.decoder = HandlesStates(4, 8, num_layers=2, batch_first=True)
+        layer: Any = {"lstm": EncodingLSTM, "gru": EncodingGRU}[kind]
+        self.encoder: Encodes = layer(4, 8, 2, batch_first=True)
+        self.decoder: Encodes = layer(4, 8, 2, batch_first=True)
         self.head = nn.Linear(8, 1)
 
     def forward(self, past: Tensor, lengths: Tensor, future: Tensor) -> Tensor:
         hidden = self.encoder.encode(past, lengths)
-        assert isinstance(self.decoder, HandlesStates)
+        assert isinstance(self.decoder, Encodes)
         return self.head(self.decoder(future, hidden)[0])
 
 
-def forecaster() -> Case:
-    return Forecaster(), (torch.randn(3, 6, 4), torch.tensor([0, 6, 2]), torch.randn(3, 2, 4))
+def forecaster(kind: str) -> Case:
+    return Forecaster(kind), (torch.randn(3, 6, 4), torch.tensor([0, 6, 2]), torch.randn(3, 2, 4))
 
 
 class WeightDrop(nn.Module):
@@ -381,7 +401,8 @@ STAND_INS: dict[str, Callable[[], Case]] = {
     "attention decoder, LSTM": lambda: attention_decoder("lstm"),
     "attention decoder, GRU": lambda: attention_decoder("gru"),
     "initialisers by type": initialised,
-    "subclassed layers": forecaster,
+    "subclassed layers, LSTM": lambda: forecaster("lstm"),
+    "subclassed layers, GRU": lambda: forecaster("gru"),
     "weight drop": weight_drop,
     "step loop with a scripted head": streaming,
     "recurrent agent": agent,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
@@ -65,6 +66,17 @@ class Blocks(nn.TransformerEncoderLayer):
         return super()._ff_block(x) * 3  # ours call it where it was replaced
 
 
+class Abstract(ABC, nn.RNNBase):
+    @abstractmethod
+    def width(self) -> int:
+        """Of the output."""
+
+
+class Concrete(Abstract, nn.LSTM):
+    def width(self) -> int:
+        return self.hidden_size
+
+
 class OwnReduce(nn.RNN):
     def __reduce__(self) -> Any:
         return OwnReduce, (self.input_size, self.hidden_size), self.__getstate__()
@@ -76,6 +88,7 @@ SUBCLASSES = {
     "Mixed": (lambda: Mixed(3, 4), (torch.randn(2, 3),)),
     "Named": (lambda: Named(8, 2), (torch.randn(5, 2, 8),) * 3),
     "Blocks": (lambda: Blocks(8, 2, 16, 0.0), (torch.randn(5, 2, 8),)),
+    "Concrete": (lambda: Concrete(3, 4), (torch.randn(5, 2, 3),)),
     "OwnReduce": (lambda: OwnReduce(3, 4), (torch.randn(5, 2, 3),)),
 }
 
