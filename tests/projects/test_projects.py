@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import pyrnn
-from tests.projects.stand_ins import STAND_INS, Hooked
+from tests.projects.stand_ins import STAND_INS
+from tests.projects.with_attention import Hooked
 
 pytestmark = pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
 
