@@ -150,10 +150,10 @@ def _outermost(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Modu
 def _explain_one(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
     if isinstance(layer, RecurrentLayer):
         return _explain_recurrent(layer, *args, **kwargs)
+    if isinstance(layer, RecurrentCell):
+        return _explain_cell(layer, *args, **kwargs)
     # The class's: one that was put on the instance need not name its arguments.
     bound = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
-    if isinstance(layer, RecurrentCell):
-        return _explain_cell(layer, **bound.arguments)
     attentions = list(_attentions(layer, bound.arguments))
     return Explanation(
         f"{type(layer).__name__}: {count(len(attentions), 'attention')}{_unless_replaced(layer)}",
@@ -161,18 +161,21 @@ def _explain_one(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
     )
 
 
-def _explain_cell(layer: RecurrentCell, self: Any, input: Tensor, hx: Any = None) -> Explanation:
-    rows = layer.check_call(input, hx)[0]
+def _explain_cell(layer: RecurrentCell, input: Tensor, hx: Any = None) -> Explanation:
+    rows, h, c = layer.check_call(input, hx)
     B, I, H = rows.shape[1], layer.input_size, layer.hidden_size  # noqa: E741
     problem = Problem(
         cell=layer._cell, T=1, B=B, I=I, H=H, P=H, D=1, N=B, packed=False, batch_first=False,
         checkpoint_every=0, dtype=_dtype_of(rows),
     )  # fmt: skip
-    trains = _trains(rows, hx, *layer.parameters())
-    return Explanation(
-        f"{layer}: one step, B = {B}, {rows.device}{_unless_replaced(layer)}",
-        (_explain_layer(0, problem, rows, trains=trains),),
-    )
+    told = _explain_layer(0, problem, rows, trains=_trains(rows, h, c, *layer.parameters()))
+    if not (I and H):
+        told = LayerExplanation(
+            layer=0, sizes=told.sizes, linear=None, path="reference", isa=None, threads=None, engine=None,
+            split=None, reason="no kernel computes a cell without features", memory=told.memory,
+            kernel=f"torch.nn, {layer._cell}",
+        )  # fmt: skip
+    return Explanation(f"{layer}: one step, B = {B}, {rows.device}{_unless_replaced(layer)}", (told,))
 
 
 def _explain_recurrent(
@@ -194,10 +197,9 @@ def _explain_recurrent(
     )
 
 
-def _trains(*tensors: Any) -> bool:
-    """Whether autograd records a call on these, tensors or pairs of them."""
-    every = [part for tensor in tensors for part in (tensor if isinstance(tensor, tuple) else (tensor,))]
-    return torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in every)
+def _trains(*tensors: Tensor | None) -> bool:
+    """Whether autograd records a call on these."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def _dtype_of(tensor: Tensor) -> torch.dtype:

@@ -249,6 +249,14 @@ def test_a_cell_is_explained(name: str, kernel: str) -> None:
     assert [entry.kernel for entry in explanation.layers] == [f"{kernel}, float32, one direction"]
     with pytest.raises(RuntimeError, match="inconsistent input_size: got 5 expected 3"):
         pyrnn.explain(cell, torch.randn(2, 5))
+    if name == "LSTMCell":
+        pyrnn.explain(cell, torch.randn(2, 3), [torch.zeros(2, 4), torch.zeros(2, 4)])  # as the cell takes it
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors is a no-op")
+def test_a_cell_without_features_has_no_kernel() -> None:
+    (entry,) = pyrnn.explain(pyrnn.GRUCell(3, 0), torch.randn(2, 3)).layers
+    assert (entry.path, entry.kernel) == ("reference", "torch.nn, gru")
 
 
 def test_every_argument_of_the_layer_is_taken() -> None:
