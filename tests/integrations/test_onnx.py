@@ -16,6 +16,7 @@ from torch.export import Dim
 import pyrnn
 import pyrnn.nn
 from pyrnn.nn import MultiheadAttention, RotaryEmbedding, TransformerDecoderLayer, TransformerEncoderLayer
+from tests.nn.pairs import tensors_in
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
@@ -38,14 +39,10 @@ def exported(model: nn.Module, args: tuple[Tensor, ...], **options: Any) -> byte
     return program.model_proto.SerializeToString()
 
 
-def flat(result: Any) -> list[Tensor]:
-    return [result] if isinstance(result, Tensor) else [t for part in result for t in flat(part)]
-
-
 def check(model: nn.Module, *args: Tensor) -> None:
     model.eval()
     with torch.no_grad():
-        expected = flat(model(*args))
+        expected = tensors_in(model(*args))
     for found, tensor in zip(run(exported(model, args), args), expected, strict=True):
         np.testing.assert_allclose(found, tensor.numpy(), rtol=1e-5, atol=1e-5)
 
@@ -219,7 +216,7 @@ def test_the_older_exporter_takes_a_restored_model() -> None:
     model = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, 0.0), nn.GRU(8, 4)).eval()
     pyrnn.accelerate(model)
     x, buffer = torch.randn(5, 2, 8), io.BytesIO()
-    expected = flat(model(x))
+    expected = tensors_in(model(x))
     assert not pyrnn.restore(model).kept
     torch.onnx.export(model, (x,), buffer, dynamo=False)  # type: ignore[arg-type]
     for found, tensor in zip(run(buffer.getvalue(), (x,)), expected, strict=True):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import pyrnn
+from tests.nn.pairs import tensors_in
 from tests.projects.stand_ins import STAND_INS
 from tests.projects.with_attention import Hooked
 
@@ -33,13 +34,9 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def flat(result: Any) -> list[Tensor]:
-    return [result] if isinstance(result, Tensor) else [t for part in result for t in flat(part)]
-
-
 def outputs(model: nn.Module, args: tuple[Any, ...]) -> list[Tensor]:
     torch.manual_seed(1)
-    return flat(model(*args))
+    return tensors_in(model(*args))
 
 
 def curve(model: nn.Module, args: Sequence[Any]) -> list[float]:
@@ -48,7 +45,7 @@ def curve(model: nn.Module, args: Sequence[Any]) -> list[float]:
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     losses = []
     for _ in range(50):
-        loss = torch.stack([(t - 0.3).square().mean() for t in flat(model(*args))]).sum()
+        loss = torch.stack([(t - 0.3).square().mean() for t in tensors_in(model(*args))]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations
 
 import pyrnn
 from pyrnn.nn.explain import explain
+from tests.nn.pairs import tensors_in
 
 
 class HandlesStates(nn.LSTM):
@@ -93,10 +94,6 @@ SUBCLASSES = {
 }
 
 
-def flat(result: Any) -> list[Tensor]:
-    return [result] if isinstance(result, Tensor) else [t for part in result for t in flat(part)]
-
-
 def through_torch_save(layer: nn.Module) -> nn.Module:
     buffer = io.BytesIO()
     torch.save(layer, buffer)
@@ -117,13 +114,13 @@ def test_it_is_swapped_and_stays_of_the_user_s_class(name: str) -> None:
     assert (type(ours).__name__, type(ours).__module__) == (name, __name__)
     assert repr(ours) == repr(theirs)
     assert type(ours).forward.__module__.startswith("pyrnn.")
-    for found, expected in zip(flat(ours(*args)), flat(theirs(*args)), strict=True):
+    for found, expected in zip(tensors_in(ours(*args)), tensors_in(theirs(*args)), strict=True):
         torch.testing.assert_close(found, expected)
 
     restored = pyrnn.restore(ours)
     assert not restored.kept
     assert type(ours) is kind
-    for found, expected in zip(flat(ours(*args)), flat(theirs(*args)), strict=True):
+    for found, expected in zip(tensors_in(ours(*args)), tensors_in(theirs(*args)), strict=True):
         assert torch.equal(found, expected)
 
 
@@ -148,7 +145,7 @@ def test_it_is_copied_and_pickled(name: str, copied: Any) -> None:
     assert type(twin) is type(layer)
     assert twin is not layer
     assert vars(twin).keys() == vars(layer).keys()
-    for found, expected in zip(flat(twin(*args)), flat(layer(*args)), strict=True):
+    for found, expected in zip(tensors_in(twin(*args)), tensors_in(layer(*args)), strict=True):
         assert torch.equal(found, expected)
 
 
