@@ -54,7 +54,7 @@ def _opset() -> Any:
 
 
 def _refuse(what: str) -> None:
-    raise NotImplementedError(f"pyrnn.onnx: ONNX's operators have no {what}")
+    raise ValueError(f"pyrnn.onnx: ONNX's operators have no {what}")
 
 
 def _recurrent(

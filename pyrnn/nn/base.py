@@ -62,9 +62,8 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         return self.proj_size or self.hidden_size
 
     def _beyond_torch(self) -> str:
-        return ("checkpoint_every" if self.checkpoint_every else "") or (
-            "locked_dropout" if self.locked_dropout else ""
-        )
+        options = {"checkpoint_every": self.checkpoint_every, "locked_dropout": self.locked_dropout}
+        return ", ".join(name for name, value in options.items() if value)
 
     def flatten_parameters(self) -> None:
         """Do nothing: the kernels read every weight where it lies. Present because models call it."""
