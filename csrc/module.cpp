@@ -6,10 +6,12 @@
 #include "attention/cpu/engine.h"
 #include "common/dispatch.h"
 #include "common/fields.h"
+#include "common/tensor.h"
 #include "common/workspace.h"
 #include "module_tables.h"
 #include "pointwise/cpu/engine.h"
 #include "recurrent/cpu/engine.h"
+#include "recurrent/eager.h"
 #include "recurrent/fields.h"
 
 namespace py = pybind11;
@@ -58,6 +60,7 @@ void bind(py::module_& m, py::dict& fields) {
   m.def("recurrent_forward", &run<forward>);
   m.def("recurrent_backward", &run<backward>);
   m.def("recurrent_split", &split);
+  bind_eager(m);
 }
 
 }  // namespace pyrnn::recurrent
@@ -172,6 +175,7 @@ PYBIND11_MODULE(_cpu, m) {
         "Operations a second of multiply-adds in registers, measured now. dtype: its code.");
   m.def("advise_huge_pages",
         [](int64_t data, size_t bytes) { pyrnn::advise_huge_pages(reinterpret_cast<char*>(data), bytes); });
+  pyrnn::bind_tensors(m);
   py::dict fields;
   pyrnn::recurrent::bind(m, fields);
   pyrnn::attention::bind(m, fields);

@@ -12,6 +12,19 @@ def isa() -> str: ...
 def set_isa(name: str) -> None: ...
 def fma_peak(dtype: int, threads: int) -> float: ...
 def advise_huge_pages(address: int, size: int) -> None: ...
+def use_torch(
+    *,
+    tensor: Any,
+    parameter: Any,
+    strided: Any,
+    empty: Any,
+    grad_enabled: Any,
+    forward_ad: Any,
+    dtypes: dict[int, Any],
+    uint8: Any,
+    watchers: tuple[Any, ...],
+) -> None: ...
+def can_bypass_dispatcher(tensors: tuple[Any, ...], /) -> bool: ...
 
 class _Run(Protocol):
     def __call__(
@@ -20,7 +33,7 @@ class _Run(Protocol):
         directions: tuple[tuple[int, ...], ...],
         batch_sizes: int,
         threads: int,
-        members: int,
+        group_size: int,
         /,
     ) -> None: ...
 
@@ -28,8 +41,33 @@ recurrent_forward: _Run
 recurrent_backward: _Run
 
 def recurrent_split(
-    problem: tuple[Any, ...], backward: bool, threads: int, members: int, /
+    problem: tuple[Any, ...], backward: bool, threads: int, group_size: int, /
 ) -> tuple[int, int, int, str]: ...
+def recurrent_call(
+    record: Any,
+    cell: int,
+    layout: int,
+    threads: int,
+    group_size: int,
+    input: Any,
+    states: Any,
+    /,
+    *weights: Any,
+) -> tuple[Any, ...] | None: ...
+def recurrent_train(
+    cell: int, layout: int, threads: int, group_size: int, tensors: tuple[Any, ...], /
+) -> tuple[Any, ...] | None: ...
+def recurrent_gradients(
+    cell: int,
+    layout: int,
+    threads: int,
+    group_size: int,
+    tensors: tuple[Any, ...],
+    grads: tuple[Any, ...],
+    kept: Any,
+    needs: tuple[bool, ...],
+    /,
+) -> tuple[Any, ...] | None: ...
 def dropout_forward(problem: tuple[Any, ...], threads: int, /) -> None: ...
 def dropout_backward(problem: tuple[Any, ...], threads: int, /) -> None: ...
 def attention_forward(sizes: tuple[Any, ...], tensors: tuple[Any, ...], threads: int, /) -> None: ...

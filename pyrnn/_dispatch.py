@@ -42,6 +42,9 @@ dispatch_modes = _private("_C._len_torch_dispatch_stack")
 function_modes = _private("_C._len_torch_function_stack")
 tracing_state = _private("_C._get_tracing_state")
 any_autocast_enabled = _private("_C._is_any_autocast_enabled")
+#: Each returns something false as long as nothing but autograd would see an operator's call. Forward mode is
+#: not among them: its level is `forward_ad._current_level`.
+WATCHERS = (functorch_active, dispatch_modes, function_modes, tracing_state, any_autocast_enabled)
 _raw_stream = _private("_C._cuda_getCurrentRawStream") if torch.version.cuda else None
 
 #: Hooks on the calls of all modules, by id: torch fills and empties these dictionaries, and rebinds none.

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from pyrnn import _native
-from pyrnn._dispatch import is_readable
+from pyrnn._dispatch import WATCHERS, is_readable
 
 
 class Cell(NamedTuple):
@@ -28,6 +29,18 @@ class Cell(NamedTuple):
 CELLS = {name: Cell(*numbers) for name, numbers in _native.cpu.cells.items()}
 DTYPES: dict[torch.dtype, int] = {getattr(torch, name): code for name, code in _native.cpu.dtypes.items()}
 NOTHING = (0, 0, 0)  #: a sequence that is not there
+
+_native.cpu.use_torch(
+    tensor=Tensor,
+    parameter=torch.nn.Parameter,
+    strided=torch.strided,
+    empty=torch.empty,
+    grad_enabled=torch.is_grad_enabled,
+    forward_ad=forward_ad,
+    dtypes={code: dtype for dtype, code in DTYPES.items()},
+    uint8=torch.uint8,
+    watchers=WATCHERS,
+)
 
 
 def check_fields(module: Any, struct: str, fields: tuple[str, ...]) -> None:

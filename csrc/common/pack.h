@@ -124,28 +124,41 @@ inline void pack_from_columns(typename Op::Element* panel, int64_t K, Column col
   }
 }
 
-// A panel from rows that are contiguous in n: row k starts at row(k), which may be null for zeros; `columns`
-// are valid.
+// `panels` neighbouring panels, `stride` elements apart, from rows that are contiguous in n: row k starts at
+// row(k), which may be null for zeros; `columns` are valid. Each row is read in one go, which memory serves
+// faster than a panel's width at a time.
 template <class Op, int NV, class S, class Row>
-inline void pack_from_rows(typename Op::Element* panel, int64_t K, int64_t columns, Row row) {
+inline void pack_from_rows(typename Op::Element* to, int64_t stride, int64_t panels, int64_t K,
+                           int64_t columns, Row row) {
   using A = typename Op::Acc;
   constexpr int L = kLanes<A>;
-  for (int64_t e = 0; e < elements<Op>(K); e++, panel += NV * L) {
+  for (int64_t e = 0; e < elements<Op>(K); e++, to += NV * L) {
     if constexpr (Op::kPerElement == 1) {
       const S* p = (const S*)row(e);
-      for (int v = 0; v < NV; v++)
-        store((A*)panel + v * L, p && v * L < columns ? load_n<A>(p + v * L, columns - v * L) : Vec<A>{});
+      for (int64_t i = 0; i < panels; i++)
+        for (int v = 0; v < NV; v++) {
+          const int64_t c = (i * NV + v) * L;
+          store((A*)(to + i * stride) + v * L, p && c < columns ? load_n<A>(p + c, columns - c) : Vec<A>{});
+        }
     } else {
       const S* even = (const S*)row(2 * e);
       const S* odd = 2 * e + 1 < K ? (const S*)row(2 * e + 1) : nullptr;
-      for (int v = 0; v < NV; v++) {
-        Vec<A> x{}, y{};
-        if (even && v * L < columns) x = load_n<A>(even + v * L, columns - v * L);
-        if (odd && v * L < columns) y = load_n<A>(odd + v * L, columns - v * L);
-        store((A*)panel + v * L, (Vec<A>)(((u32_vec)x >> 16) | ((u32_vec)y & 0xffff0000u)));
-      }
+      for (int64_t i = 0; i < panels; i++)
+        for (int v = 0; v < NV; v++) {
+          const int64_t c = (i * NV + v) * L;
+          Vec<A> x{}, y{};
+          if (even && c < columns) x = load_n<A>(even + c, columns - c);
+          if (odd && c < columns) y = load_n<A>(odd + c, columns - c);
+          store((A*)(to + i * stride) + v * L, (Vec<A>)(((u32_vec)x >> 16) | ((u32_vec)y & 0xffff0000u)));
+        }
     }
   }
+}
+
+// One panel.
+template <class Op, int NV, class S, class Row>
+inline void pack_from_rows(typename Op::Element* panel, int64_t K, int64_t columns, Row row) {
+  pack_from_rows<Op, NV, S>(panel, 0, 1, K, columns, row);
 }
 
 // The transposed left operand of a weight gradient: `count` (at most MR) neighbouring numbers of each of K

@@ -14,8 +14,11 @@ from pyrnn._dispatch import autocast_enabled
 from pyrnn._tracers import trace_instances_of
 from pyrnn.nn._states import single_state, two_states
 from pyrnn.nn.drop_in import DropIn
+from pyrnn.nn.plain import is_replaced
 from pyrnn.nn.sequences import Lengths, Sequences, open_sequences
+from pyrnn.ops.recurrent import eager_recurrent
 from pyrnn.ops.recurrent.call import as_checkpoint
+from pyrnn.ops.recurrent.eager import BATCH_FIRST, TIME_FIRST
 from pyrnn.reference.recurrent import Weights
 
 #: The operator's name of the cell for each of torch's modes.
@@ -157,6 +160,46 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
             expected = (self.num_layers * self._num_directions, *batch, width)
             self.check_hidden_size(state, expected, f"Expected {name} size {{}}, got {{}}")  # type: ignore[arg-type]
 
+    def _run_eagerly(
+        self, input: Any, hx: Any, weights: tuple[Weights, ...]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """`_run` of a small call by `eager_recurrent`; None where it declines, or somebody has own checks."""
+        if is_replaced(self, "check_input", RecurrentLayer.check_input):
+            return None
+        states = self._states_of_layers(hx)
+        if states is None or (self.num_layers > 1 and self.dropout and self.training):
+            return None
+        rows, finals = input, []
+        for layer, state in enumerate(states):
+            groups = self._layer_weights(layer) if layer else weights
+            found = eager_recurrent(
+                self._cell,
+                BATCH_FIRST if self.batch_first else TIME_FIRST,
+                rows,
+                state,
+                tuple(weight for group in groups for weight in group[:-1]),
+            )
+            if found is None:
+                return None
+            rows, *final = found
+            finals.append(final)
+        h_n, c_n = finals[0][0], finals[0][-1]
+        if len(finals) > 1:
+            h_n, c_n = torch.cat([final[0] for final in finals]), torch.cat([final[-1] for final in finals])
+        return rows, h_n, c_n, rows
+
+    def _states_of_layers(self, hx: Any) -> list[Any] | None:
+        """The part of `hx` for each stacked layer, or None where it does not fall into as many parts."""
+        if hx is None or self.num_layers == 1:
+            return [hx] * self.num_layers
+        D, pair = self._num_directions, self.mode == "LSTM"
+        states = hx if pair else (hx,)
+        for state in states if isinstance(states, (tuple, list)) else (None,):
+            if type(state) is not Tensor or not state.dim() or state.shape[0] != self.num_layers * D:
+                return None
+        parts = [state.split(D) for state in states]
+        return [*zip(*parts, strict=True)] if pair else [*parts[0]]
+
     def _drop(self, rows: Tensor, sequences: Sequences) -> Tensor:
         """Dropout between two layers."""
         if self.locked_dropout:
@@ -174,6 +217,10 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         """Run the whole stack; output, h_n, c_n and the last layer's cells, laid out as the input is."""
         # Each weight is read once a call: a parametrization computes it, and may count how often.
         weights = self._layer_weights(0)
+        if lengths is None and not (return_cells or self.checkpoint_every or self.proj_size):
+            found = self._run_eagerly(input, hx, weights)
+            if found is not None:
+                return found
         sequences, (h_0, c_0) = self._open(input, hx, lengths, weights[0][0])
         rows, cells = sequences.rows, sequences.rows
         h_n: list[Tensor] = []

@@ -13,6 +13,8 @@ from pyrnn._checks import check_dense
 from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn._states import single_state, two_states
 from pyrnn.nn.drop_in import DropIn
+from pyrnn.ops.recurrent import eager_recurrent
+from pyrnn.ops.recurrent.eager import STEP
 
 
 class RecurrentCell(DropIn, RNNCellBase):
@@ -30,17 +32,21 @@ class RecurrentCell(DropIn, RNNCellBase):
         rows, *first = [t.unsqueeze(0) if batched else t[None, None] for t in (input, *states)]
         return rows, first[0] if first else None, first[1] if len(first) == 2 else None
 
-    def _step(self, input: Tensor, hx: Any) -> tuple[Tensor, Tensor]:
-        """One step for input [B, I] or [I]; returns h and, for an LSTM, c (else an empty tensor)."""
+    def _step(self, input: Tensor, hx: Any) -> tuple[Tensor, ...]:
+        """One step for input [B, I] or [I]; returns h and, for an LSTM, c."""
         # Each is read once: a parametrization computes it, and may count how often.
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        found = eager_recurrent(self._cell, STEP, input, hx, weights)
+        if found is not None:
+            return found
         rows, h, c = self.check_call(input, hx, weights[0])
         if not (self.input_size and self.hidden_size):  # torch takes such cells, and no kernel has such sizes
             result: Any = super().forward(input, hx)
-            return result if self._cell == "lstm" else (result, result)
-        result = ops.recurrent(self._cell, rows, h, c, (weights,))
+            return result if self._cell == "lstm" else (result,)
+        result = ops.recurrent(self._cell, rows, h, c, ((*weights, None),))
         lead = 0 if input.dim() == 2 else (0, 1)
-        return result.h_n.squeeze(lead), result.c_n.squeeze(lead) if self._cell == "lstm" else result.c_n
+        states = (result.h_n, result.c_n) if self._cell == "lstm" else (result.h_n,)
+        return tuple(state.squeeze(lead) for state in states)
 
     def _check(self, input: Tensor, hx: tuple[Tensor, ...], weight_ih: Tensor) -> None:
         name = type(self).__name__
@@ -208,4 +214,5 @@ class LSTMCell(RecurrentCell, nn.LSTMCell):
             RuntimeError: a size, dtype or device does not fit, or hx does not hold two states.
             TypeError: an argument is not a tensor, or hx no pair.
         """
-        return self._step(input, hx)
+        h, c = self._step(input, hx)
+        return h, c

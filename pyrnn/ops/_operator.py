@@ -18,7 +18,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from pyrnn import _dispatch, _native
 from pyrnn._checks import check_all_dense, refuse_derivative
@@ -299,26 +298,8 @@ def can_bypass_dispatcher(tensors: tuple[Tensor | None, ...]) -> bool:
 
     Only then: under a trace, a mode or a transform the raw addresses of that path would be frozen or lost.
     """
-    if (
-        torch.compiler.is_compiling()
-        or _dispatch.functorch_active()
-        or forward_ad._current_level >= 0  # `forward_mode_active`, without a call
-        or _dispatch.dispatch_modes()
-        or _dispatch.function_modes()
-        or _dispatch.tracing_state() is not None
-        or _dispatch.any_autocast_enabled()
-    ):
-        return False
-    for t in tensors:
-        if t is not None and (
-            type(t) not in _dispatch.PLAIN_TYPES
-            or not (t.is_cpu or t.is_cuda)
-            or t.layout is not torch.strided
-            or t.is_nested
-            or t.is_neg()
-        ):
-            return False
-    return True
+    # Dynamo knows the first question, and must not come to the second.
+    return not torch.compiler.is_compiling() and _native.cpu.can_bypass_dispatcher(tensors)
 
 
 def wants_gradient(tensors: tuple[Tensor | None, ...]) -> bool:

@@ -26,7 +26,6 @@ class Backward {
   using Storage = typename Op::Storage;
   using State = typename Layout::State;
   static constexpr int L = kLanes<A>, kVectors = Layout::kVectors, kColumns = Layout::kColumns;
-  static constexpr int64_t kBlockK = 512 / Op::kPerElement;  // elements: a tile's left operand stays in L1
 
   const Problem& p;
   const Plan& plan;
@@ -146,18 +145,25 @@ class Backward {
         });
     }
     for (int64_t r = 0; r < rows; r++) cell_update(slice, state, steps, t, r, row + r, own);
+    if (d == 0 && t == 0 && !p.direction[d].d_h0) return;  // nobody asks for what lies before
     group_barrier();
+    const Storage* d_gates =
+        m.segment[d].d_gates + row * m.gate_stride + Cell::kHiddenGradSlot * m.unit_stride;
+    if (m.in_place) {
+      const Range columns = {own_h.begin * kColumns, min(own_h.end * kColumns, p.P)};
+      m.add_product_in_place(p, rows, d_gates, p.direction[d].w_hh, Cell::hidden_grad_gate, p.P, columns,
+                             state.d_h, m.h_stride);
+      return;
+    }
     // d_h += d_gates W_hh, in blocks of K; a block of a panel serves all rows before the next is read.
-    const int64_t K = elements<Op>(m.gate_K), a_row = m.gate_stride / Op::kPerElement;
-    const Element* a = (const Element*)(m.segment[d].d_gates + row * m.gate_stride) +
-                       Cell::kHiddenGradSlot * m.unit_stride / Op::kPerElement;
-    for (int64_t i = own_h.begin; i < own_h.end; i++)
-      for (int64_t k = 0; k < K; k += kBlockK)
-        for_row_tiles<kVectors>(rows, [&](int64_t r, int count) {
-          A* c = state.d_h + r * m.h_stride + i * kColumns;
-          run_tile<Op, kVectors>(count, {min(kBlockK, K - k), a + r * a_row + k, a_row, 1,
-                                         m.hh_panel(d, i) + k * kColumns, c, m.h_stride, c, m.h_stride});
-        });
+    const int64_t a_row = m.gate_stride / Op::kPerElement;
+    m.for_hh_blocks(p, d, own_h, [&](int64_t i, int64_t k, int64_t K, const Element* weights) {
+      for_row_tiles<kVectors>(rows, [&](int64_t r, int count) {
+        A* c = state.d_h + r * m.h_stride + i * kColumns;
+        run_tile<Op, kVectors>(count, {K, (const Element*)d_gates + r * a_row + k, a_row, 1, weights, c,
+                                       m.h_stride, c, m.h_stride});
+      });
+    });
   }
 
   // With a projection: d_projected = d_h + g_y, the row's own columns; d_h starts again at zero.

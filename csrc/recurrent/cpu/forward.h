@@ -67,7 +67,7 @@ class Forward {
     for (int i = 0; i < plan.slices; i++) largest_slice = max(largest_slice, plan.slice[i].rows);
     segment_rows = max(largest_slice, min(256, kSegmentBytes / int64_t(gates_stride * sizeof(A))));
     for (int d = 0; d < p.D; d++) {
-      weights[d].layout(s, p);
+      weights[d].layout(s, p, plan.threads, thread);
       projection[d] = s.take<Element>(project_panels * elements<Op>(p.H) * kProjectColumns);
     }
     for (int i = 0; i < plan.threads; i++) {
@@ -160,6 +160,7 @@ class Forward {
     for (int64_t i = own.begin; i < own.end; i++) {
       const A* bias = w.bias + i * kColumns;
       A* panel = gates + (i - own.begin) * kColumns;
+      w.prepare_input(p, p.direction[slice.direction], i);
       for_row_tiles<NV>(rows, [&](int64_t r, int count) {
         w.input_product(p, p.direction[slice.direction], i, count, x + r * x_stride, x_stride,
                         bias + Cell::kInputSlot * kUnits, 0,
@@ -177,6 +178,7 @@ class Forward {
     const Storage* h = state.h[now];
     for (int64_t i = own.begin; i < own.end; i++) {
       A* panel = step_gates + (i - own.begin) * kColumns;
+      w.prepare_hidden(p, p.direction[slice.direction], i);
       for_row_tiles<NV>(slice.active[t], [&](int64_t r, int count) {
         A* c = panel + r * gates_stride + Cell::kHiddenSlot * kUnits;
         w.hidden_product(p, p.direction[slice.direction], i, count, h + r * h_stride, h_stride, c,

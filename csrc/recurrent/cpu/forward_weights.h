@@ -3,7 +3,8 @@
 // Panel p holds kUnits units: kGates * kWidth vectors, gate after gate. Gates in scratch:
 // [kSlots][kWidth][lanes]. Packing reads and writes every weight once, which pays from a handful of tokens
 // on; with fewer (one step of a generating model) each weight is used where it lies, as a dot product along
-// its row.
+// its row. In a single step each panel is used once: a thread packs it just before, always into the same
+// memory, which stays in its cache.
 #pragma once
 #include "recurrent/cpu/token_rows.h"
 
@@ -21,28 +22,41 @@ struct ForwardWeights {
   static constexpr int kColumns = Cell::kSlots * kUnits;  // of one panel in the gates scratch
   static constexpr int64_t kInPlaceTokens = 4;
 
-  Element* ih;  // [panels][I][NV * L]
-  Element* hh;  // [panels][P][NV * L]
+  Element* ih;  // [panels, or threads if used once][I][NV * L]
+  Element* hh;  // [panels, or threads if used once][P][NV * L]
   A* bias;      // [panels][kColumns]
+  int thread;
 
   static int64_t panels(const Problem& p) { return ceil_div(p.H, kUnits); }
   static bool in_place(const Problem& p) { return p.N <= kInPlaceTokens; }
+  static bool used_once(const Problem& p) { return p.T == 1; }
 
-  void layout(Scratch& s, const Problem& p) {
-    ih = s.take<Element>(in_place(p) ? 0 : panels(p) * elements<Op>(p.I) * NV * L);
-    hh = s.take<Element>(in_place(p) ? 0 : panels(p) * elements<Op>(p.P) * NV * L);
+  void layout(Scratch& s, const Problem& p, int threads, int the_thread) {
+    thread = the_thread;
+    const int64_t count = in_place(p) ? 0 : used_once(p) ? threads : panels(p);
+    ih = s.take<Element>(count * elements<Op>(p.I) * NV * L);
+    hh = s.take<Element>(count * elements<Op>(p.P) * NV * L);
     bias = s.take<A>(panels(p) * kColumns);
   }
 
+  // At the start of a call: one panel of weights, for all threads.
   void pack(const Problem& p, const Direction& w, int64_t panel) {
-    if (!in_place(p)) {
-      pack_from_columns<Op, NV, S>(ih + panel * elements<Op>(p.I) * NV * L, p.I, input_column(p, w, panel));
-      pack_from_columns<Op, NV, S>(hh + panel * elements<Op>(p.P) * NV * L, p.P, hidden_column(p, w, panel));
+    if (!used_once(p)) {
+      pack_input(p, w, panel);
+      pack_hidden(p, w, panel);
     }
     A* row = bias + panel * kColumns;
     for (int i = 0; i < kColumns; i++) row[i] = 0;
     add_bias(p, row, (const S*)w.b_ih, Cell::input_gate, Cell::kInputSlot, panel);
     add_bias(p, row, (const S*)w.b_hh, Cell::hidden_gate, Cell::kHiddenSlot, panel);
+  }
+
+  // Before a panel's products, by the thread that makes them.
+  void prepare_input(const Problem& p, const Direction& w, int64_t panel) const {
+    if (used_once(p)) pack_input(p, w, panel);
+  }
+  void prepare_hidden(const Problem& p, const Direction& w, int64_t panel) const {
+    if (used_once(p)) pack_hidden(p, w, panel);
   }
 
   // c [rows][kGates * kUnits] = init + x W_ih^T of one panel; x [rows][I] with row stride x_row, init_row 0
@@ -51,7 +65,7 @@ struct ForwardWeights {
                      int64_t x_row, const A* init, int64_t init_row, A* c, int64_t c_row) const {
     if (in_place(p)) return dot(rows, p.I, x, x_row, input_column(p, w, panel), init, init_row, c, c_row);
     run_tile<Op, NV>(rows, {elements<Op>(p.I), (const Element*)x, x_row / Op::kPerElement, 1,
-                            ih + panel * elements<Op>(p.I) * NV * L, init, init_row, c, c_row});
+                            input_panel(p, panel), init, init_row, c, c_row});
   }
 
   // c += h W_hh^T of one panel.
@@ -59,10 +73,23 @@ struct ForwardWeights {
                       int64_t h_row, A* c, int64_t c_row) const {
     if (in_place(p)) return dot(rows, p.P, h, h_row, hidden_column(p, w, panel), c, c_row, c, c_row);
     run_tile<Op, NV>(rows, {elements<Op>(p.P), (const Element*)h, h_row / Op::kPerElement, 1,
-                            hh + panel * elements<Op>(p.P) * NV * L, c, c_row, c, c_row});
+                            hidden_panel(p, panel), c, c_row, c, c_row});
   }
 
  private:
+  Element* input_panel(const Problem& p, int64_t panel) const {
+    return ih + (used_once(p) ? thread : panel) * elements<Op>(p.I) * NV * L;
+  }
+  Element* hidden_panel(const Problem& p, int64_t panel) const {
+    return hh + (used_once(p) ? thread : panel) * elements<Op>(p.P) * NV * L;
+  }
+  void pack_input(const Problem& p, const Direction& w, int64_t panel) const {
+    if (!in_place(p)) pack_from_columns<Op, NV, S>(input_panel(p, panel), p.I, input_column(p, w, panel));
+  }
+  void pack_hidden(const Problem& p, const Direction& w, int64_t panel) const {
+    if (!in_place(p)) pack_from_columns<Op, NV, S>(hidden_panel(p, panel), p.P, hidden_column(p, w, panel));
+  }
+
   // Where the weights of a panel's column lie, contiguous in k; null for padding.
   static auto column(const Problem& p, const void* weight, int (*gate)(int), int64_t K, int64_t panel) {
     return [=, H = p.H](int c) -> const S* {

@@ -49,7 +49,9 @@ struct Recompute {
     const Weights& w = m.forward[d];
     const Range own = partition(Weights::panels(p), group_size, rank);
     const int64_t rows = last_row() - first_row(), tiles = ceil_div(rows, max_rows(NV));
-    for (int64_t i = own.begin; i < own.end; i++)
+    for (int64_t i = own.begin; i < own.end; i++) {
+      w.prepare_input(p, p.direction[d], i);
+      w.prepare_hidden(p, p.direction[d], i);
       for (int64_t j = 0; j < tiles; j++) {
         Range tile = partition(rows, int(tiles), int(d == 0 ? j : tiles - 1 - j));
         const int count = int(tile.end - tile.begin);
@@ -67,6 +69,7 @@ struct Recompute {
           cell_update(row + q, i * kUnits, gates + q * kColumns, carry);
         }
       }
+    }
   }
 
  private:

@@ -20,7 +20,7 @@ struct Gradients {
   static constexpr int L = kLanes<A>, kVectors = Layout::kVectors, kColumns = Layout::kColumns;
   static constexpr int MR = max_rows(kVectors);
   static constexpr int64_t kBlock = Layout::kBlock / MR * MR;
-  static constexpr int64_t kBlockK = 512 / Op::kPerElement;
+  static constexpr int64_t kTogetherBytes = 32 << 10;
 
   const Problem& p;
   const Layout& m;
@@ -98,34 +98,53 @@ struct Gradients {
   void input(int d, int64_t rows) const {
     if (!p.d_x.data) return;
     const auto& c = m.segment[d];
-    const int64_t K = elements<Op>(m.gate_K), a_row = m.gate_stride / Op::kPerElement;
-    const Element* a = (const Element*)c.d_gates + Cell::kInputGradSlot * m.unit_stride / Op::kPerElement;
+    const Storage* d_gates = c.d_gates + Cell::kInputGradSlot * m.unit_stride;
+    if (m.in_place) {
+      if (thread == 0) input_in_place(d, rows, d_gates);
+      return;
+    }
+    const int64_t a_row = m.gate_stride / Op::kPerElement;
     const Range mine = partition(rows, threads, thread);
-    alignas(64) A sums[Layout::kBlock * kColumns];
+    const int64_t strip = m.used_once ? Layout::kStrip : 1;
+    alignas(64) A sums[Layout::kStrip][Layout::kBlock * kColumns];
     for (int64_t begin = mine.begin; begin < mine.end; begin += Layout::kBlock) {
       const int64_t count = min(Layout::kBlock, mine.end - begin);
-      for (int64_t i = 0; i < m.x_panels; i++) {
-        for (int64_t k = 0; k < K; k += kBlockK)
+      for (int64_t first = 0; first < m.x_panels; first += strip) {
+        const Range panels = {first, min(first + strip, m.x_panels)};
+        m.for_ih_blocks(p, d, panels, [&](int64_t i, int64_t k, int64_t K, const Element* weights) {
           for_row_tiles<kVectors>(count, [&](int64_t r, int n) {
-            A* to = sums + r * kColumns;
-            run_tile<Op, kVectors>(
-                n, {min(kBlockK, K - k), a + (begin + r) * a_row + k, a_row, 1,
-                    m.ih_panel(d, i) + k * kColumns, k ? to : nullptr, kColumns, to, kColumns});
+            A* to = sums[i - first] + r * kColumns;
+            run_tile<Op, kVectors>(n, {K, (const Element*)d_gates + (begin + r) * a_row + k, a_row, 1,
+                                       weights, k ? to : nullptr, kColumns, to, kColumns});
           });
-        for (int64_t r = 0; r < count; r++) {
-          S* to = row_of<S>(p, p.d_x, c.t[begin + r], c.b[begin + r]) + i * kColumns;
-          for (int u = 0; u < kColumns && i * kColumns + u < p.I; u += L) {
-            const int64_t n = p.I - i * kColumns - u;
-            Vec<A> sum = load<A>(sums + r * kColumns + u);
-            if (p.D == 2) sum += load_n<A>(to + u, n);  // starts at zero; each direction adds its part
-            store_n(to + u, sum, n);
-          }
-        }
+        });
+        for (int64_t r = 0; r < count; r++)
+          for (int64_t i = first; i < panels.end; i++)
+            add_input(d, begin + r, i * kColumns, min((i + 1) * kColumns, p.I),
+                      sums[i - first] + r * kColumns);
       }
     }
   }
 
  private:
+  // One row's columns [begin, end) of d_x.
+  void add_input(int d, int64_t row, int64_t begin, int64_t end, const A* sums) const {
+    const auto& c = m.segment[d];
+    S* to = row_of<S>(p, p.d_x, c.t[row], c.b[row]);
+    for (int64_t u = begin; u < end; u += L, sums += L) {
+      Vec<A> sum = load<A>(sums);
+      if (p.D == 2) sum += load_n<A>(to + u, end - u);  // starts at zero; each direction adds its part
+      store_n(to + u, sum, end - u);
+    }
+  }
+
+  void input_in_place(int d, int64_t rows, const Storage* d_gates) const {
+    for (int64_t i = 0; i < rows * m.x_stride; i++) m.d_x[i] = 0;
+    m.add_product_in_place(p, rows, d_gates, p.direction[d].w_ih, Cell::input_grad_gate, p.I, {0, p.I}, m.d_x,
+                           m.x_stride);
+    for (int64_t r = 0; r < rows; r++) add_input(d, r, 0, p.I, m.d_x + r * m.x_stride);
+  }
+
   int64_t length(int64_t b) const { return p.lengths ? p.lengths[b] : p.T; }
 
   // h before the projection, of segment row k, kColumns units from `unit`. (A template: only an LSTM has
@@ -155,37 +174,40 @@ struct Gradients {
   }
 
   // C [count rows from `row`][n] (+)= left^T panels. Full tiles are written in place, others through a
-  // buffer.
+  // buffer. As many panels as the first cache holds take turns, so that rows of C are written in longer
+  // pieces.
   void multiply(const Element* panels, int64_t K, int64_t row, int64_t count, int64_t n, A* C, S* final,
                 bool first, bool last) const {
-    const int64_t stride = elements<Op>(m.segment_rows) * kColumns;
-    for (int64_t i = 0; i < ceil_div(n, kColumns); i++)
-      for (int64_t u = 0; u < count; u += MR) {
-        const int valid = int(min(MR, count - u));
-        const int64_t columns = n - i * kColumns;
-        A* c = C + (row + u) * n + i * kColumns;
-        TileArgs<Op> tile = {elements<Op>(K),
-                             m.left + u * elements<Op>(K),
-                             1,
-                             MR,
-                             panels + i * stride,
-                             first ? nullptr : c,
-                             n,
-                             c,
-                             n};
-        if (columns >= kColumns) {
+    const int64_t stride = elements<Op>(m.segment_rows) * kColumns, all = ceil_div(n, kColumns);
+    const int64_t together = max(1, kTogetherBytes / int64_t(elements<Op>(K) * kColumns * sizeof(Element)));
+    for (int64_t begin = 0; begin < all; begin += together)
+      for (int64_t u = 0; u < count; u += MR)
+        for (int64_t i = begin; i < min(begin + together, all); i++) {
+          const int valid = int(min(MR, count - u));
+          const int64_t columns = n - i * kColumns;
+          A* c = C + (row + u) * n + i * kColumns;
+          TileArgs<Op> tile = {elements<Op>(K),
+                               m.left + u * elements<Op>(K),
+                               1,
+                               MR,
+                               panels + i * stride,
+                               first ? nullptr : c,
+                               n,
+                               c,
+                               n};
+          if (columns >= kColumns) {
+            run_tile<Op, kVectors>(valid, tile);
+            continue;
+          }
+          alignas(64) A buffer[MR * kColumns] = {};
+          for (int r = 0; r < valid && !first; r++)
+            for (int64_t j = 0; j < columns; j++) buffer[r * kColumns + j] = c[r * n + j];
+          tile.init = tile.c = buffer;
+          tile.init_row = tile.c_row = kColumns;
           run_tile<Op, kVectors>(valid, tile);
-          continue;
+          for (int r = 0; r < valid; r++)
+            for (int64_t j = 0; j < columns; j++) c[r * n + j] = buffer[r * kColumns + j];
         }
-        alignas(64) A buffer[MR * kColumns] = {};
-        for (int r = 0; r < valid && !first; r++)
-          for (int64_t j = 0; j < columns; j++) buffer[r * kColumns + j] = c[r * n + j];
-        tile.init = tile.c = buffer;
-        tile.init_row = tile.c_row = kColumns;
-        run_tile<Op, kVectors>(valid, tile);
-        for (int r = 0; r < valid; r++)
-          for (int64_t j = 0; j < columns; j++) c[r * n + j] = buffer[r * kColumns + j];
-      }
     if constexpr (!kSame<S, A>)
       if (last) write(C + row * n, final + row * n, count * n);
   }

@@ -24,6 +24,7 @@ from pyrnn.ops.recurrent.call import (
     pass_through,
     workspace_shape,
 )
+from pyrnn.ops.recurrent.eager import EagerRecurrent
 from pyrnn.reference import RecurrentOutput
 from pyrnn.reference.recurrent import Weights
 
@@ -300,3 +301,6 @@ _operator = Operator(
 
 #: Whose kernels serve tensors of a kind of device.
 backend_of = _operator.backend_of
+
+#: The same for small calls of plain tensors, or None where it takes `recurrent`.
+eager_recurrent = EagerRecurrent(_operator)

@@ -1,0 +1,240 @@
+#include "common/tensor.h"
+
+#include <stdexcept>
+
+#include "common/dtype.h"
+
+namespace py = pybind11;
+
+namespace pyrnn {
+namespace {
+
+// ---- DLPack's exchange table, version 1: as much of its layout as is read here
+
+struct DLDataType {
+  uint8_t code, bits;
+  uint16_t lanes;
+};
+struct DLTensor {
+  void* data;
+  int32_t device_type, device_id;
+  int32_t ndim;
+  DLDataType dtype;
+  int64_t *shape, *strides;
+  uint64_t byte_offset;
+};
+struct ExchangeTable {
+  uint32_t major, minor;
+  void* previous;
+  void *allocate, *from_object, *to_object;
+  int (*view)(void* object, DLTensor* to);
+};
+constexpr int kCpu = 1;
+constexpr uint8_t kUnsigned = 1, kFloat = 2, kBfloat = 4;
+
+int dtype_of(DLDataType dtype) {  // -1: none that has kernels here
+  if (dtype.lanes != 1) return -1;
+  if (dtype.code == kFloat) return dtype.bits == 32 ? kFloat32 : dtype.bits == 64 ? kFloat64 : -1;
+  return dtype.code == kBfloat && dtype.bits == 16 ? kBfloat16 : -1;
+}
+constexpr int kBytes = -2;  // what is kept for a backward pass
+int64_t bytes_of(int dtype) {
+  return dtype == kFloat64 ? 8 : dtype == kFloat32 ? 4 : dtype == kBfloat16 ? 2 : 1;
+}
+
+// ---- what torch is asked by, handed over by pyrnn/_dispatch.py
+
+struct Torch {
+  const ExchangeTable* exchange = nullptr;
+  PyObject *tensor, *parameter, *strided, *empty, *grad_enabled, *forward_ad;
+  PyObject* dtypes[kCpuDTypes];
+  PyObject* uint8;
+  std::vector<PyObject*> watchers;  // each returns something false as long as it watches nothing
+} torch;
+
+struct Names {
+  PyObject* layout = PyUnicode_InternFromString("layout");
+  PyObject* is_cpu = PyUnicode_InternFromString("is_cpu");
+  PyObject* is_cuda = PyUnicode_InternFromString("is_cuda");
+  PyObject* is_nested = PyUnicode_InternFromString("is_nested");
+  PyObject* is_neg = PyUnicode_InternFromString("is_neg");
+  PyObject* requires_grad = PyUnicode_InternFromString("requires_grad");
+  PyObject* untyped_storage = PyUnicode_InternFromString("untyped_storage");
+  PyObject* nbytes = PyUnicode_InternFromString("nbytes");
+  PyObject* data_ptr = PyUnicode_InternFromString("data_ptr");
+  PyObject* contiguous = PyUnicode_InternFromString("contiguous");
+  PyObject* level = PyUnicode_InternFromString("_current_level");
+  PyObject* dtype = PyTuple_Pack(1, PyUnicode_InternFromString("dtype"));
+};
+const Names& names() {
+  static const Names found;
+  return found;
+}
+
+// What a call or an attribute gave; an error of Python is a "no".
+py::object quiet(PyObject* found) {
+  if (!found) PyErr_Clear();
+  return py::reinterpret_steal<py::object>(found);
+}
+py::object attribute(PyObject* of, PyObject* name) { return quiet(PyObject_GetAttr(of, name)); }
+py::object call(PyObject* of, PyObject* method) { return quiet(PyObject_CallMethodNoArgs(of, method)); }
+bool is(const py::object& found, PyObject* expected) { return found.ptr() == expected; }
+
+// The tensor's class leaves its operators to torch, and its numbers are what lies in memory.
+bool plain_class(PyObject* tensor) {
+  PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
+  return type == torch.tensor || type == torch.parameter;
+}
+bool negated(PyObject* tensor) { return !is(call(tensor, names().is_neg), Py_False); }
+
+// The same, on a device that may have kernels.
+bool plain(PyObject* tensor) {
+  return plain_class(tensor) &&
+         (is(attribute(tensor, names().is_cpu), Py_True) ||
+          is(attribute(tensor, names().is_cuda), Py_True)) &&
+         is(attribute(tensor, names().layout), torch.strided) &&
+         is(attribute(tensor, names().is_nested), Py_False) && !negated(tensor);
+}
+
+// Shape and strides of a dense tensor on the CPU, and where its numbers would lie; torch refuses all others.
+bool describe(PyObject* tensor, TensorView& to) {
+  DLTensor found;
+  if (!torch.exchange) return false;
+  if (torch.exchange->view(tensor, &found)) {
+    PyErr_Clear();
+    return false;
+  }
+  const bool bytes = found.dtype.code == kUnsigned && found.dtype.bits == 8;
+  to = {static_cast<char*>(found.data) + found.byte_offset, bytes ? kBytes : dtype_of(found.dtype),
+        found.ndim, found.shape, found.strides};
+  return found.device_type == kCpu && to.dtype != -1;
+}
+
+// The numbers lie within the tensor's storage, which may have been freed or cut behind its back.
+bool stored(PyObject* tensor, const TensorView& view) {
+  int64_t last = 0;
+  for (int i = 0; i < view.dims; i++) {
+    if (view.shape[i] == 0) return true;
+    last += (view.shape[i] - 1) * view.strides[i];
+  }
+  const py::object storage = call(tensor, names().untyped_storage);
+  if (!storage) return false;
+  const py::object start = call(storage.ptr(), names().data_ptr), size = call(storage.ptr(), names().nbytes);
+  if (!start || !size) return false;
+  const auto begin = static_cast<char*>(PyLong_AsVoidPtr(start.ptr()));
+  const long long bytes = PyLong_AsLongLong(size.ptr());
+  if (PyErr_Occurred()) PyErr_Clear();
+  return begin && view.data >= begin && view.data + (last + 1) * bytes_of(view.dtype) <= begin + bytes;
+}
+
+py::object make(const int64_t* shape, int dims, PyObject* dtype, TensorView& to) {
+  constexpr int kMost = 4;
+  PyObject* arguments[kMost + 1];
+  py::object sizes[kMost];
+  for (int i = 0; i < dims; i++) {
+    sizes[i] = py::reinterpret_steal<py::object>(PyLong_FromLongLong(shape[i]));
+    arguments[i] = sizes[i].ptr();
+  }
+  arguments[dims] = dtype;
+  py::object made = py::reinterpret_steal<py::object>(
+      PyObject_Vectorcall(torch.empty, arguments, size_t(dims), names().dtype));
+  if (!made) throw py::error_already_set();
+  if (!describe(made.ptr(), to)) throw std::runtime_error("pyrnn: torch.empty made no tensor on the CPU");
+  return made;
+}
+
+// The table of torch's class, where this torch has one that is understood here.
+const ExchangeTable* exchange_of(const py::object& tensor) {
+  constexpr const char* kAttribute = "__dlpack_c_exchange_api__";
+  if (!py::hasattr(tensor, kAttribute)) return nullptr;
+  const py::object capsule = tensor.attr(kAttribute);
+  const auto table =
+      static_cast<const ExchangeTable*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  if (!table) throw py::error_already_set();
+  return table->major == 1 && table->view ? table : nullptr;
+}
+
+// What torch is asked by; `dtypes` by their codes. The objects stay as long as the process.
+void use_torch(const py::object& tensor, const py::object& parameter, const py::object& strided,
+               const py::object& empty, const py::object& grad_enabled, const py::object& forward_ad,
+               const py::dict& dtypes, const py::object& uint8, const py::tuple& watchers) {
+  const auto keep = [](const py::handle& object) { return object.inc_ref().ptr(); };
+  torch.tensor = keep(tensor);
+  torch.parameter = keep(parameter);
+  torch.strided = keep(strided);
+  torch.empty = keep(empty);
+  torch.grad_enabled = keep(grad_enabled);
+  torch.forward_ad = keep(forward_ad);
+  torch.uint8 = keep(uint8);
+  for (int code = 0; code < kCpuDTypes; code++) torch.dtypes[code] = keep(dtypes[py::int_(code)]);
+  for (const py::handle& watcher : watchers) torch.watchers.push_back(keep(watcher));
+  torch.exchange = exchange_of(tensor);
+}
+
+bool can_bypass_dispatcher(const py::tuple& tensors) {
+  if (!unwatched()) return false;
+  for (const py::handle& tensor : tensors)
+    if (!tensor.is_none() && !plain(tensor.ptr())) return false;
+  return true;
+}
+
+}  // namespace
+
+void bind_tensors(py::module_& m) {
+  m.def("use_torch", &use_torch, py::arg("tensor"), py::arg("parameter"), py::arg("strided"),
+        py::arg("empty"), py::arg("grad_enabled"), py::arg("forward_ad"), py::arg("dtypes"), py::arg("uint8"),
+        py::arg("watchers"));
+  m.def("can_bypass_dispatcher", &can_bypass_dispatcher);
+}
+
+bool unwatched() {
+  for (PyObject* watcher : torch.watchers) {
+    const py::object found = quiet(PyObject_CallNoArgs(watcher));
+    if (!found || PyObject_IsTrue(found.ptr())) return false;
+  }
+  const py::object level = attribute(torch.forward_ad, names().level);  // -1: no forward-mode derivative
+  return level && PyLong_Check(level.ptr()) && PyLong_AsLong(level.ptr()) < 0;
+}
+
+bool grad_enabled() { return is(quiet(PyObject_CallNoArgs(torch.grad_enabled)), Py_True); }
+bool requires_grad(PyObject* tensor) { return is(attribute(tensor, names().requires_grad), Py_True); }
+
+bool TensorView::has_shape(std::initializer_list<int64_t> expected) const {
+  if (int(expected.size()) != dims) return false;
+  const int64_t* size = shape;
+  for (int64_t each : expected)
+    if (*size++ != each) return false;
+  return true;
+}
+
+bool TensorView::contiguous() const {
+  int64_t expected = 1;
+  for (int i = dims - 1; i >= 0; expected *= shape[i--])
+    if (shape[i] != 1 && strides[i] != expected) return false;
+  return true;
+}
+
+bool Tensors::view(PyObject* tensor, TensorView& to) {
+  return plain_class(tensor) && describe(tensor, to) && !negated(tensor) && stored(tensor, to);
+}
+
+bool Tensors::view_contiguous(PyObject* tensor, TensorView& to) {
+  return view(tensor, to) && (to.contiguous() || view_copy(tensor, to));
+}
+
+bool Tensors::view_rows(PyObject* tensor, TensorView& to) {
+  return view(tensor, to) &&
+         (to.dims == 0 || to.stride(-1) == 1 || to.size(-1) == 1 || view_copy(tensor, to));
+}
+
+bool Tensors::view_copy(PyObject* tensor, TensorView& to) {
+  made.push_back(call(tensor, names().contiguous));
+  return made.back() && describe(made.back().ptr(), to);
+}
+
+py::object empty(const int64_t* shape, int dims, int dtype, TensorView& to) {
+  return make(shape, dims, torch.dtypes[dtype], to);
+}
+py::object empty_bytes(int64_t bytes, TensorView& to) { return make(&bytes, 1, torch.uint8, to); }
+
+}  // namespace pyrnn

@@ -1,0 +1,59 @@
+// Tensors of Python, looked at without torch's library: kind and storage by their attributes, shape and
+// address by the C interface that torch's class exports (DLPack's exchange table), which copies nothing.
+//
+// For calls so small that Python's own questions would take longer than their kernel. No question raises:
+// a tensor or a state of torch that is not known here is declined, and the caller takes the general path,
+// which has words for it.
+#pragma once
+#include <pybind11/pybind11.h>
+#include <stdint.h>
+
+#include <initializer_list>
+#include <vector>
+
+namespace pyrnn {
+
+// `use_torch`, which hands over what torch is asked by, and `can_bypass_dispatcher`.
+void bind_tensors(pybind11::module_& m);
+
+// Whether nothing but autograd would see a call: no mode, transform, trace or autocast is active.
+bool unwatched();
+
+// Whether autograd records now.
+bool grad_enabled();
+bool requires_grad(PyObject* tensor);
+
+// Numbers of one tensor. Owns nothing: the tensor must live.
+struct TensorView {
+  char* data = nullptr;
+  int dtype = 0;  // DType
+  int dims = 0;
+  const int64_t *shape = nullptr, *strides = nullptr;  // [dims], strides in elements
+
+  int64_t size(int dim) const { return shape[dim < 0 ? dims + dim : dim]; }
+  int64_t stride(int dim) const { return strides[dim < 0 ? dims + dim : dim]; }
+  bool has_shape(std::initializer_list<int64_t> expected) const;
+  bool contiguous() const;
+};
+
+// The tensors of one call: looks at each, and keeps those that it had to make.
+class Tensors {
+ public:
+  // A plain dense tensor on the CPU, whose storage holds all that shape and strides lead to. Always declined
+  // where torch's class has no exchange table (before torch 2.10).
+  bool view(PyObject* tensor, TensorView& to);
+  // The same of a tensor without gaps or overlaps: itself, or a copy.
+  bool view_contiguous(PyObject* tensor, TensorView& to);
+  // The same of a tensor whose last dimension lies side by side.
+  bool view_rows(PyObject* tensor, TensorView& to);
+
+ private:
+  bool view_copy(PyObject* tensor, TensorView& to);
+  std::vector<pybind11::object> made;
+};
+
+// A new tensor on the CPU, not initialised. Throws what torch raises.
+pybind11::object empty(const int64_t* shape, int dims, int dtype, TensorView& to);
+pybind11::object empty_bytes(int64_t bytes, TensorView& to);
+
+}  // namespace pyrnn
