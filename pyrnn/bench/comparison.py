@@ -1,13 +1,14 @@
 """A benchmark of this package against torch: its cases, the command line, one row a case, record and report.
 
-`recurrent.py`, `attention.py` and `transformer.py` say what the cases are and what the two sides do; all
-else is here.
+`recurrent.py`, `attention.py`, `transformer.py` and `overhead.py` say what the cases are and what the two
+sides do; all else is here.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ class Benchmark(Generic[AnyCase]):
     quick: Collection[tuple[int, ...]]  # those of --shapes quick
     page: Path  # has the block for the summary
     meaningful: Callable[[AnyCase], bool] = _meaningful  # whether the combination is measured
+    threads: int | None = None  # unless the command line says others; None: torch's
+    processor_time: bool = False  # whether that is measured too, which other processes disturb less
 
     def arguments(self, argv: list[str] | None) -> argparse.Namespace:
         """The command line."""
@@ -95,7 +98,9 @@ class Benchmark(Generic[AnyCase]):
             "--repeats", type=whole(2), default=200, help="at most so many rounds a row (default 200)"
         )
         threads = whole(1, _native.MOST_THREADS)
-        parser.add_argument("--threads", type=threads, default=_native.num_threads(), help="for both sides")
+        parser.add_argument(
+            "--threads", type=threads, default=self.threads or _native.num_threads(), help="for both sides"
+        )
         parser.add_argument("--no-record", action="store_true", help="print only; leave bench/results alone")
         parser.add_argument(
             "--readme",
@@ -129,6 +134,11 @@ class Benchmark(Generic[AnyCase]):
             check_same_scale(ours.compared(), theirs.compared(), str(case))
         watch = Watch()
         result = paired_timing(ours.candidate(), theirs.candidate(), seconds=seconds, max_rounds=repeats)
+        extra = {}
+        if self.processor_time:
+            both = ours.candidate(), theirs.candidate()
+            of_processor = paired_timing(*both, seconds=seconds, max_rounds=repeats, clock=time.process_time)
+            extra = {"cpu_ratio": of_processor.ratio, "cpu_ratio_spread": asdict(of_processor.ratios)}
         peak = fma_peak(DTYPES[case.dtype], torch.get_num_threads())
         rate = case.operations() / result.ours.median
         return {
@@ -140,6 +150,7 @@ class Benchmark(Generic[AnyCase]):
             "torch_s": asdict(result.theirs),
             "ratio": result.ratio,
             "ratio_spread": asdict(result.ratios),
+            **extra,
             "gflops": rate / 1e9,
             "torch_gflops": case.operations() / result.theirs.median / 1e9,
             "peak_gflops": peak / 1e9,

@@ -40,19 +40,20 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One side of a comparison: `prepare` runs before each call outside the clock, `run` inside."""
+    """One side of a comparison: `prepare` runs before each `run` outside the clock; that makes `calls`."""
 
     run: Callable[[], object]
     prepare: Callable[[], None] = _nothing
+    calls: int = 1
 
-    def timed(self) -> float:
+    def timed(self, clock: Callable[[], float] = time.perf_counter) -> float:
         """Seconds that a call takes after another one."""
         self.prepare()
         self.run()
         self.prepare()
-        start = time.perf_counter()
+        start = clock()
         self.run()
-        return time.perf_counter() - start
+        return (clock() - start) / self.calls
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,12 @@ class PairedTiming:
 
 
 def paired_timing(
-    ours: Candidate, theirs: Candidate, *, seconds: float, max_rounds: int = 200
+    ours: Candidate,
+    theirs: Candidate,
+    *,
+    seconds: float,
+    max_rounds: int = 200,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> PairedTiming:
     """Time both in alternation for about `seconds`: MIN_ROUNDS rounds or more, if `max_rounds` allows."""
     for _ in range(WARM_UP_ROUNDS):
@@ -95,7 +101,7 @@ def paired_timing(
         theirs.timed()
         one_round = time.perf_counter() - start
     rounds = min(max_rounds, max(MIN_ROUNDS, int(seconds / one_round)))
-    pairs = [(ours.timed(), theirs.timed()) for _ in range(rounds)]
+    pairs = [(ours.timed(clock), theirs.timed(clock)) for _ in range(rounds)]
     return PairedTiming(
         rounds,
         Spread.of([a for a, _ in pairs]),

@@ -33,6 +33,14 @@ def transformer(context: typer.Context) -> None:
     case.main(context.args)
 
 
+@app.command("overhead", context_settings=_PASS_ON, add_help_option=False)
+def overhead(context: typer.Context) -> None:
+    """Time steps, tokens and short sequences; --help lists the options."""
+    from pyrnn.bench import overhead as case
+
+    case.main(context.args)
+
+
 @app.command("language-model", context_settings=_PASS_ON, add_help_option=False)
 def language_model(context: typer.Context) -> None:
     """Train the same model on both; --help lists the options."""
