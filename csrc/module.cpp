@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "attention/cpu/engine.h"
+#include "attention/eager.h"
 #include "common/dispatch.h"
 #include "common/fields.h"
 #include "common/tensor.h"
@@ -132,6 +133,7 @@ void bind(py::module_& m, py::dict& fields) {
   fields["attention.Tensors"] = names_of(kTensors);
   m.def("attention_forward", &run<forward>);
   m.def("attention_backward", &run<backward>);
+  bind_eager(m);
 }
 
 }  // namespace pyrnn::attention

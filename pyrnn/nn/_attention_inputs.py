@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyrnn._dispatch import autocast_enabled
+from pyrnn.nn.cache import KeyValueCache
 
 
 def check_operands(
@@ -64,6 +65,29 @@ def check_hint(attn_mask: Tensor | None, *, needs_mask: bool) -> None:
         )
     if attn_mask is not None and attn_mask.dim() not in (2, 3):
         raise AssertionError(f"expected attn_mask to be 2-D or 3-D, got {attn_mask.dim()}-D")
+
+
+def check_cache(
+    cache: KeyValueCache, T: int, S: int, key_padding_mask: Tensor | None, *, extra: int, beyond: str
+) -> None:
+    """Raise unless a cache fits T queries and S keys, `extra` ones, and options `beyond` torch's."""
+    if not isinstance(cache, KeyValueCache):
+        name = type(cache).__name__
+        raise TypeError(f"expected cache to be a KeyValueCache (layer.new_cache()), got {name}")
+    if extra:
+        raise ValueError("a cache cannot be combined with add_bias_kv or add_zero_attn")
+    if key_padding_mask is not None and key_padding_mask.dtype != torch.bool:
+        raise ValueError(f"with a cache, key_padding_mask must be bool, got {key_padding_mask.dtype}")
+    if cache.fixed and beyond:
+        raise ValueError(
+            "a fixed cache holds a memory, at whose positions the queries do not stand: causal, window, "
+            "alibi and rotary are for self-attention"
+        )
+    if not cache.fixed and T != S:
+        raise ValueError(
+            f"a cache grows by the keys of its queries: expected as many keys as queries, got {S} keys "
+            f"and {T} queries. KeyValueCache(fixed=True) is for a memory"
+        )
 
 
 def check_masks(
@@ -139,3 +163,17 @@ def _widen(mask: Tensor, extra: int, *, visible: bool) -> Tensor:
 
 def _as(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return mask if mask is None or mask.dtype == torch.bool else mask.to(dtype)
+
+
+def with_extra_keys(
+    k: Tensor, v: Tensor, bias_k: Tensor | None, bias_v: Tensor | None, *, zeros: bool
+) -> tuple[Tensor, Tensor]:
+    """Keys and values [B, H, S, D] with learned ones and those of zeros behind them, where there are any."""
+    B, H, _, D = k.shape
+    if bias_k is not None and bias_v is not None:
+        learned = [bias.view(H, 1, D).expand(B, H, 1, D).to(k.dtype) for bias in (bias_k, bias_v)]
+        k, v = torch.cat((k, learned[0]), dim=2), torch.cat((v, learned[1]), dim=2)
+    if zeros:
+        nothing = k.new_zeros(B, H, 1, D)
+        k, v = torch.cat((k, nothing), dim=2), torch.cat((v, nothing), dim=2)
+    return k, v

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from pyrnn import ops
 from pyrnn._checks import as_bool, check_all_dense
 from pyrnn.nn import _nested
-from pyrnn.nn._attention_inputs import check_alike, check_hint, check_masks, check_operands, operator_masks
+from pyrnn.nn._attention_inputs import (
+    check_alike,
+    check_cache,
+    check_hint,
+    check_masks,
+    check_operands,
+    operator_masks,
+    with_extra_keys,
+)
+from pyrnn.nn._self_attention import attend_eagerly, is_in_order
 from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
@@ -187,23 +196,31 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             TypeError: an argument has another type, or a tensor is sparse.
             ValueError: the cache does not fit the call.
         """
+        masked = attn_mask is not None or key_padding_mask is not None or is_causal is not False
         if any(isinstance(operand, Tensor) and operand.is_nested for operand in (query, key, value)):
-            masked = attn_mask is not None or key_padding_mask is not None or is_causal or cache is not None
+            masked = masked or cache is not None
             return self._forward_nested(query, key, value, need_weights, average_attn_weights, masked=masked)
-        check_all_dense(_TENSORS, (query, key, value, key_padding_mask, attn_mask), required=3)
-        if type(is_causal) is not bool:
-            is_causal = as_bool("is_causal", is_causal)
-        known = isinstance(cache, KeyValueCache) and cache.fixed and cache.length > 0
-        if known:
-            key, value, key_padding_mask = query, query, None
         # Each weight is read once a call: a parametrization computes it, and may count how often.
-        last = self.out_proj.weight
-        says_all = is_causal and not need_weights and key_padding_mask is None and cache is None
-        self._check(
-            query, key, value, key_padding_mask, attn_mask, cache, last, is_causal=is_causal, known=known,
-            says_all=says_all,
-        )  # fmt: skip
-        q, *new = self._project(query, key, value, cache, known=known)
+        last, known, says_all = self.out_proj.weight, False, False
+        if masked or query is not key or key is not value or not is_in_order(self, query, last, cache):
+            check_all_dense(_TENSORS, (query, key, value, key_padding_mask, attn_mask), required=3)
+            if type(is_causal) is not bool:
+                is_causal = as_bool("is_causal", is_causal)
+            known = isinstance(cache, KeyValueCache) and cache.fixed and cache.length > 0
+            if known:
+                key, value, key_padding_mask = query, query, None
+            says_all = is_causal and not need_weights and key_padding_mask is None and cache is None
+            self._check(
+                query, key, value, key_padding_mask, attn_mask, cache, last, is_causal=is_causal, known=known,
+                says_all=says_all,
+            )  # fmt: skip
+        packed = None if known else self._project_together(query, key, value)
+        unmasked = key_padding_mask is None and (attn_mask is None or says_all)
+        if packed is not None and unmasked and not need_weights:
+            merged = attend_eagerly(self, packed, cache, causal=self.causal or is_causal)
+            if merged is not None:
+                return ops.linear(merged, last, self.out_proj.bias), None
+        q, *new = self._project(query, key, value, packed, cache, known=known)
         if query.dim() == 2 and key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(0)
         causal, query_start, extra = self.causal, 0, self._extra_keys
@@ -214,7 +231,7 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             else:
                 causal, query_start = True, k.shape[2] - q.shape[2]
         else:
-            k, v = self._with_extra_keys(*new)
+            k, v = with_extra_keys(new[0], new[1], self.bias_k, self.bias_v, zeros=self.add_zero_attn)
         if is_causal and key_padding_mask is None and not need_weights:
             causal, attn_mask = True, None
         elif not extra:  # they stand behind all other keys, where the hint would hide them
@@ -243,20 +260,32 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             return output.squeeze(1), None if weights is None else weights.squeeze(0)
         return output, weights
 
+    def _project_together(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+        """Queries, keys and values side by side, if they are made of one tensor with one weight."""
+        if not (query is key and key is value):
+            return None
+        weight: Any = self.in_proj_weight
+        return None if weight is None else ops.linear(query, weight, self.in_proj_bias)
+
     def _project(
-        self, query: Tensor, key: Tensor, value: Tensor, cache: KeyValueCache | None, *, known: bool
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        packed: Tensor | None,
+        cache: KeyValueCache | None,
+        *,
+        known: bool,
     ) -> tuple[Tensor, ...]:
-        """Queries, keys and values as [B, H, T, D]; queries alone if the others are known.
+        """Queries, keys and values as [B, H, T, D], of `packed` if given; queries alone if others are known.
 
         They are views of what the projections made, whose order of memory the operator's output then has.
         """
         H, D = self.num_heads, self.head_dim
-        packed: Any = self.in_proj_weight
-        if not known and query is key and key is value and packed is not None:
-            packed = ops.linear(query, packed, self.in_proj_bias)
+        if packed is not None:
             heads = list(packed.view(*query.shape[:-1], 3, H, D).unbind(-3))
         else:
-            weights, biases = self._input_weights(packed)
+            weights, biases = self._input_weights(self.in_proj_weight)
             operands = (query,) if known else (query, key, value)
             heads = [
                 ops.linear(operand, weights[n], biases[n]).unflatten(-1, (H, D))
@@ -280,19 +309,6 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             weights = packed.split(self.embed_dim)
         bias = self.in_proj_bias
         return weights, (None,) * 3 if bias is None else bias.split(self.embed_dim)
-
-    def _with_extra_keys(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values with the learned ones and those of zeros behind them, if the layer has any."""
-        B, H, _, D = k.shape
-        if self.bias_k is not None and self.bias_v is not None:
-            learned = [
-                bias.view(H, 1, D).expand(B, H, 1, D).to(k.dtype) for bias in (self.bias_k, self.bias_v)
-            ]
-            k, v = torch.cat((k, learned[0]), dim=2), torch.cat((v, learned[1]), dim=2)
-        if self.add_zero_attn:
-            zeros = k.new_zeros(B, H, 1, D)
-            k, v = torch.cat((k, zeros), dim=2), torch.cat((v, zeros), dim=2)
-        return k, v
 
     def _check(
         self,
@@ -322,32 +338,13 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
         T, S = query.shape[sequence_dim], key.shape[sequence_dim]
         kept = S
         if cache is not None:
-            self._check_cache(cache, T, S, key_padding_mask)
+            check_cache(cache, T, S, key_padding_mask, extra=self._extra_keys, beyond=self._beyond_torch())
             kept = cache.length_with(S)
         B = None if query.dim() == 2 else query.shape[batch_dim]
         grows = cache is not None and not cache.fixed
         check_hint(attn_mask, needs_mask=is_causal and not self.causal and not grows)
         mask = None if says_all else attn_mask
         check_masks(mask, key_padding_mask, B=B, H=self.num_heads, T=T, S=kept, new=S)
-
-    def _check_cache(self, cache: KeyValueCache, T: int, S: int, key_padding_mask: Tensor | None) -> None:
-        if not isinstance(cache, KeyValueCache):
-            name = type(cache).__name__
-            raise TypeError(f"expected cache to be a KeyValueCache (layer.new_cache()), got {name}")
-        if self._extra_keys:
-            raise ValueError("a cache cannot be combined with add_bias_kv or add_zero_attn")
-        if key_padding_mask is not None and key_padding_mask.dtype != torch.bool:
-            raise ValueError(f"with a cache, key_padding_mask must be bool, got {key_padding_mask.dtype}")
-        if cache.fixed and self._beyond_torch():
-            raise ValueError(
-                "a fixed cache holds a memory, at whose positions the queries do not stand: causal, window, "
-                "alibi and rotary are for self-attention"
-            )
-        if not cache.fixed and T != S:
-            raise ValueError(
-                f"a cache grows by the keys of its queries: expected as many keys as queries, got {S} keys "
-                f"and {T} queries. KeyValueCache(fixed=True) is for a memory"
-            )
 
     def _forward_nested(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool, average: bool, *, masked: bool

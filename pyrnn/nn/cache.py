@@ -122,6 +122,24 @@ class KeyValueCache:
             self._end += T
         self.position += T
 
+    def room_for(self, T: int) -> tuple[Tensor, Tensor, int, int] | None:
+        """Buffers of keys and values with room for T more, and begin and end of those that are kept.
+
+        Whoever writes them behind `end` tells it with `extend`. None where only `append` can add any: to an
+        empty cache, with padding, or while gradients are recorded.
+        """
+        if len(self._buffers) != 2 or self.fixed or torch.is_grad_enabled():
+            return None
+        if self.keep is not None:
+            self._begin = max(self._begin, self._end - self.keep)
+        self._make_room(T)
+        return self._buffers[0], self._buffers[1], self._begin, self._end
+
+    def extend(self, T: int) -> None:
+        """Take the T keys and values that were written into the room for them."""
+        self._end += T
+        self.position += T
+
     def reorder(self, indices: Tensor) -> None:
         """Let row `indices[n]` be row n from now on: the beams that survive, some of them more than once.
 

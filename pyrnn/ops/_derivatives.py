@@ -120,6 +120,35 @@ def make_backward_function(operator: Operator) -> type[Function]:
     return _function(f"{_title(spec.name)}BackwardFunction", forward, setup_context, backward)
 
 
+def recompute_gradients(
+    function: Callable[..., tuple[Tensor, ...]],
+    tensors: Gradients,
+    grads: Gradients,
+    needs: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """Gradients of `tensors` from those of `function(*tensors)`, which is computed again for it.
+
+    In a backward pass: with `create_graph` they can be differentiated in turn.
+    """
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Views: a tensor that comes twice, or depends on another, has a gradient of its own in each place.
+        own = [t.view_as(t) if t is not None and need else t for t, need in zip(tensors, needs, strict=True)]
+        results = function(*own)
+    asked = [(r, grad) for r, grad in zip(results, grads, strict=True) if grad is not None]
+    wanted = [t for t, need in zip(own, needs, strict=True) if t is not None and need]
+    found = iter(
+        torch.autograd.grad(
+            [result for result, _ in asked],
+            wanted,
+            [grad for _, grad in asked],
+            create_graph=create_graph,
+            allow_unused=True,
+        )
+    )
+    return [next(found) if t is not None and need else None for t, need in zip(tensors, needs, strict=True)]
+
+
 def _gradients_of_reference(
     operator: Operator,
     options: tuple[Any, ...],

@@ -76,8 +76,11 @@ def linear(
         input, weight, bias = (cast_tensor(tensor, device_type) for tensor in tensors)
         with autocast_disabled(device_type):
             return linear(input, weight, bias, activation)
-    _check(input, weight, bias)
-    if input.numel() * weight.shape[0] < _LARGE or _left_to_torch((input, weight, bias)):
+    given = input is not None and weight is not None
+    unwatched = given and can_bypass_dispatcher((input, weight, bias))  # then they are dense tensors
+    if not unwatched or not _fits(input, weight, bias):
+        _check(input, weight, bias)
+    if input.numel() * weight.shape[0] < _LARGE or not unwatched or not input.is_cpu:
         output = F.linear(input, weight, bias)
         return output if activation is None else _activate(output, activation)
     return _by_route(input, weight, bias, activation)
@@ -201,6 +204,21 @@ def _why_no_onednn(device_type: str, dtype: torch.dtype) -> str:
     if dtype is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "oneDNN has no bfloat16 on this processor"
     return ""
+
+
+def _fits(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether `_check` would pass dense tensors on the CPU; if not, it has words for it, or passes others."""
+    shape = weight.shape
+    return (
+        len(shape) == 2
+        and input.dim() > 0
+        and input.shape[-1] == shape[1]
+        and input.is_cpu
+        and weight.is_cpu
+        and weight.dtype == input.dtype
+        and input.is_floating_point()
+        and (bias is None or (bias.is_cpu and bias.dtype == input.dtype and bias.shape == shape[:1]))
+    )
 
 
 def _check(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:

@@ -1,4 +1,4 @@
-"""Small calls that are one call of C++: the same bits as the operator, and what they leave to it."""
+"""Small recurrent calls that are one call of C++: the bits of the operator, and what they leave to it."""
 
 from __future__ import annotations
 

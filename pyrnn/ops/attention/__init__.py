@@ -30,6 +30,7 @@ from pyrnn.ops.attention.call import (
     make_problem,
     options_by_name,
 )
+from pyrnn.ops.attention.eager import EagerSelfAttention, SelfAttention
 from pyrnn.ops.attention.layout import layout_of
 from pyrnn.ops.attention.leading import bad_rank, fold, leading
 
@@ -319,3 +320,20 @@ _operator = Operator(
         flops=_flops,
     )
 )
+
+
+def _attend(options: SelfAttention, packed: Tensor) -> Tensor:
+    """Self-attention on a packed projection, by the operator."""
+    heads = packed.unflatten(-1, (3, options.heads, -1))
+    heads = heads.unsqueeze(1) if packed.dim() == 2 else heads
+    batch_first = options.batch_first and packed.dim() == 3
+    order = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
+    q, k, v = (part.permute(order) for part in heads.unbind(-3))
+    window, causal = (options.window_left, options.window_right), options.causal
+    output: Any = scaled_dot_product_attention(q, k, v, is_causal=causal, scale=options.scale, window=window)
+    merged = output.permute((0, 2, 1, 3) if batch_first else (2, 0, 1, 3)).flatten(-2)
+    return merged.squeeze(1) if packed.dim() == 2 else merged
+
+
+#: Self-attention on packed projections of a few tokens, or None where it takes the operator.
+eager_self_attention = EagerSelfAttention(_attend)

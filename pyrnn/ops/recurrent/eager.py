@@ -8,7 +8,6 @@ says what is wrong.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pyrnn import _native
-from pyrnn._native_args import CELLS, accumulation_dtype
+from pyrnn._native_args import CELLS
+from pyrnn.ops._derivatives import recompute_gradients
 from pyrnn.ops._operator import Operator
 from pyrnn.ops.recurrent import cpu
 from pyrnn.ops.recurrent.call import WEIGHT_NAMES
@@ -83,75 +83,43 @@ def _make_function(operator: Operator) -> type[Function]:
             code, layout, threads, cpu.forced_group_size, tuple(tensors), grads, kept, needs
         )
         if found is None:
-            found = _gradients_by_operator(operator, ctx.options, tensors, grads, kept, needs)
+            found = recompute_gradients(
+                lambda *tensors: _by_operator(operator, ctx.options, tensors), tuple(tensors), grads, needs
+            )
         return None, *found
 
     body = {"forward": staticmethod(forward), "backward": staticmethod(backward), "__module__": __name__}
     return type("Recurrent", (Function,), body)
 
 
-def _gradients_by_operator(
-    operator: Operator,
-    options: tuple[int, int],
-    tensors: list[Tensor | None],
-    grads: tuple[Tensor | None, ...],
-    kept: Tensor,
-    needs: tuple[bool, ...],
-) -> list[Tensor | None]:
-    """The gradients of an eager call by the operator: for second derivatives, or under a watcher."""
+def _by_operator(
+    operator: Operator, options: tuple[int, int], tensors: tuple[Tensor | None, ...]
+) -> tuple[Tensor, ...]:
+    """The results of an eager call as the operator computes them."""
     (code, layout), (input, h0, c0, *weights) = options, tensors
-    cell, directions, is_step = _NAMES[code], len(weights) // _WEIGHTS, layout == STEP
-    batch_first, batched = layout == BATCH_FIRST, input.dim() == (2 if is_step else 3)  # type: ignore[union-attr]
+    is_step, batch_first = layout == STEP, layout == BATCH_FIRST
+    batched = input.dim() == (2 if is_step else 3)  # type: ignore[union-attr]
+    batch_dim = 0 if is_step or batch_first else 1  # of the input
 
-    def batch(tensor: Tensor | None, dim: int) -> Tensor | None:
-        return tensor if tensor is None or batched else tensor.unsqueeze(dim)
+    def add(tensor: Tensor | None, dim: int) -> Tensor | None:
+        if tensor is None:
+            return None
+        tensor = tensor if batched else tensor.unsqueeze(dim)
+        return tensor.unsqueeze(0) if is_step else tensor
 
-    def rows(tensor: Tensor | None) -> Tensor | None:  # [T, B, F] or [B, T, F]
-        if is_step:
-            return state(tensor)
-        return batch(tensor, 0 if batch_first else 1)
-
-    def state(tensor: Tensor | None) -> Tensor | None:  # [D, B, F]
-        if is_step:
-            tensor = batch(tensor, 0)
-            return None if tensor is None else tensor.unsqueeze(0)
-        return batch(tensor, 1)
+    def remove(tensor: Tensor, dim: int) -> Tensor:
+        tensor = tensor[0] if is_step else tensor
+        return tensor if batched else tensor.squeeze(dim)
 
     every: list[Tensor | None] = [None] * 10
-    places = [3 + n // _WEIGHTS * 5 + n % _WEIGHTS for n in range(len(weights))]
-    for place, weight in zip(places, weights, strict=True):
-        every[place - 3] = weight
-    all_needs = [*needs[:3], *[False] * 10]
-    for place, need in zip(places, needs[3:], strict=True):
-        all_needs[place] = need
-    output, workspace = _kept(cell, rows(input), kept, every[1], directions, batch_first=batch_first)
-    g_output, *g_states = (None, *grads) if is_step else grads
-    g_h, g_c = state(g_states[0]), state(g_states[1]) if len(g_states) > 1 else None
-    moving = (rows(g_output), g_h, g_c, None, rows(input), state(h0), state(c0), None, None, *every)
-    compute = operator.select_backward((*moving, output, workspace))
-    found = compute(*moving, output, workspace, cell, batch_first, False, 0, tuple(all_needs))
-    return [
-        gradient.view_as(tensor) if need and tensor is not None else None
-        for gradient, tensor, need in zip(
-            (*found[:3], *(found[place] for place in places)), tensors, needs, strict=True
-        )
-    ]
-
-
-def _kept(
-    cell: str, rows: Any, kept: Tensor, w_hh: Any, directions: int, *, batch_first: bool
-) -> tuple[Tensor, Tensor]:
-    """Output and workspace as the operator keeps them; an eager call kept the one behind the other."""
-    first, second = rows.shape[:2]
-    T, B = (second, first) if batch_first else (first, second)
-    H, accumulate = w_hh.shape[-1], accumulation_dtype(rows.dtype)
-    shape = (directions, T * B, CELLS[cell].saved, (H + 15) // 16 * 16) if CELLS[cell].saved else (0,)
-    start = math.prod(shape) * accumulate.itemsize
-    if kept.shape != (start + T * B * directions * H * rows.element_size(),):
-        raise ValueError(
-            "what the forward pass of a recurrent layer saved came back with other shapes; expected hooks on "
-            "saved tensors to return tensors like those that they were given"
-        )
-    workspace, output = kept[:start].view(accumulate).view(shape), kept[start:].view(rows.dtype)
-    output = output.view(T, B, directions * H)
-    return output.transpose(0, 1).contiguous() if batch_first else output, workspace
+    for n, weight in enumerate(weights):
+        every[n // _WEIGHTS * 5 + n % _WEIGHTS] = weight
+    state_dim = 0 if is_step else 1
+    states = add(h0, state_dim), add(c0, state_dim)
+    cell = _NAMES[code]
+    output, h_n, c_n, _ = operator(
+        add(input, batch_dim), *states, None, None, *every, cell, batch_first, False, 0
+    )
+    finals = (h_n, c_n) if cell == "lstm" else (h_n,)
+    results = [] if is_step else [remove(output, batch_dim)]
+    return (*results, *(remove(state, state_dim) for state in finals))
