@@ -65,8 +65,8 @@ def accelerate(module: nn.Module) -> SwapReport:
     layer's parts, or was put in the place of one, is called as before. To keep the original, work on
     `copy.deepcopy(module)`; `pyrnn.restore` is the way back.
 
-    What is called for one step at a time, a cell or a layer whose input has T = 1, may be slower than
-    torch's; the report says so of cells.
+    What is called for one step at a time, a cell or a layer whose input has T = 1, may be slower than torch's
+    on torch before 2.10; the report says so of cells. docs/small-calls.md has what was measured.
 
     `torch.ao.quantization.quantize_dynamic` looks for torch's classes alone and leaves ours in float, without
     a word: restore the model first.
@@ -148,8 +148,8 @@ def _swap(layer: nn.Module, names: tuple[str, ...]) -> LayerReport:
     if obstacle or theirs is None:
         return LayerReport(names, before, swapped=False, reason=obstacle)
     reason = _route(layer, next(layer.parameters())).reason
-    if issubclass(theirs, RNNCellBase):
-        reason += "; one step a call, where torch's may be the faster one"
+    if issubclass(theirs, RNNCellBase) and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+        reason += "; one step a call, where torch's may be the faster one before torch 2.10"
     # Our classes need no state that torch's lack: the object itself can change class, and nothing that refers
     # to it, its parameters or its hooks has to be found and changed.
     ours = OURS[theirs]
