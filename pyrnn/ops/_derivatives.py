@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pyrnn._dispatch import BelowAutograd
+from pyrnn._dispatch import BelowAutograd, autocast_disabled
 
 if TYPE_CHECKING:
     from pyrnn.ops._operator import Operator
@@ -126,12 +126,13 @@ def recompute_gradients(
     grads: Gradients,
     needs: tuple[bool, ...],
 ) -> list[Tensor | None]:
-    """Gradients of `tensors` from those of `function(*tensors)`, which is computed again for it.
+    """Gradients of `tensors`, on the CPU, from those of `function(*tensors)`, which is computed again for it.
 
     In a backward pass: with `create_graph` they can be differentiated in turn.
     """
     create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
+    # Autocast that is on now was off when the call was made.
+    with torch.enable_grad(), autocast_disabled("cpu"):
         # Views: a tensor that comes twice, or depends on another, has a gradient of its own in each place.
         own = [t.view_as(t) if t is not None and need else t for t, need in zip(tensors, needs, strict=True)]
         results = function(*own)

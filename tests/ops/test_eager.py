@@ -247,6 +247,16 @@ def test_batched_gradients() -> None:
     torch.testing.assert_close(batched, torch.stack(one_by_one))
 
 
+def test_a_backward_pass_under_autocast() -> None:
+    """The call was made without."""
+    cell, x = pyrnn.nn.LSTMCell(3, 4), torch.randn(2, 3, requires_grad=True)
+    (expected,) = torch.autograd.grad(cell(x)[0].sum(), x)
+    h, _ = cell(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = torch.autograd.grad(h.sum(), x)
+    assert torch.equal(found, expected)
+
+
 def test_saved_tensors_that_come_back_different() -> None:
     """Hooks may keep what is saved elsewhere, or as something else."""
     cell, x = pyrnn.nn.GRUCell(3, 4), torch.randn(2, 3, requires_grad=True)

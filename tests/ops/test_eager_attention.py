@@ -13,7 +13,8 @@ from torch import Tensor
 
 import pyrnn.nn
 from pyrnn import _native
-from pyrnn.ops.attention.eager import EagerSelfAttention
+from pyrnn.ops.attention import eager_self_attention
+from pyrnn.ops.attention.eager import EagerSelfAttention, SelfAttention
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 HAS_TABLE = hasattr(Tensor, "__dlpack_c_exchange_api__")
@@ -141,6 +142,18 @@ def test_derivatives_of_derivatives_of_self_attention(batched: bool, batch_first
     (found,) = torch.autograd.grad(output, x, basis, is_grads_batched=True, retain_graph=True)
     one_by_one = [torch.autograd.grad(output, x, each, retain_graph=True)[0] for each in basis]
     torch.testing.assert_close(found, torch.stack(one_by_one))
+
+
+def test_a_backward_pass_under_autocast() -> None:
+    """The call was made without."""
+    packed = torch.randn(5, 2, 24, requires_grad=True)
+    gradients = []
+    for enabled in (False, True):
+        output = eager_self_attention(SelfAttention(2, False, True, -1, -1, 0.5), packed)
+        assert output is not None
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            gradients.append(torch.autograd.grad(output.sum(), packed)[0])
+    assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,12 @@ def _make_function(attend: Callable[[SelfAttention, Tensor], Tensor]) -> type[Fu
 
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         packed, output, statistics = ctx.saved_tensors
-        found = _native.cpu.attention_gradient(
-            ctx.options, _native.num_threads(), packed, output, statistics, grads[0]
-        )
-        if found is None:
+        found: Any = None
+        if not torch.compiler.is_compiling():
+            found = _native.cpu.attention_gradient(
+                ctx.options, _native.num_threads(), packed, output, statistics, grads[0]
+            )
+        if found is None:  # a second derivative, or a watcher
             (found,) = recompute_gradients(
                 lambda packed: (attend(ctx.options, packed),), (packed,), grads, (True,)
             )

@@ -79,10 +79,12 @@ def _make_function(operator: Operator) -> type[Function]:
             return (None,) * (1 + len(needs))
         *tensors, kept = ctx.saved_tensors
         (code, layout), threads = ctx.options, _native.num_threads()
-        found: Any = _native.cpu.recurrent_gradients(
-            code, layout, threads, cpu.forced_group_size, tuple(tensors), grads, kept, needs
-        )
-        if found is None:
+        found: Any = None
+        if not torch.compiler.is_compiling():
+            found = _native.cpu.recurrent_gradients(
+                code, layout, threads, cpu.forced_group_size, tuple(tensors), grads, kept, needs
+            )
+        if found is None:  # a second derivative, or a watcher
             found = recompute_gradients(
                 lambda *tensors: _by_operator(operator, ctx.options, tensors), tuple(tensors), grads, needs
             )
