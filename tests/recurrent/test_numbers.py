@@ -156,3 +156,16 @@ def _in_pieces(layer: Layer, count: int) -> RecurrentOutput:
         finals.append((h, c))
     h_n, c_n = (torch.cat(states) for states in zip(*finals, strict=True))
     return RecurrentOutput(torch.cat(outputs, -1), h_n, c_n, layer.input.new_zeros(0))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("T", "every"), [(5, 1), (1200, 0)])
+def test_a_segment_of_steps_behind_all_lengths(cell: str, T: int, every: int) -> None:
+    """The backward pass has products over no token then."""
+    layer = make_layer(cell, T=T, B=2, dtype=torch.float64, requires_grad=True)
+    lengths = torch.tensor([3, 1])
+    whole = layer.run(recurrent, lengths=lengths, checkpoint_every=every).output
+    found = torch.autograd.grad(whole.sum(), [*layer.leaves])
+    cut = layer.run(reference.recurrent, lengths=lengths).output
+    for ours, exact in zip(found, torch.autograd.grad(cut.sum(), [*layer.leaves]), strict=True):
+        torch.testing.assert_close(ours, exact)

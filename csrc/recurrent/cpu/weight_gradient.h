@@ -179,7 +179,9 @@ struct Gradients {
   void multiply(const Element* panels, int64_t K, int64_t row, int64_t count, int64_t n, A* C, S* final,
                 bool first, bool last) const {
     const int64_t stride = elements<Op>(m.segment_rows) * kColumns, all = ceil_div(n, kColumns);
-    const int64_t together = max(1, kTogetherBytes / int64_t(elements<Op>(K) * kColumns * sizeof(Element)));
+    const int64_t bytes =
+        max(1, elements<Op>(K)) * kColumns * int64_t(sizeof(Element));  // K is 0 behind lengths
+    const int64_t together = max(1, kTogetherBytes / bytes);
     for (int64_t begin = 0; begin < all; begin += together)
       for (int64_t u = 0; u < count; u += MR)
         for (int64_t i = begin; i < min(begin + together, all); i++) {
