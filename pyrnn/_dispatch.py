@@ -60,6 +60,9 @@ AUTOCAST_DEVICES = frozenset(
     if torch.amp.is_autocast_available(kind)
 )
 
+#: Whether C++ can look at tensors by DLPack's exchange table: torch 2.8 has none, 2.11 and later have one.
+HAS_EXCHANGE_TABLE = hasattr(Tensor, "__dlpack_c_exchange_api__")
+
 #: Classes of tensors that leave their operators to torch.
 PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 

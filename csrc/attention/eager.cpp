@@ -16,8 +16,6 @@ namespace py = pybind11;
 namespace pyrnn::attention {
 namespace {
 
-constexpr int64_t kMostBytes = 32 << 20;  // from here on the general path asks for large pages
-
 class Call {
  public:
   // `options`: (heads, batch_first, causal, window_left, window_right, scale).
@@ -58,8 +56,9 @@ bool Call::read(const py::tuple& options, PyObject* tensor) {
   p.D = p.V = E / p.H;
   p.B = batched ? packed.size(batch_first ? 0 : 1) : 1;
   p.T = p.S = packed.size(batched && batch_first ? 1 : 0);
-  if (p.B < 1 || p.T < 1 || p.B > kMostBytes || p.T > kMostBytes || width > kMostBytes) return false;
-  if (p.B * p.T > kMostBytes || p.B * p.T * width * 8 > kMostBytes) return false;
+  if (p.B < 1 || p.T < 1 || p.B > kLargeCallBytes || p.T > kLargeCallBytes || width > kLargeCallBytes)
+    return false;
+  if (p.B * p.T > kLargeCallBytes || p.B * p.T * width * 8 > kLargeCallBytes) return false;
   p.q = heads(packed, 0), p.k = heads(packed, 1), p.v = heads(packed, 2);
   return true;
 }
@@ -72,8 +71,7 @@ bool Call::has_rows_like_input(const TensorView& view, int64_t features) const {
 }
 
 Heads Call::heads(const TensorView& view, int64_t part) const {
-  const int64_t number_bytes = p.dtype == kFloat64 ? 8 : p.dtype == kFloat32 ? 4 : 2;
-  char* data = view.data + part * E * number_bytes;
+  char* data = view.data + part * E * number_bytes(int(p.dtype));
   if (!batched) return {data, 0, p.D, view.stride(0)};
   return batch_first ? Heads{data, view.stride(0), p.D, view.stride(1)}
                      : Heads{data, view.stride(1), p.D, view.stride(0)};
@@ -133,12 +131,12 @@ py::object Call::run_cached(PyObject* keys, PyObject* values, int64_t begin, int
       return py::none();
   }
   const py::object output = make_output(out);
-  const int64_t number_bytes = p.dtype == kFloat64 ? 8 : p.dtype == kFloat32 ? 4 : 2;
   const Heads fresh[] = {p.k, p.v};
   Heads kept[2];
   for (int i = 0; i < 2; i++) {
     const int64_t capacity = cache[i].size(2);
-    kept[i] = {cache[i].data + begin * p.D * number_bytes, p.H * capacity * p.D, capacity * p.D, p.D};
+    kept[i] = {cache[i].data + begin * p.D * number_bytes(int(p.dtype)), p.H * capacity * p.D, capacity * p.D,
+               p.D};
   }
   p.S = end + T - begin;
   p.query_start = end - begin;
@@ -153,10 +151,11 @@ py::object Call::run_cached(PyObject* keys, PyObject* values, int64_t begin, int
           for (int64_t t = 0; t < T; t++)
             __builtin_memcpy(
                 static_cast<char*>(kept[i].data) +
-                    (b * kept[i].batch + h * kept[i].head + (p.query_start + t) * p.D) * number_bytes,
+                    (b * kept[i].batch + h * kept[i].head + (p.query_start + t) * p.D) *
+                        number_bytes(int(p.dtype)),
                 static_cast<char*>(fresh[i].data) +
-                    (b * fresh[i].batch + h * fresh[i].head + t * fresh[i].row) * number_bytes,
-                size_t(p.D * number_bytes));
+                    (b * fresh[i].batch + h * fresh[i].head + t * fresh[i].row) * number_bytes(int(p.dtype)),
+                size_t(p.D * number_bytes(int(p.dtype))));
     forward(p, threads);
   }
   return output;

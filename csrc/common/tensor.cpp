@@ -38,11 +38,8 @@ int dtype_of(DLDataType dtype) {  // -1: none that has kernels here
   return dtype.code == kBfloat && dtype.bits == 16 ? kBfloat16 : -1;
 }
 constexpr int kBytes = -2;  // what is kept for a backward pass
-int64_t bytes_of(int dtype) {
-  return dtype == kFloat64 ? 8 : dtype == kFloat32 ? 4 : dtype == kBfloat16 ? 2 : 1;
-}
 
-// ---- what torch is asked by, handed over by pyrnn/_dispatch.py
+// ---- what torch is asked by, handed over by pyrnn/_native_args.py
 
 struct Torch {
   const ExchangeTable* exchange = nullptr;
@@ -124,7 +121,7 @@ bool stored(PyObject* tensor, const TensorView& view) {
   const auto begin = static_cast<char*>(PyLong_AsVoidPtr(start.ptr()));
   const long long bytes = PyLong_AsLongLong(size.ptr());
   if (PyErr_Occurred()) PyErr_Clear();
-  return begin && view.data >= begin && view.data + (last + 1) * bytes_of(view.dtype) <= begin + bytes;
+  return begin && view.data >= begin && view.data + (last + 1) * number_bytes(view.dtype) <= begin + bytes;
 }
 
 py::object make(const int64_t* shape, int dims, PyObject* dtype, TensorView& to) {
@@ -199,12 +196,14 @@ bool unwatched() {
 bool grad_enabled() { return is(quiet(PyObject_CallNoArgs(torch.grad_enabled)), Py_True); }
 bool requires_grad(PyObject* tensor) { return is(attribute(tensor, names().requires_grad), Py_True); }
 
-bool TensorView::has_shape(std::initializer_list<int64_t> expected) const {
-  if (int(expected.size()) != dims) return false;
-  const int64_t* size = shape;
-  for (int64_t each : expected)
-    if (*size++ != each) return false;
-  return true;
+int64_t number_bytes(int dtype) {
+  return dtype == kFloat64 ? 8 : dtype == kFloat32 ? 4 : dtype == kBfloat16 ? 2 : 1;
+}
+
+bool TensorView::has_shape(const int64_t* expected, int count) const {
+  bool same = dims == count;
+  for (int i = 0; same && i < dims; i++) same = shape[i] == expected[i];
+  return same;
 }
 
 bool TensorView::contiguous() const {

@@ -23,6 +23,11 @@ bool unwatched();
 bool grad_enabled();
 bool requires_grad(PyObject* tensor);
 
+// From here on the general path asks for large pages, and what Python costs does not count.
+constexpr int64_t kLargeCallBytes = 32 << 20;
+
+int64_t number_bytes(int dtype);
+
 // Numbers of one tensor. Owns nothing: the tensor must live.
 struct TensorView {
   char* data = nullptr;
@@ -32,7 +37,10 @@ struct TensorView {
 
   int64_t size(int dim) const { return shape[dim < 0 ? dims + dim : dim]; }
   int64_t stride(int dim) const { return strides[dim < 0 ? dims + dim : dim]; }
-  bool has_shape(std::initializer_list<int64_t> expected) const;
+  bool has_shape(const int64_t* expected, int count) const;
+  bool has_shape(std::initializer_list<int64_t> expected) const {
+    return has_shape(expected.begin(), int(expected.size()));
+  }
   bool contiguous() const;
 };
 
@@ -40,7 +48,7 @@ struct TensorView {
 class Tensors {
  public:
   // A plain dense tensor on the CPU, whose storage holds all that shape and strides lead to. Always declined
-  // where torch's class has no exchange table (before torch 2.10).
+  // where torch's class has no exchange table.
   bool view(PyObject* tensor, TensorView& to);
   // The same of a tensor without gaps or overlaps: itself, or a copy.
   bool view_contiguous(PyObject* tensor, TensorView& to);

@@ -18,8 +18,7 @@ namespace py = pybind11;
 namespace pyrnn::recurrent {
 namespace {
 
-constexpr int64_t kMostBytes = 32 << 20;  // from here on the general path asks for large pages
-constexpr int kWeights = 4;               // of a direction: w_ih, w_hh, b_ih, b_hh
+constexpr int kWeights = 4;  // of a direction: w_ih, w_hh, b_ih, b_hh
 
 // How input and results are laid out: steps [T, B, I], the batch first [B, T, I], or a single step [B, I].
 // Any may come without the batch.
@@ -40,17 +39,16 @@ class Call {
   struct Shape {
     int64_t size[3];
     int dims;
+    bool is_of(const TensorView& view) const { return view.has_shape(size, dims); }
   };
   Shape rows(int64_t features) const;  // of a sequence laid out as the input is
   Shape state() const;                 // of h_n and c_n
   Sequence sequence(const TensorView& view) const;
-  Sequence own_sequence(void* data, int64_t features) const;  // [T, B, F]
   bool has_c() const { return kCells[p.cell].has_c; }
-  int64_t number_bytes() const { return p.dtype == kFloat64 ? 8 : p.dtype == kFloat32 ? 4 : 2; }
   int64_t saved_bytes() const {
     return p.D * p.N * kCells[p.cell].saved * round_up(p.H, kWorkspaceAlign) * (p.dtype == kFloat64 ? 8 : 4);
   }
-  int64_t output_bytes() const { return p.N * p.D * p.H * number_bytes(); }
+  int64_t output_bytes() const { return p.N * p.D * p.H * number_bytes(p.dtype); }
 
   Problem p{};
   Tensors tensors;
@@ -96,19 +94,17 @@ bool Call::read(int cell, int the_layout, PyObject* const* given, Py_ssize_t cou
     const void** fields[] = {&w.w_ih, &w.w_hh, &w.b_ih, &w.b_hh};
     *fields[kind] = weight[i].data;
   }
-  if (!p.N || !p.I || !p.H || max(p.N, p.H) > kMostBytes) return false;  // nor do the next products overflow
-  if (saved_bytes() + output_bytes() > kMostBytes) return false;
+  if (!p.N || !p.I || !p.H || max(p.N, p.H) > kLargeCallBytes)
+    return false;  // nor do the next products overflow
+  if (saved_bytes() + output_bytes() > kLargeCallBytes) return false;
   const Shape expected = state();
   const auto state_fits = [&](PyObject* tensor, TensorView& view) {
-    if (!fits(tensor, view) || view.dims != expected.dims) return false;
-    for (int i = 0; i < view.dims; i++)
-      if (view.shape[i] != expected.size[i]) return false;
-    return true;
+    return fits(tensor, view) && expected.is_of(view);
   };
   if (present(given[1]) && !state_fits(given[1], h0)) return false;
   if (present(given[2]) && !(has_c() && state_fits(given[2], c0))) return false;
   for (int d = 0; d < p.D; d++) {
-    const int64_t offset = d * p.B * p.H * number_bytes();
+    const int64_t offset = d * p.B * p.H * number_bytes(p.dtype);
     p.direction[d].h0 = h0.data ? h0.data + offset : nullptr;
     p.direction[d].c0 = c0.data ? c0.data + offset : nullptr;
   }
@@ -134,14 +130,11 @@ Sequence Call::sequence(const TensorView& view) const {
                                : Sequence{view.data, view.stride(0), view.stride(1)};
 }
 
-Sequence Call::own_sequence(void* data, int64_t features) const { return {data, p.B * features, features}; }
-
 // Copies between a sequence and rows [T, B, F] without gaps.
-void copy_sequence(const Problem& p, const Sequence& from, char* to, int64_t row_bytes,
-                   int64_t number_bytes) {
+void copy_sequence(const Problem& p, const Sequence& from, char* to, int64_t row_bytes) {
   for (int64_t t = 0; t < p.T; t++)
     for (int64_t b = 0; b < p.B; b++, to += row_bytes)
-      __builtin_memcpy(to, static_cast<char*>(from.data) + (t * from.t + b * from.b) * number_bytes,
+      __builtin_memcpy(to, static_cast<char*>(from.data) + (t * from.t + b * from.b) * number_bytes(p.dtype),
                        size_t(row_bytes));
 }
 
@@ -161,7 +154,7 @@ py::object Call::run(bool trains, int threads, int group_size) {
   }
   p.y = sequence(out);
   for (int d = 0; d < p.D; d++) {
-    const int64_t offset = d * p.B * p.H * number_bytes();
+    const int64_t offset = d * p.B * p.H * number_bytes(p.dtype);
     p.direction[d].h_n = h_n.data + offset;
     p.direction[d].c_n = c_n.data ? c_n.data + offset : nullptr;
   }
@@ -169,7 +162,7 @@ py::object Call::run(bool trains, int threads, int group_size) {
     py::gil_scoped_release release;
     forward(p, nullptr, threads, group_size);
     // A copy: users may change theirs in place, `relu_(output)`.
-    if (trains) copy_sequence(p, p.y, kept.data + saved_bytes(), p.D * p.H * number_bytes(), number_bytes());
+    if (trains) copy_sequence(p, p.y, kept.data + saved_bytes(), p.D * p.H * number_bytes(p.dtype));
   }
   py::object found[4];
   size_t count = 0;
@@ -186,15 +179,10 @@ py::object Call::gradients(PyObject* const* grads, Py_ssize_t count, PyObject* k
   const Py_ssize_t states = has_c() ? 2 : 1, outputs = layout == kStep ? 0 : 1;
   if (count != outputs + states || !tensors.view(kept, saved)) return py::none();
   if (saved.dtype >= 0 || !saved.has_shape({saved_bytes() + output_bytes()})) return py::none();
-  const auto has_shape = [](const TensorView& view, const Shape& shape) {
-    bool same = view.dims == shape.dims;
-    for (int i = 0; same && i < view.dims; i++) same = view.shape[i] == shape.size[i];
-    return same;
-  };
   const auto read = [&](PyObject* tensor, TensorView& view, const Shape& shape, bool rows) {
     if (tensor == Py_None) return true;
     return (rows ? tensors.view_rows(tensor, view) : tensors.view_contiguous(tensor, view)) &&
-           view.dtype == p.dtype && has_shape(view, shape);
+           view.dtype == p.dtype && shape.is_of(view);
   };
   if (outputs && !read(grads[0], g_y, rows(p.D * p.H), true)) return py::none();
   if (!read(grads[outputs], g_h_n, state(), false)) return py::none();
@@ -214,12 +202,12 @@ py::object Call::gradients(PyObject* const* grads, Py_ssize_t count, PyObject* k
     found[i] = empty(source.shape, source.dims, p.dtype, view);
   }
   p.workspace = saved.data;
-  p.y = own_sequence(saved.data + saved_bytes(), p.D * p.H);
+  p.y = {saved.data + saved_bytes(), p.B * p.D * p.H, p.D * p.H};  // [T, B, D*H]
   if (g_y.data) p.g_y = sequence(g_y);
   if (d_x.data) p.d_x = sequence(d_x);
   for (int d = 0; d < p.D; d++) {
     Direction& w = p.direction[d];
-    const int64_t offset = d * p.B * p.H * number_bytes();
+    const int64_t offset = d * p.B * p.H * number_bytes(p.dtype);
     const auto at = [&](const TensorView& view) { return view.data ? view.data + offset : nullptr; };
     w.g_h_n = at(g_h_n), w.g_c_n = at(g_c_n), w.d_h0 = at(d_state[0]), w.d_c0 = at(d_state[1]);
     void** fields[] = {&w.d_w_ih, &w.d_w_hh, &w.d_b_ih, &w.d_b_hh};
@@ -228,7 +216,7 @@ py::object Call::gradients(PyObject* const* grads, Py_ssize_t count, PyObject* k
   {
     py::gil_scoped_release release;
     if (d_x.data && p.D == 2)  // two directions add up
-      __builtin_memset(d_x.data, 0, size_t(p.N * p.I * number_bytes()));
+      __builtin_memset(d_x.data, 0, size_t(p.N * p.I * number_bytes(p.dtype)));
     backward(p, nullptr, threads, group_size);
   }
   py::tuple results(total);

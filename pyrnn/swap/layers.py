@@ -10,6 +10,7 @@ from torch.nn.modules.rnn import RNNCellBase
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
+from pyrnn._dispatch import HAS_EXCHANGE_TABLE
 from pyrnn.nn import (
     GRU,
     LSTM,
@@ -66,7 +67,7 @@ def accelerate(module: nn.Module) -> SwapReport:
     `copy.deepcopy(module)`; `pyrnn.restore` is the way back.
 
     What is called for one step at a time, a cell or a layer whose input has T = 1, may be slower than torch's
-    on torch before 2.10; the report says so of cells. docs/small-calls.md has what was measured.
+    where torch is too old for eager calls (docs/small-calls.md); the report says so of cells.
 
     `torch.ao.quantization.quantize_dynamic` looks for torch's classes alone and leaves ours in float, without
     a word: restore the model first.
@@ -148,8 +149,8 @@ def _swap(layer: nn.Module, names: tuple[str, ...]) -> LayerReport:
     if obstacle or theirs is None:
         return LayerReport(names, before, swapped=False, reason=obstacle)
     reason = _route(layer, next(layer.parameters())).reason
-    if issubclass(theirs, RNNCellBase) and not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
-        reason += "; one step a call, where torch's may be the faster one before torch 2.10"
+    if issubclass(theirs, RNNCellBase) and not HAS_EXCHANGE_TABLE:
+        reason += f"; one step a call, where torch's may be the faster one on torch {torch.__version__}"
     # Our classes need no state that torch's lack: the object itself can change class, and nothing that refers
     # to it, its parameters or its hooks has to be found and changed.
     ours = OURS[theirs]

@@ -14,14 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import pyrnn.nn
 from pyrnn import _native
+from pyrnn._dispatch import HAS_EXCHANGE_TABLE
 from pyrnn.ops.recurrent import eager_recurrent
 from pyrnn.ops.recurrent.eager import STEP, EagerRecurrent
 
 CELLS = {"LSTM": pyrnn.nn.LSTMCell, "GRU": pyrnn.nn.GRUCell, "RNN": pyrnn.nn.RNNCell}
 LAYERS = {"LSTM": pyrnn.nn.LSTM, "GRU": pyrnn.nn.GRU, "RNN": pyrnn.nn.RNN}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-HAS_TABLE = hasattr(Tensor, "__dlpack_c_exchange_api__")
-pytestmark = pytest.mark.skipif(not HAS_TABLE, reason="eager calls need the exchange table of torch 2.10")
+pytestmark = pytest.mark.skipif(not HAS_EXCHANGE_TABLE, reason="this torch has no exchange table")
 
 
 @pytest.fixture

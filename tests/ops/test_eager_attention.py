@@ -13,12 +13,12 @@ from torch import Tensor
 
 import pyrnn.nn
 from pyrnn import _native
+from pyrnn._dispatch import HAS_EXCHANGE_TABLE
 from pyrnn.ops.attention import eager_self_attention
 from pyrnn.ops.attention.eager import EagerSelfAttention, SelfAttention
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-HAS_TABLE = hasattr(Tensor, "__dlpack_c_exchange_api__")
-pytestmark = pytest.mark.skipif(not HAS_TABLE, reason="eager calls need the exchange table of torch 2.10")
+pytestmark = pytest.mark.skipif(not HAS_EXCHANGE_TABLE, reason="this torch has no exchange table")
 
 
 class Own(Tensor):
