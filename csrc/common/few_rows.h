@@ -1,4 +1,4 @@
-// The product of a few rows with a matrix that is read where it lies, once, row by row.
+// Products of a few rows with a matrix that is read where it lies, once.
 //
 // Packing reads and writes every number of the matrix, which only pays where the panels are used by more
 // rows.
@@ -7,6 +7,76 @@
 
 namespace pyrnn {
 namespace {
+
+constexpr int kFewRows = 4;  // that share what is read of the matrix
+
+// ---- a W^T: dot products along the rows of W
+
+// to[r][c] = lanes of a dot product of row r of x with w[c], R rows and C columns at once; sums of kChain
+// vectors are added up by themselves first.
+template <class Op, class S, int R, int C>
+inline void dot_lanes(int64_t K, const typename Op::Storage* x, int64_t x_row, const S* const* w,
+                      Vec<typename Op::Acc> (*to)[kLanes<typename Op::Acc>]) {
+  using A = typename Op::Acc;
+  using Element = typename Op::Element;
+  constexpr bool kElements =
+      kSame<S, typename Op::Storage>;  // as they are: pairs, where there are their products
+  constexpr int64_t kStep = kLanes<A> * (kElements ? Op::kPerElement : 1), kChain = 32;
+  int64_t k = 0;
+  bool first = true;
+  do {
+    const int64_t end = min(k + kChain * kStep, K);
+    Vec<A> sum[R][C] = {};
+    for (; k + kStep <= end; k += kStep) {
+      if constexpr (kElements) {
+        decltype(Op::load_b((const Element*)x)) row[R];
+        for (int r = 0; r < R; r++) row[r] = Op::load_b((const Element*)(x + r * x_row + k));
+        for (int c = 0; c < C; c++) {
+          const auto column = Op::load_b((const Element*)(w[c] + k));
+          for (int r = 0; r < R; r++) Op::multiply(sum[r][c], row[r], column);
+        }
+      } else {
+        Vec<A> row[R];
+        for (int r = 0; r < R; r++) row[r] = load<A>(x + r * x_row + k);
+        for (int c = 0; c < C; c++) {
+          const Vec<A> column = load<A>(w[c] + k);
+          for (int r = 0; r < R; r++) sum[r][c] += row[r] * column;
+        }
+      }
+    }
+    if (end == K)
+      for (; k < K; k += kLanes<A>)
+        for (int c = 0; c < C; c++)
+          for (int r = 0; r < R; r++)
+            sum[r][c] += load_n<A>(x + r * x_row + k, K - k) * load_n<A>(w[c] + k, K - k);
+    for (int r = 0; r < R; r++)
+      for (int c = 0; c < C; c++) to[r][c] = first ? sum[r][c] : to[r][c] + sum[r][c];
+    first = false;
+  } while (k < K);
+}
+
+// sums[r] = the products of row r of x with `columns` rows of W, at most L, that `w` points to; 0 in the
+// other lanes. R is at most kFewRows.
+template <class Op, class S, int R = kFewRows>
+inline void dot_rows(int64_t rows, int64_t K, const typename Op::Storage* x, int64_t x_row, const S* const* w,
+                     int64_t columns, Vec<typename Op::Acc>* sums) {
+  using A = typename Op::Acc;
+  constexpr int L = kLanes<A>, kAtOnce = R == 1 ? 8 : R == 2 ? 4 : 2, C = kAtOnce < L ? kAtOnce : L;
+  if constexpr (R > 1)
+    if (rows < R) return dot_rows<Op, S, R - 1>(rows, K, x, x_row, w, columns, sums);
+  Vec<A> lanes[R][L] = {};
+  for (int l = 0; l < columns; l += C) {
+    Vec<A> found[R][L];
+    const S* own[C];
+    for (int c = 0; c < C; c++) own[c] = w[min(l + c, columns - 1)];
+    dot_lanes<Op, S, R, C>(K, x, x_row, own, found);
+    for (int r = 0; r < R; r++)
+      for (int c = 0; c < C && l + c < columns; c++) lanes[r][l + c] = found[r][c];
+  }
+  for (int r = 0; r < R; r++) sums[r] = horizontal_sums<A>(lanes[r]);
+}
+
+// ---- a B: sums of the rows of B
 
 template <class A>
 inline A number(const A* p) {
@@ -52,7 +122,7 @@ void add_product(int64_t K, const typename Op::Storage* a, int64_t a_row, const 
 }
 
 // The same for `rows` from 1 to kMost.
-template <class Op, class S, int kMost>
+template <class Op, class S, int kMost = kFewRows>
 void add_product_of_few(int64_t rows, int64_t K, const typename Op::Storage* a, int64_t a_row, const S* b,
                         int64_t b_row, int64_t n, typename Op::Acc* c, int64_t c_row) {
   if (rows == kMost) return add_product<Op, S, kMost>(K, a, a_row, b, b_row, n, c, c_row);

@@ -22,7 +22,6 @@ struct BackwardLayout {
   // apart than a power of two, which would put all of them into the same sets of the cache.
   static constexpr int64_t kStrip = 8, kBlockStride = kBlockK * kColumns + 64 / sizeof(Element);
   static constexpr int64_t kPackedTogether = 4;
-  static constexpr int kInPlaceTokens = Forward::kInPlaceTokens;  // up to these no weight is packed at all
 
   struct State {  // of one slice
     A* d_h;       // [rows][h_stride] gradient of the state that the products read
@@ -60,7 +59,7 @@ struct BackwardLayout {
   Segment segment[2];
   State* states;      // [slices]
   Element* strip;     // [kStrip][kBlockStride], private: weights that are used once, packed just before
-  A* d_x;             // [kInPlaceTokens][x_stride], of weights that are read in place
+  A* d_x;             // [N][x_stride], of weights that are read in place
   Element* left;      // [kBlock rows][segment_rows], private
   int64_t* step_row;  // [segment_steps + 1], private: first segment row of each step of the slice at hand
 
@@ -76,7 +75,7 @@ struct BackwardLayout {
     gate_K = Cell::kGates * unit_stride;
     gate_stride = Cell::kSlots * unit_stride + 32;
     projected = p.direction[0].w_hr != nullptr;
-    in_place = p.N <= kInPlaceTokens;
+    in_place = Forward::in_place(p);
     used_once = p.T == 1 && !in_place;
     const bool packed = !in_place && !used_once;
     recompute = p.checkpoint_every && Cell::kSaved;
@@ -122,7 +121,7 @@ struct BackwardLayout {
       State* states_i = s.take<State>(plan.slices);
       if (i == thread) strip = strip_i, left = left_i, step_row = step_row_i, states = states_i;
     }
-    d_x = s.take<A>(in_place && p.d_x.data ? kInPlaceTokens * x_stride : 0);
+    d_x = s.take<A>(in_place && p.d_x.data ? p.N * x_stride : 0);
     for (int i = 0; i < plan.slices; i++) {
       int64_t rows = plan.slice[i].rows;
       State state;
@@ -146,14 +145,15 @@ struct BackwardLayout {
     for_blocks(p, product[d].ih, p.direction[d].w_ih, Cell::input_grad_gate, p.I, panels, block);
   }
 
-  // to [rows][n] += d_gates W for a few rows, from the first of the slots that take part; those columns
-  // alone.
+  // to [rows][n] += d_gates W, W read for each few rows, from the first of the slots that take part; those
+  // columns alone.
   void add_product_in_place(const Problem& p, int64_t rows, const Storage* d_gates, const void* weight,
                             int (*gate)(int), int64_t n, Range columns, A* to, int64_t to_row) const {
     for (int g = 0; g < Cell::kGates; g++)
-      add_product_of_few<Op, S, kInPlaceTokens>(rows, p.H, d_gates + g * unit_stride, gate_stride,
-                                                (const S*)weight + gate(g) * p.H * n + columns.begin, n,
-                                                columns.end - columns.begin, to + columns.begin, to_row);
+      for (int64_t r = 0; r < rows; r += kFewRows)
+        add_product_of_few<Op, S>(min(kFewRows, rows - r), p.H, d_gates + r * gate_stride + g * unit_stride,
+                                  gate_stride, (const S*)weight + gate(g) * p.H * n + columns.begin, n,
+                                  columns.end - columns.begin, to + r * to_row + columns.begin, to_row);
   }
 
   void pack_weights(const Problem& p, int d, int threads, int thread) {

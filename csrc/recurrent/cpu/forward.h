@@ -161,7 +161,7 @@ class Forward {
       const A* bias = w.bias + i * kColumns;
       A* panel = gates + (i - own.begin) * kColumns;
       w.prepare_input(p, p.direction[slice.direction], i);
-      for_row_tiles<NV>(rows, [&](int64_t r, int count) {
+      Weights::for_tiles(p, rows, [&](int64_t r, int count) {
         w.input_product(p, p.direction[slice.direction], i, count, x + r * x_stride, x_stride,
                         bias + Cell::kInputSlot * kUnits, 0,
                         panel + r * gates_stride + Cell::kInputSlot * kUnits, gates_stride);
@@ -179,7 +179,7 @@ class Forward {
     for (int64_t i = own.begin; i < own.end; i++) {
       A* panel = step_gates + (i - own.begin) * kColumns;
       w.prepare_hidden(p, p.direction[slice.direction], i);
-      for_row_tiles<NV>(slice.active[t], [&](int64_t r, int count) {
+      Weights::for_tiles(p, slice.active[t], [&](int64_t r, int count) {
         A* c = panel + r * gates_stride + Cell::kHiddenSlot * kUnits;
         w.hidden_product(p, p.direction[slice.direction], i, count, h + r * h_stride, h_stride, c,
                          gates_stride);
@@ -218,7 +218,8 @@ class Forward {
         if constexpr (Cell::kSaved > Cell::kSlots) store(saved + Cell::kSlots * Hp + unit, carry);
       }
       if (cells) store_n(cells + unit, carry, p.H - unit);
-      store(h_next + unit, as_stored<S, A>(h));
+      // Padding may be no number, and the last pair of an odd H takes one of it into the product.
+      store(h_next + unit, first_lanes<A>(as_stored<S, A>(h), p.H - unit));
       if (!state.m) store_n(y + unit, h, p.H - unit);
     }
   }

@@ -2,10 +2,11 @@
 //
 // Panel p holds kUnits units: kGates * kWidth vectors, gate after gate. Gates in scratch:
 // [kSlots][kWidth][lanes]. Packing reads and writes every weight once, which pays from a handful of tokens
-// on; with fewer (one step of a generating model) each weight is used where it lies, as a dot product along
-// its row. In a single step each panel is used once: a thread packs it just before, always into the same
-// memory, which stays in its cache.
+// on; with fewer (a few steps of a generating model) each weight is used where it lies, as a dot product
+// along its row. In a single step each panel is used once: a thread packs it just before, always into the
+// same memory, which stays in its cache.
 #pragma once
+#include "common/few_rows.h"
 #include "recurrent/cpu/token_rows.h"
 
 namespace pyrnn::recurrent {
@@ -20,7 +21,8 @@ struct ForwardWeights {
   static constexpr int NV = Cell::kGates * Cell::kWidth;
   static constexpr int kUnits = Cell::kWidth * L;
   static constexpr int kColumns = Cell::kSlots * kUnits;  // of one panel in the gates scratch
-  static constexpr int64_t kInPlaceTokens = 4;
+  // Dot products of bfloat16 are so fast that packing pays earlier.
+  static constexpr int64_t kInPlaceTokens = Op::kPerElement == 1 ? 16 : 4;
 
   Element* ih;  // [panels, or threads if used once][I][NV * L]
   Element* hh;  // [panels, or threads if used once][P][NV * L]
@@ -28,7 +30,7 @@ struct ForwardWeights {
   int thread;
 
   static int64_t panels(const Problem& p) { return ceil_div(p.H, kUnits); }
-  static bool in_place(const Problem& p) { return p.N <= kInPlaceTokens; }
+  static bool in_place(const Problem& p) { return p.B <= kFewRows && p.N <= kInPlaceTokens; }
   static bool used_once(const Problem& p) { return p.T == 1; }
 
   void layout(Scratch& s, const Problem& p, int threads, int the_thread) {
@@ -57,6 +59,18 @@ struct ForwardWeights {
   }
   void prepare_hidden(const Problem& p, const Direction& w, int64_t panel) const {
     if (used_once(p)) pack_hidden(p, w, panel);
+  }
+
+  // Rows that one product takes at most.
+  static int64_t most_rows(const Problem& p) {
+    return in_place(p) ? min(kFewRows, max_rows(NV)) : max_rows(NV);
+  }
+
+  // f(first, count) for all rows, as many at once as suits the product.
+  template <class F>
+  static void for_tiles(const Problem& p, int64_t rows, F f) {
+    if (!in_place(p)) return for_row_tiles<NV>(rows, f);
+    for (int64_t r = 0; r < rows; r += kFewRows) f(r, int(min(kFewRows, rows - r)));
   }
 
   // c [rows][kGates * kUnits] = init + x W_ih^T of one panel; x [rows][I] with row stride x_row, init_row 0
@@ -107,26 +121,15 @@ struct ForwardWeights {
   template <class Column>
   static void dot(int rows, int64_t K, const Storage* x, int64_t x_row, Column column, const A* init,
                   int64_t init_row, A* c, int64_t c_row) {
-    for (int r = 0; r < rows; r++)
-      for (int v = 0; v < NV; v++) {
-        Vec<A> partial[L];  // of each column along k; transposed, their sum is the vector of results
-        for (int l = 0; l < L; l++) {
-          const S* weight = column(v * L + l);
-          Vec<A> even{}, odd{};
-          int64_t k = 0;
-          for (; weight && k + 2 * L <= K; k += 2 * L) {
-            even += load<A>(x + r * x_row + k) * load<A>(weight + k);
-            odd += load<A>(x + r * x_row + k + L) * load<A>(weight + k + L);
-          }
-          for (; weight && k < K; k += L)
-            even += load_n<A>(x + r * x_row + k, K - k) * load_n<A>(weight + k, K - k);
-          partial[l] = even + odd;
-        }
-        transpose<A>(partial);
-        Vec<A> sum = load<A>(init + r * init_row + v * L);
-        for (int l = 0; l < L; l++) sum += partial[l];
-        store(c + r * c_row + v * L, sum);
-      }
+    for (int v = 0; v < NV; v++) {
+      const S* weight[L];
+      int64_t columns = 0;  // those of padding come last
+      while (columns < L && (weight[columns] = column(v * L + int(columns)))) columns++;
+      Vec<A> sums[kFewRows];
+      dot_rows<Op, S>(rows, K, x, x_row, weight, columns, sums);
+      for (int r = 0; r < rows; r++)
+        store(c + r * c_row + v * L, load<A>(init + r * init_row + v * L) + sums[r]);
+    }
   }
 
   static void add_bias(const Problem& p, A* row, const S* bias, int (*gate)(int), int slot, int64_t panel) {

@@ -48,7 +48,7 @@ struct Recompute {
     const auto& c = m.segment[d];
     const Weights& w = m.forward[d];
     const Range own = partition(Weights::panels(p), group_size, rank);
-    const int64_t rows = last_row() - first_row(), tiles = ceil_div(rows, max_rows(NV));
+    const int64_t rows = last_row() - first_row(), tiles = ceil_div(rows, Weights::most_rows(p));
     for (int64_t i = own.begin; i < own.end; i++) {
       w.prepare_input(p, p.direction[d], i);
       w.prepare_hidden(p, p.direction[d], i);
