@@ -7,6 +7,7 @@
 #include "attention/eager.h"
 #include "common/dispatch.h"
 #include "common/fields.h"
+#include "common/plain_module.h"
 #include "common/tensor.h"
 #include "common/workspace.h"
 #include "module_tables.h"
@@ -14,6 +15,7 @@
 #include "recurrent/cpu/engine.h"
 #include "recurrent/eager.h"
 #include "recurrent/fields.h"
+#include "transformer/eager.h"
 
 namespace py = pybind11;
 
@@ -178,6 +180,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("advise_huge_pages",
         [](int64_t data, size_t bytes) { pyrnn::advise_huge_pages(reinterpret_cast<char*>(data), bytes); });
   pyrnn::bind_tensors(m);
+  pyrnn::bind_modules(m);
+  pyrnn::transformer::bind_eager(m);
   py::dict fields;
   pyrnn::recurrent::bind(m, fields);
   pyrnn::attention::bind(m, fields);

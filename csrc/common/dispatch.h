@@ -7,6 +7,7 @@
 #include "attention/cpu/kernels.h"
 #include "pointwise/cpu/kernels.h"
 #include "recurrent/cpu/kernels.h"
+#include "rows/cpu/kernels.h"
 
 namespace pyrnn {
 
@@ -14,6 +15,7 @@ struct KernelSet {
   const recurrent::Kernels* recurrent;
   const attention::Kernels* attention;
   const pointwise::Kernels* pointwise;
+  const rows::Kernels* rows;
 };
 
 std::vector<std::string> isas();        // those that this processor can run, best first

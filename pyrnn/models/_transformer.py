@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pyrnn.models.state import CachedState, State
 from pyrnn.nn import CacheList, KeyValueCache, TransformerEncoder, TransformerEncoderLayer
 
 #: Features inside a feed-forward network, in widths of the model.
@@ -74,33 +75,44 @@ class CausalTransformer(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
+    def start(self) -> CachedState:
+        """The state before the first token, of any number of sequences, for reading token after token."""
+        return CachedState(CacheList(KeyValueCache(keep=self.context) for _ in self.encoder.layers))
+
     def forward(
-        self, input: Tensor, state: tuple[Tensor, ...] | None = None, *, lengths: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, input: Tensor, state: State | CachedState | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | CachedState]:
         """Run the blocks.
 
         Args:
             input: [T, B, E].
-            state: what an earlier call returned, to continue from it.
+            state: what an earlier call returned, or `start`, to continue from it.
             lengths: [B] int64 in [0, T]: steps of each sequence; what stands beyond is not read.
 
         Returns:
-            output [T, B, E], which means nothing beyond a length, and the state: keys and values of each
-            layer in turn, [1, B, H, C, D], the last C = min(context, steps so far) ones with the newest last.
-            Once lengths were given, [1, B] int64 follows: how many of the C a sequence has.
+            output [T, B, E], which means nothing beyond a length, and the state. One that began with `start`
+            are the caches of all layers. Else keys and values of each layer in turn, [1, B, H, C, D], the
+            last C = min(context, steps so far) ones with the newest last. Once lengths were given, [1, B]
+            int64 follows: how many of the C a sequence has.
         """
+        if not isinstance(state, CachedState):
+            return self._forward_parts(input, cast("tuple[Tensor, ...] | None", state), lengths)
+        if lengths is None:
+            caches = state.caches.branch()
+            return self.encoder(input, cache=caches), CachedState(caches)
+        output, parts = self._forward_parts(input, self._parts_of(state), lengths)
+        return output, CachedState(self._caches_of(parts))
+
+    def _forward_parts(
+        self, input: Tensor, state: tuple[Tensor, ...] | None, lengths: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`forward` with a state of tensors."""
         T, B = input.shape[:2]
         memory, filled = _parts(state, 2 * len(self.encoder.layers))
         C = memory[0].shape[2] if memory else 0
-        caches = [KeyValueCache(keep=self.context) for _ in self.encoder.layers]
-        if memory:
-            padding = (
-                None if filled is None else torch.arange(C, device=input.device) < C - filled.unsqueeze(1)
-            )
-            for cache, keys, values in zip(caches, memory[::2], memory[1::2], strict=True):
-                cache.append(keys, values, padding)
-        output = self.encoder(input, cache=CacheList(caches))
-        kept = [cast(Tensor, rows) for cache in caches for rows in (cache.keys, cache.values)]
+        caches = self._caches_of(state)
+        output = self.encoder(input, cache=caches)
+        kept = _keys_and_values(caches)
         C_new = min(self.context, C + T)
         if filled is None and lengths is None:
             return output, tuple(rows[:, :, C + T - C_new :].unsqueeze(0) for rows in kept)
@@ -111,6 +123,35 @@ class CausalTransformer(nn.Module):
         index = newest.clamp(min=0).view(B, 1, C_new, 1)
         tensors = [rows.take_along_dim(index, dim=2).unsqueeze(0) for rows in kept]
         return output, (*tensors, (before + read).clamp(max=C_new).unsqueeze(0))
+
+    def _caches_of(self, state: tuple[Tensor, ...] | None) -> CacheList:
+        """Caches that hold what a state of tensors does."""
+        memory, filled = _parts(state, 2 * len(self.encoder.layers))
+        caches = self.start().caches
+        if memory:
+            C = memory[0].shape[2]
+            padding = (
+                None if filled is None else torch.arange(C, device=filled.device) < C - filled.unsqueeze(1)
+            )
+            for cache, keys, values in zip(caches, memory[::2], memory[1::2], strict=True):
+                cast(KeyValueCache, cache).append(keys, values, padding)
+        return caches
+
+    def _parts_of(self, state: CachedState) -> tuple[Tensor, ...] | None:
+        """The state of tensors that holds what caches do."""
+        first = cast(KeyValueCache, state.caches[0])
+        if first.keys is None:
+            return None
+        last = slice(-min(self.context, first.length), None)
+        parts = [rows[:, :, last].unsqueeze(0) for rows in _keys_and_values(state.caches)]
+        padding = first.padding
+        return (*parts, *(() if padding is None else ((~padding[:, last]).sum(1).unsqueeze(0),)))
+
+
+def _keys_and_values(caches: CacheList) -> list[Tensor]:
+    """Of each cache in turn, which all hold some."""
+    each = cast("list[KeyValueCache]", caches)
+    return [cast(Tensor, rows) for cache in each for rows in (cache.keys, cache.values)]
 
 
 def _parts(state: tuple[Tensor, ...] | None, count: int) -> tuple[tuple[Tensor, ...], Tensor | None]:

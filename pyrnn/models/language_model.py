@@ -5,14 +5,17 @@ Dimension key: T time, B batch, E embedding, H hidden, L layers, V vocabulary.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyrnn.models._transformer import CausalTransformer
 from pyrnn.models.backbones import Backend, make_backbone
 from pyrnn.models.configs import LanguageModelConfig
 from pyrnn.models.pretrained import Pretrained
-from pyrnn.models.state import DecoderState, State, StepOutput
+from pyrnn.models.state import CachedState, DecoderState, State, StepOutput
 from pyrnn.nn.base import drop_locked
 
 
@@ -64,8 +67,8 @@ class LanguageModel(Pretrained):
             nn.init.zeros_(self.projection.bias)
 
     def forward(
-        self, input: Tensor, state: State | None = None, *, lengths: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+        self, input: Tensor, state: State | CachedState | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """Logits of the next token at every step.
 
         Args:
@@ -98,7 +101,8 @@ class LanguageModel(Pretrained):
         Args:
             source: a language model reads nothing but what it writes.
         """
-        return DecoderState()
+        backbone = self.get_submodule(self._backbone_name)
+        return DecoderState(backbone.start() if isinstance(backbone, CausalTransformer) else None)
 
     def step(self, tokens: Tensor, state: DecoderState, *, lengths: Tensor | None = None) -> StepOutput:
         """Read one token of each sequence, or several at once.

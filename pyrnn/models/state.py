@@ -6,12 +6,34 @@ Whoever runs a model treats its state by these functions alone, whatever the mod
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+import torch
 from torch import Tensor
+
+from pyrnn.nn import CacheList, KeyValueCache
 
 #: h [L, B, H] of an RNN or GRU, (h, c) of an LSTM; a transformer's is described by `CausalTransformer`.
 State = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class CachedState:
+    """What a transformer has read, for whoever goes on token after token: a value, as every state.
+
+    Args:
+        caches: of each layer. A step branches them, so that it writes behind what others hold.
+    """
+
+    caches: CacheList
+
+    def select(self, sequences: Tensor | slice) -> CachedState:
+        """The state of some of the sequences, as `select_state` does it."""
+        caches = self.caches.branch()
+        keys = cast(KeyValueCache, caches[0]).keys
+        if keys is not None:
+            caches.reorder(torch.arange(keys.shape[0], device=keys.device)[sequences])
+        return CachedState(caches)
 
 
 def state_tensors(state: State | None) -> tuple[Tensor, ...]:
@@ -44,11 +66,15 @@ class DecoderState:
         value: the model's own state; None before the first token.
     """
 
-    value: State | None = None
+    value: State | CachedState | None = None
 
     def select(self, rows: Tensor | slice) -> DecoderState:
         """The state of some of the sequences, in the given order; [N] int64 indices may repeat."""
-        return self if self.value is None else DecoderState(select_state(self.value, rows))
+        if self.value is None:
+            return self
+        if isinstance(self.value, CachedState):
+            return DecoderState(self.value.select(rows))
+        return DecoderState(select_state(self.value, rows))
 
 
 class StepOutput(NamedTuple):

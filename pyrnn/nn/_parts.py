@@ -32,7 +32,7 @@ def apply_dropout(
     residual: Tensor | None = None,
 ) -> Tensor:
     """`residual + module(activation(input))`, in one pass over memory where all parts are known."""
-    name = _name_of(activation)
+    name = name_of(activation)
     if activation is not None and name is None:
         input = activation(input)
     if is_plain(module, DROPOUT):
@@ -43,7 +43,7 @@ def apply_dropout(
 
 def feed_forward(layer: Any, input: Tensor, dropout: nn.Module, *, residual: Tensor) -> Tensor:
     """`residual + dropout(linear2(layer.dropout(activation(linear1(input)))))` of a Transformer layer."""
-    first, inner, name = layer.linear1, layer.dropout, _name_of(layer.activation)
+    first, inner, name = layer.linear1, layer.dropout, name_of(layer.activation)
     drops = inner.training and getattr(inner, "p", 1) > 0
     if name is not None and not drops and is_plain(first, LINEAR) and is_plain(inner, DROPOUT):
         hidden = ops.linear(input, first.weight, first.bias, name)
@@ -52,7 +52,7 @@ def feed_forward(layer: Any, input: Tensor, dropout: nn.Module, *, residual: Ten
     return apply_dropout(dropout, apply_linear(layer.linear2, hidden), residual=residual)
 
 
-def _name_of(activation: Any) -> Activation | None:
+def name_of(activation: Any) -> Activation | None:
     """The operators' name of an activation that they know, and that is nothing but this."""
     if activation is _RELU_FUNCTIONS[0] or activation is _RELU_FUNCTIONS[1] or is_plain(activation, _RELU):
         return "relu"

@@ -30,6 +30,16 @@ def is_in_order(layer: MultiheadAttention, query: Any, weight: Tensor, cache: An
     )
 
 
+def self_attention_options(layer: MultiheadAttention, *, causal: bool) -> SelfAttention | None:
+    """What a layer computes between its linear layers, or None where it is more than the kernels know."""
+    changes_keys = layer.bias_k is not None or layer.add_zero_attn
+    if layer._rotary is not None or changes_keys or (layer.training and layer.dropout):
+        return None
+    left, right = (-1, -1) if layer.window is None else as_window(layer.window)
+    scale: float = layer.head_dim**-0.5
+    return SelfAttention(layer.num_heads, layer.batch_first, causal, left, right, scale, layer._slopes)
+
+
 def attend_eagerly(
     layer: MultiheadAttention, packed: Tensor, cache: KeyValueCache | None, *, causal: bool
 ) -> Tensor | None:
@@ -37,14 +47,9 @@ def attend_eagerly(
 
     `packed` are queries, keys and values side by side; only `causal` and the layer's window hide keys.
     """
-    changes_scores = layer._rotary is not None or layer._slopes is not None
-    changes_keys = layer.bias_k is not None or layer.add_zero_attn
-    drops = layer.training and layer.dropout
-    if changes_scores or changes_keys or drops or torch.compiler.is_compiling():
+    options = None if torch.compiler.is_compiling() else self_attention_options(layer, causal=causal)
+    if options is None:
         return None
-    left, right = (-1, -1) if layer.window is None else as_window(layer.window)
-    scale: float = layer.head_dim**-0.5
-    options = SelfAttention(layer.num_heads, layer.batch_first, causal, left, right, scale)
     if cache is None:
         return eager_self_attention(options, packed)
     if type(cache) is not KeyValueCache:
@@ -54,6 +59,8 @@ def attend_eagerly(
     if room is None:
         return None
     output = eager_self_attention.cached(options, packed, *room)
-    if output is not None:
+    if output is None:
+        cache.withdraw(T)
+    else:
         cache.extend(T)
     return output

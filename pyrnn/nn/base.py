@@ -237,7 +237,7 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
                 rows.transpose(0, 1) if batch_first else rows,
                 None if h_0 is None else h_0[states],
                 None if c_0 is None else c_0[states],
-                self._layer_weights(layer) if layer else weights,
+                tuple(map(_with_biases_alike, self._layer_weights(layer) if layer else weights)),
                 lengths=sequences.lengths,
                 batch_sizes=sequences.batch_sizes,
                 batch_first=batch_first,
@@ -258,6 +258,16 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
 
 
 trace_instances_of(RecurrentLayer)
+
+
+def _with_biases_alike(group: Weights) -> Weights:
+    """One direction's weights: float32 biases beside bfloat16 weights, which oneDNN's LSTM takes, rounded."""
+    w_ih, w_hh, b_ih, b_hh, w_hr = group
+    if w_ih.dtype is not torch.bfloat16 or b_ih is None or b_hh is None:
+        return group
+    if b_ih.dtype is not torch.float32 or b_hh.dtype is not torch.float32:
+        return group
+    return w_ih, w_hh, b_ih.to(w_ih.dtype), b_hh.to(w_ih.dtype), w_hr
 
 
 def drop_locked(input: Tensor, p: float, batch_sizes: Tensor | None = None) -> Tensor:

@@ -8,12 +8,34 @@ from torch import Tensor
 from pyrnn._checks import as_bool, as_integer, check_all_dense, check_dense
 
 
+class _Room:
+    """How far buffers are written, by all caches that share them: only the cache that ends there writes on.
+
+    Attributes:
+        shared: Whether more than one cache may hold these buffers.
+    """
+
+    def __init__(self, end: int) -> None:
+        self._end = {end}
+        self.shared = False
+
+    def take(self, begin: int, end: int) -> bool:
+        """Claim the rows from `begin`, where the caller's keys end, to `end`; False if they are another's."""
+        try:
+            self._end.remove(begin)  # one step: of two threads, one succeeds
+        except KeyError:
+            return False
+        self._end.add(end)
+        return True
+
+
 class KeyValueCache:
     """The keys and values of one attention layer, appended to as sequences grow.
 
     With S keys kept and T new ones, `append` writes the T behind the others: a buffer that must grow gets
     twice the room it needs, so n tokens cost O(n) copies. While gradients are recorded, old and new keys are
-    concatenated instead, because what backward is going to read must not be written to.
+    concatenated instead, because what backward is going to read must not be written to. A `branch` shares
+    the buffers: what was written is never changed, and of several that go on, one has the room behind it.
 
     A fixed cache holds the keys of a memory that does not grow (an encoder's output): the first call fills
     it, and later ones use what it holds without projecting the memory again.
@@ -59,9 +81,18 @@ class KeyValueCache:
         # capacity, 1].
         self._buffers: list[Tensor] = []
         self._begin = self._end = 0
-        # Whether the buffers are the cache's own. Those of a first call are the caller's tensors.
-        self._owned = False
+        # None where the buffers are not the caches' own: those of a first call are the caller's tensors.
+        self._room: _Room | None = None
         self.position = 0
+
+    def branch(self) -> KeyValueCache:
+        """Another cache that holds the same; either may go on, and the other will not see it."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._buffers = list(self._buffers)
+        if self._room is not None:
+            self._room.shared = True
+        return other
 
     @property
     def length(self) -> int:
@@ -125,8 +156,9 @@ class KeyValueCache:
     def room_for(self, T: int) -> tuple[Tensor, Tensor, int, int] | None:
         """Buffers of keys and values with room for T more, and begin and end of those that are kept.
 
-        Whoever writes them behind `end` tells it with `extend`. None where only `append` can add any: to an
-        empty cache, with padding, or while gradients are recorded.
+        They are the caller's to write behind `end`, who then tells it with `extend`, or with `withdraw` if
+        they were not written. None where only `append` can add any: to an empty cache, with padding, or while
+        gradients are recorded.
         """
         if len(self._buffers) != 2 or self.fixed or torch.is_grad_enabled():
             return None
@@ -139,6 +171,11 @@ class KeyValueCache:
         """Take the T keys and values that were written into the room for them."""
         self._end += T
         self.position += T
+
+    def withdraw(self, T: int) -> None:
+        """Give the room for T more back."""
+        if self._room is not None:
+            self._room.take(self._end + T, self._end)
 
     def reorder(self, indices: Tensor) -> None:
         """Let row `indices[n]` be row n from now on: the beams that survive, some of them more than once.
@@ -176,7 +213,10 @@ class KeyValueCache:
                 f"fixed; got {length}, fixed={self.fixed}"
             )
         self.position -= self.length - length
-        self._end = self._begin + length
+        end = self._begin + length
+        if self._room is not None and not self._room.shared:
+            self._room.take(self._end, end)
+        self._end = end
 
     def __repr__(self) -> str:
         keep = "" if self.keep is None else f", keep={self.keep}"
@@ -193,16 +233,18 @@ class KeyValueCache:
 
     def _replace(self, buffers: list[Tensor]) -> None:
         """Take tensors that hold exactly what is to be kept, and that others may read: never written to."""
-        self._buffers, self._owned = buffers, False
+        self._buffers, self._room = buffers, None
         self._begin, self._end = 0, buffers[0].shape[2]
 
     def _make_room(self, T: int) -> None:
-        """Buffers that may be written to, with room for T more keys."""
+        """Buffers that may be written to, with room for T more keys, which is taken."""
         needed, capacity = self.length + T, self._buffers[0].shape[2]
         # An inference tensor may be written to in inference mode alone.
-        writable = self._owned and (torch.is_inference_mode_enabled() or not self._buffers[0].is_inference())
-        if not writable or self._end + T > capacity:
+        writable = torch.is_inference_mode_enabled() or not self._buffers[0].is_inference()
+        room = self._room if writable and self._end + T <= capacity else None
+        if room is None or not room.take(self._end, self._end + T):
             self._move(2 * needed)
+            self._room.take(self._end, self._end + T)  # type: ignore[union-attr]  just made
 
     def _move(self, capacity: int, indices: Tensor | None = None) -> None:
         """Copy what is kept, or the rows `indices` of it, to the start of new buffers."""
@@ -216,7 +258,7 @@ class KeyValueCache:
             else:
                 torch.index_select(kept, 0, indices, out=new[:, :, :length])
             moved.append(new)
-        self._buffers, self._owned = moved, True
+        self._buffers, self._room = moved, _Room(length)
         self._begin, self._end = 0, length
 
     def _check(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
@@ -275,6 +317,10 @@ class CacheList(list["KeyValueCache | CacheList"]):
         """Forget everything, in every cache."""
         for cache in self:
             cache.clear()
+
+    def branch(self) -> CacheList:
+        """Caches that hold the same, see `KeyValueCache.branch`."""
+        return type(self)(cache.branch() for cache in self)
 
     def reorder(self, indices: Tensor) -> None:
         """Let row `indices[n]` be row n from now on, in every cache. See `KeyValueCache.reorder`."""

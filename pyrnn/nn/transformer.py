@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pyrnn._checks import check_all_dense, check_dense
 from pyrnn._dispatch import has_python_dispatch
+from pyrnn.nn._few_tokens import run_layers
 from pyrnn.nn.cache import CacheList
 from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.plain import is_plain, kind_of
@@ -77,8 +78,12 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
             is_causal: for each layer; None: find out whether `mask` is causal.
             cache: what `new_cache` made.
         """
-        is_causal = _is_causal(mask) if is_causal is None else is_causal
         masked = mask is not None or src_key_padding_mask is not None
+        if type(cache) is CacheList and not masked:
+            output = self._run_few_tokens(src, cache)
+            if output is not None:
+                return output
+        is_causal = _is_causal(mask) if is_causal is None else is_causal
         if masked and not all(is_plain(layer, _ENCODER_LAYER) for layer in self.layers):
             mask, src_key_padding_mask = (
                 added_mask(mask, src.dtype),
@@ -94,6 +99,14 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
                 **_cache_of(number, cache),
             )
         return output if self.norm is None else self.norm(output)
+
+    def _run_few_tokens(self, src: Tensor, cache: CacheList) -> Tensor | None:
+        """All layers of a generating model's new tokens at once, or None where they must be called."""
+        layers: Any = self.layers._modules.values()
+        plain = len(layers) == len(cache) and all(
+            is_plain(layer, _ENCODER_LAYER) and not layer.replaces_parts() for layer in layers
+        )
+        return run_layers(layers, self.norm, src, cache) if plain else None
 
 
 class TransformerDecoder(DropIn, nn.TransformerDecoder):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pyrnn._checks import check_all_dense, check_dense
 from pyrnn.nn import _nested
+from pyrnn.nn._few_tokens import run_layers
 from pyrnn.nn._parts import apply_dropout, feed_forward
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
@@ -131,6 +132,11 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
             # Not self(...): whoever watches this layer sees one call.
             output = TransformerEncoderLayer.forward(self, padded, None, padding)
             return _nested.unpad(output, padding, src.layout)
+        unmasked = src_mask is None and src_key_padding_mask is None
+        if cache is not None and unmasked and not self.replaces_parts():
+            output = run_layers((self,), None, src, (cache,))
+            if output is not None:
+                return output
         check_dense("src", src)
         masks = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
@@ -138,6 +144,12 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
             return self._add_network(self.norm2(x), residual=x)
         x = self.norm1(self._add_attention(src, *masks, cache, residual=src))
         return self.norm2(self._add_network(x, residual=x))
+
+    def replaces_parts(self) -> bool:
+        """Whether a subclass or a user put something else in the place of attention or network."""
+        return is_replaced(self, "_sa_block", _ENCODER_ATTENTION) or is_replaced(
+            self, "_ff_block", _ENCODER_NETWORK
+        )
 
     def _add_attention(
         self,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pyrnn.nn
@@ -298,3 +301,39 @@ def test_torch_s_layers_have_no_cache() -> None:
         layer.new_cache()
     with pytest.raises(TypeError, match=r"only pyrnn's layers take a cache"):
         pyrnn.nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2).new_cache()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["append", "branch", "select", "truncate"]), st.integers(0, 99)),
+        max_size=30,
+    )
+)
+def test_branches_are_values(actions: list[tuple[str, int]]) -> None:
+    """What one cache is told, those it came from and those that came from it do not see."""
+    new = itertools.count()
+    caches = [(KeyValueCache(keep=5), [[], []])]  # beside the keys that each of two rows should hold
+    with torch.no_grad():
+        for action, number in actions:
+            cache, rows = caches[number % len(caches)]
+            if action == "append":
+                numbers = [[float(next(new)) for _ in range(1 + number % 3)] for _ in rows]
+                keys = torch.tensor(numbers).view(2, 1, -1, 1)
+                cache.append(keys, keys + 0.5)
+                rows[:] = [row[-5:] + added for row, added in zip(rows, numbers, strict=True)]
+            elif action == "truncate":
+                length = number % (cache.length + 1) if cache.length else 0
+                cache.truncate(length)
+                rows[:] = [row[:length] for row in rows]
+            else:
+                other, held = cache.branch(), [[*row] for row in rows]
+                if action == "select":
+                    order = [number % 2, number // 2 % 2]
+                    other.reorder(torch.tensor(order))
+                    held = [[*rows[n]] for n in order]
+                caches.append((other, held))
+            for each, expected in caches:
+                found = each.keys
+                assert ([[], []] if found is None else found[:, 0, :, 0].tolist()) == expected
+                assert found is None or (found + 0.5 == each.values).all()

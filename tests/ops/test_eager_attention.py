@@ -118,7 +118,8 @@ def test_what_self_attention_leaves_to_the_operator(attended: list[bool]) -> Non
         layer(x, x, x, need_weights=False)
     torch.vmap(lambda x: layer(x, x, x, need_weights=False)[0])(x[None])
     assert attended == [False, False]
-    others: tuple[dict[str, Any], ...] = ({"alibi": True}, {"add_zero_attn": True}, {"dropout": 0.5})
+    rotary = pyrnn.nn.RotaryEmbedding(4)
+    others: tuple[dict[str, Any], ...] = ({"rotary": rotary}, {"add_zero_attn": True}, {"dropout": 0.5})
     for options in others:
         pyrnn.nn.MultiheadAttention(8, 2, **options)(x, x, x, need_weights=False)
     layer(x, x, x)
@@ -157,6 +158,15 @@ def test_a_backward_pass_under_autocast() -> None:
 
 
 @pytest.mark.parametrize(
+    "slopes", [torch.zeros(3), torch.zeros(2, dtype=torch.float64), torch.zeros(2, 1), 1.0]
+)
+def test_slopes_that_are_not_in_order(slopes: Any) -> None:
+    options: Any = SelfAttention(2, False, True, -1, -1, 0.5, slopes)
+    native: Any = _native.cpu
+    assert native.attention_call(None, options, 1, torch.zeros(5, 2, 24)) is None
+
+
+@pytest.mark.parametrize(
     "packed",
     [
         None,
@@ -171,7 +181,7 @@ def test_a_backward_pass_under_autocast() -> None:
     ids=str,
 )
 def test_projections_that_are_not_in_order(packed: Any) -> None:
-    options, buffers = (2, False, True, -1, -1, 0.5), (torch.zeros(2, 2, 9, 4),) * 2
+    options, buffers = SelfAttention(2, False, True, -1, -1, 0.5), (torch.zeros(2, 2, 9, 4),) * 2
     native: Any = _native.cpu
     assert native.attention_call(None, options, 1, packed) is None
     assert native.attention_train(options, 1, packed) is None
@@ -195,7 +205,8 @@ def test_projections_that_are_not_in_order(packed: Any) -> None:
     ids=str,
 )
 def test_caches_that_are_not_in_order(keys: Any, begin: int, end: int) -> None:
-    options, packed, values = (2, False, True, -1, -1, 0.5), torch.zeros(5, 2, 24), torch.zeros(2, 2, 9, 4)
+    options, packed = SelfAttention(2, False, True, -1, -1, 0.5), torch.zeros(5, 2, 24)
+    values = torch.zeros(2, 2, 9, 4)
     native: Any = _native.cpu
     with torch.no_grad():
         assert native.attention_cached(options, 1, packed, values, values, 0, 4) is not None

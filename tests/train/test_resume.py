@@ -93,7 +93,7 @@ def _wait_for_another(path: Path, before: int | None, process: subprocess.Popen[
 def _arguments(task: str, architecture: str, folder: Path) -> list[str]:
     """Of a run of a second or two."""
     if task == "language-model":
-        return flags(small_job(folder, epochs=6), epochs=6, architecture=architecture, num_layers=1)
+        return flags(small_job(folder, epochs=15), epochs=15, architecture=architecture, num_layers=1)
     text = write(folder / "text.tsv", sentences(200))
     sizes = {"text": text, "architecture": architecture, "hidden_size": 16, "num_heads": 2, "batch_size": 4}
     settings = {**sizes, "epochs": 4, "checkpoint_every": 4, "log_every": 3}

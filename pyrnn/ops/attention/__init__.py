@@ -329,8 +329,15 @@ def _attend(options: SelfAttention, packed: Tensor) -> Tensor:
     batch_first = options.batch_first and packed.dim() == 3
     order = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
     q, k, v = (part.permute(order) for part in heads.unbind(-3))
-    window, causal = (options.window_left, options.window_right), options.causal
-    output: Any = scaled_dot_product_attention(q, k, v, is_causal=causal, scale=options.scale, window=window)
+    output: Any = scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        is_causal=options.causal,
+        scale=options.scale,
+        window=(options.window_left, options.window_right),
+        alibi_slopes=options.slopes,
+    )
     merged = output.permute((0, 2, 1, 3) if batch_first else (2, 0, 1, 3)).flatten(-2)
     return merged.squeeze(1) if packed.dim() == 2 else merged
 

@@ -27,6 +27,7 @@ class SelfAttention(NamedTuple):
     window_left: int  # negative: no limit
     window_right: int
     scale: float
+    slopes: Tensor | None = None  # [H] float32, of ALiBi
 
 
 class EagerSelfAttention:

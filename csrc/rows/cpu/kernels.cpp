@@ -1,0 +1,17 @@
+// Compiled once per instruction set and storage type: PYRNN_ISA, PYRNN_DTYPE, PYRNN_STORAGE (see
+// CMakeLists.txt).
+#include "rows/cpu/kernels.h"
+
+#include "common/operand.h"
+#include "rows/cpu/rows.h"
+
+namespace pyrnn::rows {
+namespace {
+
+using R = Rows<PYRNN_STORAGE, typename OperandOf<PYRNN_STORAGE>::type>;
+
+}  // namespace
+
+PYRNN_DEFINE_KERNELS(Kernels, rows) = {R::scratch_bytes, R::prepare, R::linear, R::norm};
+
+}  // namespace pyrnn::rows
