@@ -16,6 +16,7 @@ def use_torch(
     *,
     tensor: Any,
     parameter: Any,
+    storage: Any,
     strided: Any,
     empty: Any,
     grad_enabled: Any,

@@ -33,6 +33,7 @@ NOTHING = (0, 0, 0)  #: a sequence that is not there
 _native.cpu.use_torch(
     tensor=Tensor,
     parameter=torch.nn.Parameter,
+    storage=torch.UntypedStorage,
     strided=torch.strided,
     empty=torch.empty,
     grad_enabled=torch.is_grad_enabled,

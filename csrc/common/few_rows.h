@@ -9,54 +9,63 @@ namespace pyrnn {
 namespace {
 
 constexpr int kFewRows = 4;  // that share what is read of the matrix
+// A single row waits for memory, and from here on memory comes fastest in the order in which it lies.
+constexpr int64_t kLongRow = 256;
 
 // ---- a W^T: dot products along the rows of W
 
-// to[r][c] = lanes of a dot product of row r of x with w[c], R rows and C columns at once; sums of kChain
-// vectors are added up by themselves first.
-template <class Op, class S, int R, int C>
+// to[r * lanes + c] = lanes of a dot product of row r of x with w[c], R rows and C columns at once, each in
+// `kParts` sums side by side; sums of kChain vectors are added up by themselves first.
+template <class Op, class S, int R, int C, int kParts = 1>
 inline void dot_lanes(int64_t K, const typename Op::Storage* x, int64_t x_row, const S* const* w,
-                      Vec<typename Op::Acc> (*to)[kLanes<typename Op::Acc>]) {
+                      Vec<typename Op::Acc>* to) {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
-  constexpr bool kElements =
-      kSame<S, typename Op::Storage>;  // as they are: pairs, where there are their products
+  // Numbers as they are, pairs of them where there are their products; else converted to A.
+  constexpr bool kElements = kSame<S, typename Op::Storage>;
   constexpr int64_t kStep = kLanes<A> * (kElements ? Op::kPerElement : 1), kChain = 32;
+  const auto load_x = [](const typename Op::Storage* p) {
+    if constexpr (kElements)
+      return Op::load_b((const Element*)p);
+    else
+      return load<A>(p);
+  };
+  const auto multiply = [](Vec<A>& sum, auto row, const S* p) {
+    if constexpr (kElements)
+      Op::multiply(sum, row, Op::load_b((const Element*)p));
+    else
+      sum += row * load<A>(p);
+  };
   int64_t k = 0;
   bool first = true;
   do {
-    const int64_t end = min(k + kChain * kStep, K);
-    Vec<A> sum[R][C] = {};
-    for (; k + kStep <= end; k += kStep) {
-      if constexpr (kElements) {
-        decltype(Op::load_b((const Element*)x)) row[R];
-        for (int r = 0; r < R; r++) row[r] = Op::load_b((const Element*)(x + r * x_row + k));
-        for (int c = 0; c < C; c++) {
-          const auto column = Op::load_b((const Element*)(w[c] + k));
-          for (int r = 0; r < R; r++) Op::multiply(sum[r][c], row[r], column);
-        }
-      } else {
-        Vec<A> row[R];
-        for (int r = 0; r < R; r++) row[r] = load<A>(x + r * x_row + k);
-        for (int c = 0; c < C; c++) {
-          const Vec<A> column = load<A>(w[c] + k);
-          for (int r = 0; r < R; r++) sum[r][c] += row[r] * column;
-        }
+    const int64_t end = min(k + kChain * kParts * kStep, K);
+    Vec<A> sum[R][C][kParts] = {};
+    for (; k + kParts * kStep <= end; k += kParts * kStep)
+      for (int part = 0; part < kParts; part++) {
+        const int64_t at = k + part * kStep;
+        decltype(load_x(x)) row[R];
+        for (int r = 0; r < R; r++) row[r] = load_x(x + r * x_row + at);
+        for (int c = 0; c < C; c++)
+          for (int r = 0; r < R; r++) multiply(sum[r][c][part], row[r], w[c] + at);
       }
-    }
     if (end == K)
       for (; k < K; k += kLanes<A>)
         for (int c = 0; c < C; c++)
           for (int r = 0; r < R; r++)
-            sum[r][c] += load_n<A>(x + r * x_row + k, K - k) * load_n<A>(w[c] + k, K - k);
+            sum[r][c][0] += load_n<A>(x + r * x_row + k, K - k) * load_n<A>(w[c] + k, K - k);
     for (int r = 0; r < R; r++)
-      for (int c = 0; c < C; c++) to[r][c] = first ? sum[r][c] : to[r][c] + sum[r][c];
+      for (int c = 0; c < C; c++) {
+        for (int part = 1; part < kParts; part++) sum[r][c][0] += sum[r][c][part];
+        Vec<A>& total = to[r * kLanes<A> + c];
+        total = first ? sum[r][c][0] : total + sum[r][c][0];
+      }
     first = false;
   } while (k < K);
 }
 
-// sums[r] = the products of row r of x with `columns` rows of W, at most L, that `w` points to; 0 in the
-// other lanes. R is at most kFewRows.
+// sums[r] = the products of row r of x with `columns` rows of W, at most L; 0 in the other lanes. `w` points
+// to all L: behind those that count, to any. R is at most kFewRows.
 template <class Op, class S, int R = kFewRows>
 inline void dot_rows(int64_t rows, int64_t K, const typename Op::Storage* x, int64_t x_row, const S* const* w,
                      int64_t columns, Vec<typename Op::Acc>* sums) {
@@ -64,16 +73,14 @@ inline void dot_rows(int64_t rows, int64_t K, const typename Op::Storage* x, int
   constexpr int L = kLanes<A>, kAtOnce = R == 1 ? 8 : R == 2 ? 4 : 2, C = kAtOnce < L ? kAtOnce : L;
   if constexpr (R > 1)
     if (rows < R) return dot_rows<Op, S, R - 1>(rows, K, x, x_row, w, columns, sums);
-  Vec<A> lanes[R][L] = {};
-  for (int l = 0; l < columns; l += C) {
-    Vec<A> found[R][L];
-    const S* own[C];
-    for (int c = 0; c < C; c++) own[c] = w[min(l + c, columns - 1)];
-    dot_lanes<Op, S, R, C>(K, x, x_row, own, found);
-    for (int r = 0; r < R; r++)
-      for (int c = 0; c < C && l + c < columns; c++) lanes[r][l + c] = found[r][c];
-  }
-  for (int r = 0; r < R; r++) sums[r] = horizontal_sums<A>(lanes[r]);
+  Vec<A> lanes[R * L];
+  if (columns < L)
+    for (Vec<A>& each : lanes) each = Vec<A>{};
+  if (R == 1 && K >= kLongRow)
+    for (int l = 0; l < columns; l++) dot_lanes<Op, S, 1, 1, 2>(K, x, x_row, w + l, lanes + l);
+  else
+    for (int l = 0; l < columns; l += C) dot_lanes<Op, S, R, C>(K, x, x_row, w + l, lanes + l);
+  for (int r = 0; r < R; r++) sums[r] = first_lanes<A>(horizontal_sums<A>(lanes + r * L), columns);
 }
 
 // ---- a B: sums of the rows of B

@@ -76,25 +76,25 @@ void use_modules(const py::tuple& given, const py::tuple& hooks) {
 
 void bind_modules(py::module_& m) { m.def("use_modules", &use_modules); }
 
-bool is_plain(PyObject* module, ModuleKind kind) {
-  const Kind& k = kinds[kind];
-  if (!module || !k.cls || reinterpret_cast<PyObject*>(Py_TYPE(module)) != k.cls) return false;
-  if (!has_method(k.cls, names().forward, k.forward) || !has_method(k.cls, names().call, k.call))
-    return false;
-  const py::object attributes = own(module);
-  if (item(attributes.ptr(), names().forward) || item(attributes.ptr(), names().call_impl)) return false;
-  PyObject* compiled = item(attributes.ptr(), names().compiled);
-  if (compiled && compiled != Py_None) return false;
-  for (PyObject* hooks : names().hooks)
-    if (!empty_dict(item(attributes.ptr(), hooks))) return false;
+bool classes_are_plain() {
+  for (const Kind& k : kinds)
+    if (!k.cls || !has_method(k.cls, names().forward, k.forward) || !has_method(k.cls, names().call, k.call))
+      return false;
   for (PyObject* hooks : global_hooks)
     if (!empty_dict(hooks)) return false;
   return true;
 }
 
-bool in_training(PyObject* module) {
+bool is_plain_in_evaluation(PyObject* module, ModuleKind kind) {
+  if (!module || reinterpret_cast<PyObject*>(Py_TYPE(module)) != kinds[kind].cls) return false;
   const py::object attributes = own(module);
-  return item(attributes.ptr(), names().training) != Py_False;
+  PyObject* dict = attributes.ptr();
+  if (item(dict, names().forward) || item(dict, names().call_impl)) return false;
+  PyObject* compiled = item(dict, names().compiled);
+  if (compiled && compiled != Py_None) return false;
+  for (PyObject* hooks : names().hooks)
+    if (!empty_dict(item(dict, hooks))) return false;
+  return item(dict, names().training) == Py_False;
 }
 
 PyObject* part_of(PyObject* module, PyObject* name) { return registered(module, names().modules, name); }

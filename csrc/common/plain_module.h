@@ -10,9 +10,12 @@ enum ModuleKind { kLinearModule, kNormModule, kDropoutModule, kAttentionModule, 
 
 void bind_modules(pybind11::module_& m);
 
-// Whether `module(...)` runs the forward of this kind and nothing else. Raises nothing; false for null.
-bool is_plain(PyObject* module, ModuleKind kind);
-bool in_training(PyObject* module);
+// Whether the classes' own methods are as they were, and no hook watches all modules: asked once a call.
+bool classes_are_plain();
+
+// Whether, given that, `module(...)` runs the forward of this kind and nothing else, and in evaluation mode.
+// Raises nothing; false for null.
+bool is_plain_in_evaluation(PyObject* module, ModuleKind kind);
 
 // The part, or the parameter, that the module itself registered under a name; null if there is none.
 // Borrowed. A parametrized weight is none: it is computed.

@@ -43,7 +43,9 @@ constexpr int kBytes = -2;  // what is kept for a backward pass
 
 struct Torch {
   const ExchangeTable* exchange = nullptr;
-  PyObject *tensor, *parameter, *strided, *empty, *grad_enabled, *forward_ad;
+  PyObject *tensor, *parameter, *strided, *empty, *grad_enabled, *forward_ad, *storage;
+  // Methods of the tensor's and the storage's class: found once, they cost half of a call by name.
+  PyObject *is_neg, *untyped_storage, *nbytes, *data_ptr;
   PyObject* dtypes[kCpuDTypes];
   PyObject* uint8;
   std::vector<PyObject*> watchers;  // each returns something false as long as it watches nothing
@@ -54,11 +56,7 @@ struct Names {
   PyObject* is_cpu = PyUnicode_InternFromString("is_cpu");
   PyObject* is_cuda = PyUnicode_InternFromString("is_cuda");
   PyObject* is_nested = PyUnicode_InternFromString("is_nested");
-  PyObject* is_neg = PyUnicode_InternFromString("is_neg");
   PyObject* requires_grad = PyUnicode_InternFromString("requires_grad");
-  PyObject* untyped_storage = PyUnicode_InternFromString("untyped_storage");
-  PyObject* nbytes = PyUnicode_InternFromString("nbytes");
-  PyObject* data_ptr = PyUnicode_InternFromString("data_ptr");
   PyObject* contiguous = PyUnicode_InternFromString("contiguous");
   PyObject* level = PyUnicode_InternFromString("_current_level");
   PyObject* dtype = PyTuple_Pack(1, PyUnicode_InternFromString("dtype"));
@@ -75,6 +73,9 @@ py::object quiet(PyObject* found) {
 }
 py::object attribute(PyObject* of, PyObject* name) { return quiet(PyObject_GetAttr(of, name)); }
 py::object call(PyObject* of, PyObject* method) { return quiet(PyObject_CallMethodNoArgs(of, method)); }
+py::object call_found(PyObject* method, PyObject* of) {
+  return quiet(PyObject_Vectorcall(method, &of, 1, nullptr));
+}
 bool is(const py::object& found, PyObject* expected) { return found.ptr() == expected; }
 
 // The tensor's class leaves its operators to torch, and its numbers are what lies in memory.
@@ -82,7 +83,7 @@ bool plain_class(PyObject* tensor) {
   PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
   return type == torch.tensor || type == torch.parameter;
 }
-bool negated(PyObject* tensor) { return !is(call(tensor, names().is_neg), Py_False); }
+bool negated(PyObject* tensor) { return !is(call_found(torch.is_neg, tensor), Py_False); }
 
 // The same, on a device that may have kernels.
 bool plain(PyObject* tensor) {
@@ -114,9 +115,10 @@ bool stored(PyObject* tensor, const TensorView& view) {
     if (view.shape[i] == 0) return true;
     last += (view.shape[i] - 1) * view.strides[i];
   }
-  const py::object storage = call(tensor, names().untyped_storage);
-  if (!storage) return false;
-  const py::object start = call(storage.ptr(), names().data_ptr), size = call(storage.ptr(), names().nbytes);
+  const py::object storage = call_found(torch.untyped_storage, tensor);
+  if (!storage || reinterpret_cast<PyObject*>(Py_TYPE(storage.ptr())) != torch.storage) return false;
+  const py::object start = call_found(torch.data_ptr, storage.ptr()),
+                   size = call_found(torch.nbytes, storage.ptr());
   if (!start || !size) return false;
   const auto begin = static_cast<char*>(PyLong_AsVoidPtr(start.ptr()));
   const long long bytes = PyLong_AsLongLong(size.ptr());
@@ -152,12 +154,18 @@ const ExchangeTable* exchange_of(const py::object& tensor) {
 }
 
 // What torch is asked by; `dtypes` by their codes. The objects stay as long as the process.
-void use_torch(const py::object& tensor, const py::object& parameter, const py::object& strided,
-               const py::object& empty, const py::object& grad_enabled, const py::object& forward_ad,
-               const py::dict& dtypes, const py::object& uint8, const py::tuple& watchers) {
+void use_torch(const py::object& tensor, const py::object& parameter, const py::object& storage,
+               const py::object& strided, const py::object& empty, const py::object& grad_enabled,
+               const py::object& forward_ad, const py::dict& dtypes, const py::object& uint8,
+               const py::tuple& watchers) {
   const auto keep = [](const py::handle& object) { return object.inc_ref().ptr(); };
   torch.tensor = keep(tensor);
   torch.parameter = keep(parameter);
+  torch.storage = keep(storage);
+  torch.is_neg = keep(tensor.attr("is_neg"));
+  torch.untyped_storage = keep(tensor.attr("untyped_storage"));
+  torch.nbytes = keep(storage.attr("nbytes"));
+  torch.data_ptr = keep(storage.attr("data_ptr"));
   torch.strided = keep(strided);
   torch.empty = keep(empty);
   torch.grad_enabled = keep(grad_enabled);
@@ -178,9 +186,9 @@ bool can_bypass_dispatcher(const py::tuple& tensors) {
 }  // namespace
 
 void bind_tensors(py::module_& m) {
-  m.def("use_torch", &use_torch, py::arg("tensor"), py::arg("parameter"), py::arg("strided"),
-        py::arg("empty"), py::arg("grad_enabled"), py::arg("forward_ad"), py::arg("dtypes"), py::arg("uint8"),
-        py::arg("watchers"));
+  m.def("use_torch", &use_torch, py::arg("tensor"), py::arg("parameter"), py::arg("storage"),
+        py::arg("strided"), py::arg("empty"), py::arg("grad_enabled"), py::arg("forward_ad"),
+        py::arg("dtypes"), py::arg("uint8"), py::arg("watchers"));
   m.def("can_bypass_dispatcher", &can_bypass_dispatcher);
 }
 

@@ -136,13 +136,13 @@ bool Layer::read_parts(PyObject* layer, Tensors& tensors) {
   PyObject *norm1 = part_of(layer, n.norm1), *norm2 = part_of(layer, n.norm2);
   PyObject *first = part_of(layer, n.linear1), *second = part_of(layer, n.linear2);
   PyObject* self_attn = part_of(layer, n.attention);
-  for (PyObject* name : n.dropouts) {
-    PyObject* dropout = part_of(layer, name);
-    if (!is_plain(dropout, kDropoutModule) || in_training(dropout)) return false;
-  }
-  if (!is_plain(norm1, kNormModule) || !is_plain(norm2, kNormModule) || !is_plain(first, kLinearModule) ||
-      !is_plain(second, kLinearModule) || !is_plain(self_attn, kAttentionModule) || in_training(self_attn))
-    return false;
+  for (PyObject* name : n.dropouts)
+    if (!is_plain_in_evaluation(part_of(layer, name), kDropoutModule)) return false;
+  for (PyObject* norm : {norm1, norm2})
+    if (!is_plain_in_evaluation(norm, kNormModule)) return false;
+  for (PyObject* linear : {first, second})
+    if (!is_plain_in_evaluation(linear, kLinearModule)) return false;
+  if (!is_plain_in_evaluation(self_attn, kAttentionModule)) return false;
   TensorView hidden;
   PyObject* weight = parameter_of(first, n.weight);
   if (!weight || !tensors.view(weight, hidden) || hidden.dims != 2) return false;
@@ -184,7 +184,8 @@ py::object layers(const py::tuple& modules, const py::tuple& calls, const py::ob
                   const py::object& tokens, int threads) {
   Tensors tensors;
   TensorView input, out;
-  if (!unwatched() || grad_enabled() || modules.empty() || modules.size() != calls.size()) return py::none();
+  if (!unwatched() || grad_enabled() || !classes_are_plain()) return py::none();
+  if (modules.empty() || modules.size() != calls.size()) return py::none();
   if (!tensors.view_contiguous(tokens.ptr(), input) || input.dtype < 0) return py::none();
   if (input.dims != 2 && input.dims != 3) return py::none();
   const int64_t E = input.size(-1), rows = input.size(0) * (input.dims == 3 ? input.size(1) : 1);
@@ -201,7 +202,7 @@ py::object layers(const py::tuple& modules, const py::tuple& calls, const py::ob
     const py::tuple given = last;
     PyObject* module = py::object(given[0]).ptr();
     eps = given[1].cast<double>();
-    if (!is_plain(module, kNormModule) ||
+    if (!is_plain_in_evaluation(module, kNormModule) ||
         !read_parameters(module, names().weight, names().bias, input.dtype, {E}, tensors, norm))
       return py::none();
   }

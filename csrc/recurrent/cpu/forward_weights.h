@@ -125,6 +125,7 @@ struct ForwardWeights {
       const S* weight[L];
       int64_t columns = 0;  // those of padding come last
       while (columns < L && (weight[columns] = column(v * L + int(columns)))) columns++;
+      for (int64_t l = columns; l < L; l++) weight[l] = column(0);
       Vec<A> sums[kFewRows];
       dot_rows<Op, S>(rows, K, x, x_row, weight, columns, sums);
       for (int r = 0; r < rows; r++)

@@ -29,7 +29,7 @@ struct Rows {
     for (int64_t c = begin; c < end; c += L) {
       const int64_t columns = min(L, end - c);
       const S* weight[L];
-      for (int64_t l = 0; l < columns; l++) weight[l] = (const S*)p.weight + (c + l) * p.K;
+      for (int64_t l = 0; l < L; l++) weight[l] = (const S*)p.weight + min(c + l, p.n - 1) * p.K;
       for (int64_t first = 0; first < p.rows; first += kFewRows) {
         const int64_t count = min(kFewRows, p.rows - first);
         Vec<A> sums[kFewRows];
