@@ -22,8 +22,8 @@ namespace {
 const Field<Sizes> kSizes[] = {F(cell), F(dtype), F(T), F(B), F(H), F(D), F(checkpoint_every)};
 #undef F
 #define F(member) PYRNN_FIELD(Recurrence, member)
-const Field<Recurrence> kTensors[] = {F(lengths), F(step_offset), F(workspace), F(y),
-                                      F(cells),   F(g_y),         F(g_cells)};
+const Field<Recurrence> kTensors[] = {F(lengths), F(step_offset), F(reset), F(workspace),
+                                      F(y),       F(cells),       F(g_y),   F(g_cells)};
 #undef F
 #define F(member) PYRNN_FIELD(Direction, member)
 const Field<Direction> kDirection[] = {

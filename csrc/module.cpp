@@ -26,8 +26,8 @@ namespace {
 
 #define F(member) PYRNN_FIELD(Problem, member)
 const Field<Problem> kProblem[] = {
-    F(cell),    F(dtype),     F(T), F(B), F(I),     F(H),   F(P),       F(D),  F(N), F(checkpoint_every),
-    F(lengths), F(workspace), F(x), F(y), F(cells), F(g_y), F(g_cells), F(d_x)};
+    F(cell),    F(dtype), F(T),         F(B), F(I), F(H),     F(P),   F(D),       F(N),  F(checkpoint_every),
+    F(lengths), F(reset), F(workspace), F(x), F(y), F(cells), F(g_y), F(g_cells), F(d_x)};
 #undef F
 #define F(member) PYRNN_FIELD(Direction, member)
 const Field<Direction> kDirection[] = {F(w_ih),   F(w_hh),   F(b_ih),   F(b_hh),   F(w_hr),  F(h0),

@@ -63,6 +63,7 @@ def _recurrent(
     c0: Any,
     lengths: Any,
     batch_sizes: Any,
+    reset: Any,
     w_ih: Any,
     w_hh: Any,
     b_ih: Any,
@@ -82,6 +83,8 @@ def _recurrent(
 
     if batch_sizes is not None:
         _refuse("packed sequences: export the padded tensor with lengths")
+    if reset is not None:
+        _refuse("reset of the state inside a sequence (reset): export single steps, and the zeros outside")
     if w_hr is not None:
         _refuse("projection (proj_size)")
     if return_cells:

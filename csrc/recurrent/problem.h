@@ -39,6 +39,7 @@ struct Problem {
   int64_t T, B, I, H, P, D, N;
   const int64_t* step_offset;  // [T] packed input: first row of each step; else null
   const int64_t* lengths;      // [B]; null: all T
+  const uint8_t* reset;        // [N] by token, time first: not 0 where a new sequence starts; null: nowhere
   int64_t checkpoint_every;    // 0: the workspace keeps all gates; k: only c, before each k-th step
   void* workspace;             // A (float or double), or null in inference:
                                //   [D, N, kSaved, Hp] or [D, ceil(T/k), B, Hp], Hp = H rounded up to 16

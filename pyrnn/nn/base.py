@@ -119,10 +119,11 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         input: Tensor | PackedSequence,
         hx: Any,
         lengths: Lengths | None,
+        reset: Tensor | None = None,
         weight_ih: Tensor | None = None,
     ) -> tuple[Sequences, tuple[Tensor | None, Tensor | None]]:
         """Check a call; its sequences, and h_0 [L*D, B, P], c_0 [L*D, B, H] in their order (None: zeros)."""
-        sequences = open_sequences(type(self).__name__, input, lengths, batch_first=self.batch_first)
+        sequences = open_sequences(type(self).__name__, input, lengths, reset, batch_first=self.batch_first)
         self.check_input(sequences.rows, sequences.batch_sizes, weight_ih)
         if hx is not None:
             states = two_states(hx) if self.mode == "LSTM" else single_state(hx)
@@ -211,18 +212,23 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         input: Tensor | PackedSequence,
         hx: Any,
         lengths: Lengths | None,
+        reset: Tensor | None,
         *,
         return_cells: bool = False,
     ) -> tuple[Any, Tensor, Tensor, Any]:
         """Run the whole stack; output, h_n, c_n and the last layer's cells, laid out as the input is."""
         # Each weight is read once a call: a parametrization computes it, and may count how often.
         weights = self._layer_weights(0)
-        if lengths is None and not (return_cells or self.checkpoint_every or self.proj_size):
+        if (
+            lengths is None
+            and reset is None
+            and not (return_cells or self.checkpoint_every or self.proj_size)
+        ):
             found = self._run_eagerly(input, hx, weights)
             if found is not None:
                 return found
-        sequences, (h_0, c_0) = self._open(input, hx, lengths, weights[0][0])
-        rows, cells = sequences.rows, sequences.rows
+        sequences, (h_0, c_0) = self._open(input, hx, lengths, reset, weights[0][0])
+        rows, cells, reset = sequences.rows, sequences.rows, sequences.reset
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
@@ -240,6 +246,7 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
                 tuple(map(_with_biases_alike, self._layer_weights(layer) if layer else weights)),
                 lengths=sequences.lengths,
                 batch_sizes=sequences.batch_sizes,
+                reset=reset.transpose(0, 1) if reset is not None and batch_first else reset,
                 batch_first=batch_first,
                 return_cells=return_cells and last,
                 checkpoint_every=self.checkpoint_every,

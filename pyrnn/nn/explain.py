@@ -184,9 +184,10 @@ def _explain_recurrent(
     hx: Any = None,
     *,
     lengths: Lengths | None = None,
+    reset: Tensor | None = None,
     return_cells: bool = False,
 ) -> Explanation:
-    sequences, states = layer._open(input, hx, lengths)
+    sequences, states = layer._open(input, hx, lengths, reset)
     trains = _trains(sequences.rows, *states, *layer.parameters())
     problems = [_problem(layer, sequences, number) for number in range(layer.num_layers)]
     first = problems[0]

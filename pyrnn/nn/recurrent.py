@@ -81,10 +81,15 @@ class RNN(RecurrentLayer, nn.RNN):
         )  # fmt: skip
 
     def forward(
-        self, input: AnySequence, hx: Tensor | None = None, *, lengths: Lengths | None = None
+        self,
+        input: AnySequence,
+        hx: Tensor | None = None,
+        *,
+        lengths: Lengths | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[AnySequence, Tensor]:
         """Run the layers over whole sequences. Arguments, results and errors: see `GRU.forward`."""
-        output, h_n, _, _ = self._run(input, hx, lengths)
+        output, h_n, _, _ = self._run(input, hx, lengths, reset)
         return output, h_n
 
 
@@ -152,7 +157,12 @@ class GRU(RecurrentLayer, nn.GRU):
         )  # fmt: skip
 
     def forward(
-        self, input: AnySequence, hx: Tensor | None = None, *, lengths: Lengths | None = None
+        self,
+        input: AnySequence,
+        hx: Tensor | None = None,
+        *,
+        lengths: Lengths | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[AnySequence, Tensor]:
         """Run the layers over whole sequences.
 
@@ -163,16 +173,28 @@ class GRU(RecurrentLayer, nn.GRU):
             lengths: [B] integers in [0, T], a tensor or a list, in any order; not with a PackedSequence.
                 Output beyond a length is zero, `h_n` is each sequence's own last state, and the reverse
                 direction starts at each sequence's own end. A length of 0 gives h_n = h_0.
+            reset: bool [T, B], [B, T] if batch_first, unbatched [T]: true at each step that is the first of a
+                new sequence, as an agent's next episode is in its rollout. Every layer starts it from zeros,
+                step 0 too, whatever hx is; neither states nor gradients pass between it and the step before,
+                in either direction. Not with a PackedSequence; nothing is reset beyond a length.
 
         Returns:
             output, laid out as the input is, with D*H features (forward direction first); h_n, shaped as hx.
 
         Raises:
             RuntimeError: the input's or the state's size, or the state's dtype or device, does not fit.
-            ValueError: the input's dimensions or dtype, or the lengths, do not fit.
-            TypeError: an argument has another type.
+            ValueError: the input's dimensions or dtype, the lengths, or the shape of reset, do not fit.
+            TypeError: an argument has another type, reset another than bool.
+
+        Example:
+            >>> import torch, pyrnn
+            >>> gru, x = pyrnn.GRU(3, 4), torch.randn(6, 1, 3)
+            >>> starts = torch.tensor([False, False, True, False, False, False]).unsqueeze(1)
+            >>> output, h_n = gru(x, reset=starts)
+            >>> torch.allclose(output[2:], gru(x[2:])[0], atol=1e-6)
+            True
         """
-        output, h_n, _, _ = self._run(input, hx, lengths)
+        output, h_n, _, _ = self._run(input, hx, lengths, reset)
         return output, h_n
 
 
@@ -243,6 +265,7 @@ class LSTM(RecurrentLayer, nn.LSTM):
         hx: tuple[Tensor, Tensor] | None = None,
         *,
         lengths: Lengths | None = None,
+        reset: Tensor | None = None,
         return_cells: bool = False,
     ) -> tuple[AnySequence, tuple[Tensor, Tensor]] | tuple[AnySequence, tuple[Tensor, Tensor], AnySequence]:
         """Run the layers over whole sequences.
@@ -251,6 +274,7 @@ class LSTM(RecurrentLayer, nn.LSTM):
             input: See `GRU.forward`.
             hx: (h_0 [L*D, B, P], c_0 [L*D, B, H]), without B if unbatched; None for zeros.
             lengths: See `GRU.forward`; a length of 0 also gives c_n = c_0.
+            reset: See `GRU.forward`.
             return_cells: Also return the last layer's cell state at every step.
 
         Returns:
@@ -260,7 +284,7 @@ class LSTM(RecurrentLayer, nn.LSTM):
         Raises:
             As `GRU.forward`, and RuntimeError if hx does not hold two states.
         """
-        output, h_n, c_n, cells = self._run(input, hx, lengths, return_cells=return_cells)
+        output, h_n, c_n, cells = self._run(input, hx, lengths, reset, return_cells=return_cells)
         return (output, (h_n, c_n), cells) if return_cells else (output, (h_n, c_n))
 
 

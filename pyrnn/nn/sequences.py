@@ -21,6 +21,7 @@ class Sequences(NamedTuple):
     rows: Tensor  # [T, B, I], a view of the input; or the packed rows [N, I]
     batch_size: int
     lengths: Tensor | None = None  # [B] int64
+    reset: Tensor | None = None  # [T, B], a view of the layer's; the operator checks its dtype and device
     batch_sizes: Tensor | None = None  # [T], only if packed
     sorted_indices: Tensor | None = None  # [B], only if packed from unsorted sequences
     unsorted_indices: Tensor | None = None
@@ -47,7 +48,12 @@ class Sequences(NamedTuple):
 
 
 def open_sequences(
-    layer_name: str, input: Tensor | PackedSequence, lengths: Lengths | None, *, batch_first: bool
+    layer_name: str,
+    input: Tensor | PackedSequence,
+    lengths: Lengths | None,
+    reset: Tensor | None = None,
+    *,
+    batch_first: bool,
 ) -> Sequences:
     """Bring a layer's input to the operator's layout.
 
@@ -55,11 +61,13 @@ def open_sequences(
         layer_name: For error messages.
         input: [T, B, I], [B, T, I] if `batch_first`, unbatched [T, I], or a PackedSequence.
         lengths: [B] integers, for batched tensors only.
+        reset: [T, B], [B, T] if `batch_first`, unbatched [T]; not for packed input.
         batch_first: Ignored for unbatched and packed input, as in torch.
 
     Raises:
-        TypeError: `input` is neither a tensor nor a PackedSequence, or `lengths` are not integers.
-        ValueError: `input` has neither 2 nor 3 dimensions, or `lengths` do not go with it.
+        TypeError: `input` is neither a tensor nor a PackedSequence, `lengths` are not integers, or `reset` is
+            no dense tensor.
+        ValueError: `input` has neither 2 nor 3 dimensions, or `lengths` or `reset` do not go with it.
         RuntimeError: there is not a single time step.
     """
     if isinstance(input, PackedSequence):
@@ -68,6 +76,11 @@ def open_sequences(
                 f"{layer_name}: lengths and a PackedSequence exclude each other, for packed data carries its "
                 "own lengths; pass the padded tensor with lengths, or the PackedSequence alone"
             )
+        if reset is not None:
+            raise ValueError(
+                f"{layer_name}: reset does not go with a PackedSequence; pass the padded tensor with lengths "
+                "and reset"
+            )
         rows, batch_sizes, sorted_indices, unsorted_indices = input
         check_dense(f"{layer_name}: packed data", rows)
         if batch_sizes.shape[0] == 0:
@@ -75,7 +88,7 @@ def open_sequences(
         # The indices, where there are any, tell the batch size without reading a tensor's value, which would
         # break a compiled graph.
         B = int(batch_sizes[0]) if sorted_indices is None else sorted_indices.shape[0]
-        return Sequences(rows, B, None, batch_sizes, sorted_indices, unsorted_indices)
+        return Sequences(rows, B, None, None, batch_sizes, sorted_indices, unsorted_indices)
     if not isinstance(input, Tensor):
         raise TypeError(
             f"{layer_name}: expected input to be a Tensor or a PackedSequence, got {type(input).__name__}"
@@ -83,22 +96,35 @@ def open_sequences(
     check_dense(f"{layer_name}: input", input)
     if input.dim() not in (2, 3):
         raise ValueError(f"{layer_name}: Expected input to be 2D or 3D, got {input.dim()}D instead")
+    if reset is not None:
+        _check_reset(layer_name, reset, input)
     if input.dim() == 2:
         if lengths is not None:
             raise ValueError(f"{layer_name}: lengths need batched 3-D input, got 2-D; cut it instead")
         if input.shape[0] == 0:
             _raise_no_steps()
-        return Sequences(input.unsqueeze(1), 1, unbatched=True)
+        reset = None if reset is None else reset.unsqueeze(1)
+        return Sequences(input.unsqueeze(1), 1, reset=reset, unbatched=True)
     rows = input.transpose(0, 1) if batch_first else input
+    reset = reset.transpose(0, 1) if reset is not None and batch_first else reset
     T, B = rows.shape[:2]
     if T == 0:
         _raise_no_steps()
     lengths = None if lengths is None else _as_lengths(layer_name, lengths, B, input.device)
-    return Sequences(rows, B, lengths, batch_first=batch_first)
+    return Sequences(rows, B, lengths, reset, batch_first=batch_first)
 
 
 def _raise_no_steps() -> NoReturn:
     raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+
+
+def _check_reset(layer_name: str, reset: Tensor, input: Tensor) -> None:
+    check_dense(f"{layer_name}: reset", reset)
+    if reset.shape != input.shape[:-1]:
+        raise ValueError(
+            f"{layer_name}: expected reset to have the input's shape without its features, "
+            f"{tuple(input.shape[:-1])}, got {tuple(reset.shape)}"
+        )
 
 
 def _as_lengths(layer_name: str, lengths: Lengths, B: int, device: torch.device) -> Tensor:

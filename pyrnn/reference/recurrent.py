@@ -61,6 +61,7 @@ def recurrent(
     *,
     lengths: Tensor | None = None,
     batch_sizes: Tensor | None = None,
+    reset: Tensor | None = None,
     batch_first: bool = False,
     return_cells: bool = False,
 ) -> RecurrentOutput:
@@ -75,6 +76,8 @@ def recurrent(
         lengths: [B] integers in [0, T]: steps at or beyond a sequence's length leave its state alone and
             output zero; the reverse direction starts at each sequence's own end.
         batch_sizes: [T] as in `torch.nn.utils.rnn.PackedSequence`; rows are sorted by decreasing length.
+        reset: bool, shaped as the input without its features: true at the first step of a new sequence.
+            Nothing passes between it and the step before, in either direction.
         batch_first: whether input, output and cells have the batch before the time.
         return_cells: also return the cell state of every step (LSTM only).
 
@@ -88,13 +91,17 @@ def recurrent(
     if batch_sizes is not None:
         assert h0 is not None, "packed input needs h0, which alone says how many sequences there are"
         input, lengths = _unpack(input, batch_sizes, h0.shape[1])
+        if reset is not None:
+            reset = _unpack(reset.unsqueeze(-1), batch_sizes, h0.shape[1])[0].squeeze(-1)
         batch_first = False
     x_tbi = input.transpose(0, 1) if batch_first else input
+    if reset is not None and batch_first:
+        reset = reset.transpose(0, 1)
     sequences, cell_sequences, h_n, c_n = [], [], [], []
     for d, group in enumerate(weights):
         h = None if h0 is None else h0[d]
         c = None if c0 is None else c0[d]
-        ys, cs, h, c = _direction(cell, x_tbi, h, c, group, lengths, reverse=d == 1)
+        ys, cs, h, c = _direction(cell, x_tbi, h, c, group, lengths, reset, reverse=d == 1)
         sequences.append(ys)
         cell_sequences.append(cs)
         h_n.append(h)
@@ -130,6 +137,7 @@ def _direction(
     c: Tensor | None,
     weights: Weights,
     lengths: Tensor | None,
+    reset: Tensor | None,
     *,
     reverse: bool,
 ) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
@@ -143,6 +151,11 @@ def _direction(
     c = x_tbi.new_zeros(B, w_hh.shape[0] // GATES["lstm"] if cell == "lstm" else 0) if c is None else c
     ys, cs = [], []
     for t in reversed(range(T)) if reverse else range(T):
+        later = t + 1 if reverse else t  # of the two steps between which the state passes now
+        if reset is not None and later < T:
+            cut = reset[later] if lengths is None else reset[later] & (lengths > later).to(x_tbi.device)
+            # Chosen, not multiplied by 0: the state of a sequence that has ended may be infinite.
+            h, c = (torch.where(cut.unsqueeze(-1), torch.zeros_like(state), state) for state in (h, c))
         if lengths is None:
             h, c_new = step(cell, x_tbi[t], h, c, weights)
             c = c if c_new is None else c_new

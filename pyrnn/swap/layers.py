@@ -99,7 +99,7 @@ def restore(module: nn.Module) -> SwapReport:
     It undoes `accelerate`, for export, quantization and machines without pyrnn, and gives a model that was
     built of pyrnn's layers torch's. The change is in place and keeps each layer's identity, as there. A layer
     with an option that torch's has not stays as it is. A model that calls its layers with such arguments
-    (`lengths`, `cache`, `return_cells`) can be restored, and torch's layers will refuse them.
+    (`lengths`, `reset`, `cache`, `return_cells`) can be restored, and torch's layers will refuse them.
 
     Args:
         module: Any model, or such a layer.

@@ -31,6 +31,7 @@ VALUES = {
     "layout": ("padded", "batch_first", "lengths", "batch_first lengths", "packed"),
     "return_cells": (True, False),
     "checkpoint_every": (0, 0, 1, 2, 100),
+    "resets": (False, True),
 }
 
 
@@ -51,6 +52,7 @@ class Case:
     layout: str
     return_cells: bool
     checkpoint_every: int
+    resets: bool
 
     def layer(self) -> Layer:
         """Random numbers, rounded to the case's dtype."""
@@ -73,6 +75,11 @@ class Case:
             rows = torch.cat([step[:size] for step, size in zip(layer.input, sizes, strict=True)])
             layer = replace(layer, input=rows)
         return layer.to(self.dtype)
+
+    def reset(self, input: torch.Tensor) -> torch.Tensor | None:
+        """For an input of the case: a third of the steps, the first ones among them."""
+        shape = input.shape[:-1]
+        return (torch.arange(shape.numel()) % 3 == 0).view(shape) if self.resets else None
 
     def options(self) -> dict[str, Any]:
         """Options of the call that say how its input is laid out."""
@@ -100,9 +107,11 @@ def cases(cell: str, dtype: torch.dtype) -> Iterator[Case]:
 
 def check(case: Case, device: str) -> None:
     """Results and gradients against the float64 reference, in comparison with torch's at the same dtype."""
+    layer = case.layer()
     check_layer(
-        case.layer(),
+        layer,
         device=device,
+        reset=case.reset(layer.input),
         return_cells=case.return_cells,
         checkpoint_every=case.checkpoint_every,
         **case.options(),

@@ -41,6 +41,11 @@ FAULTS = {
     "tail_of_the_units": Fault(
         "recurrent/cuda/block.h", "at.b < w.B && unit < w.H", "at.b < w.B && unit <= w.H"
     ),
+    "reset_one_step_late": Fault(
+        "recurrent/cuda/block.h",
+        "return is_cut(w, d == 0 ? t + 1 : t,",
+        "return is_cut(w, d == 0 ? t : t + 1,",
+    ),
     "sums_of_half_the_warps": Fault(
         "recurrent/cuda/recurrence_kernel.h",
         "        __syncthreads();\n        if (warp < kParts)",

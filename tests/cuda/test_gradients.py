@@ -13,15 +13,19 @@ from torch.library import opcheck
 import pyrnn
 from pyrnn.ops import recurrent
 from tests.helpers import CELLS, gradients, make_layer
-from tests.ops.test_recurrent_tracing import operator_args
+from tests.ops.test_recurrent_tracing import RESET, operator_args
 
 LENGTHS = torch.tensor([2, 0, 3])
 
 
-@pytest.mark.parametrize("options", [{}, {"lengths": LENGTHS, "checkpoint_every": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"lengths": LENGTHS, "checkpoint_every": 2, "reset": RESET[:3]}], ids=str
+)
 @pytest.mark.parametrize(("cell", "P"), [("rnn_tanh", None), ("gru", None), ("lstm", None), ("lstm", 2)])
 def test_gradcheck(cell: str, P: int | None, options: dict[str, Any], device: str) -> None:
     layer = make_layer(cell, T=3, B=3, I=1, H=3, P=P, D=2).on(device)
+    if "reset" in options:
+        options = {**options, "reset": options["reset"].to(device)}
 
     def results(*leaves: Tensor) -> tuple[Tensor, ...]:
         return tuple(t for t in layer.with_leaves(leaves).run(recurrent, **options) if t.numel())
@@ -68,7 +72,7 @@ def test_backward_in_evaluation(Layer: type[pyrnn.GRU], device: str) -> None:
 )
 def test_opcheck(cell: str, P: int | None, checkpoint_every: int, device: str) -> None:
     layer = make_layer(cell, D=2, P=P, dtype=torch.float32).on(device)
-    args = operator_args(layer, torch.tensor([2, 4, 0]).to(device), checkpoint_every)
+    args = operator_args(layer, torch.tensor([2, 4, 0]).to(device), checkpoint_every, RESET.to(device))
     opcheck(torch.ops.pyrnn.recurrent.default, args)
     args = tuple(a.detach() if isinstance(a, Tensor) else a for a in args)
     # No comparison of values with a traced call: nobody writes the padding of the workspace.
@@ -76,8 +80,8 @@ def test_opcheck(cell: str, P: int | None, checkpoint_every: int, device: str) -
     opcheck(torch.ops.pyrnn._recurrent_fwd.default, args, test_utils=checks)
     out = torch.ops.pyrnn._recurrent_fwd(*args)
     backward_args = (
-        *(torch.ones_like(out[0]), out[1], None, None, *args[:15], out[0], out[4]),
-        *(*args[15:], [True, False, *[True] * 11]),
+        *(torch.ones_like(out[0]), out[1], None, None, *args[:16], out[0], out[4]),
+        *(*args[16:], [True, False, *[True] * 11]),
     )
     opcheck(torch.ops.pyrnn._recurrent_bwd.default, backward_args)
 

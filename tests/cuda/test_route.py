@@ -15,7 +15,7 @@ from pyrnn.ops.recurrent import cuda
 from pyrnn.ops.recurrent.cuda import recurrence
 from tests.cuda.conftest import MODE
 from tests.helpers import gradients, make_layer
-from tests.ops.test_recurrent_tracing import operator_args
+from tests.ops.test_recurrent_tracing import RESET, operator_args
 
 
 def calls_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -70,7 +70,7 @@ def test_fake_tensors_on_cuda(
 ) -> None:
     monkeypatch.setattr(_native, "why_no_cuda", lambda: "")
     real = make_layer(cell, P=P, D=2, dtype=torch.float16)
-    args = operator_args(real, torch.tensor([4, 0, 2]), checkpoint_every)
+    args = operator_args(real, torch.tensor([4, 0, 2]), checkpoint_every, RESET)
     with FakeTensorMode():
         args = [
             torch.empty(a.shape, dtype=a.dtype, device="cuda") if isinstance(a, torch.Tensor) else a
@@ -80,8 +80,8 @@ def test_fake_tensors_on_cuda(
         *results, workspace, history = torch.ops.pyrnn._recurrent_fwd(*args)
         public = torch.ops.pyrnn.recurrent(*args)
         grads = torch.ops.pyrnn._recurrent_bwd(
-            *(results[0], results[1], None, None, *args[:15], history, workspace),
-            *(*args[15:], [True] * 13),
+            *(results[0], results[1], None, None, *args[:16], history, workspace),
+            *(*args[16:], [True] * 13),
         )
     assert [t.shape for t in public] == [t.shape for t in results]
     assert {t.device.type for t in (*public, *grads, workspace)} == {"cuda"}

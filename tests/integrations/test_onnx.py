@@ -188,6 +188,7 @@ def test_an_accelerated_model() -> None:
     [
         (pyrnn.LSTM(3, 4, proj_size=2), {}, "projection"),
         (pyrnn.LSTM(3, 4), {"return_cells": True}, "return_cells"),
+        (pyrnn.GRU(3, 4), {"reset": torch.ones(5, 2, dtype=torch.bool)}, "reset"),
     ],
 )
 def test_what_onnx_cannot_say_is_refused(layer: Any, options: Any, words: str) -> None:

@@ -60,6 +60,7 @@ CALLS: dict[str, Callable[[Callable[[Tensor], Tensor]], Any]] = {
     },
     "lstm lengths": lambda bad: lstm({}, lengths=bad(torch.ones(B, dtype=torch.int64))),
     "lstm int32 lengths": lambda bad: lstm({}, lengths=bad(torch.ones(B, dtype=torch.int32))),
+    "lstm reset": lambda bad: lstm({}, reset=bad(torch.zeros(T, B, dtype=torch.bool))),
     "lstm batch_sizes": lambda bad: lstm(
         {"input": torch.zeros(T * B, 3)}, batch_sizes=bad(torch.full((T,), B))
     ),

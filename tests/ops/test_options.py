@@ -208,7 +208,7 @@ def test_segments_longer_than_every_sequence() -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_the_operator_itself_bears_a_huge_segment(cell: str) -> None:
     layer = make_layer(cell, requires_grad=True)
-    tensors = (layer.input, layer.h0, layer.c0, None, None, *layer.weights[0], *[None] * 5)
+    tensors = (layer.input, layer.h0, layer.c0, None, None, None, *layer.weights[0], *[None] * 5)
     for every in (sys.maxsize, 4):
         out = torch.ops.pyrnn.recurrent(*tensors, cell, False, False, every)[0]
         torch.testing.assert_close(out, layer.run(recurrent).output)

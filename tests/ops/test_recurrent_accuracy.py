@@ -106,11 +106,14 @@ def test_any_options_equal_the_reference(
 ) -> None:
     P = data.draw(st.integers(1, H), label="P") if projected and cell == "lstm" else None
     D = data.draw(st.integers(1, 2), label="D")
-    bias, states, batch_first, cells, masked = (data.draw(st.booleans()) for _ in range(5))
+    bias, states, batch_first, cells, masked, cut = (data.draw(st.booleans()) for _ in range(6))
     every = data.draw(st.integers(0, 4), label="checkpoint_every")
     options: dict[str, Any] = {"batch_first": batch_first, "return_cells": cells}
     if masked:
         options["lengths"] = torch.tensor(data.draw(st.lists(st.integers(0, T), min_size=B, max_size=B)))
+    if cut:
+        flags = data.draw(st.lists(st.booleans(), min_size=T * B, max_size=T * B), label="reset")
+        options["reset"] = torch.tensor(flags).view(B, T) if batch_first else torch.tensor(flags).view(T, B)
     sizes = {"T": T, "B": B, "I": I, "H": H, "P": P, "D": D}
     layer = make_layer(cell, **sizes, bias=bias, states=states, batch_first=batch_first, requires_grad=True)
     ours = layer.run(recurrent, checkpoint_every=every, **options)

@@ -45,6 +45,24 @@ def test_gradgradcheck(cell: str) -> None:
     assert torch.autograd.gradgradcheck(function_of_leaves(layer, **options), layer.leaves)
 
 
+RESET = torch.tensor([[True, False], [True, True]])
+
+
+@pytest.mark.parametrize("checkpoint_every", [0, 2])
+@pytest.mark.parametrize("cell", DERIVED_CELLS)
+def test_gradcheck_with_resets(cell: str, checkpoint_every: int) -> None:
+    layer = small(cell)
+    options = {"reset": RESET, "return_cells": True, "checkpoint_every": checkpoint_every}
+    assert torch.autograd.gradcheck(function_of_leaves(layer, **options), layer.leaves)
+
+
+@pytest.mark.parametrize("cell", DERIVED_CELLS)
+def test_gradgradcheck_with_resets(cell: str) -> None:
+    layer = small(cell)
+    options = {"reset": RESET, "return_cells": True}
+    assert torch.autograd.gradgradcheck(function_of_leaves(layer, **options), layer.leaves)
+
+
 def test_third_derivative_equals_the_reference() -> None:
     results = []
     for operator in (recurrent, reference.recurrent):
@@ -184,7 +202,7 @@ def test_expanded_gradient() -> None:
 
 def test_private_operators_refuse_to_be_differentiated() -> None:
     layer = small("gru")
-    tensors = (layer.input, layer.h0, None, None, None, *layer.weights[0], *layer.weights[1])
+    tensors = (layer.input, layer.h0, None, None, None, None, *layer.weights[0], *layer.weights[1])
     options = ("gru", False, False, 0)
     with pytest.raises(RuntimeError, match="_recurrent_fwd has no derivative of its own"):
         torch.ops.pyrnn._recurrent_fwd(*tensors, *options)

@@ -196,6 +196,15 @@ BAD_CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "long length": ({"lengths": torch.tensor([1, 5, 2])}, ValueError, "to 5"),
     "float lengths": ({"lengths": torch.tensor([1.0, 2.0, 3.0])}, TypeError, "int32 or int64"),
     "count of lengths": ({"lengths": torch.tensor([1, 2])}, ValueError, r"shape \[B\] = \[3\]"),
+    "float reset": ({"reset": zeros(4, 3)}, TypeError, r"must be bool, .* torch.float32; .*reset.bool"),
+    "shape of reset": ({"reset": zeros(3, 4).bool()}, ValueError, r"reset must have .*\[T, B\] = \[4, 3\]"),
+    "layout of reset": ({"reset": zeros(4, 3).bool(), "batch_first": True, "input": zeros(3, 4, 3)},
+                        ValueError, r"\[B, T\] = \[3, 4\], got \[4, 3\]"),
+    "features of reset": ({"reset": zeros(4, 3, 1).bool()}, ValueError, r"\[T, B\] = \[4, 3\]"),
+    "packed reset": ({"input": PACKED, "batch_sizes": torch.tensor([3, 3, 2]), "reset": zeros(4, 3).bool()},
+                     ValueError, r"\[N\] = \[8\], got \[4, 3\]"),
+    "device of reset": ({"reset": zeros(4, 3, device="meta").bool()}, ValueError, "not at the same device"),
+    "list of resets": ({"reset": [[True, False]]}, TypeError, "reset must be a dense .* got list"),
     "negative checkpoint": ({"checkpoint_every": -1}, ValueError, "number of steps"),
     "packed without h0": ({"input": PACKED, "h0": None, "batch_sizes": torch.tensor([3, 3, 2])},
                           ValueError, "needs h0"),
@@ -235,7 +244,7 @@ def test_freed_storage_is_noticed() -> None:
 
 def test_backward_operator_checks_what_it_is_given() -> None:
     layer = make_layer("gru", dtype=torch.float32)
-    tensors = (layer.input, layer.h0, None, None, None, *layer.weights[0], *[None] * 5)
+    tensors = (layer.input, layer.h0, None, None, None, None, *layer.weights[0], *[None] * 5)
     options = ("gru", False, False, 0)
     output, _, _, _, workspace, _ = torch.ops.pyrnn._recurrent_fwd(*tensors, *options)
 

@@ -16,12 +16,15 @@ from tests.helpers import Layer, gradients, make_layer
 from tests.ops.conftest import KernelCalls
 
 LENGTHS = torch.tensor([2, 4, 0])
+RESET = torch.tensor([[True, False, False], [False, True, True], [False] * 3, [True] * 3])
 
 
-def operator_args(layer: Layer, lengths: Tensor | None = None, checkpoint_every: int = 0) -> tuple[Any, ...]:
+def operator_args(
+    layer: Layer, lengths: Tensor | None = None, checkpoint_every: int = 0, reset: Tensor | None = None
+) -> tuple[Any, ...]:
     """The flat arguments of `pyrnn::recurrent`: the tensors, then the options."""
     reverse = layer.weights[1] if len(layer.weights) == 2 else [None] * 5
-    tensors = (layer.input, layer.h0, layer.c0, lengths, None, *layer.weights[0], *reverse)
+    tensors = (layer.input, layer.h0, layer.c0, lengths, None, reset, *layer.weights[0], *reverse)
     return (*tensors, layer.cell, False, layer.cell == "lstm", checkpoint_every)
 
 
@@ -30,21 +33,22 @@ def operator_args(layer: Layer, lengths: Tensor | None = None, checkpoint_every:
 def test_opcheck(cell: str, D: int, P: int | None, requires_grad: bool) -> None:
     layer = make_layer(cell, D=D, P=P, dtype=torch.float32, requires_grad=requires_grad)
     lengths = LENGTHS if D == 2 else None
-    opcheck(torch.ops.pyrnn.recurrent.default, operator_args(layer, lengths, checkpoint_every=D - 1))
+    opcheck(torch.ops.pyrnn.recurrent.default, operator_args(layer, lengths, D - 1))
+    opcheck(torch.ops.pyrnn.recurrent.default, operator_args(layer, lengths, D - 1, RESET))
 
 
 @pytest.mark.parametrize("checkpoint_every", [0, 2])
 @pytest.mark.parametrize("cell", ["rnn_relu", "gru", "lstm"])
 def test_opcheck_of_the_private_operators(cell: str, checkpoint_every: int) -> None:
     layer = make_layer(cell, D=2, dtype=torch.float32)
-    args = operator_args(layer, LENGTHS, checkpoint_every)
+    args = operator_args(layer, LENGTHS, checkpoint_every, RESET)
     # No comparison of values with a traced call: nobody writes the padding of the workspace.
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     opcheck(torch.ops.pyrnn._recurrent_fwd.default, args, test_utils=checks)
     out = torch.ops.pyrnn._recurrent_fwd(*args)
     grads = (torch.ones_like(out[0]), out[1], None, None)
     needs = [True, False, *[True] * 11]
-    backward_args = (*grads, *args[:15], out[0], out[4], *args[15:], needs)
+    backward_args = (*grads, *args[:16], out[0], out[4], *args[16:], needs)
     opcheck(torch.ops.pyrnn._recurrent_bwd.default, backward_args)
 
 
@@ -63,12 +67,12 @@ def test_compiled_training_is_one_graph(kernel_calls: KernelCalls, cell: str, dy
         assert kernel_calls.counts == (before[0] + 1, before[1] + 2)
 
 
-def test_compiled_lengths_and_cells() -> None:
+def test_compiled_lengths_resets_and_cells() -> None:
     torch.compiler.reset()
     layer = make_layer("lstm", D=2, requires_grad=True)
 
     def run(operator: Any) -> Any:
-        return layer.run(operator, lengths=LENGTHS, return_cells=True)
+        return layer.run(operator, lengths=LENGTHS, reset=RESET, return_cells=True)
 
     ours, eager = run(torch.compile(recurrent, fullgraph=True, backend="aot_eager")), run(recurrent)
     torch.testing.assert_close(ours, eager)

@@ -61,6 +61,28 @@ def test_vmap_over_states_and_lengths_is_one_call(kernel_calls: KernelCalls) -> 
     torch.testing.assert_close(out, torch.stack([run(states[n], lengths[n]) for n in range(2)]))
 
 
+@pytest.mark.parametrize("in_dims", [(0, 0), (None, 0), (0, None), (0, 1)], ids=str)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_vmap_over_data_and_resets_is_one_call(
+    kernel_calls: KernelCalls, batch_first: bool, in_dims: tuple[int | None, int | None]
+) -> None:
+    layer = make_layer("lstm", D=2, batch_first=batch_first)
+    x_dim, reset_dim = in_dims
+    x = layer.input if x_dim is None else samples(layer.input)
+    resets = torch.rand(3, *layer.input.shape[:2], generator=torch.Generator().manual_seed(0)) < 0.5
+    reset = resets[0] if reset_dim is None else resets.movedim(0, reset_dim)
+
+    def run(x: Tensor, reset: Tensor) -> RecurrentOutput:
+        options = {"lengths": LENGTHS, "batch_first": batch_first, "return_cells": True}
+        return recurrent("lstm", x, layer.h0, layer.c0, layer.weights, reset=reset, **options)
+
+    out = vmap(run, in_dims)(x, reset)
+    assert kernel_calls.counts == (1, 0)
+    for n in range(3):
+        sample = run(x if x_dim is None else x[n], reset if reset_dim is None else resets[n])
+        torch.testing.assert_close([t[n] for t in out], list(sample))
+
+
 def test_vmap_over_weights_loops(kernel_calls: KernelCalls) -> None:
     layer = make_layer("gru")
     w_ih, *others = layer.weights[0]
@@ -194,7 +216,7 @@ def test_the_bare_operator_under_torch_func(transform: str) -> None:
     layer = make_layer("gru")
 
     def run(x: Tensor) -> Tensor:
-        tensors = (x, layer.h0, None, None, None, *layer.weights[0], *[None] * 5)
+        tensors = (x, layer.h0, None, None, None, None, *layer.weights[0], *[None] * 5)
         return torch.ops.pyrnn.recurrent(*tensors, "gru", False, False, 0)[0].square().sum()
 
     ours = (grad if transform == "grad" else jacrev)(run)(layer.input)

@@ -48,6 +48,7 @@ ARGUMENTS: list[tuple[str, Callable[..., Any], str, Tensor]] = [
     *(("lstm", lstm, name, getattr(LAYER, name)) for name in ("input", "h0", "c0")),
     *(("lstm", lstm, name, weight) for name, weight in GROUP.items() if weight is not None),
     ("lstm", lstm, "lengths", torch.tensor([4, 0, 2])),
+    ("lstm", lstm, "reset", torch.zeros(4, 3).bool()),
     ("packed lstm", of(lstm, input=torch.zeros(9, 3)), "batch_sizes", torch.tensor([3, 3, 2, 1])),
     ("attention", attention, "query", torch.randn(2, 2, 5, 4)),
     *(("attention", attention, name, torch.randn(2, 2, 7, 4)) for name in ("key", "value")),

@@ -46,6 +46,7 @@ VALUES = {
     "checkpoint_every": (0, 0, 1, 4, 100),
     "threads": (1, 2),
     "group_size": (0, 1, 2),
+    "resets": (False, False, True),
 }
 
 
@@ -69,6 +70,7 @@ class Case:
     checkpoint_every: int
     threads: int
     group_size: int
+    resets: bool
 
     def layer(self) -> Layer:
         """Random numbers, rounded to the case's dtype."""
@@ -97,6 +99,13 @@ class Case:
         lengths[self.B // 2] = self.shortest
         lengths[-1] = self.T
         return lengths
+
+    def reset(self) -> Tensor | None:
+        """A third of the steps, the first ones among them."""
+        if not self.resets:
+            return None
+        shape = (self.B, self.T) if self.batch_first else (self.T, self.B)
+        return (torch.arange(self.T * self.B) % 3 == 0).view(shape)
 
 
 def cases(isa: str, cell: str, dtype: torch.dtype) -> Iterator[Case]:
@@ -131,6 +140,7 @@ def check(case: Case) -> None:
         check_layer(
             case.layer(),
             lengths=case.lengths(),
+            reset=case.reset(),
             batch_first=case.batch_first,
             checkpoint_every=case.checkpoint_every,
         )
@@ -141,10 +151,11 @@ def check_layer(
 ) -> None:
     """Results and gradients on `device` against the float64 reference, beside torch's at the same dtype.
 
-    `common` are the options of `recurrent` that all understand: lengths, batch_first, batch_sizes.
+    `common` are the options of `recurrent` that all understand: lengths, reset, batch_first, batch_sizes.
     """
-    ours, exact = layer.on(device), layer.to(torch.float64, requires_grad=True)
-    out = ours.run(recurrent, checkpoint_every=checkpoint_every, return_cells=return_cells, **common)
+    ours, exact, reset = layer.on(device), layer.to(torch.float64, requires_grad=True), common.get("reset")
+    options = common if reset is None else {**common, "reset": reset.to(device)}
+    out = ours.run(recurrent, checkpoint_every=checkpoint_every, return_cells=return_cells, **options)
     mine = _all_results(ours, out)
     right = _all_results(exact, exact.run(reference.recurrent, return_cells=return_cells, **common))
     names = ["output", "h_n", "c_n", "cells", *(f"gradient of shape {list(t.shape)}" for t in ours.leaves)]
@@ -155,12 +166,13 @@ def check_layer(
         return
     theirs, lengths = layer.trained(), common.get("lengths")
     # torch.nn refuses sequences without a step, and projections that do not make the output smaller; cell
-    # states, and rows of packed data without their lengths, are not what it speaks of.
+    # states, resets, and rows of packed data without their lengths, are not what it speaks of.
     H, P = layer.weights[0][0].shape[0] // GATES[layer.cell], layer.weights[0][1].shape[1]
     refused = (lengths is not None and not lengths.all()) or (layer.weights[0][4] is not None and P >= H)
-    if refused or return_cells or "batch_sizes" in common:
+    if refused or return_cells or reset is not None or "batch_sizes" in common:
         out = theirs.run(reference.recurrent, return_cells=return_cells, **common)
     else:
+        common.pop("reset", None)
         out = torch_recurrent(theirs, **common)
     _assert_as_accurate(mine, _all_results(theirs, out), right, names=names)
 

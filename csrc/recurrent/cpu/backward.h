@@ -133,6 +133,9 @@ class Backward {
     const int64_t row = m.step_row[t - steps.begin], rows = slice.active[t];
     const Range own_h = partition(m.h_panels, plan.group_size, rank);
     const Range own = m.projected ? partition(m.unit_panels, plan.group_size, rank) : own_h;
+    clear_cut(p, slice, t, state.d_h, m.h_stride, own_h.begin * kColumns, own_h.end * kColumns);
+    if constexpr (Cell::kCarry == Carry::cell)
+      clear_cut(p, slice, t, state.d_carry, m.unit_stride, own.begin * kColumns, own.end * kColumns);
     if (m.projected) {
       for (int64_t r = 0; r < rows; r++) take_output_gradient(slice, state, t, r, row + r, own_h);
       group_barrier();
@@ -191,10 +194,12 @@ class Backward {
     if constexpr (Cell::kSavedState == SavedState::current_hidden)
       state_row = row_of<const S>(p, p.y, t, b) + d * P;
     if constexpr (Cell::kSavedState == SavedState::previous_hidden)
-      state_row = previous_hidden<S>(p, d, t, b, length);
+      state_row = previous_hidden<S>(p, d, t, b);
     if constexpr (Cell::kSavedState == SavedState::cell) {
       int64_t before = d == 0 ? t - 1 : t + 1;
-      if (before < 0 || before >= length) {
+      if (cut_before(p, d, t, b)) {
+        // zeros
+      } else if (before < 0 || before >= length) {
         c0 = p.direction[d].c0 ? (const S*)p.direction[d].c0 + b * p.H : nullptr;
       } else if (m.recompute && (before < steps.begin || before >= steps.end)) {
         c_before = (const A*)p.workspace + ((d * m.segments + t / m.segment_steps) * p.B + b) * m.Hp;
@@ -245,9 +250,11 @@ class Backward {
     const Direction& w = p.direction[slice.direction];
     auto copy = [&](void* to, const A* from, int64_t stride, int64_t n) {
       Range own = partition(ceil_div(n, L), plan.group_size, rank);
-      for (int64_t r = 0; to && r < slice.rows; r++)
+      for (int64_t r = 0; to && r < slice.rows; r++) {
+        const bool cut = drops_initial_state(p, slice.direction, slice.batch[r]);
         for (int64_t u = own.begin * L; u < own.end * L && u < n; u += L)
-          store_n((S*)to + slice.batch[r] * n + u, load<A>(from + r * stride + u), n - u);
+          store_n((S*)to + slice.batch[r] * n + u, cut ? Vec<A>{} : load<A>(from + r * stride + u), n - u);
+      }
     };
     copy(w.d_h0, state.d_h, m.h_stride, p.P);
     if constexpr (Cell::kCarry == Carry::cell) copy(w.d_c0, state.d_carry, m.unit_stride, p.H);

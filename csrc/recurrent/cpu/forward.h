@@ -135,17 +135,22 @@ class Forward {
   void load_initial_state(const BatchSlice& slice, State& state, Range own) {
     const Direction& w = p.direction[slice.direction];
     Range mine = partition(slice.rows, plan.group_size, rank);
+    const auto enters = [&](const void* first, int64_t r) {
+      return first && !drops_initial_state(p, slice.direction, slice.batch[r]);
+    };
     for (int64_t r = mine.begin; r < mine.end; r++) {
-      const S* h0 = w.h0 ? (const S*)w.h0 + slice.batch[r] * p.P : nullptr;
+      const S* h0 = enters(w.h0, r) ? (const S*)w.h0 + slice.batch[r] * p.P : nullptr;
       for (Storage* h : state.h) copy_row<Op>(h + r * h_stride, h0, p.P, h_stride);
       if (state.m) copy_row<Op>(state.m + r * m_stride, (const S*)nullptr, 0, m_stride);
     }
     if constexpr (Cell::kCarry != Carry::none) {
       const S* from = (const S*)(Cell::kCarry == Carry::cell ? w.c0 : w.h0);
-      for (int64_t r = 0; r < slice.rows; r++)
+      for (int64_t r = 0; r < slice.rows; r++) {
+        const bool given = enters(from, r);
         for (int64_t u = own.begin * kUnits; u < own.end * kUnits; u += L)
           store(state.carry + r * carry_stride + u,
-                from && u < p.H ? load_n<A>(from + slice.batch[r] * p.H + u, p.H - u) : Vec<A>{});
+                given && u < p.H ? load_n<A>(from + slice.batch[r] * p.H + u, p.H - u) : Vec<A>{});
+      }
     }
   }
 
@@ -187,6 +192,10 @@ class Forward {
           cell_update(slice, state, t, now, r + j, i * kUnits, panel + (r + j) * gates_stride);
       });
     }
+    const Range units = {own.begin * kUnits, own.end * kUnits};
+    if constexpr (Cell::kCarry != Carry::none)
+      clear_cut(p, slice, t, state.carry, carry_stride, units.begin, units.end);
+    if (!project_panels) clear_cut(p, slice, t, state.h[now ^ 1], h_stride, units.begin, units.end);
     group_barrier();
     if (project_panels) {
       project_output(slice, state, t, now);
@@ -255,6 +264,8 @@ class Forward {
           }
         }
       });
+    clear_cut(p, slice, t, state.h[now ^ 1], h_stride, own.begin * kProjectColumns,
+              min(own.end * kProjectColumns, p.P));
   }
 
   void store_final_state(const BatchSlice& slice, State& state,

@@ -39,7 +39,8 @@ struct Recompute {
         int64_t row = m.step_row[s - steps.begin] + r, b = slice.batch[r];
         if (row - first_row() < mine.begin || row - first_row() >= mine.end) continue;
         copy_row<Op>(c.x + row * m.x_stride, row_of<const S>(p, p.x, s, b), p.I, round_up(p.I, 2));
-        copy_row<Op>(c.h + row * m.h_stride, hidden_before(s, b, r), p.P, round_up(p.P, 2));
+        copy_row<Op>(c.h + row * m.h_stride, previous_hidden<S>(p, slice.direction, s, b), p.P,
+                     round_up(p.P, 2));
       }
   }
 
@@ -76,19 +77,17 @@ struct Recompute {
   int64_t before(int64_t t) const { return slice.direction == 0 ? t - 1 : t + 1; }
   bool has(int64_t t, int64_t r) const { return t >= 0 && t < p.T && slice.active[t] > r; }
 
-  const S* hidden_before(int64_t t, int64_t b, int64_t r) const {
-    return previous_hidden<S>(p, slice.direction, t, b, has(before(t), r) ? before(t) + 1 : 0);
-  }
-
   void cell_update(int64_t row, int64_t unit, const A* gates, A* carries) const {
     const int d = slice.direction;
     const int64_t t = m.segment[d].t[row], b = m.segment[d].b[row], r = row - m.step_row[t - steps.begin];
     A* saved = m.segment[d].saved + row * Cell::kSaved * m.Hp;
     A* carry_row = carries + r * m.unit_stride;
+    const bool cut = cut_before(p, d, t, b);
     for (int v = 0; v < Cell::kWidth && unit < p.H; v++, unit += L) {
       Vec<A> slot[Cell::kSlots], carry{};
       for (int s = 0; s < Cell::kSlots; s++) slot[s] = load<A>(gates + (s * Cell::kWidth + v) * L);
-      if constexpr (Cell::kCarry == Carry::cell) carry = carry_before(t, b, r, unit, carry_row);
+      if constexpr (Cell::kCarry == Carry::cell)
+        if (!cut) carry = carry_before(t, b, r, unit, carry_row);
       Cell::template forward<VectorMath>(slot, carry);
       if constexpr (Cell::kCarry == Carry::cell) store(carry_row + unit, carry);
       for (int s = 0; s < Cell::kSlots; s++) store(saved + s * m.Hp + unit, slot[s]);

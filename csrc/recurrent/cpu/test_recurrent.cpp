@@ -24,7 +24,7 @@ int failures = 0;
 struct Case {
   int cell, dtype, threads, group_size;
   int64_t T, B, I, H, P, D, checkpoint_every;
-  bool lengths;
+  bool lengths, resets;
 
   const pyrnn::recurrent::CellInfo& info() const { return kCells[cell]; }
   bool is(const char* name) const { return std::strcmp(info().name, name) == 0; }
@@ -43,6 +43,7 @@ Numbers numbers(const Array& a) {
 struct Network {
   const Case& c;
   std::vector<int64_t> last;
+  std::vector<uint8_t> reset;  // [T, B], or empty
 
   int64_t gates() const { return c.info().gates; }
   std::vector<int64_t> sizes() const {
@@ -65,6 +66,11 @@ struct Network {
         if (!w[6].empty()) cell.assign(w[6].begin() + b * c.H, w[6].begin() + (b + 1) * c.H);
         for (int64_t s = 0; s < last[b]; s++) {
           const int64_t t = d == 0 ? s : last[b] - 1 - s;
+          const int64_t later = d == 0 ? t : t + 1;  // of the two steps between which the state passes
+          if (!reset.empty() && (d == 0 || s > 0) && reset[later * c.B + b]) {
+            h.assign(c.P, 0);
+            cell.assign(c.H, 0);
+          }
           Numbers gx(G * c.H), gh(G * c.H);
           for (int64_t j = 0; j < G * c.H; j++) {
             gx[j] = w[2][j], gh[j] = w[3][j];
@@ -101,16 +107,18 @@ void check(const Case& c, const char* what, double error, double bound) {
   if (error <= bound) return;
   failures++;
   std::printf(
-      "FAILED %s %s: cell %d dtype %d T %d B %d I %d H %d P %d D %d threads %d group_size %d: %g > %g\n",
+      "FAILED %s %s: cell %d dtype %d T %d B %d I %d H %d P %d D %d threads %d group_size %d "
+      "resets %d: %g > %g\n",
       pyrnn::isa().c_str(), what, c.cell, c.dtype, int(c.T), int(c.B), int(c.I), int(c.H), int(c.P), int(c.D),
-      c.threads, c.group_size, error, bound);
+      c.threads, c.group_size, int(c.resets), error, bound);
 }
 
 void run(const Case& c, std::mt19937& random) {
   std::normal_distribution<double> normal(0, 0.5);
-  Network network{c, {}};
+  Network network{c, {}, {}};
   for (int64_t b = 0; b < c.B; b++)
     network.last.push_back(c.lengths && b ? int64_t(random() % (c.T + 1)) : c.T);
+  for (int64_t i = 0; c.resets && i < c.T * c.B; i++) network.reset.push_back(random() % 3 == 0);
   std::vector<Array> in, gradient;
   for (int64_t n : network.sizes()) {
     in.emplace_back(n, c.dtype), gradient.emplace_back(n, c.dtype);
@@ -135,6 +143,7 @@ void run(const Case& c, std::mt19937& random) {
   p.N = rows;
   p.checkpoint_every = c.checkpoint_every;
   p.lengths = c.lengths ? network.last.data() : nullptr;
+  p.reset = c.resets ? network.reset.data() : nullptr;
   p.workspace = data(workspace);
   p.x = {data(in[0]), c.B * c.I, c.I}, p.d_x = {data(gradient[0]), c.B * c.I, c.I};
   p.y = {data(y), c.B * width, width}, p.g_y = {data(g_y), c.B * width, width};
@@ -183,10 +192,14 @@ int main() {
     for (int cell = 0; cell < pyrnn::recurrent::kCellKinds; cell++)
       for (int dtype = 0; dtype < pyrnn::kCpuDTypes; dtype++)
         for (int group_size : {1, 2})
-          for (const Case& size :
-               {Case{0, 0, 2, 0, 4, 3, 5, 7, 7, 1, 0, false}, Case{0, 0, 2, 0, 5, 9, 1, 33, 33, 2, 0, true},
-                Case{0, 0, 2, 0, 7, 2, 17, 20, 20, 2, 3, true}, Case{0, 0, 1, 0, 3, 1, 2, 1, 1, 1, 0, false},
-                Case{0, 0, 3, 0, 6, 4, 3, 18, 5, 2, 2, true}}) {
+          for (const Case& size : {Case{0, 0, 2, 0, 4, 3, 5, 7, 7, 1, 0, false, false},
+                                   Case{0, 0, 2, 0, 5, 9, 1, 33, 33, 2, 0, true, false},
+                                   Case{0, 0, 2, 0, 7, 2, 17, 20, 20, 2, 3, true, false},
+                                   Case{0, 0, 1, 0, 3, 1, 2, 1, 1, 1, 0, false, false},
+                                   Case{0, 0, 3, 0, 6, 4, 3, 18, 5, 2, 2, true, false},
+                                   Case{0, 0, 2, 0, 7, 5, 3, 17, 17, 2, 0, false, true},
+                                   Case{0, 0, 2, 0, 8, 3, 2, 18, 5, 2, 3, true, true},
+                                   Case{0, 0, 1, 0, 2, 2, 2, 3, 3, 2, 0, false, true}}) {
             Case c = size;
             c.cell = cell, c.dtype = dtype, c.group_size = c.threads % group_size ? 1 : group_size;
             if (!c.info().has_c) c.P = c.H;

@@ -38,7 +38,7 @@ struct Gradients {
     mine = partition(m.h_panels, threads, thread);
     for (int64_t i = mine.begin; i < mine.end; i++)
       pack_from_rows<Op, kVectors, S>(c.h_panels + i * stride, rows, p.P - i * kColumns, [&](int64_t k) {
-        const S* h = previous_hidden<S>(p, d, c.t[k], c.b[k], length(c.b[k]));
+        const S* h = previous_hidden<S>(p, d, c.t[k], c.b[k]);
         return h ? h + i * kColumns : nullptr;
       });
     if constexpr (Cell::kCarry == Carry::cell) {
@@ -144,8 +144,6 @@ struct Gradients {
                            m.x_stride);
     for (int64_t r = 0; r < rows; r++) add_input(d, r, 0, p.I, m.d_x + r * m.x_stride);
   }
-
-  int64_t length(int64_t b) const { return p.lengths ? p.lengths[b] : p.T; }
 
   // h before the projection, of segment row k, kColumns units from `unit`. (A template: only an LSTM has
   // this.)

@@ -16,6 +16,7 @@ struct Backward : ThreadContext<Cell, S, Pass::backward> {
   struct StepInputs {
     int64_t t, token;
     bool live, starts, after;  // `after`: the pass has just left this sequence
+    bool cut;                  // what the later step hands on is not this one's
     A slot[Cell::kSlots];
     S h_before, h_after, c0;           // the saved state, from the output or the initial state
     A c_before, c_after;               // the same, from the workspace
@@ -32,6 +33,7 @@ struct Backward : ThreadContext<Cell, S, Pass::backward> {
     if (!inputs.live) return inputs;
     inputs.token = token_of(w, inputs.t, at.b);
     inputs.starts = this->starts(inputs.t, at.length);
+    inputs.cut = cut_after(w, this->d, inputs.t, at.b, at.length);
     const int64_t column = this->d * w.H + unit, here = at.b * w.H + unit;
     if (const S* g_y = row_of<const S>(w, w.g_y, inputs.t, at.b)) inputs.g_y = g_y[column];
     if (const S* g_cells = row_of<const S>(w, w.g_cells, inputs.t, at.b)) inputs.g_cells = g_cells[column];
@@ -62,7 +64,7 @@ struct Backward : ThreadContext<Cell, S, Pass::backward> {
     if (inputs.live) {
       A d_h = widen(inputs.g_y) + widen(inputs.first_h), d_c = widen(inputs.g_cells) + widen(inputs.first_c),
         d_hidden;
-      if (!inputs.starts) {
+      if (!inputs.starts && !inputs.cut) {
         d_h += result.d_h;
         if (Cell::kCarry == Carry::cell) d_c += at.carry;
       }
@@ -103,13 +105,16 @@ struct Backward : ThreadContext<Cell, S, Pass::backward> {
     }
     const int64_t before = this->d == 0 ? inputs.t - 1 : inputs.t + 1;
     const bool first = before < 0 || before >= at.length;
+    const bool cut = cut_before(w, this->d, inputs.t, at.b, at.length);
     if (Cell::kSavedState == SavedState::previous_hidden) {
+      if (cut) return;
       if (!first) inputs.h_before = row_of<const S>(w, w.y, before, at.b)[column];
       if (first && direction.h0) inputs.h_before = ((const S*)direction.h0)[here];
       return;
     }
     const int64_t c = Cell::kSlots * padded_units(w.H), every = w.checkpoint_every;
     inputs.c_after = this->saved_at(inputs.token)[c];
+    if (cut) return;
     if (first) {
       if (direction.c0) inputs.c0 = ((const S*)direction.c0)[here];
     } else if (every && before / every != inputs.t / every) {

@@ -32,6 +32,20 @@ __device__ __forceinline__ S* row_of(const Recurrence& w, const Sequence& sequen
          (w.step_offset ? (w.step_offset[t] + b) * sequence.b : t * sequence.t + b * sequence.b);
 }
 
+// Whether a reset keeps the state from passing between step t of a sequence and the one before it, or after
+// it, in the direction's own order of time; first states that a reset cuts off were zeroed by the caller.
+__device__ __forceinline__ bool is_cut(const Recurrence& w, int64_t later, int64_t b, int64_t length) {
+  return w.reset && later > 0 && later < length && w.reset[token_of(w, later, b)];
+}
+__device__ __forceinline__ bool cut_before(const Recurrence& w, int64_t d, int64_t t, int64_t b,
+                                           int64_t length) {
+  return is_cut(w, d == 0 ? t : t + 1, b, length);
+}
+__device__ __forceinline__ bool cut_after(const Recurrence& w, int64_t d, int64_t t, int64_t b,
+                                          int64_t length) {
+  return is_cut(w, d == 0 ? t + 1 : t, b, length);
+}
+
 __device__ __forceinline__ int64_t padded_units(int64_t H) { return (H + 15) / 16 * 16; }
 
 template <class Cell, Pass kPass>

@@ -16,7 +16,7 @@ struct Forward : ThreadContext<Cell, S, Pass::forward> {
   // What one row reads that the step before has not made: fetched while the block waits.
   struct StepInputs {
     int64_t t, token;
-    bool live;
+    bool live, cut;  // `cut`: the next step finds zeros, whatever this one makes
     A input[Cell::kGates];
   };
 
@@ -38,6 +38,7 @@ struct Forward : ThreadContext<Cell, S, Pass::forward> {
     inputs.live = inputs.t < at.length;
     if (!inputs.live) return inputs;
     inputs.token = token_of(w, inputs.t, at.b);
+    inputs.cut = cut_after(w, this->d, inputs.t, at.b, at.length);
     const A* gx = (const A*)direction.gx + (inputs.token - direction.gx_row0) * Cell::kGates * w.H + unit;
 #pragma unroll
     for (int g = 0; g < Cell::kGates; g++) inputs.input[g] = gx[Cell::input_gate(g) * w.H];
@@ -68,7 +69,7 @@ struct Forward : ThreadContext<Cell, S, Pass::forward> {
       result.slot[Cell::kHiddenSlot + g] += sum[g];
     }
     result.h = Cell::template forward<MathFor<S>>(result.slot, result.carry);
-    exchange.put(0, unit, at.row, narrow<S>(result.h));
+    exchange.put(0, unit, at.row, narrow<S>(inputs.cut ? A(0) : result.h));
     return result;
   }
 
@@ -81,7 +82,7 @@ struct Forward : ThreadContext<Cell, S, Pass::forward> {
     }
     if (!inputs.live) return;
     if (Cell::kCarry == Carry::cell && w.workspace && starts_segment(inputs.t)) checkpoint(inputs.t, at);
-    at.carry = result.carry;
+    at.carry = inputs.cut ? A(0) : result.carry;
     if (Cell::kSaved && direction.saved) {
       A* saved = this->saved_at(inputs.token);
 #pragma unroll

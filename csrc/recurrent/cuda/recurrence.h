@@ -47,6 +47,7 @@ struct Recurrence {
   int64_t checkpoint_every;    // k > 0: c before each k-th step goes to `workspace`
   const int64_t* lengths;      // [B] or null: all T; clamped to [0, T] where it is read
   const int64_t* step_offset;  // [T] packed rows: the first token of each step; else null
+  const uint8_t* reset;        // [N] by token, not 0 where a new sequence starts; null: nowhere
   void* workspace;             // A [D, ceil(T/k), B, Hp] or null
   Sequence y, cells, g_y, g_cells;
   Direction direction[2];

@@ -33,7 +33,8 @@ __global__ void __launch_bounds__(kBlockThreads) replay_kernel(const __grid_cons
       carry = widen(((const S*)direction.c0)[b * H + unit]);
   }
   for (int64_t i = 0; i < end - begin; i++) {
-    const int64_t token = token_of(w, d == 0 ? begin + i : end - 1 - i, b);
+    const int64_t t = d == 0 ? begin + i : end - 1 - i, token = token_of(w, t, b);
+    if (cut_before(w, d, t, b, length)) carry = 0;
     const int64_t row = (token - direction.gx_row0) * Cell::kGates * H + unit;
     A slot[Cell::kSlots];
     for (int s = 0; s < Cell::kSlots; s++) slot[s] = bias[s];

@@ -40,6 +40,7 @@ def recurrent(
     *,
     lengths: Tensor | None = None,
     batch_sizes: Tensor | None = None,
+    reset: Tensor | None = None,
     batch_first: bool = False,
     return_cells: bool = False,
     checkpoint_every: int = 0,
@@ -69,6 +70,10 @@ def recurrent(
             direction starts there. A length of 0 gives h_n = h_0. On CUDA they are not read by the host, but
             brought into [0, T] without a word.
         batch_sizes: [T] int64 on the CPU, as in `torch.nn.utils.rnn.PackedSequence`.
+        reset: bool, laid out as the input is without its features, and where it is: true at each step that is
+            the first of a new sequence. Between it and the step before neither states nor gradients pass, in
+            either direction, not even a NaN: the state is chosen, not multiplied by 0. Forward such a step
+            starts from zeros, step 0 too, whatever h0 and c0 are. Nothing is reset beyond a length.
         batch_first: whether input, output and cells have the batch before the time.
         return_cells: also return the cell state of every step. LSTM only.
         checkpoint_every: 0 keeps every gate for the backward pass; k > 0 keeps the state of every k-th step
@@ -80,7 +85,7 @@ def recurrent(
 
     Raises:
         TypeError: a tensor is none or is not dense; the input is not floating point; lengths or batch_sizes
-            are not integers; an option has another type.
+            are not integers; reset is not bool; an option has another type.
         ValueError: a shape, dtype, device, length or option does not fit the others, or the storage of a
             tensor does not hold all of it.
 
@@ -96,6 +101,15 @@ def recurrent(
         >>> out = recurrent("gru", torch.randn(5, 2, 3), None, None, (group,))
         >>> out.output.shape, out.h_n.shape
         (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
+
+        Two episodes in the second row, the later one from step 3 on:
+
+        >>> x, reset = torch.randn(5, 2, 3), torch.zeros(5, 2, dtype=torch.bool)
+        >>> reset[3, 1] = True
+        >>> both = recurrent("gru", x, None, None, (group,), reset=reset).output
+        >>> later = recurrent("gru", x[3:], None, None, (group,)).output
+        >>> torch.allclose(both[3:, 1], later[:, 1], atol=1e-6)
+        True
     """
     if not isinstance(cell, str):
         raise TypeError(f"cell should be of type str, got: {type(cell).__name__}")
@@ -106,7 +120,8 @@ def recurrent(
     if type(checkpoint_every) is not int or checkpoint_every:
         checkpoint_every = as_checkpoint(checkpoint_every)
     options = (cell, batch_first, return_cells, checkpoint_every)
-    return RecurrentOutput(*_operator(input, h0, c0, lengths, batch_sizes, *_flat_weights(weights), *options))
+    tensors = (input, h0, c0, lengths, batch_sizes, reset)
+    return RecurrentOutput(*_operator(*tensors, *_flat_weights(weights), *options))
 
 
 def route(input: Tensor) -> Route:
@@ -175,8 +190,8 @@ def _run(args: tuple[Any, ...], *, train: bool) -> tuple[Tensor, ...]:
 
 
 def _backward(*args: Any) -> tuple[Tensor, ...]:
-    grads, (output, workspace), needs = args[:4], args[19:21], args[25]
-    call = Call.for_kernels(*args[4:19], *args[21:25])
+    grads, (output, workspace), needs = args[:4], args[20:22], args[26]
+    call = Call.for_kernels(*args[4:20], *args[22:26])
     problem = call.problem()
     shape, dtype = workspace_shape(problem)
     for name, kept, expected, kind in (
@@ -197,7 +212,7 @@ def _backward(*args: Any) -> tuple[Tensor, ...]:
 def _reference(*args: Any) -> RecurrentOutput:
     call = Call.of(*args)
     problem = call.problem()
-    require_readable_storage((*call[:5], *call.weights))
+    require_readable_storage((*call[:6], *call.weights))
     with autocast_disabled(call.input.device.type):
         return reference.recurrent(
             call.cell,
@@ -205,6 +220,7 @@ def _reference(*args: Any) -> RecurrentOutput:
             reference.group_weights(call.weights),
             lengths=call.lengths,
             batch_sizes=call.batch_sizes,
+            reset=call.reset,
             batch_first=problem.batch_first,
             return_cells=call.return_cells,
         )
@@ -217,7 +233,7 @@ def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
 
 
 def _fake_backward(*args: Any) -> tuple[Tensor, ...]:
-    return tuple(empty_gradients(Call.of(*args[4:19], *args[21:25]), args[25]))
+    return tuple(empty_gradients(Call.of(*args[4:20], *args[22:26]), args[26]))
 
 
 def _vmap(part: Part, operator: Kernel) -> VmapRule | None:
@@ -227,7 +243,7 @@ def _vmap(part: Part, operator: Kernel) -> VmapRule | None:
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
         call, V = Call.of(*args), info.batch_size
-        if call.batch_sizes is not None or any(dim is not None for dim in in_dims[5:15]):
+        if call.batch_sizes is not None or any(dim is not None for dim in in_dims[6:16]):
             return loop_over_samples(operator)(info, in_dims, *args)
 
         def fold(tensor: Tensor | None, in_dim: int | None, batch_dim: int) -> Tensor | None:
@@ -247,7 +263,8 @@ def _vmap(part: Part, operator: Kernel) -> VmapRule | None:
 
         rows_dim = 0 if call.batch_first else 1
         folded = map(fold, call[:4], in_dims[:4], (rows_dim, 1, 1, 0))
-        results = operator(*folded, None, *args[5:])
+        reset = fold(call.reset, in_dims[5], rows_dim)
+        results = operator(*folded, None, reset, *args[6:])
         tensors, out_dims = zip(*map(unfold, results, (rows_dim, 1, 1, rows_dim)), strict=True)
         return tensors, out_dims
 
@@ -256,12 +273,12 @@ def _vmap(part: Part, operator: Kernel) -> VmapRule | None:
 
 def _flops(part: Part, args: tuple[Any, ...]) -> int:
     """Padding counts, as in torch's products: the shapes do not tell the lengths."""
-    tensors, options = (args[4:19], args[21:]) if part == "backward" else (args[:15], args[15:])
+    tensors, options = (args[4:20], args[22:]) if part == "backward" else (args[:16], args[16:])
     rows = math.prod(tensors[0][:-1])
 
     def products(*names: str) -> int:
         """One product of all rows with each of these weights."""
-        shapes = (tensors[5 + n] for n in range(10) if WEIGHT_NAMES[n % 5] in names)
+        shapes = (tensors[6 + n] for n in range(10) if WEIGHT_NAMES[n % 5] in names)
         return sum(2 * rows * math.prod(shape) for shape in shapes if shape is not None)
 
     every = products("w_ih", "w_hh", "w_hr")
@@ -278,14 +295,14 @@ _REVERSE = ", ".join(f"Tensor? {name}_reverse" for name in WEIGHT_NAMES)
 _operator = Operator(
     Spec(
         name="recurrent",
-        tensors=f"Tensor input, Tensor? h0, Tensor? c0, Tensor? lengths, Tensor? batch_sizes, {_WEIGHTS}, "
-        + _REVERSE,
+        tensors=f"Tensor input, Tensor? h0, Tensor? c0, Tensor? lengths, Tensor? batch_sizes, "
+        f"Tensor? reset, {_WEIGHTS}, {_REVERSE}",
         options="str cell, bool batch_first, bool return_cells, int checkpoint_every",
         results="Tensor output, Tensor h_n, Tensor c_n, Tensor cells",
         saved="Tensor workspace, Tensor history",
         saved_results=(5, 4),
         stand_ins={5: 0},
-        differentiable=(0, 1, 2, *range(5, 15)),  # all but lengths and batch_sizes
+        differentiable=(0, 1, 2, *range(6, 16)),  # all but lengths, batch_sizes and reset
         devices=("cpu", "cuda"),
         autocasts=True,
         infer=_infer,

@@ -26,7 +26,7 @@ from pyrnn._checks import (
     private_integers,
 )
 from pyrnn._dispatch import is_readable
-from pyrnn._native_args import CELLS, accumulation_dtype, require_storage
+from pyrnn._native_args import CELLS, accumulation_dtype, contiguous, require_storage
 
 #: Names of one direction's weights, in the order of the flat tuple.
 WEIGHT_NAMES = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
@@ -45,6 +45,7 @@ class Call(NamedTuple):
     c0: Tensor | None  # [D, B, H], LSTM only
     lengths: Tensor | None  # [B] int32 or int64
     batch_sizes: Tensor | None  # [T] int64 on the CPU
+    reset: Tensor | None  # bool, the input's shape without its features
     weights: tuple[Tensor | None, ...]  # 5*D, `WEIGHT_NAMES` of each direction
     cell: str
     batch_first: bool  # without meaning for packed data
@@ -54,8 +55,8 @@ class Call(NamedTuple):
     @classmethod
     def of(cls, *args: Any) -> Call:
         """From the flat arguments of the schema; without reverse weights there is one direction."""
-        weights = args[5:15] if _has_any(args[10:15]) else args[5:10]
-        return cls._make((*args[:5], weights, *args[15:]))
+        weights = args[6:16] if _has_any(args[11:16]) else args[6:11]
+        return cls._make((*args[:6], weights, *args[16:]))
 
     @classmethod
     def for_kernels(cls, *args: Any) -> Call:
@@ -70,7 +71,8 @@ class Call(NamedTuple):
         """Check the call and return its sizes, those of a traced call symbolic.
 
         Raises:
-            TypeError: input is not floating point; lengths or batch_sizes are not integers.
+            TypeError: input is not floating point; lengths or batch_sizes are not integers; reset is no
+                bool.
             ValueError: anything else that does not fit. The values of lengths and batch_sizes are read only
                 where they can be (`is_readable`); shapes, dtypes and devices are checked everywhere.
         """
@@ -100,6 +102,8 @@ class Call(NamedTuple):
             if cell != "lstm":
                 raise ValueError(f"c0 applies to the cell 'lstm' alone, got one for {cell!r}; leave it out")
             check_like("c0", self.c0, (D, B, H), dtype, input, "input", "[D, B, H]")
+        if self.reset is not None:
+            _check_reset(self.reset, problem, input)
         return problem
 
 
@@ -263,8 +267,28 @@ def _check_packed(
     return T, B, N
 
 
+def _check_reset(reset: Tensor, problem: Problem, input: Tensor) -> None:
+    if reset.dtype is not torch.bool:
+        raise TypeError(
+            f"reset must be bool, true at the first step of each new sequence, got {reset.dtype}; convert it "
+            "with reset.bool()"
+        )
+    layout = "[N]" if problem.packed else "[B, T]" if problem.batch_first else "[T, B]"
+    check_like("reset", reset, problem.rows(0)[:-1], torch.bool, input, "input", layout)
+
+
 def _presence(weight: Tensor | None) -> str:
     return "absent" if weight is None else "given"
+
+
+# ------------------------------------------------------------------------------- arguments of kernels
+
+
+def reset_bytes(call: Call, p: Problem) -> Tensor | None:
+    """`reset` as the kernels read it: a byte for each token, time first and without gaps."""
+    if call.reset is None:
+        return None
+    return contiguous(call.reset.transpose(0, 1) if p.batch_first else call.reset)
 
 
 # ------------------------------------------------------------------------------------------- results

@@ -23,7 +23,15 @@ from pyrnn._native_args import (
     sequences,
     with_rows,
 )
-from pyrnn.ops.recurrent.call import Call, Needs, Problem, empty_gradients, empty_results, pass_through
+from pyrnn.ops.recurrent.call import (
+    Call,
+    Needs,
+    Problem,
+    empty_gradients,
+    empty_results,
+    pass_through,
+    reset_bytes,
+)
 
 Sequence = tuple[int, int, int]  # address, strides over time and batch
 
@@ -42,6 +50,7 @@ class NativeProblem(NamedTuple):
     N: int
     checkpoint_every: int
     lengths: int = 0
+    reset: int = 0
     workspace: int = 0
     x: Sequence = NOTHING
     y: Sequence = NOTHING
@@ -106,8 +115,9 @@ def forward(call: Call, p: Problem, *, train: bool) -> tuple[Tensor, ...]:
     for d in range(p.D):
         own = addresses(weights[5 * d : 5 * d + 5]) + addresses_of_direction((h0, c0, h_n, c_n), d)
         directions.append(NativeDirection(*own))
-    lengths, batch_sizes, kept = addresses((call.lengths, call.batch_sizes, workspace))
-    problem = sizes._replace(lengths=lengths, workspace=kept, x=x, y=y, cells=all_c)
+    reset = reset_bytes(call, p)  # held until the kernels are done
+    lengths, batch_sizes, resets, kept = addresses((call.lengths, call.batch_sizes, reset, workspace))
+    problem = sizes._replace(lengths=lengths, reset=resets, workspace=kept, x=x, y=y, cells=all_c)
     _native.cpu.recurrent_forward(
         problem, tuple(directions), batch_sizes, _native.num_threads(), forced_group_size
     )
@@ -157,8 +167,11 @@ def backward(
                 d_c0=states[5],
             )
         )
-    lengths, batch_sizes, kept = addresses((call.lengths, call.batch_sizes, workspace))
-    problem = sizes._replace(lengths=lengths, workspace=kept, x=x, y=y, g_y=g_y, g_cells=g_all_c, d_x=d_x)
+    reset = reset_bytes(call, p)
+    lengths, batch_sizes, resets, kept = addresses((call.lengths, call.batch_sizes, reset, workspace))
+    problem = sizes._replace(
+        lengths=lengths, reset=resets, workspace=kept, x=x, y=y, g_y=g_y, g_cells=g_all_c, d_x=d_x
+    )
     _native.cpu.recurrent_backward(
         problem, tuple(directions), batch_sizes, _native.num_threads(), forced_group_size
     )

@@ -120,7 +120,7 @@ def _by_operator(
     states = add(h0, state_dim), add(c0, state_dim)
     cell = _NAMES[code]
     output, h_n, c_n, _ = operator(
-        add(input, batch_dim), *states, None, None, *every, cell, batch_first, False, 0
+        add(input, batch_dim), *states, None, None, None, *every, cell, batch_first, False, 0
     )
     finals = (h_n, c_n) if cell == "lstm" else (h_n,)
     results = [] if is_step else [remove(output, batch_dim)]

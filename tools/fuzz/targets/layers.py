@@ -60,6 +60,10 @@ def draw(d: Drawer) -> Call:
         least = 1 if layout == "packed" else d.pick((0, 1))
         source = f"integers({d.seed()}, ({B},), {least}, {T})"
         arguments["lengths"] = Argument(d.pick((source, f"({source}).tolist()")))
+    cuts = layout != "packed" and not accelerated and d.chance(0.2)
+    if cuts:
+        steps = (T,) if layout == "unbatched" else batch
+        arguments["reset"] = Argument(d.laid_out(f"coins({d.seed()}, {steps}, {d.pick((0.2, 0.7))})", steps))
     drops = training and options["dropout"] > 0 and options["num_layers"] > 1
     call = Call(
         name,
@@ -76,7 +80,7 @@ def draw(d: Drawer) -> Call:
         composed=True,
         results=("output", "h_n", "c_n", "cells"),
         kinks=options.get("nonlinearity") == "relu",
-        forgets=lengths,
+        forgets=lengths or cuts,
         drops=drops,
         roundings=16.0,
     )
@@ -94,7 +98,7 @@ def draw(d: Drawer) -> Call:
             if tensors
             else call
         )
-    floats = [each for each in tensors if each != "lengths"]
+    floats = [each for each in tensors if each not in ("lengths", "reset")]
     return made_extreme(d, call, floats, strict=False) if kind < 0.45 and floats else call
 
 
@@ -108,6 +112,8 @@ def _expression(
         rows = f"pack(input, lengths, batch_first={batch_first}, enforce_sorted=False)"
     elif "lengths" in arguments:
         options += ", lengths=lengths"
+    if "reset" in arguments:
+        options += ", reset=reset"
     run = f"layer({rows}, {state}{options})"
     return ACCELERATED.format(run) if accelerated else run
 
@@ -119,15 +125,16 @@ def _state(names: Names) -> Any:
 def _run_by_torch(names: Names, *, layout: str, able: bool, drops: bool, cells: bool) -> Any:
     layer, lengths = names["layer"], names.get("lengths")
     batch_first = layer.batch_first
+    options: dict[str, Any] = {"return_cells": True} if cells else {}
+    if names.get("reset") is not None:
+        options["reset"], able = names["reset"], False
     if lengths is None:
-        options = {"return_cells": True} if cells else {}
         return _by(names, lambda n: n["layer"](n["input"], _state(n), **options), able)
     lengths = torch.as_tensor(lengths, dtype=torch.int64)
     if layout == "packed":
         return _by(names, lambda n: n["layer"](_packed(n["input"], lengths, batch_first), _state(n)), able)
     if able and not drops and bool(lengths.all()):
         return by_torch(names, lambda n: _through_packing(n, lengths, batch_first))
-    options = {"return_cells": True} if cells else {}
     return _by(names, lambda n: n["layer"](n["input"], _state(n), lengths=lengths, **options), False)
 
 

@@ -57,8 +57,11 @@ def draw(d: Drawer) -> Call:
     elif d.chance(0.4):
         lengths = f"integers({d.seed()}, ({B},), {d.pick((0, min(1, T)))}, {T})"
         lengths = f"({lengths}).int()" if d.chance(0.2) else lengths
+    cuts = d.chance(0.3)
+    mask = d.laid_out(f"coins({d.seed()}, {shape[:-1]}, {d.pick((0.1, 0.5, 1.0))})", shape[:-1])
     arguments.update(
         lengths=Argument(lengths),
+        reset=Argument(mask if cuts else "None"),
         batch_sizes=Argument(batch_sizes),
         batch_first=Argument(repr(batch_first)),
         return_cells=Argument(repr(d.chance(0.3))),
@@ -71,16 +74,17 @@ def draw(d: Drawer) -> Call:
         dtype,
         arguments,
         f"ops.recurrent(cell, input, h0, c0, ({weights},), lengths=lengths, batch_sizes=batch_sizes, "
-        "batch_first=batch_first, return_cells=return_cells, checkpoint_every=checkpoint_every)",
+        "reset=reset, batch_first=batch_first, return_cells=return_cells, checkpoint_every=checkpoint_every)",
         environment(d, autocast=dtype == "torch.float32"),
         exact=_by_reference,
         theirs=_by_torch,
         results=_RESULTS,
-        forgets=packed or lengths != "None",  # what follows the end has no derivatives, and NaN * 0 is NaN
+        # What follows an end has no derivatives, and NaN * 0 is NaN.
+        forgets=packed or cuts or lengths != "None",
         roundings=16.0,  # sums over all steps, of terms larger than they
         kinks=cell == "rnn_relu",
         carries=True,
-        autocasts=tuple(name for name in arguments if name not in ("lengths", "batch_sizes")),
+        autocasts=tuple(name for name in arguments if name not in ("lengths", "batch_sizes", "reset")),
     )
     # Powers of a large w_hh would overflow in the one and not in the other.
     floats = [name for name in ("input", "h0", "c0", *_WEIGHTS) if name in arguments and name != "w_hh"]
@@ -113,6 +117,7 @@ def _by_reference(names: Names) -> Any:
         _groups(names),
         lengths=names["lengths"],
         batch_sizes=names["batch_sizes"],
+        reset=names["reset"],
         batch_first=bool(names["batch_first"]),
         return_cells=bool(names["return_cells"]),
     )
@@ -126,6 +131,7 @@ def _by_torch(names: Names) -> Any:
     refused = (
         names["return_cells"]
         or names["batch_sizes"] is not None
+        or names["reset"] is not None
         or not names["input"].numel()
         or (lengths is not None and not bool(lengths.all()))
         or (w_hr is not None and w_hh.shape[1] >= H)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrnn._dispatch import autocast_disabled, on_device
 from pyrnn._native_args import CELLS, accumulation_dtype, all_contiguous, contiguous, of_direction, with_rows
-from pyrnn.ops.recurrent.call import Call, Needs, Problem, empty_results
+from pyrnn.ops.recurrent.call import Call, Needs, Problem, empty_results, reset_bytes
 from pyrnn.ops.recurrent.cuda import backward as backward_pass
 from pyrnn.ops.recurrent.cuda import projection
 from pyrnn.ops.recurrent.cuda.recurrence import (
@@ -47,6 +47,7 @@ def forward(call: Call, problem: Problem, *, train: bool) -> tuple[Tensor, ...]:
         projected = weights[0].w_hr is not None
         output, h_n, c_n, cells, workspace = empty_results(call, problem, train=train)
         h_n, c_n = tokens.carried(h0, h_n), tokens.carried(c0, c_n)
+        h0, c0 = tokens.first_state(h0), tokens.first_state(c0)
         # With a projection P is not H, and the output comes afterwards.
         unprojected = input.new_empty(problem.cells_shape) if projected else output
         directions = [
@@ -121,4 +122,6 @@ def _with_layout(call: Call) -> Call:
 
 
 def _tokens(call: Call, problem: Problem) -> Tokens:
-    return Tokens(problem, call.lengths, call.batch_sizes, call.input.device)
+    reset = reset_bytes(call, problem)
+    reset = None if reset is None else reset.view(-1)
+    return Tokens(problem, call.lengths, call.batch_sizes, reset, call.input.device)

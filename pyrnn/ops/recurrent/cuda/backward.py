@@ -84,6 +84,10 @@ def run(saved: Saved, grads: OutputGrads, needs: Needs) -> list[Tensor]:
     for d, own in enumerate(directions):
         if gradients[1].numel():
             own.finish_h0(gradients[1][d])
+        if d == 0 and tokens.reset is not None:
+            for state in gradients[1:3]:
+                if state.numel():
+                    state[0] = tokens.unless_cut_off(state[0])
         for n, d_weight in enumerate(own.d_weights()):
             if d_weight is not None:
                 gradients[3 + 5 * d + n].copy_(d_weight)
@@ -145,7 +149,8 @@ class _DirectionBackward:
         self._rows, self._every, self._wants_weights = rows, every, any(needs[3:])
         self._workspace = of_direction(saved.workspace, direction)
         self._sums: list[Tensor] = []
-        h0, first_h, last_h = (of_direction(t, direction) for t in (call.h0, grads.h_n, gradients[1]))
+        h0, c0 = (of_direction(tokens.first_state(t), direction) for t in (call.h0, call.c0))
+        first_h, last_h = (of_direction(t, direction) for t in (grads.h_n, gradients[1]))
         self._previous: ShiftedRows | None = None
         if self._wants_weights or every:
             self._previous = ShiftedRows(tokens, h0, problem.P, problem.dtype, later=direction == 1)
@@ -162,7 +167,7 @@ class _DirectionBackward:
             b_ih=self.weights.b_ih,
             b_hh=self.weights.b_hh,
             h0=h0,
-            c0=of_direction(call.c0, direction),
+            c0=c0,
             first_h=first_h,
             first_c=of_direction(grads.c_n, direction) if problem.cell == "lstm" else None,
             last_h=last_h,

@@ -90,6 +90,7 @@ class NativeTensors(NamedTuple):
 
     lengths: int
     step_offset: int
+    reset: int
     workspace: int
     y: tuple[int, int, int]  # with strides over time and batch
     cells: tuple[int, int, int]
@@ -150,8 +151,8 @@ class Recurrence:
         self._sizes = _sizes(problem, checkpoint_every)
         self._held = (moving, checkpoints)  # only their addresses are handed over
         y, cells, g_y, g_cells = sequences(moving, packed=problem.packed, batch_first=problem.batch_first)
-        lengths, step_offset, workspace = addresses((tokens.given, tokens.offset, checkpoints))
-        self._tensors = NativeTensors(lengths, step_offset, workspace, y, cells, g_y, g_cells)
+        lengths, offset, reset, kept = addresses((tokens.given, tokens.offset, tokens.reset, checkpoints))
+        self._tensors = NativeTensors(lengths, offset, reset, kept, y, cells, g_y, g_cells)
         scratch_bytes = plan(problem, backward=backward, index=index).scratch_bytes
         self._scratch = torch.zeros(scratch_bytes, dtype=torch.uint8, device=device)
         self._launch = NativeLaunch(

@@ -18,9 +18,15 @@ class Tokens:
     """The tokens of one call."""
 
     def __init__(
-        self, problem: Problem, lengths: Tensor | None, batch_sizes: Tensor | None, device: torch.device
+        self,
+        problem: Problem,
+        lengths: Tensor | None,
+        batch_sizes: Tensor | None,
+        reset: Tensor | None,
+        device: torch.device,
     ) -> None:
         self.problem, self.device = problem, device
+        self.reset = reset  # bool [N] in order of the rows: where a new sequence starts
         self.packed = batch_sizes is not None
         self.offset: Tensor | None = None  # [T] first row of each step, packed only
         self.given = lengths  # [B] on the device; what lies outside [0, T] is for the kernels to clamp
@@ -89,6 +95,21 @@ class Tokens:
             return new.zero_() if state is None else new.copy_(state)
         return new
 
+    def first_state(self, state: Tensor | None) -> Tensor | None:
+        """[D, B, F] as the steps meet it: forward, nothing is left of it where a reset cuts it off."""
+        if state is None or self.reset is None:
+            return state
+        return torch.cat([self.unless_cut_off(state[0]).unsqueeze(0), state[1:]])
+
+    def unless_cut_off(self, state: Tensor) -> Tensor:
+        """`state` [B, F], forward's first or its gradient, zeroed where a reset cuts it off."""
+        if self.reset is None:
+            return state
+        cut = self.reset[: self.problem.B]
+        if self.lengths is not None:  # an empty sequence keeps its state
+            cut = cut & (self.lengths > 0)
+        return state.where(~cut[:, None], 0)
+
     def unless_empty(self, rows: Tensor, otherwise: Tensor) -> Tensor:
         """`rows` [B, F], with `otherwise` for empty sequences."""
         if not self.masked or self.lengths is None:
@@ -114,6 +135,28 @@ class Tokens:
         t, b = self._positions
         return torch.where(t > 0, self._first_of((t - 1).clamp_min(0)) + b, self.problem.N + b)
 
+    def without_cut(self, rows: Tensor, start: int, *, later: bool) -> Tensor:
+        """Neighbours of the rows from `start`, one step later or earlier, zeroed behind a reset."""
+        if self.reset is None:
+            return rows
+        cut = self._cut_later if later else self._cut_earlier
+        return rows.where(~cut[start : start + len(rows), None], 0)
+
+    @cached_property
+    def _cut_earlier(self) -> Tensor:
+        """[N]: whether a row has a neighbour one step earlier, and starts a new sequence."""
+        assert self.reset is not None
+        B = self.problem.B
+        return torch.cat([self.reset.new_zeros(B), self.reset[B:]])
+
+    @cached_property
+    def _cut_later(self) -> Tensor:
+        """[N]: whether a row's neighbour one step later, if there is one, starts a new sequence."""
+        assert self.reset is not None
+        B = self.problem.B
+        behind = torch.cat([self.reset, self.reset.new_zeros(B + 1)])
+        return behind[B : len(self.reset) + B] if self.later is None else behind[self.later]
+
     @cached_property
     def _positions(self) -> tuple[Tensor, Tensor]:
         """Step and sequence of each row."""
@@ -130,14 +173,15 @@ class Tokens:
 class ShiftedRows:
     """Rows [N, F] of all tokens, to fill in and to look up one step later or earlier.
 
-    Where a sequence has no such step stands its row of `edge` [B, F] (None: zeros). Rows of padding yield
-    numbers without meaning, but finite ones if `rows` and `edge` are.
+    Where a sequence has no such step stands its row of `edge` [B, F] (None: zeros), behind a reset zeros.
+    Rows of padding yield numbers without meaning, but finite ones if `rows` and `edge` are.
     """
 
     def __init__(
         self, tokens: Tokens, edge: Tensor | None, features: int, dtype: torch.dtype, *, later: bool
     ) -> None:
         N, B = tokens.problem.N, tokens.problem.B
+        self._tokens, self._later = tokens, later
         self._source = tokens.later if later else tokens.earlier
         spare = 0 if self._source is None else 1  # a row of zeros, for padding
         self._buffer = torch.empty(N + B + spare, features, dtype=dtype, device=tokens.device)
@@ -158,5 +202,7 @@ class ShiftedRows:
     def of(self, start: int, stop: int) -> Tensor:
         """The neighbours of rows `start` to `stop`."""
         if self._source is None:
-            return self._buffer[self._first + start : self._first + stop]
-        return self._buffer.index_select(0, self._source[start:stop])
+            rows = self._buffer[self._first + start : self._first + stop]
+        else:
+            rows = self._buffer.index_select(0, self._source[start:stop])
+        return self._tokens.without_cut(rows, start, later=self._later)
