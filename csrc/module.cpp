@@ -13,6 +13,7 @@
 #include "module_tables.h"
 #include "pointwise/cpu/engine.h"
 #include "recurrent/cpu/engine.h"
+#include "recurrent/cpu/frozen.h"
 #include "recurrent/eager.h"
 #include "recurrent/fields.h"
 #include "transformer/eager.h"
@@ -36,17 +37,38 @@ const Field<Direction> kDirection[] = {F(w_ih),   F(w_hh),   F(b_ih),   F(b_hh),
 #undef F
 static_assert(sizeof(Direction) == sizeof(void*) * std::size(kDirection), "every field has its name");
 
-template <void (*kRun)(Problem&, const int64_t*, int, int)>
-void run(const py::tuple& problem, const py::tuple& directions, int64_t batch_sizes, int threads,
-         int group_size) {
+// Sizes, and where the weights lie.
+Problem weights_of(const py::tuple& problem, const py::tuple& directions) {
   Problem p{};
   fill(p, kProblem, problem);
+  if (p.cell < 0 || p.cell >= kCellKinds || p.dtype < 0 || p.dtype >= kCpuDTypes)
+    throw py::value_error("pyrnn: unknown cell or dtype");
   if (p.D < 1 || p.D > 2 || int64_t(directions.size()) != p.D)
     throw py::value_error("pyrnn: one or two directions");
   for (int64_t d = 0; d < p.D; d++) fill(p.direction[d], kDirection, directions[size_t(d)]);
+  return p;
+}
+
+template <void (*kRun)(Problem&, const int64_t*, int, int)>
+void run(const py::tuple& problem, const py::tuple& directions, int64_t batch_sizes, int threads,
+         int group_size) {
+  Problem p = weights_of(problem, directions);
   py::gil_scoped_release release;
   kRun(p, reinterpret_cast<const int64_t*>(batch_sizes), threads, group_size);
 }
+
+// Weights of one layer, packed; calls find them while they are frozen.
+class PackedWeights {
+ public:
+  PackedWeights(const py::tuple& problem, const py::tuple& directions)
+      : p(weights_of(problem, directions)), packed(pack(p)) {}
+  void freeze() const { recurrent::freeze(p, packed); }
+  void thaw() const { recurrent::thaw(p, packed); }
+
+ private:
+  Problem p;
+  std::shared_ptr<const Packed> packed;
+};
 
 py::tuple split(const py::tuple& problem, bool backward, int threads, int group_size) {
   Problem p{};
@@ -63,6 +85,10 @@ void bind(py::module_& m, py::dict& fields) {
   m.def("recurrent_forward", &run<forward>);
   m.def("recurrent_backward", &run<backward>);
   m.def("recurrent_split", &split);
+  py::class_<PackedWeights>(m, "PackedWeights")
+      .def(py::init<const py::tuple&, const py::tuple&>())
+      .def("freeze", &PackedWeights::freeze)
+      .def("thaw", &PackedWeights::thaw);
   bind_eager(m);
 }
 

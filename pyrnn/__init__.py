@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyrnn.nn import LSTMCell as LSTMCell
     from pyrnn.nn import RNNCell as RNNCell
     from pyrnn.nn.explain import explain as explain
+    from pyrnn.nn.frozen import frozen_weights as frozen_weights
     from pyrnn.swap.layers import accelerate as accelerate
     from pyrnn.swap.layers import restore as restore
 
@@ -35,7 +36,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "swap.layers": ["accelerate", "restore"],
-        "nn": ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"],
+        "nn": ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell", "frozen_weights"],
         "nn.explain": ["explain"],
     },
     [

@@ -46,6 +46,7 @@ struct Problem {
   Sequence x, y, cells;  // input [.., I], output [.., D*P], all cell states [.., D*H] (data may be null)
   Sequence g_y, g_cells, d_x;  // gradients of y and cells in (data may be null), of x out (null: not wanted)
   Direction direction[2];
+  const void* packed[2];  // of the forward pass: what Kernel::pack made of a direction's weights, or null
 };
 
 constexpr int64_t kWorkspaceAlign = 16;
@@ -72,6 +73,8 @@ struct Plan {
 
 // One cell, storage type and instruction set.
 struct Kernel {
+  size_t (*packed_bytes)(const Problem&);
+  void (*pack)(const Problem&, int direction, char* memory);  // 64-byte aligned
   size_t (*forward_bytes)(const Problem&, const Plan&);
   void (*forward)(const Problem&, const Plan&, char* scratch, int thread);
   size_t (*backward_bytes)(const Problem&, const Plan&);

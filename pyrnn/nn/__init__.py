@@ -3,6 +3,7 @@
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.cells import GRUCell, LSTMCell, RNNCell
+from pyrnn.nn.frozen import frozen_weights
 from pyrnn.nn.positions import (
     LearnedPositionalEncoding,
     RotaryEmbedding,
@@ -11,6 +12,7 @@ from pyrnn.nn.positions import (
     sinusoidal_positions,
 )
 from pyrnn.nn.recurrent import GRU, LSTM, RNN
+from pyrnn.nn.stream import Stream
 from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
@@ -29,6 +31,8 @@ __all__ = [
     "Transformer",
     "KeyValueCache",
     "CacheList",
+    "frozen_weights",
+    "Stream",
     "SinusoidalPositionalEncoding",
     "LearnedPositionalEncoding",
     "RotaryEmbedding",

@@ -49,10 +49,11 @@ class Decoder(Protocol):
 
 def device_of(model: Decoder) -> torch.device:
     """Where the model lies."""
-    return next(_module(model).parameters()).device
+    return next(module_of(model).parameters()).device
 
 
-def _module(model: Decoder) -> nn.Module:
+def module_of(model: object) -> nn.Module:
+    """The model as what it is beside a decoder."""
     assert isinstance(model, nn.Module)
     return model
 
@@ -100,16 +101,16 @@ def evaluating(model: object) -> Iterator[None]:
     A generator must leave this block before it yields: gradients are off for the whole thread, the caller's
     code included.
     """
-    assert isinstance(model, nn.Module)
-    was_training = model.training
+    module = module_of(model)
+    was_training = module.training
     if was_training:
-        model.eval()
+        module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
         if was_training:
-            model.train()
+            module.train()
 
 
 def check_texts(model: Decoder, tokenizer: Tokenizer, texts: object) -> None:

@@ -14,8 +14,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pyrnn._configuration import LARGEST
 from pyrnn.models import StepOutput
+from pyrnn.nn import frozen_weights
 from pyrnn.search.config import SamplingConfig
-from pyrnn.search.decoder import Decoder, check_ids, check_texts, device_of, evaluating, prefill
+from pyrnn.search.decoder import (
+    Decoder,
+    check_ids,
+    check_texts,
+    device_of,
+    evaluating,
+    module_of,
+    prefill,
+)
 from pyrnn.search.filtering import filter_logits
 from pyrnn.text import Tokenizer
 
@@ -39,7 +48,8 @@ def generate(
     generator give the same tokens.
 
     Args:
-        model: runs in evaluation mode and is left in the mode in which it came.
+        model: runs in evaluation mode and is left in the mode in which it came. Its weights are to stay as
+            they are until the iterator ends.
         prompts: B vectors [N_b] of integers, at least one each: what is read before the first draw.
         config: how to draw, and when to end.
         suppress_ids: ids that are never drawn.
@@ -216,8 +226,9 @@ def _tokens(
     output: StepOutput | None = None
     tokens = prompts
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)
+    frozen = frozen_weights(module_of(model))
     for _ in range(config.max_tokens):
-        with evaluating(model):
+        with evaluating(model), frozen:  # between two tokens the model is the caller's
             if output is None:
                 output = prefill(model, prompts, model.start(), lengths)
             else:

@@ -88,7 +88,7 @@ struct BackwardLayout {
     const int64_t pairs = round_up(segment_rows, 2);
     for (int d = 0; d < p.D; d++) {
       const Direction& w = p.direction[d];
-      if (recompute) forward[d].layout(s, p, plan.threads, thread);
+      if (recompute) forward[d].layout(s, p, d, plan.threads, thread);
       Product& k = product[d];
       k.hh = s.take<Element>(!packed ? 0 : h_panels * elements<Op>(gate_K) * kColumns);
       k.ih = s.take<Element>(packed && p.d_x.data ? x_panels * elements<Op>(gate_K) * kColumns : 0);

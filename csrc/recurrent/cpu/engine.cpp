@@ -8,6 +8,7 @@
 #include "common/dispatch.h"
 #include "common/workspace.h"
 #include "recurrent/cells/table.h"
+#include "recurrent/cpu/frozen.h"
 #ifdef _OPENMP
 #  include <omp.h>
 #endif
@@ -124,6 +125,7 @@ void start(Problem& p, const int64_t* batch_sizes, Pass pass, int threads, int g
   }
   check(p);
   const Kernel& kernel = kernels(p.dtype).recurrent->cell[p.cell];
+  const auto frozen = pass == Pass::forward && !p.workspace ? use_frozen(p, kernel) : nullptr;
   run(p, kernel, pass, choose_split(p, pass, std::max(threads, 1), group_size));
 }
 

@@ -67,7 +67,7 @@ class Forward {
     for (int i = 0; i < plan.slices; i++) largest_slice = max(largest_slice, plan.slice[i].rows);
     segment_rows = max(largest_slice, min(256, kSegmentBytes / int64_t(gates_stride * sizeof(A))));
     for (int d = 0; d < p.D; d++) {
-      weights[d].layout(s, p, plan.threads, thread);
+      weights[d].layout(s, p, d, plan.threads, thread);
       projection[d] = s.take<Element>(project_panels * elements<Op>(p.H) * kProjectColumns);
     }
     for (int i = 0; i < plan.threads; i++) {
@@ -90,7 +90,7 @@ class Forward {
 
   void run() {
     for (int d = 0; d < p.D; d++) {
-      Range mine = partition(panels, plan.threads, thread);
+      Range mine = partition(p.packed[d] ? 0 : panels, plan.threads, thread);
       for (int64_t i = mine.begin; i < mine.end; i++) weights[d].pack(p, p.direction[d], i);
       mine = partition(project_panels, plan.threads, thread);
       for (int64_t i = mine.begin; i < mine.end; i++)

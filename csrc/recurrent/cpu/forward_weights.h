@@ -4,7 +4,8 @@
 // [kSlots][kWidth][lanes]. Packing reads and writes every weight once, which pays from a handful of tokens
 // on; with fewer (a few steps of a generating model) each weight is used where it lies, as a dot product
 // along its row. In a single step each panel is used once: a thread packs it just before, always into the
-// same memory, which stays in its cache.
+// same memory, which stays in its cache. A scope that promises constant weights packs them beforehand
+// (frozen.h).
 #pragma once
 #include "common/few_rows.h"
 #include "recurrent/cpu/token_rows.h"
@@ -30,12 +31,20 @@ struct ForwardWeights {
   int thread;
 
   static int64_t panels(const Problem& p) { return ceil_div(p.H, kUnits); }
-  static bool in_place(const Problem& p) { return p.B <= kFewRows && p.N <= kInPlaceTokens; }
-  static bool used_once(const Problem& p) { return p.T == 1; }
+  static bool in_place(const Problem& p) { return !p.packed[0] && p.B <= kFewRows && p.N <= kInPlaceTokens; }
+  static bool used_once(const Problem& p) { return !p.packed[0] && p.T == 1; }
 
-  void layout(Scratch& s, const Problem& p, int threads, int the_thread) {
+  void layout(Scratch& s, const Problem& p, int d, int threads, int the_thread) {
     thread = the_thread;
-    const int64_t count = in_place(p) ? 0 : used_once(p) ? threads : panels(p);
+    if (p.packed[d]) {
+      Scratch kept{(char*)p.packed[d]};
+      return take(kept, p, panels(p));
+    }
+    take(s, p, in_place(p) ? 0 : used_once(p) ? threads : panels(p));
+  }
+
+  // Memory for so many panels.
+  void take(Scratch& s, const Problem& p, int64_t count) {
     ih = s.take<Element>(count * elements<Op>(p.I) * NV * L);
     hh = s.take<Element>(count * elements<Op>(p.P) * NV * L);
     bias = s.take<A>(panels(p) * kColumns);
@@ -43,7 +52,7 @@ struct ForwardWeights {
 
   // At the start of a call: one panel of weights, for all threads.
   void pack(const Problem& p, const Direction& w, int64_t panel) {
-    if (!used_once(p)) {
+    if (!used_once(p) && !in_place(p)) {
       pack_input(p, w, panel);
       pack_hidden(p, w, panel);
     }
@@ -55,10 +64,10 @@ struct ForwardWeights {
 
   // Before a panel's products, by the thread that makes them.
   void prepare_input(const Problem& p, const Direction& w, int64_t panel) const {
-    if (used_once(p)) pack_input(p, w, panel);
+    if (used_once(p) && !in_place(p)) pack_input(p, w, panel);
   }
   void prepare_hidden(const Problem& p, const Direction& w, int64_t panel) const {
-    if (used_once(p)) pack_hidden(p, w, panel);
+    if (used_once(p) && !in_place(p)) pack_hidden(p, w, panel);
   }
 
   // Rows that one product takes at most.
@@ -98,10 +107,10 @@ struct ForwardWeights {
     return hh + (used_once(p) ? thread : panel) * elements<Op>(p.P) * NV * L;
   }
   void pack_input(const Problem& p, const Direction& w, int64_t panel) const {
-    if (!in_place(p)) pack_from_columns<Op, NV, S>(input_panel(p, panel), p.I, input_column(p, w, panel));
+    pack_from_columns<Op, NV, S>(input_panel(p, panel), p.I, input_column(p, w, panel));
   }
   void pack_hidden(const Problem& p, const Direction& w, int64_t panel) const {
-    if (!in_place(p)) pack_from_columns<Op, NV, S>(hidden_panel(p, panel), p.P, hidden_column(p, w, panel));
+    pack_from_columns<Op, NV, S>(hidden_panel(p, panel), p.P, hidden_column(p, w, panel));
   }
 
   // Where the weights of a panel's column lie, contiguous in k; null for padding.

@@ -20,9 +20,26 @@ struct Entry {
 };
 
 template <class Cell>
+struct Packing {
+  using Weights = ForwardWeights<Cell, PYRNN_STORAGE, typename OperandOf<PYRNN_STORAGE>::type>;
+  static size_t bytes(const Problem& p) {
+    Scratch s{nullptr};
+    Weights().take(s, p, Weights::panels(p));
+    return s.used;
+  }
+  // The problem, which has more steps than one, is to have no packed weights yet.
+  static void pack(const Problem& p, int direction, char* memory) {
+    Weights weights;
+    Scratch s{memory};
+    weights.take(s, p, Weights::panels(p));
+    for (int64_t i = 0; i < Weights::panels(p); i++) weights.pack(p, p.direction[direction], i);
+  }
+};
+
+template <class Cell>
 constexpr Kernel kernel() {
-  return {Entry<Forward, Cell>::bytes, Entry<Forward, Cell>::run, Entry<Backward, Cell>::bytes,
-          Entry<Backward, Cell>::run};
+  return {Packing<Cell>::bytes,      Packing<Cell>::pack,          Entry<Forward, Cell>::bytes,
+          Entry<Forward, Cell>::run, Entry<Backward, Cell>::bytes, Entry<Backward, Cell>::run};
 }
 
 // Independent multiply-adds in registers, to measure what the machine can do; returns how many operations

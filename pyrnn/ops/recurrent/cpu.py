@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from pyrnn import _native
@@ -85,6 +86,9 @@ class NativeDirection(NamedTuple):
 
 check_fields(_native.cpu, "recurrent.Problem", NativeProblem._fields)
 check_fields(_native.cpu, "recurrent.Direction", NativeDirection._fields)
+
+#: Those that have kernels on the CPU.
+CPU_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 #: Threads that share the units of a part of the batch, for tests and measurements; 0 leaves it to the
 #: heuristic.
@@ -182,3 +186,24 @@ def _native_problem(p: Problem) -> NativeProblem:
     return NativeProblem(
         CELLS[p.cell].code, DTYPES[p.dtype], p.T, p.B, p.I, p.H, p.P, p.D, p.N, p.checkpoint_every
     )
+
+
+class PackedWeights:
+    """Weights of one layer as the kernels read them; between `freeze` and `thaw`, calls without gradients do.
+
+    Args:
+        cell: as the operator takes it.
+        weights: 5 of each direction, `WEIGHT_NAMES` in order, dense, on the CPU, of one of `CPU_DTYPES`.
+    """
+
+    def __init__(self, cell: str, weights: tuple[Tensor | None, ...]) -> None:
+        self._weights = weights  # whose memory must stay
+        w_ih, w_hh = weights[:2]
+        assert w_ih is not None
+        assert w_hh is not None
+        D, H = len(weights) // 5, w_ih.shape[0] // CELLS[cell].gates
+        each = [[*addresses(weights[5 * d : 5 * d + 5]), 0, 0] for d in range(D)]
+        I, P, dtype = w_ih.shape[1], w_hh.shape[1], DTYPES[w_ih.dtype]  # noqa: E741
+        problem = NativeProblem(CELLS[cell].code, dtype, 0, 0, I, H, P, D, 0, 0)
+        packed = _native.cpu.PackedWeights(problem, tuple(NativeDirection(*own) for own in each))
+        self.freeze, self.thaw = packed.freeze, packed.thaw
