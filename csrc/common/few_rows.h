@@ -70,7 +70,8 @@ template <class Op, class S, int R = kFewRows>
 inline void dot_rows(int64_t rows, int64_t K, const typename Op::Storage* x, int64_t x_row, const S* const* w,
                      int64_t columns, Vec<typename Op::Acc>* sums) {
   using A = typename Op::Acc;
-  constexpr int L = kLanes<A>, kAtOnce = R == 1 ? 8 : R == 2 ? 4 : 2, C = kAtOnce < L ? kAtOnce : L;
+  constexpr int L = kLanes<A>, kSums = kRegisters == 32 ? 16 : 8;  // that stay in registers
+  constexpr int kAtOnce = R == 1 ? 8 : kSums / (R == 3 ? 4 : R), C = kAtOnce < L ? kAtOnce : L;
   if constexpr (R > 1)
     if (rows < R) return dot_rows<Op, S, R - 1>(rows, K, x, x_row, w, columns, sums);
   Vec<A> lanes[R * L];

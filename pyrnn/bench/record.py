@@ -66,8 +66,8 @@ def commit() -> str:
 
 
 def results_file(name: str, env: Row) -> Path:
-    """bench/results/<name>-<date>-<processor>.jsonl: runs of one day on one kind of machine share a file."""
-    slug = re.sub(r"[^a-z0-9]+", "-", env["processor"].lower()).strip("-")
+    """<name>-<date>-<processor>-<instruction set>.jsonl: runs of one day on one kind of machine."""
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{env['processor']} {env['isa']}".lower()).strip("-")
     return RESULTS / f"{name}-{env['date'][:10]}-{slug}.jsonl"
 
 

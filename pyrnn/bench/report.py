@@ -220,6 +220,8 @@ def _cell(row: Row | None) -> str:
 def publish(rows: Sequence[Row], layout: Layout, details: Path, page: Path) -> None:
     """Put the summary of `rows` into the page's block for the benchmark, with a link to `details`.
 
+    A page may have a block for each instruction set, `bench:NAME:SET`.
+
     Raises:
         ValueError: some rows were measured on a busy machine, or the page has no such block.
     """
@@ -232,7 +234,9 @@ def publish(rows: Sequence[Row], layout: Layout, details: Path, page: Path) -> N
             f"{TOLERATED:.0%} of the cores ({names}); measure them again on a quiet machine"
         )
     link = Path(os.path.relpath(details, page.parent)).as_posix()
-    put_in_readme(layout.name, summary(rows, layout, link), page)
+    own = f"{layout.name}:{rows[0]['isa']}"
+    has_own = f"<!-- bench:{own} -->" in page.read_text(encoding="utf-8")
+    put_in_readme(own if has_own else layout.name, summary(rows, layout, link), page)
 
 
 def put_in_readme(name: str, text: str, readme: Path) -> None:

@@ -41,6 +41,14 @@ def overhead(context: typer.Context) -> None:
     case.main(context.args)
 
 
+@app.command("generation", context_settings=_PASS_ON, add_help_option=False)
+def generation(context: typer.Context) -> None:
+    """Time models that write token after token; --help lists the options."""
+    from pyrnn.bench import generation as case
+
+    case.main(context.args)
+
+
 @app.command("language-model", context_settings=_PASS_ON, add_help_option=False)
 def language_model(context: typer.Context) -> None:
     """Train the same model on both; --help lists the options."""

@@ -85,7 +85,8 @@ class LanguageModel(Pretrained):
         """
         vectors = self._drop(self._vectors(input), self.config.input_dropout)
         options = {} if lengths is None else {"lengths": lengths}
-        output, new_state = self.get_submodule(self._backbone_name)(vectors, state, **options)
+        backbone: Any = self._modules[self._backbone_name]
+        output, new_state = backbone(vectors, state, **options)
         if self.bottleneck is not None:
             output = self.bottleneck(output)
         return self.projection(self._drop(output, self.config.dropout)), new_state
@@ -101,7 +102,7 @@ class LanguageModel(Pretrained):
         Args:
             source: a language model reads nothing but what it writes.
         """
-        backbone = self.get_submodule(self._backbone_name)
+        backbone = self._modules[self._backbone_name]
         return DecoderState(backbone.start() if isinstance(backbone, CausalTransformer) else None)
 
     def step(self, tokens: Tensor, state: DecoderState, *, lengths: Tensor | None = None) -> StepOutput:

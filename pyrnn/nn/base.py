@@ -83,13 +83,19 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         return tuple(self._direction_weights(suffix) for suffix in suffixes)
 
     def _direction_weights(self, suffix: str) -> Weights:
+        read, bias = self._weight, self.bias
         return (
-            getattr(self, "weight_ih" + suffix),
-            getattr(self, "weight_hh" + suffix),
-            getattr(self, "bias_ih" + suffix) if self.bias else None,
-            getattr(self, "bias_hh" + suffix) if self.bias else None,
-            getattr(self, "weight_hr" + suffix) if self.proj_size else None,
+            read("weight_ih" + suffix),
+            read("weight_hh" + suffix),
+            read("bias_ih" + suffix) if bias else None,
+            read("bias_hh" + suffix) if bias else None,
+            read("weight_hr" + suffix) if self.proj_size else None,
         )
+
+    def _weight(self, name: str) -> Any:
+        """The attribute of that name; a plain parameter without torch's detour to it."""
+        weight = self._parameters.get(name)
+        return getattr(self, name) if weight is None or name in self.__dict__ else weight
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None, weight_ih: Tensor | None = None) -> None:
         """Raise if rows [T, B, I] or packed [N, I] do not fit this layer's weights (the first, if known)."""

@@ -49,9 +49,9 @@ def test_environment_names_the_machine() -> None:
     )
 
 
-def test_results_file_tells_day_and_processor() -> None:
-    env = {"date": "2030-01-02T03:04:05+00:00", "processor": "AMD EPYC 9B14 (tm)"}
-    assert record.results_file("recurrent", env).name == "recurrent-2030-01-02-amd-epyc-9b14-tm.jsonl"
+def test_results_file_tells_day_processor_and_instruction_set() -> None:
+    env = {"date": "2030-01-02T03:04:05+00:00", "processor": "AMD EPYC 9B14 (tm)", "isa": "avx2"}
+    assert record.results_file("recurrent", env).name == "recurrent-2030-01-02-amd-epyc-9b14-tm-avx2.jsonl"
 
 
 def test_markdown() -> None:
