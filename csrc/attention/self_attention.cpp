@@ -38,9 +38,7 @@ bool SelfAttention::read(const py::tuple& options, const TensorView& view) {
   p.T = p.S = packed.size(batched && batch_first ? 1 : 0);
   if (p.B < 1 || p.T < 1 || p.B > kLargeCallBytes || p.T > kLargeCallBytes || width > kLargeCallBytes)
     return false;
-  if (p.B * p.T > kLargeCallBytes || p.B * p.T * width * 8 > kLargeCallBytes) return false;
-  p.q = heads(packed, 0), p.k = heads(packed, 1), p.v = heads(packed, 2);
-  return true;
+  return p.B * p.T <= kLargeCallBytes && p.B * p.T * width * 8 <= kLargeCallBytes;
 }
 
 bool SelfAttention::has_rows_like_input(const TensorView& view, int64_t features) const {
@@ -73,7 +71,7 @@ py::object SelfAttention::run(bool trains, int threads) {
     kept = empty(shape, 4, p.dtype == kFloat64 ? kFloat64 : kFloat32, statistics);
     p.statistics = statistics.data;
   }
-  p.out = heads(out, 0);
+  p.q = heads(packed, 0), p.k = heads(packed, 1), p.v = heads(packed, 2), p.out = heads(out, 0);
   {
     py::gil_scoped_release release;
     forward(p, threads);
@@ -88,6 +86,7 @@ py::object SelfAttention::gradient(PyObject* grad, PyObject* output, PyObject* s
   if (!tensors.view_contiguous(statistics, kept) || !kept.has_shape({p.B, p.H, 2, p.T})) return py::none();
   if (kept.dtype != (p.dtype == kFloat64 ? kFloat64 : kFloat32)) return py::none();
   const py::object result = empty(packed.shape, packed.dims, int(p.dtype), d_packed);
+  p.q = heads(packed, 0), p.k = heads(packed, 1), p.v = heads(packed, 2);
   p.g_out = heads(g_out, 0), p.out = heads(out, 0);
   p.d_q = heads(d_packed, 0), p.d_k = heads(d_packed, 1), p.d_v = heads(d_packed, 2);
   p.statistics = kept.data;
@@ -140,9 +139,11 @@ void SelfAttention::run_cached(char* packed_at, const TensorView& output, int th
 
 py::object SelfAttention::run_cached(int threads) {
   TensorView out;
-  const py::object output = make_output(out);
-  py::gil_scoped_release release;
-  run_cached(packed.data, out, threads);
+  py::object output = make_output(out);
+  {
+    py::gil_scoped_release release;
+    run_cached(packed.data, out, threads);
+  }
   return output;
 }
 

@@ -44,7 +44,7 @@ struct TensorView {
   bool contiguous() const;
 };
 
-// The tensors of one call: looks at each, and keeps those that it had to make.
+// The tensors of one call: looks at each, and holds those that it had to make.
 class Tensors {
  public:
   // A plain dense tensor on the CPU, whose storage holds all that shape and strides lead to. Always declined
@@ -54,6 +54,8 @@ class Tensors {
   bool view_contiguous(PyObject* tensor, TensorView& to);
   // The same of a tensor whose last dimension lies side by side.
   bool view_rows(PyObject* tensor, TensorView& to);
+  // Lets a tensor live as long as this does: one that nobody else is sure to hold.
+  void keep(PyObject* tensor) { made.push_back(pybind11::reinterpret_borrow<pybind11::object>(tensor)); }
 
  private:
   bool view_copy(PyObject* tensor, TensorView& to);

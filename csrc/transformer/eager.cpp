@@ -109,6 +109,8 @@ bool read_parameters(PyObject* module, PyObject* weight_name, PyObject* bias_nam
     return tensors.view_contiguous(tensor, view) && view.dtype == dtype && view.has_shape(expected);
   };
   if (!w || !holds(w, weight, shape) || (b && !holds(b, bias, {*shape.begin()}))) return false;
+  tensors.keep(w);  // another thread may give the module others meanwhile
+  if (b) tensors.keep(b);
   to = {weight.data, bias.data};
   return true;
 }

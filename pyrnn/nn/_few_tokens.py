@@ -67,11 +67,11 @@ def _tokens(input: Tensor, *, batch_first: bool) -> int:
 def _prepare(layer: Any, input: Tensor, cache: Any) -> tuple[Any, ...] | None:
     """Options of one layer, and the room in its cache, which is taken."""
     parts = layer.__dict__["_modules"]
-    attention, activation = parts["self_attn"], name_of(layer.activation)
+    attention, activation = parts.get("self_attn"), name_of(layer.activation)
     if type(attention) is not MultiheadAttention or type(cache) is not KeyValueCache or activation is None:
         return None
     options = self_attention_options(attention, causal=True)
-    eps = [getattr(parts[name], "eps", None) for name in ("norm1", "norm2")]
+    eps = [getattr(parts.get(name), "eps", None) for name in ("norm1", "norm2")]
     if options is None or None in eps or cache.keep == 0:
         return None
     T = _tokens(input, batch_first=attention.batch_first)

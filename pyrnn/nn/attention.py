@@ -21,7 +21,7 @@ from pyrnn.nn._attention_inputs import (
 )
 from pyrnn.nn._self_attention import attend_eagerly, is_in_order
 from pyrnn.nn.cache import KeyValueCache
-from pyrnn.nn.drop_in import DropIn
+from pyrnn.nn.drop_in import DropIn, forward_of_torch, is_like_tensor
 from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
 from pyrnn.ops.attention.call import as_window
 
@@ -203,6 +203,9 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
         # Each weight is read once a call: a parametrization computes it, and may count how often.
         last, known, says_all = self.out_proj.weight, False, False
         if masked or query is not key or key is not value or not is_in_order(self, query, last, cache):
+            if cache is None and is_like_tensor(query, key, value):
+                options = (key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+                return forward_of_torch(self, query, key, value, *options)
             check_all_dense(_TENSORS, (query, key, value, key_padding_mask, attn_mask), required=3)
             if type(is_causal) is not bool:
                 is_causal = as_bool("is_causal", is_causal)

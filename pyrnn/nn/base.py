@@ -13,7 +13,7 @@ from pyrnn._checks import as_bool
 from pyrnn._dispatch import autocast_enabled
 from pyrnn._tracers import trace_instances_of
 from pyrnn.nn._states import single_state, two_states
-from pyrnn.nn.drop_in import DropIn
+from pyrnn.nn.drop_in import DropIn, forward_of_torch, is_like_tensor
 from pyrnn.nn.plain import is_replaced
 from pyrnn.nn.sequences import Lengths, Sequences, open_sequences
 from pyrnn.ops.recurrent import eager_recurrent
@@ -195,6 +195,26 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
             h_n, c_n = torch.cat([final[0] for final in finals]), torch.cat([final[-1] for final in finals])
         return rows, h_n, c_n, rows
 
+    def _reset_first(self, input: Any, hx: Any, reset: Any) -> tuple[Any, Any]:
+        """Of a single step, as an agent takes it: states after the reset, and none that is left to be done.
+
+        What does not fit is handed back as it is: the general way has words for it.
+        """
+        tensors = (input, reset, *(hx if isinstance(hx, tuple) else () if hx is None else (hx,)))
+        if self.bidirectional or any(type(tensor) is not Tensor for tensor in tensors):
+            return hx, reset
+        steps_dim, batch_dim = (1, 0) if self.batch_first else (0, 1)
+        if input.dim() != 3 or input.shape[steps_dim] != 1 or reset.shape != input.shape[:2]:
+            return hx, reset
+        B, states = input.shape[batch_dim], tensors[2:]
+        alike = all(
+            state.dim() == 3 and state.shape[1] == B and state.device == reset.device for state in states
+        )
+        if not alike or reset.dtype is not torch.bool or reset.device != input.device:
+            return hx, reset
+        cut = [state.masked_fill(reset.view(1, B, 1), 0) for state in states]
+        return (tuple(cut) if isinstance(hx, tuple) else cut[0] if cut else None), None
+
     def _states_of_layers(self, hx: Any) -> list[Any] | None:
         """The part of `hx` for each stacked layer, or None where it does not fall into as many parts."""
         if hx is None or self.num_layers == 1:
@@ -225,6 +245,8 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         """Run the whole stack; output, h_n, c_n and the last layer's cells, laid out as the input is."""
         # Each weight is read once a call: a parametrization computes it, and may count how often.
         weights = self._layer_weights(0)
+        if reset is not None:
+            hx, reset = self._reset_first(input, hx, reset)
         if (
             lengths is None
             and reset is None
@@ -233,6 +255,10 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
             found = self._run_eagerly(input, hx, weights)
             if found is not None:
                 return found
+        options = lengths is not None or reset is not None or return_cells
+        if is_like_tensor(input) and not options:
+            output, final = forward_of_torch(self, input, hx)
+            return output, *(final if self.mode == "LSTM" else (final, final)), output
         sequences, (h_0, c_0) = self._open(input, hx, lengths, reset, weights[0][0])
         rows, cells, reset = sequences.rows, sequences.rows, sequences.reset
         h_n: list[Tensor] = []

@@ -12,7 +12,7 @@ from pyrnn import ops
 from pyrnn._checks import check_dense
 from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn._states import single_state, two_states
-from pyrnn.nn.drop_in import DropIn
+from pyrnn.nn.drop_in import DropIn, forward_of_torch, is_like_tensor
 from pyrnn.ops.recurrent import eager_recurrent
 from pyrnn.ops.recurrent.eager import STEP
 
@@ -39,6 +39,9 @@ class RecurrentCell(DropIn, RNNCellBase):
         found = eager_recurrent(self._cell, STEP, input, hx, weights)
         if found is not None:
             return found
+        if is_like_tensor(input):
+            result = forward_of_torch(self, input, hx)
+            return result if self._cell == "lstm" else (result,)
         rows, h, c = self.check_call(input, hx, weights[0])
         if not (self.input_size and self.hidden_size):  # torch takes such cells, and no kernel has such sizes
             result: Any = super().forward(input, hx)

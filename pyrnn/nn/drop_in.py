@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pyrnn._tracers import record_instances_of
 
@@ -66,3 +67,28 @@ def as_torch(layer: nn.Module) -> nn.Module:
     if isinstance(layer, nn.RNNBase):
         layer._init_flat_weights()  # what torch's kernels are given, which ours neither read nor keep
     return layer
+
+
+def is_like_tensor(*arguments: Any) -> bool:
+    """Whether one of them is no tensor, but an object that has its own idea of torch's functions."""
+    return any(
+        not isinstance(argument, Tensor) and hasattr(type(argument), "__torch_function__")
+        for argument in arguments
+    )
+
+
+def forward_of_torch(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """What torch's layer with the same parameters makes of objects that are asked about torch's functions.
+
+    Raises:
+        TypeError: torch's layer could not do what this one does.
+    """
+    obstacle = obstacle_to_torch(layer)
+    if obstacle:
+        name = type(layer).__name__
+        raise TypeError(
+            f"{name}: expected tensors, got objects that only torch's {name} takes; and {obstacle}"
+        )
+    twin = copy.copy(layer)
+    twin._modules = dict(layer._modules)
+    return as_torch(twin).forward(*args, **kwargs)

@@ -102,7 +102,7 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
 
     def _run_few_tokens(self, src: Tensor, cache: CacheList) -> Tensor | None:
         """All layers of a generating model's new tokens at once, or None where they must be called."""
-        layers: Any = self.layers._modules.values()
+        layers: list[Any] = [*self.layers]
         plain = len(layers) == len(cache) and all(
             is_plain(layer, _ENCODER_LAYER) and not layer.replaces_parts() for layer in layers
         )

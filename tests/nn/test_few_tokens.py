@@ -207,6 +207,18 @@ def adapts(model: Any) -> None:
     model.layers[0].linear1.__class__ = Adapted
 
 
+def is_no_module(model: Any) -> None:
+    norm = model.layers[0].norm1
+    del model.layers[0].norm1
+    model.layers[0].norm1 = lambda x: 2 * norm(x)
+
+
+def keeps_layers_in_a_list(model: Any) -> None:
+    layers = [*model.layers]
+    del model.layers
+    model.layers = layers[::-1]
+
+
 def lacks_affine(model: Any) -> None:
     model.layers[0].norm1 = nn.LayerNorm(E, elementwise_affine=False)
 
@@ -215,7 +227,7 @@ def lacks_affine(model: Any) -> None:
     "change",
     [
         trains_a_part, parametrizes, replaces_a_block, activates_otherwise, normalises_otherwise, adapts,
-        lacks_affine,
+        lacks_affine, is_no_module, keeps_layers_in_a_list,
     ],
 )  # fmt: skip
 def test_what_was_changed_counts(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,3 +130,44 @@ BAD_RESETS: list[tuple[Any, Any, type[Exception], str]] = [
 def test_bad_resets_have_words(name: str, input: Any, reset: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         getattr(pyrnn, name)(3, 4, dtype=torch.float64)(input, reset=reset)
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_single_step_is_that_of_a_rollout(name: str, batch_first: bool) -> None:
+    """As an agent walks: the same numbers and gradients, NaN of an ended episode left behind."""
+    torch.manual_seed(0)
+    layer = getattr(pyrnn, name)(3, 5, 2, batch_first=batch_first, dtype=torch.float64)
+    x, starts = torch.randn(9, 4, 3, dtype=torch.float64), torch.rand(9, 4) < 0.4
+    first = torch.randn(2, 4, 5, dtype=torch.float64)
+    first[:, 1] = torch.nan
+    starts[0, 1] = True
+    state: Any = (first, first) if name == "LSTM" else first
+
+    def ordered(tensor: Tensor) -> Tensor:
+        return tensor.transpose(0, 1) if batch_first else tensor
+
+    whole, _ = layer(ordered(x), state, reset=ordered(starts))
+    whole.sum().backward()
+    expected = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    outputs = []
+    for step, start in zip(x.split(1), starts.split(1), strict=True):
+        output, state = layer(ordered(step), state, reset=ordered(start))
+        outputs.append(ordered(output))
+    found = torch.cat(outputs)
+    torch.testing.assert_close(found, ordered(whole))
+    found.sum().backward()
+    torch.testing.assert_close([p.grad for p in layer.parameters()], expected)
+
+
+@pytest.mark.parametrize(
+    "reset",
+    [torch.zeros(1, 4), torch.zeros(1, 3, dtype=torch.bool), torch.zeros(2, 4, dtype=torch.bool), [True]],
+)
+def test_a_single_step_refuses_what_a_rollout_does(reset: Any) -> None:
+    layer, x = pyrnn.GRU(3, 5), torch.randn(1, 4, 3)
+    with pytest.raises((TypeError, ValueError), match="reset"):
+        layer(x, torch.zeros(1, 4, 5), reset=reset)
+    with pytest.raises(RuntimeError, match=r"Expected hidden size"):
+        layer(x, torch.zeros(1, 3, 5), reset=torch.ones(1, 4, dtype=torch.bool))

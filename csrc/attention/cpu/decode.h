@@ -2,9 +2,9 @@
 // idle, and the time is that of reading keys and values.
 //
 // Each is read once, along its features: scores are dot products, outputs sums of rows. The keys are split
-// into partitions, so that one query has work for all cores; if there are several, a second stage reduces
-// them by their maxima. A third computes the weights for callers who want to see them. Bytes: keys and
-// values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
+// into partitions, short ones where there are few heads, so that one query has work for all cores; if there
+// are several, a second stage reduces them by their maxima. A third computes the weights for callers who want
+// to see them. Bytes: keys and values; operations: 2 R S (D + V) a head of keys, R = T H / K its queries.
 #pragma once
 #include "attention/cpu/long_sum.h"
 #include "attention/cpu/operands.h"
@@ -22,17 +22,20 @@ struct Decode {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
   static constexpr int L = kLanes<A>, E = Op::kPerElement, kRows = 4, kVectors = 4;
-  static constexpr int64_t kPartition = 512, kChain = 64;
+  static constexpr int64_t kPartition = 512, kShortPartition = 128, kChain = 64;
+  static constexpr int64_t kEnoughTasks = 16;  // for the threads of most machines
 
   const Problem& p;
-  int64_t group, queries, partitions, stride;  // of one partition's result of one query: maximum, sum, out
+  int64_t group, queries, length, partitions;  // `length`: keys of a partition
+  int64_t stride;                              // of its result of one query: maximum, sum, out
   A* scores;                                   // [kRows][kPartition]
 
   explicit Decode(const Problem& problem)
       : p(problem),
         group(p.H / p.K),
         queries(group * p.T),
-        partitions(ceil_div(p.S, kPartition)),
+        length(p.B * p.K * ceil_div(p.S, kPartition) < kEnoughTasks ? kShortPartition : kPartition),
+        partitions(ceil_div(p.S, length)),
         stride(2 + p.V) {}
 
   int64_t tasks(int stage) const {
@@ -50,9 +53,9 @@ struct Decode {
   void run(char* shared, int stage, int64_t task) {
     if (stage == 1) return reduce((const A*)shared, task);
     if (stage == 2) return write_weights(task);
-    const int64_t kv = task / partitions, j0 = task % partitions * kPartition;
+    const int64_t kv = task / partitions, j0 = task % partitions * length;
     for (int64_t r = 0; r < queries; r += kRows)
-      attend(kv / p.K, kv % p.K, r, int(min(kRows, queries - r)), j0, min(kPartition, p.S - j0),
+      attend(kv / p.K, kv % p.K, r, int(min(kRows, queries - r)), j0, min(length, p.S - j0),
              (A*)shared + (task * queries + r) * stride);
     if (partitions == 1) reduce((const A*)shared, kv);
   }
@@ -233,7 +236,7 @@ struct Decode {
   void write_weights(int64_t task) const {
     const bool mean = p.weights_kind == kMeanWeights;
     const int64_t heads = mean ? 1 : p.K, b = task / partitions / heads, one = task / partitions % heads;
-    const int64_t j0 = task % partitions * kPartition, n = min(kPartition, p.S - j0);
+    const int64_t j0 = task % partitions * length, n = min(length, p.S - j0);
     S* to = (S*)p.weights.data + b * p.weights.batch + j0;
     A *row = scores, *sum = scores + kPartition;
     for (int64_t i = 0; i < p.T; i++, to += p.weights.query) {

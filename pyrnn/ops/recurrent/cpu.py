@@ -197,7 +197,8 @@ class PackedWeights:
     """
 
     def __init__(self, cell: str, weights: tuple[Tensor | None, ...]) -> None:
-        self._weights = weights  # whose memory must stay
+        # Their memory must stay, also where somebody gives a parameter other `data`.
+        self._memory = [None if weight is None else weight.detach() for weight in weights]
         w_ih, w_hh = weights[:2]
         assert w_ih is not None
         assert w_hh is not None
