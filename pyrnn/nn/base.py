@@ -245,7 +245,7 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         """Run the whole stack; output, h_n, c_n and the last layer's cells, laid out as the input is."""
         # Each weight is read once a call: a parametrization computes it, and may count how often.
         weights = self._layer_weights(0)
-        if reset is not None:
+        if reset is not None and lengths is None:  # a sequence of length 0 keeps its state
             hx, reset = self._reset_first(input, hx, reset)
         if (
             lengths is None

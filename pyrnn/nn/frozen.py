@@ -99,6 +99,7 @@ def _can_be_packed(weight: Tensor, first: Tensor) -> bool:
         and weight.dtype in CPU_DTYPES
         and weight.is_contiguous()
         and weight.numel() > 0
+        and weight.untyped_storage().nbytes() > 0  # tools that shard models free it between two calls
     )
 
 

@@ -152,11 +152,13 @@ def test_modules_whose_weights_cannot_be_packed() -> None:
         before = computed(x)[0]
         computed.parametrizations.weight_hh_l0.original.mul_(2)
         assert not torch.equal(computed(x)[0], before)
+    freed = layer_of("LSTM")
+    freed.weight_hh_l0.untyped_storage().resize_(0)
     spread = layer_of("GRU")
     spread.weight_ih_l0 = nn.Parameter(torch.randn(5, 57).T)
     for module in (
-        layer_of("RNN").half(), layer_of("RNN").to("meta"), spread, nn.Linear(2, 2), pyrnn.RNNCell(3, 0),
-        nn.LSTM(2, 3),
+        layer_of("RNN").half(), layer_of("RNN").to("meta"), spread, freed, nn.Linear(2, 2),
+        pyrnn.RNNCell(3, 0), nn.LSTM(2, 3),
     ):  # fmt: skip
         with frozen_weights(module, check=True):
             pass

@@ -171,3 +171,9 @@ def test_a_single_step_refuses_what_a_rollout_does(reset: Any) -> None:
         layer(x, torch.zeros(1, 4, 5), reset=reset)
     with pytest.raises(RuntimeError, match=r"Expected hidden size"):
         layer(x, torch.zeros(1, 3, 5), reset=torch.ones(1, 4, dtype=torch.bool))
+
+
+def test_a_single_step_of_no_length_keeps_its_state() -> None:
+    layer, first = pyrnn.GRU(3, 5), torch.randn(1, 2, 5)
+    _, last = layer(torch.randn(1, 2, 3), first, lengths=[0, 1], reset=torch.ones(1, 2, dtype=torch.bool))
+    assert torch.equal(last[:, 0], first[:, 0])
