@@ -25,7 +25,8 @@ def draw(path: Path, rows: Sequence[Row], layout: Layout) -> None:
         for name, colour in zip(layout.names, COLOURS, strict=False)
         if any(row[layout.across] == name for row in rows)
     }
-    width, height = 1.8 + 4.2 * len(modes), (1.2 + 0.3 * len(names)) * len(dtypes)
+    # A machine and four names stand side by side above the panels.
+    width, height = max(8.2, 1.8 + 4.2 * len(modes)), (1.2 + 0.3 * len(names)) * len(dtypes)
     with picture(path, width=width, height=height) as figure:
         axes = figure.subplots(len(dtypes), len(modes), sharex=True, sharey=True, squeeze=False)
         for (i, dtype), (j, mode) in itertools.product(enumerate(dtypes), enumerate(modes)):
