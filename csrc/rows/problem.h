@@ -27,7 +27,7 @@ struct Norm {
   int64_t rows, n;
   double eps;
   const void* x;       // S [rows][n]
-  const void* weight;  // S [n] or null: ones
+  const void* weight;  // S [n]
   const void* bias;    // S [n] or null: zeros
   void* out;           // S [rows][n]
 };

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from pyrnn import _dispatch
 from pyrnn.nn import TransformerEncoder, TransformerEncoderLayer
@@ -173,6 +174,39 @@ def test_what_hangs_on_a_layer_or_part_is_called(
     assert seen
 
 
+def test_a_hook_on_all_modules_sees_the_parts(served: list[bool]) -> None:
+    seen: list[str] = []
+    handle = register_module_forward_hook(lambda module, *_: seen.append(type(module).__name__))
+    try:
+        steps(encoder(), pieces_of_two())
+    finally:
+        handle.remove()
+    assert not any(served)
+    assert seen.count("Linear") == 4 * 2 * 2  # tokens, layers, linear layers of each
+
+
+@pytest.mark.parametrize("name", ["Linear", "LayerNorm", "Dropout"])
+def test_a_class_whose_forward_was_replaced(
+    name: str, served: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls, calls = getattr(nn, name), []
+    forward = cls.forward
+
+    def replacement(self: Any, input: Tensor) -> Tensor:
+        calls.append(name)
+        return forward(self, input)
+
+    monkeypatch.setattr(cls, "forward", replacement)
+    steps(encoder(), pieces_of_two())
+    assert not any(served)
+    assert calls
+
+
+def is_compiled(model: Any) -> None:
+    linear = model.layers[1].linear2
+    linear._compiled_call_impl = lambda x: 2 * nn.functional.linear(x, linear.weight, linear.bias)
+
+
 def trains_a_part(model: Any) -> None:
     model.layers[0].dropout1.train()
     model.layers[0].dropout1.p = 1.0
@@ -227,7 +261,7 @@ def lacks_affine(model: Any) -> None:
     "change",
     [
         trains_a_part, parametrizes, replaces_a_block, activates_otherwise, normalises_otherwise, adapts,
-        lacks_affine, is_no_module, keeps_layers_in_a_list,
+        lacks_affine, is_no_module, keeps_layers_in_a_list, is_compiled,
     ],
 )  # fmt: skip
 def test_what_was_changed_counts(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:

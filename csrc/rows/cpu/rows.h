@@ -64,8 +64,7 @@ struct Rows {
       const A scale = A(1) / root(variance + A(p.eps));
       for (int64_t i = 0; i < p.n; i += L) {
         const int64_t n = min(L, p.n - i);
-        Vec<A> v = centred(i, n) * scale;
-        if (weight) v *= load_n<A>(weight + i, n);
+        Vec<A> v = centred(i, n) * scale * load_n<A>(weight + i, n);
         if (bias) v += load_n<A>(bias + i, n);
         store_n(out + i, v, n);
       }
