@@ -16,6 +16,7 @@
 #include "recurrent/cpu/frozen.h"
 #include "recurrent/eager.h"
 #include "recurrent/fields.h"
+#include "rows/eager.h"
 #include "transformer/eager.h"
 
 namespace py = pybind11;
@@ -207,6 +208,7 @@ PYBIND11_MODULE(_cpu, m) {
         [](int64_t data, size_t bytes) { pyrnn::advise_huge_pages(reinterpret_cast<char*>(data), bytes); });
   pyrnn::bind_tensors(m);
   pyrnn::bind_modules(m);
+  pyrnn::rows::bind_eager(m);
   pyrnn::transformer::bind_eager(m);
   py::dict fields;
   pyrnn::recurrent::bind(m, fields);

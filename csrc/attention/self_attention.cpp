@@ -71,12 +71,17 @@ py::object SelfAttention::run(bool trains, int threads) {
     kept = empty(shape, 4, p.dtype == kFloat64 ? kFloat64 : kFloat32, statistics);
     p.statistics = statistics.data;
   }
-  p.q = heads(packed, 0), p.k = heads(packed, 1), p.v = heads(packed, 2), p.out = heads(out, 0);
   {
     py::gil_scoped_release release;
-    forward(p, threads);
+    run(packed.data, out, threads);
   }
   return trains ? py::make_tuple(output, kept) : output;
+}
+
+void SelfAttention::run(char* packed_at, const TensorView& output, int threads) {
+  packed.data = packed_at;
+  p.q = heads(packed, 0), p.k = heads(packed, 1), p.v = heads(packed, 2), p.out = heads(output, 0);
+  forward(p, threads);
 }
 
 py::object SelfAttention::gradient(PyObject* grad, PyObject* output, PyObject* statistics, int threads) {

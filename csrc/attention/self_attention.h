@@ -23,11 +23,13 @@ class SelfAttention {
   // Of `packed`, from that of the output.
   pybind11::object gradient(PyObject* grad, PyObject* output, PyObject* statistics, int threads);
 
+  // The same of numbers that a view describes: `packed` as `read` took it, or elsewhere. Needs no lock of
+  // Python.
+  void run(char* packed_at, const TensorView& output, int threads);
+
   // The tokens see those at `begin` to `end` of a cache [B, H, capacity, D], and theirs are put behind.
   bool read_cache(PyObject* keys, PyObject* values, int64_t begin, int64_t end);
   pybind11::object run_cached(int threads);
-  // The same of numbers that a view describes: `packed` as `read` took it, or elsewhere. Needs no lock of
-  // Python.
   void run_cached(char* packed_at, const TensorView& output, int threads);
 
  private:

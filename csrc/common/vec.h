@@ -9,7 +9,7 @@
 // older machines).
 #pragma once
 #include <stdint.h>
-#if PYRNN_BF16_DOT
+#if defined(__AVX2__)
 #  include <immintrin.h>
 #endif
 
@@ -58,9 +58,10 @@ inline Vec<A> load(const A* p) {
 }
 inline void store(float* p, Vec<float> v) { *(VecTypes<float>::load*)p = v; }
 inline void store(double* p, Vec<double> v) { *(VecTypes<double>::load*)p = v; }
+inline Vec<float> widened(u16_vec v) { return (Vec<float>)(__builtin_convertvector(v, u32_vec) << 16); }
 template <class A>
 inline Vec<float> load(const bf16* p) {
-  return (Vec<float>)(__builtin_convertvector((u16_vec) * (const u16_load*)p, u32_vec) << 16);
+  return widened(*(const u16_load*)p);
 }
 template <class A>
 inline Vec<A> load(const uint8_t* p) {
@@ -75,13 +76,65 @@ inline void store(bf16* p, Vec<float> v) {  // round to nearest even; a NaN stay
   *(u16_load*)p = __builtin_convertvector(out, u16_vec);
 }
 
-// n of the lanes; the others read as zero and are not written. Only the last block of a row takes these.
+// All bits of the first n lanes.
+template <class A>
+inline typename VecTypes<A>::mask lanes_below(int64_t n) {
+  Vec<A> lane;
+  for (int l = 0; l < kLanes<A>; l++) lane[l] = A(l);
+  return lane < splat(A(n));
+}
+
+// Less than a vector: n lanes are read, the others are zero; n lanes are written. By masks where there are
+// any, for a detour over memory costs more than the rest of a short row.
 template <class A, class S>
-inline Vec<A> load_n(const S* p, int64_t n) {
-  if (n >= kLanes<A>) return load<A>(p);
+inline Vec<A> load_part(const S* p, int64_t n) {
   S buffer[kLanes<A>] = {};
   for (int64_t i = 0; i < n; i++) buffer[i] = p[i];
   return load<A>(buffer);
+}
+template <class V, class S>
+inline void store_part(S* p, V v, int64_t n) {
+  S buffer[sizeof(V) / sizeof(v[0])];
+  store(buffer, v);
+  for (int64_t i = 0; i < n; i++) p[i] = buffer[i];
+}
+#if PYRNN_VECTOR_BYTES == 64
+inline uint32_t first_bits(int64_t n) { return n > 0 ? (1u << n) - 1 : 0; }
+template <>
+inline Vec<float> load_part<float>(const float* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(__mmask16(first_bits(n)), p);
+}
+template <>
+inline Vec<double> load_part<double>(const double* p, int64_t n) {
+  return _mm512_maskz_loadu_pd(__mmask8(first_bits(n)), p);
+}
+template <>
+inline Vec<float> load_part<float>(const bf16* p, int64_t n) {
+  return widened((u16_vec)_mm256_maskz_loadu_epi16(__mmask16(first_bits(n)), p));
+}
+template <>
+inline void store_part(float* p, Vec<float> v, int64_t n) {
+  _mm512_mask_storeu_ps(p, __mmask16(first_bits(n)), v);
+}
+template <>
+inline void store_part(double* p, Vec<double> v, int64_t n) {
+  _mm512_mask_storeu_pd(p, __mmask8(first_bits(n)), v);
+}
+#elif PYRNN_VECTOR_BYTES == 32 && defined(__AVX2__)  // stores by masks are slow on many of these processors
+template <>
+inline Vec<float> load_part<float>(const float* p, int64_t n) {
+  return _mm256_maskload_ps(p, (__m256i)lanes_below<float>(n));
+}
+template <>
+inline Vec<double> load_part<double>(const double* p, int64_t n) {
+  return _mm256_maskload_pd(p, (__m256i)lanes_below<double>(n));
+}
+#endif
+
+// n of the lanes; the others read as zero and are not written. Only the last block of a row takes these.
+template <class A, class S>
+inline Vec<A> load_n(const S* p, int64_t n) {
+  return n >= kLanes<A> ? load<A>(p) : load_part<A>(p, n);
 }
 // The same of numbers at a stride.
 template <class A, class S>
@@ -94,17 +147,13 @@ inline Vec<A> load_spaced(const S* p, int64_t stride, int64_t n) {
 // The first n lanes; the others become zero.
 template <class A>
 inline Vec<A> first_lanes(Vec<A> v, int64_t n) {
-  if (n >= kLanes<A>) return v;
-  for (int64_t l = n; l < kLanes<A>; l++) v[l] = 0;
-  return v;
+  using Mask = typename VecTypes<A>::mask;
+  return n >= kLanes<A> ? v : (Vec<A>)((Mask)v & lanes_below<A>(n));
 }
 template <class V, class S>
 inline void store_n(S* p, V v, int64_t n) {
   constexpr int lanes = sizeof(V) / sizeof(v[0]);
-  if (n >= lanes) return store(p, v);
-  S buffer[lanes];
-  store(buffer, v);
-  for (int64_t i = 0; i < n; i++) p[i] = buffer[i];
+  n >= lanes ? store(p, v) : store_part(p, v, n);
 }
 
 // The number itself, rounded: what made it is not fused with what uses it into one operation that rounds

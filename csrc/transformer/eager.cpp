@@ -9,23 +9,20 @@
 #include "transformer/eager.h"
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
-#include "attention/self_attention.h"
 #include "common/dtype.h"
 #include "common/integers.h"
 #include "common/plain_module.h"
 #include "common/tensor.h"
 #include "rows/cpu/engine.h"
+#include "rows/eager.h"
+#include "transformer/parts.h"
 
 namespace py = pybind11;
 
 namespace pyrnn::transformer {
 namespace {
-
-// Weights are read where they lie: with more rows than these, a library that packs them is faster.
-constexpr int64_t kMostRows = 16;
 
 struct Names {
   PyObject* norm1 = PyUnicode_InternFromString("norm1");
@@ -35,9 +32,6 @@ struct Names {
   PyObject* dropouts[3] = {PyUnicode_InternFromString("dropout"), PyUnicode_InternFromString("dropout1"),
                            PyUnicode_InternFromString("dropout2")};
   PyObject* attention = PyUnicode_InternFromString("self_attn");
-  PyObject* out_proj = PyUnicode_InternFromString("out_proj");
-  PyObject* in_proj_weight = PyUnicode_InternFromString("in_proj_weight");
-  PyObject* in_proj_bias = PyUnicode_InternFromString("in_proj_bias");
   PyObject* weight = PyUnicode_InternFromString("weight");
   PyObject* bias = PyUnicode_InternFromString("bias");
 };
@@ -46,45 +40,13 @@ const Names& names() {
   return found;
 }
 
-// Memory between the products of a layer, of the calling thread.
-char* memory(size_t bytes) {
-  thread_local std::unique_ptr<char[]> block;
-  thread_local size_t size = 0;
-  if (bytes > size) {
-    block.reset(new char[bytes]);
-    size = bytes;
-  }
-  return block.get();
-}
-
-// Rows without gaps in the order of some tokens, with other features.
-struct Rows {
-  int64_t shape[3], strides[3];
-  TensorView view;
-
-  Rows(const TensorView& like, int64_t features) {
-    view = {nullptr, like.dtype, like.dims, shape, strides};
-    int64_t stride = 1;
-    for (int i = like.dims - 1; i >= 0; i--) {
-      shape[i] = i == like.dims - 1 ? features : like.shape[i];
-      strides[i] = stride;
-      stride *= shape[i];
-    }
-  }
-  Rows(const Rows&) = delete;  // the view points into it
-};
-
-struct Parameters {
-  const char *weight, *bias;
-};
-
 // One layer: what it is made of, and the cache of its attention.
 class Layer {
  public:
   // `call`: (options, keys, values, begin, end), with the options (those of attention, norm_first, the
   // activation's code, eps of both normalisations).
   bool read(PyObject* layer, const py::tuple& call, const TensorView& tokens, Tensors& tensors);
-  size_t bytes() const { return size_t(8 * row() + rows * F * number_bytes(dtype)); }
+  size_t bytes() const { return size_t(3 * row() + rows * F * number_bytes(dtype)) + attention.bytes(); }
   // From and to rows without gaps; both may be the same. Needs no lock of Python.
   void run(const char* input, char* output, char* memory, int threads);
 
@@ -96,24 +58,9 @@ class Layer {
   int64_t rows, E, F;
   bool norm_first;
   double eps[2];
-  Parameters norms[2], in_proj, out_proj, linear1, linear2;
-  std::unique_ptr<Rows> packed, attended;
-  attention::SelfAttention attention;
+  Parameters norms[2], linear1, linear2;
+  AttentionPart attention;
 };
-
-bool read_parameters(PyObject* module, PyObject* weight_name, PyObject* bias_name, int dtype,
-                     std::initializer_list<int64_t> shape, Tensors& tensors, Parameters& to) {
-  TensorView weight, bias;
-  PyObject *w = parameter_of(module, weight_name), *b = parameter_of(module, bias_name);
-  const auto holds = [&](PyObject* tensor, TensorView& view, std::initializer_list<int64_t> expected) {
-    return tensors.view_contiguous(tensor, view) && view.dtype == dtype && view.has_shape(expected);
-  };
-  if (!w || !holds(w, weight, shape) || (b && !holds(b, bias, {*shape.begin()}))) return false;
-  tensors.keep(w);  // another thread may give the module others meanwhile
-  if (b) tensors.keep(b);
-  to = {weight.data, bias.data};
-  return true;
-}
 
 bool Layer::read(PyObject* layer, const py::tuple& call, const TensorView& tokens, Tensors& tensors) {
   if (call.size() != 5) return false;
@@ -125,12 +72,9 @@ bool Layer::read(PyObject* layer, const py::tuple& call, const TensorView& token
   norm_first = options[1].cast<bool>();
   activation = options[2].cast<int>();
   for (int i = 0; i < 2; i++) eps[i] = options[size_t(3 + i)].cast<double>();
-  if (!read_parts(layer, tensors)) return false;
-  packed = std::make_unique<Rows>(tokens, 3 * E);
-  attended = std::make_unique<Rows>(tokens, E);
-  return attention.read(options[0], packed->view) &&
-         attention.read_cache(py::object(call[1]).ptr(), py::object(call[2]).ptr(), call[3].cast<int64_t>(),
-                              call[4].cast<int64_t>());
+  return read_parts(layer, tensors) &&
+         attention.read(part_of(layer, names().attention), options[0], tokens, tensors) &&
+         attention.read_cache(call, 1);
 }
 
 bool Layer::read_parts(PyObject* layer, Tensors& tensors) {
@@ -150,12 +94,11 @@ bool Layer::read_parts(PyObject* layer, Tensors& tensors) {
   if (!weight || !tensors.view(weight, hidden) || hidden.dims != 2) return false;
   F = hidden.size(0);
   if (F < 1 || F > kLargeCallBytes) return false;
-  const auto read = [&](PyObject* module, PyObject* w, PyObject* b, std::initializer_list<int64_t> shape,
-                        Parameters& to) { return read_parameters(module, w, b, dtype, shape, tensors, to); };
-  return read(norm1, n.weight, n.bias, {E}, norms[0]) && read(norm2, n.weight, n.bias, {E}, norms[1]) &&
-         read(first, n.weight, n.bias, {F, E}, linear1) && read(second, n.weight, n.bias, {E, F}, linear2) &&
-         read(self_attn, n.in_proj_weight, n.in_proj_bias, {3 * E, E}, in_proj) &&
-         read(part_of(self_attn, n.out_proj), n.weight, n.bias, {E, E}, out_proj);
+  const auto read = [&](PyObject* module, std::initializer_list<int64_t> shape, Parameters& to) {
+    return read_parameters(module, n.weight, n.bias, dtype, shape, tensors, to);
+  };
+  return read(norm1, {E}, norms[0]) && read(norm2, {E}, norms[1]) && read(first, {F, E}, linear1) &&
+         read(second, {E, F}, linear2);
 }
 
 void Layer::run(const char* input, char* output, char* memory, int threads) {
@@ -167,17 +110,40 @@ void Layer::run(const char* input, char* output, char* memory, int threads) {
     rows::norm(dtype, {rows, E, eps[which], x, norms[which].weight, norms[which].bias, out});
   };
   const int64_t step = row();
-  char *normed = memory, *x = memory + step, *sum = memory + 2 * step, *hidden = memory + 8 * step;
-  packed->view.data = memory + 3 * step;
-  attended->view.data = memory + 6 * step;
+  char *normed = memory, *x = memory + step, *sum = memory + 2 * step, *inner = memory + 3 * step;
+  char* hidden = inner + attention.bytes();
   if (norm_first) norm(input, 0, normed);
-  linear(norm_first ? normed : input, in_proj, nullptr, packed->view.data, E, 3 * E);
-  attention.run_cached(packed->view.data, attended->view, threads);
-  linear(attended->view.data, out_proj, input, norm_first ? x : sum, E, E);
+  attention.run(norm_first ? normed : input, input, norm_first ? x : sum, inner, threads);
   norm_first ? norm(x, 1, normed) : norm(sum, 0, x);
   linear(norm_first ? normed : x, linear1, nullptr, hidden, E, F, activation);
   linear(hidden, linear2, x, norm_first ? output : sum, F, E);
   if (!norm_first) norm(sum, 1, output);
+}
+
+// Whether a call on `tokens` is one for these functions.
+bool takes(const py::object& tokens, TensorView& input, Tensors& tensors) {
+  if (!unwatched() || !tensors.view_contiguous(tokens.ptr(), input) || input.dtype < 0) return false;
+  if (input.dims != 2 && input.dims != 3) return false;
+  const int64_t E = input.size(-1), rows = input.size(0) * (input.dims == 3 ? input.size(1) : 1);
+  return rows >= 1 && rows <= rows::kMostRows && E >= 1 && E <= kLargeCallBytes;
+}
+
+// What a MultiheadAttention makes of its tokens: with `room`, (keys, values, begin, end), behind those of a
+// cache. None where its parts must be called. Its own forward and hooks are the caller's to look at.
+py::object attention(const py::object& module, const py::tuple& options, const py::object& tokens,
+                     const py::object& room, int threads) {
+  Tensors tensors;
+  TensorView input, out;
+  AttentionPart found;
+  if (grad_enabled() || !takes(tokens, input, tensors)) return py::none();
+  if (!found.read(module.ptr(), options, input, tensors)) return py::none();
+  if (!room.is_none() && !found.read_cache(room, 0)) return py::none();
+  const py::object output = empty(input.shape, input.dims, input.dtype, out);
+  {
+    py::gil_scoped_release release;
+    found.run(input.data, nullptr, out.data, memory(found.bytes()), threads);
+  }
+  return output;
 }
 
 // The output of new tokens that go through `modules`, whose keys and values go behind those of caches, and
@@ -186,12 +152,9 @@ py::object layers(const py::tuple& modules, const py::tuple& calls, const py::ob
                   const py::object& tokens, int threads) {
   Tensors tensors;
   TensorView input, out;
-  if (!unwatched() || grad_enabled() || !classes_are_plain()) return py::none();
+  if (grad_enabled() || !classes_are_plain() || !takes(tokens, input, tensors)) return py::none();
   if (modules.empty() || modules.size() != calls.size()) return py::none();
-  if (!tensors.view_contiguous(tokens.ptr(), input) || input.dtype < 0) return py::none();
-  if (input.dims != 2 && input.dims != 3) return py::none();
   const int64_t E = input.size(-1), rows = input.size(0) * (input.dims == 3 ? input.size(1) : 1);
-  if (rows < 1 || rows > kMostRows || E < 1 || E > kLargeCallBytes) return py::none();
   std::vector<Layer> stack(modules.size());
   size_t bytes = 0;
   for (size_t i = 0; i < stack.size(); i++) {
@@ -221,6 +184,9 @@ py::object layers(const py::tuple& modules, const py::tuple& calls, const py::ob
 
 }  // namespace
 
-void bind_eager(py::module_& m) { m.def("transformer_layers", &layers); }
+void bind_eager(py::module_& m) {
+  m.def("transformer_layers", &layers);
+  m.def("multihead_attention", &attention);
+}
 
 }  // namespace pyrnn::transformer

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pyrnn import _native
 from pyrnn.nn.cache import KeyValueCache
 from pyrnn.ops.attention import eager_self_attention
 from pyrnn.ops.attention.call import as_window
@@ -14,6 +15,9 @@ from pyrnn.ops.attention.eager import SelfAttention
 
 if TYPE_CHECKING:
     from pyrnn.nn.attention import MultiheadAttention
+
+#: As in csrc/rows/eager.h: of what one call of C++ takes; asked here before room in a cache is taken.
+_MOST_ROWS = 16
 
 
 def is_in_order(layer: MultiheadAttention, query: Any, weight: Tensor, cache: Any) -> bool:
@@ -38,6 +42,35 @@ def self_attention_options(layer: MultiheadAttention, *, causal: bool) -> SelfAt
     left, right = (-1, -1) if layer.window is None else as_window(layer.window)
     scale: float = layer.head_dim**-0.5
     return SelfAttention(layer.num_heads, layer.batch_first, causal, left, right, scale, layer._slopes)
+
+
+def run_attention(layer: MultiheadAttention, input: Any, key: Any, value: Any, cache: Any) -> Tensor | None:
+    """Self-attention of few tokens with both projections as one call of C++, or None where it is not one.
+
+    Args:
+        layer: its own forward and hooks are the caller's to look at, as is that nothing is masked.
+        input: [T, B, E], or [B, T, E] if the layer has the batch first, or [T, E].
+        key: `input`, or it is no self-attention.
+        value: the same.
+        cache: of the layer, or None.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or type(input) is not Tensor:
+        return None
+    if input is not key or key is not value or input.dim() not in (2, 3):
+        return None
+    few = input.numel() <= _MOST_ROWS * layer.embed_dim
+    options = self_attention_options(layer, causal=layer.causal) if few else None
+    if options is None or (cache is not None and type(cache) is not KeyValueCache):
+        return None
+    if cache is None:
+        return _native.cpu.multihead_attention(layer, options, input, None, _native.num_threads())
+    T = input.shape[1 if layer.batch_first and input.dim() == 3 else 0]
+    room = cache.room_for(T)
+    if room is None:
+        return None
+    output = _native.cpu.multihead_attention(layer, options, input, room, _native.num_threads())
+    cache.withdraw(T) if output is None else cache.extend(T)
+    return output
 
 
 def attend_eagerly(

@@ -19,7 +19,7 @@ from pyrnn.nn._attention_inputs import (
     operator_masks,
     with_extra_keys,
 )
-from pyrnn.nn._self_attention import attend_eagerly, is_in_order
+from pyrnn.nn._self_attention import attend_eagerly, is_in_order, run_attention
 from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.drop_in import DropIn, forward_of_torch, is_like_tensor
 from pyrnn.nn.positions import RotaryEmbedding, alibi_slopes
@@ -200,6 +200,9 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
         if any(isinstance(operand, Tensor) and operand.is_nested for operand in (query, key, value)):
             masked = masked or cache is not None
             return self._forward_nested(query, key, value, need_weights, average_attn_weights, masked=masked)
+        few = None if masked or need_weights else run_attention(self, query, key, value, cache)
+        if few is not None:
+            return few, None
         # Each weight is read once a call: a parametrization computes it, and may count how often.
         last, known, says_all = self.out_proj.weight, False, False
         if masked or query is not key or key is not value or not is_in_order(self, query, last, cache):
@@ -207,8 +210,7 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
                 options = (key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
                 return forward_of_torch(self, query, key, value, *options)
             check_all_dense(_TENSORS, (query, key, value, key_padding_mask, attn_mask), required=3)
-            if type(is_causal) is not bool:
-                is_causal = as_bool("is_causal", is_causal)
+            is_causal = as_bool("is_causal", is_causal)
             known = isinstance(cache, KeyValueCache) and cache.fixed and cache.length > 0
             if known:
                 key, value, key_padding_mask = query, query, None

@@ -1,4 +1,4 @@
-"""A linear layer, and which of torch's libraries computes each of its three products."""
+"""A linear layer, and what computes each of its three products: torch's libraries, or ours for few rows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from pyrnn import _native
 from pyrnn._checks import check_all_dense
-from pyrnn._dispatch import any_autocast_enabled, autocast_disabled, autocast_enabled
+from pyrnn._dispatch import HAS_EXCHANGE_TABLE, any_autocast_enabled, autocast_disabled, autocast_enabled
+from pyrnn._native_args import DTYPES
 from pyrnn.machine import processor
 from pyrnn.ops._operator import can_bypass_dispatcher, cast_tensor, wants_gradient
 from pyrnn.ops.dropout import Activation, dropout
 from pyrnn.ops.dropout.call import as_activation
+from pyrnn.ops.dropout.cpu import ACTIVATIONS as _CODES
 from pyrnn.reference.dropout import ACTIVATIONS
 
 _TENSORS = ("input", "weight", "bias")
@@ -24,13 +27,15 @@ Product = Literal["forward", "activated", "input_gradient", "weight_gradient"]
 
 #: How oneDNN calls the activations: name and algorithm.
 _FUSED = {None: ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
+#: Of what the kernel for few rows takes, as in csrc/rows/eager.h.
+_MOST_ROWS = 16
 _LARGE = 2**25  # multiply-adds of a product from which choosing a library gains more than it costs
 
 
 class LinearRoute(NamedTuple):
-    """Which library computes a product, and why."""
+    """What computes a product, and why."""
 
-    path: Literal["onednn", "torch"]
+    path: Literal["native", "onednn", "torch"]
     reason: str
 
 
@@ -39,9 +44,10 @@ def linear(
 ) -> Tensor:
     """Apply a linear map and an activation: y = activation(x W^T + b).
 
-    The numbers are those of `torch.nn.functional.linear` up to rounding; what differs is the library that
-    multiplies. On the CPU torch takes MKL for float32, which is not fast on every vendor's processors;
-    `linear_route` says which library takes each product. Compiled code, torch.func, forward mode and
+    The numbers are those of `torch.nn.functional.linear` up to rounding; what differs is who multiplies. Few
+    rows without derivatives, a step of a generating model, have a kernel that reads the weights where they
+    lie. For more, torch takes MKL for float32, which is not fast on every vendor's processors;
+    `linear_route` says what takes each product. Compiled code, torch.func, forward mode and
     derivatives above the first are left to torch.
 
     Args:
@@ -67,8 +73,11 @@ def linear(
         tensor([[0., 1., 2.],
                 [0., 1., 2.]])
     """
-    if activation is not None:
-        as_activation(activation)
+    code = 0 if activation is None else _CODES[as_activation(activation)]
+    if not torch.compiler.is_compiling():
+        output = _native.cpu.linear_of_rows(input, weight, bias, code, _native.num_threads())
+        if output is not None:
+            return output
     if any_autocast_enabled() and isinstance(input, Tensor) and autocast_enabled(input.device.type):
         tensors = (input, weight, bias)
         check_all_dense(_TENSORS, tensors, required=2)
@@ -87,10 +96,11 @@ def linear(
 
 
 def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") -> LinearRoute:
-    """Which library computes a product of `linear`, and why.
+    """What computes a product of `linear`, and why.
 
-    The rule follows measurements of the products of transformer layers (32 to 2048 rows, weights of 256 x 256
-    to 2048 x 512) with two threads of an AMD processor with AVX-512; elsewhere torch's own choice stands.
+    The rule for large products follows measurements of those of transformer layers (32 to 2048 rows, weights
+    of 256 x 256 to 2048 x 512) with two threads of an AMD processor with AVX-512; elsewhere torch's own
+    choice stands.
 
     Args:
         input: [..., I].
@@ -102,9 +112,13 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
         >>> import torch
         >>> from pyrnn.ops import linear_route
         >>> linear_route(torch.zeros(2, 4), torch.zeros(3, 4)).path
+        'native'
+        >>> linear_route(torch.zeros(20, 4), torch.zeros(3, 4)).path
         'torch'
     """
     dtype, (O, I) = input.dtype, weight.shape  # noqa: E741
+    if product in ("forward", "activated") and _few_rows(input, weight):
+        return LinearRoute("native", f"up to {_MOST_ROWS} rows: the weights are read where they lie")
     missing = _why_no_onednn(input.device.type, dtype)
     if missing:
         return LinearRoute("torch", missing)
@@ -181,6 +195,17 @@ def _activate(output: Tensor, activation: Activation | None) -> Tensor:
 def _left_to_torch(tensors: tuple[Tensor | None, ...]) -> bool:
     """Whether somebody follows the call who knows torch's own operators alone, or it is not for the CPU."""
     return not tensors[0].is_cpu or not can_bypass_dispatcher(tensors)  # type: ignore[union-attr]
+
+
+def _few_rows(input: Tensor, weight: Tensor) -> bool:
+    """Whether the kernel for few rows takes a call on plain tensors."""
+    return (
+        HAS_EXCHANGE_TABLE
+        and input.device.type == "cpu"
+        and input.dtype in DTYPES
+        and 0 < input.numel() <= _MOST_ROWS * input.shape[-1]
+        and not wants_gradient((input, weight))
+    )
 
 
 @functools.cache

@@ -105,7 +105,7 @@ def test_a_cache_has_the_bits_of_the_operator(data: st.DataObject) -> None:
 def test_what_self_attention_serves(attended: list[bool]) -> None:
     layer, x = pyrnn.nn.MultiheadAttention(8, 2, causal=True), torch.randn(5, 2, 8)
     layer(x, x, x, need_weights=False)
-    cache = layer.new_cache()
+    x, cache = torch.randn(10, 2, 8), layer.new_cache()
     with torch.no_grad():
         layer(x, x, x, need_weights=False, cache=cache)  # fills the cache by the operator
         layer(x, x, x, need_weights=False, cache=cache)

@@ -12,11 +12,16 @@ from torch import Tensor
 from torch.func import grad, jvp, vmap
 from torch.nn import functional as F
 
+from pyrnn._dispatch import HAS_EXCHANGE_TABLE
 from pyrnn.ops import linear, linear_route
 from pyrnn.reference.dropout import ACTIVATIONS
 from tests.helpers import assert_as_accurate
 
 linear_module: Any = sys.modules[linear.__module__]  # `pyrnn.ops.linear` is the function
+
+needs_exchange_table = pytest.mark.skipif(
+    not HAS_EXCHANGE_TABLE, reason="C++ cannot look at the tensors of this torch"
+)
 
 #: rows, I, O: below and above the size from which oneDNN is taken, odd, and with I on either side of O.
 SHAPES = [(0, 3, 2), (1, 1, 40), (30, 1, 1), (3, 5, 7), (33, 257, 300), (1, 300, 257), (40, 513, 129)]
@@ -194,7 +199,7 @@ def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     x, wide, tall = torch.zeros(512, 512), torch.zeros(256, 512), torch.zeros(1024, 512)
     assert linear_route(x, wide).path == "onednn"
     assert linear_route(x.bfloat16(), wide.bfloat16()).path == "torch"
-    assert "the choice costs more" in linear_route(x[:8], wide).reason
+    assert "the choice costs more" in linear_route(x[:20], wide).reason
     assert linear_route(x, wide, "input_gradient").path == "onednn"
     assert linear_route(x, wide, "weight_gradient").path == "onednn"
     assert linear_route(x, tall, "weight_gradient").path == "torch"
@@ -208,7 +213,87 @@ def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_switched_off_onednn_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-    assert "switched off" in linear_route(torch.zeros(8, 512), torch.zeros(512, 512)).reason
+    assert "switched off" in linear_route(torch.zeros(80, 512), torch.zeros(512, 512)).reason
+
+
+def served(*arguments: Any) -> bool:
+    """Whether the kernel for few rows computes a call."""
+    return linear_module._native.cpu.linear_of_rows(*arguments, 0, 1) is not None
+
+
+@needs_exchange_table
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_few_rows_are_as_accurate_as_torch(dtype: torch.dtype) -> None:
+    activations: Any = (None, "relu", "gelu", "gelu_tanh")
+    for n, rows in enumerate([*range(1, 10), 15, 16]):
+        for i, o in ((1, 1), (5, 7), (33, 64), (300, 17), (513, 130)):
+            x, weight, bias = (t.detach() for t in leaves(rows, i, o, dtype))
+            given, activation = bias if n % 2 else None, activations[n % 4]
+            assert served(x, weight, given)
+            exact = torchs(x.double(), weight.double(), None if given is None else bias.double(), activation)
+            ours, theirs = linear(x, weight, given, activation), torchs(x, weight, given, activation)
+            if dtype is torch.float64:  # the oracle's own dtype
+                torch.testing.assert_close(ours, exact)
+            else:
+                assert_as_accurate([ours], [theirs], [exact])
+
+
+@needs_exchange_table
+def test_few_rows_in_any_order_of_memory() -> None:
+    x, weight, bias = (t.detach() for t in leaves(12, 20, 6))
+    expected = F.linear(x, weight, bias)
+    for input in (x, x.view(2, 3, 2, 20), x.t().contiguous().t(), x[:, None]):
+        for w in (weight, weight.t().contiguous().t()):
+            torch.testing.assert_close(linear(input, w, bias), expected.view(*input.shape[:-1], 6))
+    strided = torch.randn(12, dtype=torch.float64)[::2]
+    torch.testing.assert_close(linear(x, weight, strided), F.linear(x, weight, strided))
+    assert linear(x[0], weight, bias).shape == (6,)
+
+
+@needs_exchange_table
+def test_few_rows_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight, bias = (t.detach() for t in leaves(3, 700, 901, torch.float32))
+    results = []
+    for threads in (1, 2):
+        monkeypatch.setattr(linear_module._native, "num_threads", lambda threads=threads: threads)
+        results.append(linear(x, weight, bias))
+    assert torch.equal(*results)
+
+
+@needs_exchange_table
+def test_what_is_left_to_torch() -> None:
+    x, weight, bias = (t.detach() for t in leaves(3, 5, 4, torch.float32))
+    assert served(x, weight, bias)
+    assert not served(torch.randn(17, 5), weight, bias)
+    assert not served(x.clone().requires_grad_(), weight, bias)
+    assert not served(x, weight, bias.clone().requires_grad_())
+    with torch.no_grad():
+        assert served(x.clone().requires_grad_(), weight, bias)
+    others: list[tuple[Any, ...]] = [
+        (x.half(), weight.half(), bias.half()),
+        (x, weight.double(), bias),
+        (x, weight[:, 1:], bias),
+        (x, weight, bias[1:]),
+        (x[:0], weight, bias),
+        (x[:, :0], weight[:, :0], bias),
+        (x, None, bias),
+        ([1.0], weight, bias),
+        (x.to("meta"), weight, bias),
+    ]
+    for arguments in others:
+        assert not served(*arguments)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not served(x, weight, bias)
+        assert linear(x, weight, bias).dtype is torch.bfloat16
+    vmap(lambda row: assert_left(row, weight, bias))(x)
+    assert linear_route(x, weight).path == "native"
+    assert linear_route(x.requires_grad_(), weight).path == "torch"
+
+
+def assert_left(row: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    assert not served(row, weight, bias)
+    return linear(row, weight, bias)
 
 
 @pytest.mark.parametrize(

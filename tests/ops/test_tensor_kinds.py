@@ -24,6 +24,7 @@ GROUP = dict(zip(("w_ih", "w_hh", "b_ih", "b_hh", "w_hr"), LAYER.weights[0], str
 PRIVATE: Any = torch  # with names that torch exports to nobody
 SEED = torch.tensor(3)
 MATRIX = torch.randn(3, 3)
+ROWS = torch.randn(20, 3)  # more than what a kernel takes that plain tensors alone are served by
 
 
 def lstm(**changed: Any) -> Any:
@@ -60,9 +61,9 @@ ARGUMENTS: list[tuple[str, Callable[..., Any], str, Tensor]] = [
     ("dropout", of(dropout, residual=MATRIX), "input", MATRIX),
     ("dropout", of(dropout, input=MATRIX), "residual", MATRIX),
     ("dropout", of(dropout, input=MATRIX), "seed", SEED),
-    ("linear", of(linear, weight=MATRIX), "input", MATRIX),
-    ("linear", of(linear, input=MATRIX), "weight", MATRIX),
-    ("linear", of(linear, input=MATRIX, weight=MATRIX), "bias", MATRIX[0]),
+    ("linear", of(linear, weight=MATRIX), "input", ROWS),
+    ("linear", of(linear, input=ROWS), "weight", MATRIX),
+    ("linear", of(linear, input=ROWS, weight=MATRIX), "bias", MATRIX[0]),
 ]  # fmt: skip
 IDS = [f"{operator}-{name}" for operator, _, name, _ in ARGUMENTS]
 each_argument = pytest.mark.parametrize(("operator", "call", "name", "value"), ARGUMENTS, ids=IDS)

@@ -21,7 +21,7 @@ template <class S, class Op>
 struct Decode {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
-  static constexpr int L = kLanes<A>, E = Op::kPerElement, kRows = 4, kVectors = 4;
+  static constexpr int L = kLanes<A>, E = Op::kPerElement, kRows = 4;
   static constexpr int64_t kPartition = 512, kShortPartition = 128, kChain = 64;
   static constexpr int64_t kEnoughTasks = 16;  // for the threads of most machines
 
@@ -75,16 +75,8 @@ struct Decode {
       if (keys.begin < keys.end) any = {min(any.begin, keys.begin), max(any.end, keys.end)};
       partial |= keys.begin > j0 || keys.end < j0 + n;
     }
-    for (int64_t f = 0; f < p.V; f += kVectors * L) {
-      const int vectors = int(min(kVectors, ceil_div(p.V - f, L)));
-      with_vectors<kVectors>(vectors, [&](auto nv) {
-        constexpr int NV = decltype(nv)::value;
-        if (partial)
-          this->template add_rows<NV, true>(rows, any, v, f, result, j0);
-        else
-          this->template add_rows<NV, false>(rows, any, v, f, result, j0);
-      });
-    }
+    rows == 1 ? add_rows<1>(rows, partial, any, v, result, j0)
+              : add_rows<kRows>(rows, partial, any, v, result, j0);
   }
 
   // Scores of query r with the visible keys among the n from j0, which it returns; the others get `masked`.
@@ -107,12 +99,17 @@ struct Decode {
       const S* key = k + (j + min(l, count - 1)) * p.k.row;
       Vec<A> even{}, odd{};
       int64_t f = 0;
-      if constexpr (kSame<S, typename Op::Storage>)  // as elements: pairs, where there are dot products
+      if constexpr (kSame<S, typename Op::Storage>) {  // as elements: pairs, where there are dot products
         for (; f + 2 * E * L <= p.D; f += 2 * E * L) {
           Op::multiply(even, Op::load_b((const Element*)(q + f)), Op::load_b((const Element*)(key + f)));
           Op::multiply(odd, Op::load_b((const Element*)(q + f + E * L)),
                        Op::load_b((const Element*)(key + f + E * L)));
         }
+        if (f + E * L <= p.D) {
+          Op::multiply(even, Op::load_b((const Element*)(q + f)), Op::load_b((const Element*)(key + f)));
+          f += E * L;
+        }
+      }
       for (; f < p.D; f += L) even += load_n<A>(q + f, p.D - f) * load_n<A>(key + f, p.D - f);
       partial[l] = even + odd;
     }
@@ -168,22 +165,34 @@ struct Decode {
     return s;
   }
 
-  // Sums of value rows, of kChain at a time. With kPartial some keys are masked for some queries, and may
-  // hold no numbers.
-  template <int NV, bool kPartial>
+  // Sums of value rows, of kChain at a time, for up to R queries. With kPartial some keys are masked for some
+  // queries, and may hold no numbers.
+  template <int R>
+  void add_rows(int rows, bool partial, Range keys, const S* v, A* result, int64_t j0) const {
+    constexpr int kVectors = R == 1 || kRegisters == 32 ? 4 : 2;  // R times as many sums stay in registers
+    for (int64_t f = 0; f < p.V; f += kVectors * L)
+      with_vectors<kVectors>(int(min(int64_t(kVectors), ceil_div(p.V - f, L))), [&](auto nv) {
+        constexpr int NV = decltype(nv)::value;
+        if (partial)
+          this->template add_rows<R, NV, true>(rows, keys, v, f, result, j0);
+        else
+          this->template add_rows<R, NV, false>(rows, keys, v, f, result, j0);
+      });
+  }
+  template <int R, int NV, bool kPartial>
   void add_rows(int rows, Range keys, const S* v, int64_t f, A* result, int64_t j0) const {
     const bool whole = f + NV * L <= p.V;
     int64_t j = keys.begin;
     do {
       const bool first = j == keys.begin;
-      Vec<A> sum[kRows][NV] = {};
+      Vec<A> sum[R][NV] = {};
       for (const int64_t end = min(j + kChain, keys.end); j < end; j++) {
         Vec<A> x[NV];
         const S* row = v + j * p.v.row + f;
         for (int i = 0; i < NV; i++)
           x[i] = whole || i + 1 < NV ? load<A>(row + i * L) : load_n<A>(row + i * L, (p.V - f) % L);
-        for (int r = 0; r < kRows; r++) {
-          const A w = r < rows ? scores[r * kPartition + j - j0] : kMaskedWeight<A>;
+        for (int r = 0; r < R; r++) {
+          const A w = R == 1 || r < rows ? scores[r * kPartition + j - j0] : kMaskedWeight<A>;
           if (kPartial && w == 0 && __builtin_signbit(w)) continue;
           for (int i = 0; i < NV; i++) sum[r][i] += x[i] * w;
         }
