@@ -15,8 +15,11 @@ from pyrnn.cli.devices import Device, device_of
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     text: Annotated[
-        str,
-        typer.Option(help="A file of the kind that the run was trained on, or the name of a shipped text."),
+        list[str],
+        typer.Option(
+            help="A file or folder of the kind that the run was trained on, or the name of a shipped text; "
+            "several are joined."
+        ),
     ],
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -43,9 +43,13 @@ def gradients(
     ] = [],  # noqa: B006
     lags: Annotated[int, typer.Option(help="Steps back from the loss.", min=2)] = 100,
     text: Annotated[
-        Optional[str],
-        typer.Option(help='A file, or "shakespeare"; by default the end of each run\'s own text.'),
-    ] = None,
+        list[str],
+        typer.Option(
+            help='A file, a folder, or "shakespeare", several are joined; by default the end of each run\'s '
+            "own text.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     to: Target = Path("gradients.png"),
 ) -> None:
     """Show how gradients vanish or explode: their norm against the time lag, as a picture and as numbers.
@@ -57,7 +61,7 @@ def gradients(
     from pyrnn.diagnostics.runs import gradient_flows
     from pyrnn.plot import plot_gradients
 
-    flows = gradient_flows(runs, text, lags=lags)
+    flows = gradient_flows(runs, text or None, lags=lags)
     for name, flow in flows.items():
         print(f"{name}: {flow.verdict}, x{flow.rate:.4f} a step")
     plot_gradients(flows, to)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyrnn.data import StreamBatches, TokenFile
     from pyrnn.metrics import Perplexity
     from pyrnn.models import LanguageModel
-    from pyrnn.text import Tokenizer
+    from pyrnn.text import Source, Tokenizer
     from pyrnn.train.job import Job
 
 VOCABULARY, TOKENS, VALIDATION_TOKENS = "vocab.json", "tokens.bin", "validation.bin"
@@ -37,8 +37,9 @@ class TextConfig:
     """The text of a run, its tokens, and how they are read.
 
     Args:
-        text: a file (UTF-8, plain or gzip), or "shakespeare" for the one that comes with the package.
-        validation_text: a file to validate on; None takes the end of `text`.
+        text: a file (UTF-8, plain or gzip), a folder of files, or "shakespeare" for the one that comes with
+            the package. Several are joined in their order, each from a line of its own.
+        validation_text: what to validate on, named in the same way; None takes the end of `text`.
         validation_fraction: how much of `text` that is.
         level: tokens are "character", "word" or "subword".
         max_vocabulary: keep the most frequent tokens only, the others become <unk>; subword: how many to
@@ -53,8 +54,8 @@ class TextConfig:
         ValueError: a fraction outside (0, 1), or a count below one or beyond 64 bits.
     """
 
-    text: str = "shakespeare"
-    validation_text: str | None = None
+    text: str | tuple[str, ...] = "shakespeare"
+    validation_text: str | tuple[str, ...] | None = None
     validation_fraction: float = 0.1
     level: Literal["character", "word", "subword"] = "character"
     max_vocabulary: int | None = None
@@ -117,22 +118,23 @@ class LanguageModeling(Task):
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
         """Write the text as ids, and its tokenizer."""
         data: TextConfig = job.data
-        text = pyrnn.corpora.text_path(data.text)
-        tokenizer = pyrnn.text.train_tokenizer(
-            lambda: pyrnn.text.read_text(text),
-            level=data.level,
-            max_size=data.max_vocabulary,
-            min_count=data.min_count,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(folder / VOCABULARY)
-        count = pyrnn.data.encode_file(text, tokenizer, folder / TOKENS)
-        if data.validation_text is None:
-            held_out = pyrnn.data.validation_tokens(count, data.validation_fraction)
-            count -= held_out
-        else:
-            other = pyrnn.corpora.text_path(data.validation_text)
-            held_out = pyrnn.data.encode_file(other, tokenizer, folder / VALIDATION_TOKENS)
+        with pyrnn.text.spool() as reusable:  # for the text is read twice, and may be a pipe
+            text = reusable(pyrnn.corpora.text_paths(data.text))
+            tokenizer = pyrnn.text.train_tokenizer(
+                lambda: pyrnn.text.read_text(text),
+                level=data.level,
+                max_size=data.max_vocabulary,
+                min_count=data.min_count,
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(folder / VOCABULARY)
+            count = pyrnn.data.encode_file(text, tokenizer, folder / TOKENS)
+            if data.validation_text is None:
+                held_out = pyrnn.data.validation_tokens(count, data.validation_fraction)
+                count -= held_out
+            else:
+                other = reusable(pyrnn.corpora.text_paths(data.validation_text))
+                held_out = pyrnn.data.encode_file(other, tokenizer, folder / VALIDATION_TOKENS)
         pyrnn.data.require_a_window(count, batch_size=job.train.batch_size, window=data.bptt_steps)
         pyrnn.data.require_a_window(held_out, batch_size=1, window=1)
         return {"vocabulary_size": len(tokenizer)}
@@ -180,11 +182,11 @@ class LanguageModeling(Task):
         model = pyrnn.models.LanguageModel.from_pretrained(folder, **options)
         return TextRun(model, job, pyrnn.train.read_run_metrics(folder), tokenizer)
 
-    def read(self, run: TextRun, path: str | Path) -> StreamBatches:
+    def read(self, run: TextRun, source: Source) -> StreamBatches:
         """A text of any length, as ids in a temporary file that goes with the batches."""
         with tempfile.TemporaryDirectory(prefix="pyrnn-evaluate-") as folder:
             tokens = Path(folder) / TOKENS
-            pyrnn.data.encode_file(pyrnn.corpora.text_path(path), run.tokenizer, tokens)
+            pyrnn.data.encode_file(pyrnn.corpora.text_paths(source), run.tokenizer, tokens)
             return validation_batches(pyrnn.data.open_tokens(tokens, len(run.tokenizer)), run.job)
 
 

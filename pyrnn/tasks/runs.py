@@ -15,6 +15,8 @@ from pyrnn.train.run_folder import Run, read_job, read_tables
 if TYPE_CHECKING:
     import torch
 
+    from pyrnn.text import Source
+
 
 def make_job(task: str, settings: Mapping[str, Any] | None = None) -> Job:
     """A job of a task.
@@ -61,15 +63,15 @@ def load_run(
     return run
 
 
-def evaluate(run: Run, path: str | Path) -> dict[str, float]:
-    """The scores of a run's model on a file of the kind that it was trained on.
+def evaluate(run: Run, source: Source) -> dict[str, float]:
+    """The scores of a run's model on a text of the kind that it was trained on: a file, a folder, or several.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be used, or does not fit the run's vocabulary.
     """
     task = run.job.task
-    batches = task.read(run, path)
+    batches = task.read(run, source)
     with pyrnn.search.evaluating(run.model):
         return task.evaluate(run.model, batches).compute()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyrnn.data import PaddedBatches
     from pyrnn.metrics import Metrics
     from pyrnn.models import Tagger
-    from pyrnn.text import TaggedSentence, Vocabulary
+    from pyrnn.text import Source, TaggedSentence, Vocabulary
     from pyrnn.train.job import Job
 
 VOCABULARY, TRAIN, VALIDATION = "vocab.json", "train.safetensors", "validation.safetensors"
@@ -40,8 +40,9 @@ class TaggedTextConfig:
     """The sentences of a run.
 
     Args:
-        text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence.
-        validation_text: another one to validate on; None takes the last sentences of `text`.
+        text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence, or a
+            folder of such files. Several are joined in their order.
+        validation_text: others to validate on; None takes the last sentences of `text`.
         validation_fraction: how many of its sentences those are.
         lowercase: read tokens without regard to capitals.
         max_vocabulary: keep the most frequent tokens only, the others become <unk>.
@@ -52,8 +53,8 @@ class TaggedTextConfig:
         ValueError: no text, a fraction outside (0, 1), or a count below one or beyond 64 bits.
     """
 
-    text: str = ""
-    validation_text: str | None = None
+    text: str | tuple[str, ...] = ""
+    validation_text: str | tuple[str, ...] | None = None
     validation_fraction: float = 0.1
     lowercase: bool = False
     max_vocabulary: int | None = None
@@ -129,7 +130,7 @@ class Tagging(Task):
             held_out = round(len(sentences) * data.validation_fraction)
             if not 0 < held_out < len(sentences):
                 raise ValueError(
-                    f"{data.text} has {len(sentences)} sentences, too few to hold out "
+                    f"{_named(data.text)} has {len(sentences)} sentences, too few to hold out "
                     f"{data.validation_fraction:.0%} of them: give a longer text or a validation_text"
                 )
             sentences, validation = sentences[:-held_out], sentences[-held_out:]
@@ -197,10 +198,10 @@ class Tagging(Task):
         model = pyrnn.models.Tagger.from_pretrained(folder, **options)
         return TaggedRun(model, job, pyrnn.train.read_run_metrics(folder), tokens, tags)
 
-    def read(self, run: Run, path: str | Path) -> PaddedBatches:
+    def read(self, run: Run, source: Source) -> PaddedBatches:
         """Annotated sentences; a tag that training never saw is refused."""
         assert isinstance(run, TaggedRun)
-        return _batches(_encode(_read(path, run.job.data), run.tokens, run.tags), run.job, seed=None)
+        return _batches(_encode(_read(source, run.job.data), run.tokens, run.tags), run.job, seed=None)
 
 
 def tag_sentences(
@@ -248,12 +249,19 @@ def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
             yield ""
 
 
-def _read(path: str | Path, data: TaggedTextConfig) -> list[TaggedSentence]:
-    sentences = list(pyrnn.text.read_columns(path))
+def _read(source: Source, data: TaggedTextConfig) -> list[TaggedSentence]:
+    sentences = list(pyrnn.text.read_columns(source))
     longest = max(len(sentence.tokens) for sentence in sentences)
     if longest > data.longest:
-        raise ValueError(f"{path} has a sentence of {longest} tokens, longest allows {data.longest}")
+        raise ValueError(
+            f"{_named(source)} has a sentence of {longest} tokens, longest allows {data.longest}"
+        )
     return [sentence._replace(tokens=_read_as(sentence.tokens, data)) for sentence in sentences]
+
+
+def _named(source: Source) -> str:
+    """A text as messages call it."""
+    return str(source) if isinstance(source, str | Path) else ", ".join(map(str, source))
 
 
 def _read_as(tokens: Iterable[str], data: TaggedTextConfig) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pyrnn.metrics import Metrics
     from pyrnn.models.pretrained import Pretrained
+    from pyrnn.text import Source
     from pyrnn.train.job import Job
     from pyrnn.train.run_folder import Run
 
@@ -192,8 +193,8 @@ class Task(ABC):
         """A trained run with all that its verbs need; the model in evaluation mode, on the CPU."""
 
     @abstractmethod
-    def read(self, run: Run, path: str | Path) -> Batches:
-        """A file of the task's own kind as batches for `evaluate`.
+    def read(self, run: Run, source: Source) -> Batches:
+        """A text of the task's own kind as batches for `evaluate`: a file, a folder, or several of both.
 
         Raises:
             FileNotFoundError: there is no such file.

@@ -125,7 +125,7 @@ def test_a_text_that_cannot_be_used(content: bytes, words: str, command: Command
     ("line", "words"),
     [
         ("train language-model {new} --text {absent}", "absent.txt"),
-        ("train language-model {new} --text {folder}", "directory"),
+        ("train language-model {new} --text {folder}", "holds no files"),
         ("train language-model {run}", "is not empty"),
         ("train language-model {absent} --resume", "no run to resume"),
         ("train language-model {run} --resume --hidden-size 64", "hidden_size is 32, not 64"),
