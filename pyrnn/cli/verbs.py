@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ import typer
 
 import pyrnn
 from pyrnn.cli.devices import Device, device_of
+from pyrnn.cli.standard_input import standard_input
 from pyrnn.tasks.registry import TASKS, find_task
 
 
@@ -34,8 +34,8 @@ def _filter(verb: str, function: Callable[..., object]) -> Callable[..., None]:
     ) -> None:
         loaded = pyrnn.tasks.load_run(run, verb=verb, device=device_of(device))
         # That of the run's task: tasks may share a verb.
-        for line in pyrnn.tasks.verb_of(loaded, verb)(loaded, sys.stdin):
-            print(line)
+        for line in pyrnn.tasks.verb_of(loaded, verb)(loaded, standard_input()):
+            print(line, flush=True)
 
     # An indented paragraph is an example; this mark keeps its lines as they are.
     command.__doc__ = re.sub(r"\n\n(?= {6}\S)", "\n\n    \b\n", function.__doc__ or "")

@@ -66,6 +66,9 @@ def load_run(
 def evaluate(run: Run, source: Source) -> dict[str, float]:
     """The scores of a run's model on a text of the kind that it was trained on: a file, a folder, or several.
 
+    Returns:
+        The scores by name, and where the vocabulary has a token for unknown ones their number: "unknown".
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be used, or does not fit the run's vocabulary.
@@ -73,7 +76,9 @@ def evaluate(run: Run, source: Source) -> dict[str, float]:
     task = run.job.task
     batches = task.read(run, source)
     with pyrnn.search.evaluating(run.model):
-        return task.evaluate(run.model, batches).compute()
+        scores = task.evaluate(run.model, batches).compute()
+    unknown = task.unknown(run, batches)
+    return scores if unknown is None else {**scores, "unknown": float(unknown)}
 
 
 def verb_of(run: Run, verb: str) -> Callable[..., Iterable[str]]:

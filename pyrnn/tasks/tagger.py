@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -203,6 +202,13 @@ class Tagging(Task):
         assert isinstance(run, TaggedRun)
         return _batches(_encode(_read(source, run.job.data), run.tokens, run.tags), run.job, seed=None)
 
+    def unknown(self, run: Run, batches: Batches) -> int:
+        """Tokens that the vocabulary lacks."""
+        assert isinstance(run, TaggedRun)
+        counted = (batch["tag"] != pyrnn.losses.IGNORE for batch in epoch_of(batches))
+        pairs = zip(counted, epoch_of(batches), strict=True)
+        return sum(int((batch["token"][mask] == run.tokens.unk_id).sum()) for mask, batch in pairs)
+
 
 def tag_sentences(
     run: TaggedRun, sentences: Sequence[Sequence[str]], *, batch_size: int = 64
@@ -242,8 +248,8 @@ def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
 
     A blank line ends a sentence.
     """
-    sentences = pyrnn.text.read_sentences(lines)
-    while part := list(islice(sentences, _AT_ONCE)):
+    reader = pyrnn.text.as_lines(lines)
+    for part in pyrnn.text.gathered(pyrnn.text.read_sentences(reader), reader, most=_AT_ONCE):
         for tokens, tags in zip(part, tag_sentences(run, part), strict=True):
             yield from (f"{token}\t{tag}" for token, tag in zip(tokens, tags, strict=True))
             yield ""

@@ -245,9 +245,10 @@ def train_tokenizer(
 ) -> Tokenizer:
     r"""The tokenizer of a text: its most frequent tokens, and what stands for the others.
 
-    At level character, "\n" is the end of a line where the text has it, and "<unk>" is in the vocabulary only
-    when characters were cut off. At level word both are in it. At level subword the pieces are learned by
-    byte-level pair encoding (`SubwordTokenizer.train`), and no text is outside the vocabulary.
+    At level character, "\n" is the end of a line where the text has it, and "<unk>" stands for characters
+    that the text lacks or that were cut off. At level word there are "<unk>" and "<eos>". At level subword
+    the pieces are learned by byte-level pair encoding (`SubwordTokenizer.train`), and no text is outside the
+    vocabulary.
 
     Args:
         chunks: gives the text from its beginning, cut anywhere; may be called more than once.
@@ -279,10 +280,7 @@ def train_tokenizer(
     if level == "character":
         for chunk in chunks():
             counts.update(chunk)
-        eos = "\n" if "\n" in counts else None
-        kept = sum(count >= min_count or token == eos for token, count in counts.items())
-        cut = kept < len(counts) or (max_size is not None and max_size < len(counts))
-        unk = UNK if cut else None
+        unk, eos = UNK, "\n" if "\n" in counts else None
     else:
         for piece in cut_safely(chunks(), last_word_cut):
             counts.update(words(piece))
