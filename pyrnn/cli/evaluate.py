@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import pyrnn
+from pyrnn._files import to_json
 from pyrnn.cli.devices import Device, device_of
 
 
@@ -31,7 +31,7 @@ def evaluate(
     """
     scores = pyrnn.tasks.evaluate(pyrnn.tasks.load_run(run, device=device_of(device)), text)
     if as_json:
-        print(json.dumps(scores))
+        print(to_json(scores))
         return
     width = max(map(len, scores))
     for name, value in scores.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,12 +72,17 @@ def evaluate(run: Run, source: Source) -> dict[str, float]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be used, or does not fit the run's vocabulary.
+        ValueError: it cannot be used, or does not fit the run's vocabulary; or the model gives NaN, or a loss
+            that is infinite.
     """
     task = run.job.task
     batches = task.read(run, source)
     with pyrnn.search.evaluating(run.model):
         scores = task.evaluate(run.model, batches).compute()
+    for name, score in scores.items():
+        # Only a large loss leaves something infinite, its perplexity.
+        if math.isnan(score) or (name in ("loss", task.objective.metric) and math.isinf(score)):
+            raise ValueError(f"the {name} is {score}: the weights are damaged; did training diverge?")
     unknown = task.unknown(run, batches)
     return scores if unknown is None else {**scores, "unknown": float(unknown)}
 

@@ -5,7 +5,6 @@ Dimension key: T time, B batch, V vocabulary, C tags.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyrnn
 from pyrnn._configuration import from_mapping, require_range
-from pyrnn._files import read_json, write_text
+from pyrnn._files import read_json, to_json, write_text
 from pyrnn.models.configs import TaggerConfig
 from pyrnn.train.run_folder import Run
 from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Task, Verb, epoch_of
@@ -146,7 +145,7 @@ class Tagging(Task):
         )
         folder.mkdir(parents=True, exist_ok=True)
         words = {"tokens": list(tokens.tokens), "tags": list(tags.tokens)}
-        write_text(folder / VOCABULARY, json.dumps(words, ensure_ascii=False) + "\n")
+        write_text(folder / VOCABULARY, to_json(words) + "\n")
         for name, part in ((TRAIN, sentences), (VALIDATION, validation)):
             pyrnn.data.write_sequences(folder / name, _encode(part, tokens, tags))
         return {"vocabulary_size": len(tokens), "num_tags": len(tags)}
@@ -221,7 +220,7 @@ def tag_sentences(
         batch_size: sentences that are read side by side; it does not change a tag, but for rounding.
 
     Raises:
-        ValueError: an empty sentence, or one longer than the run's `longest`.
+        ValueError: an empty sentence, or one longer than the run's `longest`; or the model gives NaN.
     """
     data: TaggedTextConfig = run.job.data
     for sentence in sentences:
@@ -236,6 +235,8 @@ def tag_sentences(
             part = places[begin : begin + batch_size]
             (batch,) = pyrnn.data.PaddedBatches({"token": [ids[p] for p in part]}, batch_size=len(part))
             logits = run.model(batch["token"].to(device), lengths=batch["lengths"].to(device))
+            if not bool(logits.isfinite().all()):
+                raise ValueError("logits are not finite: the weights are damaged; did training diverge?")
             for place, row in zip(part, logits.argmax(-1).T.tolist(), strict=True):
                 found[place] = run.tags.tokens_of(row[: len(ids[place])])
     return [found[place] for place in range(len(ids))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from pyrnn._files import read_json, write_text
+from pyrnn._files import read_json, to_json, write_text
 from pyrnn.text._words import EOS, UNK, cut_safely, last_word_cut, spaced, words
 from pyrnn.text.vocabulary import Vocabulary, refuse_uniform
 
@@ -116,7 +115,7 @@ class Tokenizer(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write `to_json` to a file, in its place whole or not at all."""
-        write_text(Path(path), json.dumps(self.to_json(), ensure_ascii=False, indent=0) + "\n")
+        write_text(Path(path), to_json(self.to_json(), indent=0) + "\n")
 
     @staticmethod
     def load(path: str | Path) -> Tokenizer:
