@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -84,7 +85,7 @@ def _train(
         job = pyrnn.tasks.make_job(task.name)
     job = job.updated(settings)
     place = pyrnn.train.local_device(device_of(device))
-    with pyrnn.train.process_group(place) as processes:
+    with pyrnn.train.process_group(place) as processes, _news_on_stderr():
         shows = pyrnn.train.reporter_for(sys.stdout) if processes.is_first else nullcontext()
         try:
             with shows as reporter:
@@ -105,6 +106,20 @@ def _train(
         )
         following = next(iter(task.verbs), "evaluate")
         _tell(f"{result.seconds:.0f} s of training; next: pyrnn {following} {run} ...")
+
+
+@contextmanager
+def _news_on_stderr() -> Iterator[None]:
+    """Within, what the package tells of its progress goes to standard error, also where nobody watches."""
+    logger, handler = logging.getLogger("pyrnn"), logging.StreamHandler(sys.stderr)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _tell(line: str) -> None:
