@@ -35,4 +35,4 @@ def evaluate(
         return
     width = max(map(len, scores))
     for name, value in scores.items():
-        print(f"{name:{width}}  {value:,.0f}" if value == int(value) else f"{name:{width}}  {value:.4f}")
+        print(f"{name:{width}}  {value:,.0f}" if value.is_integer() else f"{name:{width}}  {value:.4f}")

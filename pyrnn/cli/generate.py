@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
@@ -13,6 +13,7 @@ import pyrnn
 from pyrnn.cli.devices import Device, device_of
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.standard_input import read_prompt
+from pyrnn.cli.terminal import Raw, tell, write
 from pyrnn.search.config import SamplingConfig
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def generate(
         typer.Option(help="The same seed gives the same text; by default another one each time, and told."),
     ] = None,
     device: Device = "auto",
+    raw: Raw = False,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -63,16 +65,13 @@ def generate(
         pieces = pyrnn.search.stream_text(model, tokenizer, prompts[0], config, seed=seed)
         first = next(pieces, "")  # before anything is printed: the model may have nothing to say
         _tell(given, tokenizer, seed if drawn else None)
-        sys.stdout.write(prompts[0] + first)
-        for piece in pieces:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        sys.stdout.write("\n")
+        for piece in chain([prompts[0] + first], pieces, ["\n"]):
+            write(piece, raw=raw)
         return
     texts = pyrnn.search.generate_text(model, tokenizer, prompts, config, seed=seed)
     _tell(given, tokenizer, seed if drawn else None)
     for number, text in enumerate(texts, start=1):
-        print(f"--- {number}\n{prompts[number - 1]}{text}")
+        write(f"--- {number}\n{prompts[number - 1]}{text}\n", raw=raw)
 
 
 def _tell(prompts: list[str], tokenizer: Tokenizer, seed: int | None) -> None:
@@ -81,8 +80,6 @@ def _tell(prompts: list[str], tokenizer: Tokenizer, seed: int | None) -> None:
         ids = tokenizer.encode(prompt)
         if unknown := 0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum()):
             which = f"prompt {number}" if len(prompts) > 1 else "the prompt"
-            print(
-                f"{which} has {unknown} tokens that the model does not know, of {len(ids)}", file=sys.stderr
-            )
+            tell(f"{which} has {unknown} tokens that the model does not know, of {len(ids)}")
     if seed is not None:
-        print(f"seed {seed}: --seed {seed} gives the same text again", file=sys.stderr)
+        tell(f"seed {seed}: --seed {seed} gives the same text again")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import pyrnn
+from pyrnn.cli.terminal import write
 
 app = typer.Typer(help="Draw pictures (needs matplotlib).", no_args_is_help=True)
 
@@ -30,7 +31,7 @@ def curves(
             raise FileNotFoundError(f"{run} holds no training run: metrics.jsonl is missing")
         rows[label] = pyrnn.train.read_run_metrics(run)
     pyrnn.plot.plot_curves(rows, to)
-    print(to)
+    write(f"{to}\n")
 
 
 @app.command()
@@ -63,6 +64,6 @@ def gradients(
 
     flows = gradient_flows(runs, text or None, lags=lags)
     for name, flow in flows.items():
-        print(f"{name}: {flow.verdict}, x{flow.rate:.4f} a step")
+        write(f"{name}: {flow.verdict}, x{flow.rate:.4f} a step\n")
     plot_gradients(flows, to)
-    print(to)
+    write(f"{to}\n")

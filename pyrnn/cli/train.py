@@ -14,6 +14,7 @@ import typer
 import pyrnn
 from pyrnn.cli.devices import Device, device_of
 from pyrnn.cli.settings import SettingsCommand, with_settings
+from pyrnn.cli.terminal import tell
 from pyrnn.tasks.registry import TASKS, find_task
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.task import Task
@@ -95,17 +96,17 @@ def _train(
         except KeyboardInterrupt:
             saved = (run / "config.json").exists()  # else the data were still being read
             again = f"pyrnn train {task.name} {run} --resume"
-            _tell(f"stopped and saved; go on with: {again}" if saved else "stopped")
+            tell(f"stopped and saved; go on with: {again}" if saved else "stopped")
             raise typer.Exit(130) from None
     if processes.is_first:
         best = result.best
         word = "lowest" if task.objective.direction == "min" else "highest"
-        _tell(
+        tell(
             f"{run}: {word} validation {task.objective.metric} {best.score:.4f}{task.score_unit}, "
             f"in epoch {best.epoch}"
         )
         following = next(iter(task.verbs), "evaluate")
-        _tell(f"{result.seconds:.0f} s of training; next: pyrnn {following} {run} ...")
+        tell(f"{result.seconds:.0f} s of training; next: pyrnn {following} {run} ...")
 
 
 @contextmanager
@@ -120,8 +121,3 @@ def _news_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
-
-
-def _tell(line: str) -> None:
-    """To standard error: standard output holds the metrics alone."""
-    print(line, file=sys.stderr)
