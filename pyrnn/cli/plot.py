@@ -55,6 +55,8 @@ def gradients(
 ) -> None:
     """Show how gradients vanish or explode: their norm against the time lag, as a picture and as numbers.
 
+    Of a transformer it is the norm for what its layers take in at each position.
+
     \b
       pyrnn plot gradients --to gradients.png
       pyrnn plot gradients runs/rnn runs/lstm --lags 200

@@ -88,3 +88,15 @@ def test_standard_input_is_a_text(tmp_path: Path) -> None:
     line += ["--text", "/dev/stdin"]
     subprocess.run(line, input=TEXT[:3000].encode(), check=True, capture_output=True)
     assert trained_on(tmp_path / "run") == TEXT[:3000]
+
+
+def test_the_gradients_of_a_transformer_are_drawn(command: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    flags = "--architecture transformer --num-layers 2 --num-heads 2 " + TINY.replace(
+        "--embedding-size 4", ""
+    )
+    (tmp_path / "text.txt").write_text(TEXT[:5000])
+    code, _, err = command(f"train language-model {run} --text {tmp_path / 'text.txt'} {flags}")
+    assert code == 0, err
+    code, out, err = command(f"plot gradients {run} --lags 40 --to {tmp_path / 'g.png'}")
+    assert (code, out.startswith("run: ")) == (0, True), err
