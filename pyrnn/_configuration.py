@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +19,7 @@ def from_mapping(kind: type[Config], mapping: Any, *, where: str) -> Config:
     """An instance of the dataclass `kind` with the fields that `mapping` names; others keep their defaults.
 
     A field that is itself a dataclass is read from a nested mapping. An integer is accepted for a float, a
-    list for a tuple; nothing else is converted.
+    list for a tuple; nothing else is converted. Of several types the first that fits is taken.
 
     Args:
         kind: a dataclass; its `__post_init__` checks ranges.
@@ -110,14 +111,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}, got {value!r}")
         return value
     if kind in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _value(inner, value, where)
+        return None if value is None and type(None) in arguments else _any_of(arguments, value, where)
     if kind is tuple:
-        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
-            raise ValueError(f"{where} must be {len(arguments)} values, got {value!r}")
-        return tuple(_value(a, v, where) for a, v in zip(arguments, value, strict=True))
+        return _tuple(arguments, value, where)
     if kind is list:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list, got {value!r}")
@@ -131,3 +127,31 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")
     return value
+
+
+def _any_of(hints: tuple[Any, ...], value: Any, where: str) -> Any:
+    """`value` as the first of several types that it fits."""
+    kinds = [hint for hint in hints if hint is not type(None)]
+    if len(kinds) == 1:
+        return _value(kinds[0], value, where)
+    for kind in kinds:
+        with suppress(ValueError):
+            return _value(kind, value, where)
+    raise ValueError(f"{where} must be {' or '.join(map(_name, kinds))}, got {value!r}")
+
+
+def _tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    """`value` as a tuple of the types `hints`, or of any length where they are a type and `...`."""
+    if hints[1:] == (...,):
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{where} must be a list, got {value!r}")
+        return tuple(_value(hints[0], item, f"{where}, item {n}") for n, item in enumerate(value))
+    if not isinstance(value, (list, tuple)) or len(value) != len(hints):
+        raise ValueError(f"{where} must be {len(hints)} values, got {value!r}")
+    return tuple(_value(a, v, where) for a, v in zip(hints, value, strict=True))
+
+
+def _name(hint: Any) -> str:
+    """A type as messages call it."""
+    arguments = typing.get_args(hint)
+    return f"a list of {arguments[0].__name__}" if arguments else hint.__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,25 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 in the place of `path`."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    r"""`value` as JSON that every reader takes: a number that is not finite, which JSON lacks, becomes null.
+
+    Example:
+        >>> to_json({"loss": 2.0, "perplexity": float("inf")})
+        '{"loss": 2.0, "perplexity": null}'
+    """
+    return json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _finite(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

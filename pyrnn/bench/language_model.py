@@ -8,7 +8,6 @@ other.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native
+from pyrnn._files import to_json
 from pyrnn.bench import record
 from pyrnn.bench.arguments import whole
 from pyrnn.bench.quiet import Watch
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
     for task in options.task:
         for cell in options.cell:
             row = {**measure(task, cell, options), **environment}
-            print(json.dumps(row), flush=True)
+            print(to_json(row), flush=True)
             if record.IN_CHECKOUT and not options.no_record:
                 record.append(record.results_file("language_model", environment), row)
 

@@ -17,6 +17,7 @@ import torch
 
 import pyrnn
 from pyrnn import _native
+from pyrnn._files import to_json
 from pyrnn.machine import processor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def append(path: Path, row: Row) -> None:
     """Add one row at once, so that an interrupted run keeps what it measured."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(to_json(row) + "\n")
 
 
 def read(path: Path) -> list[Row]:

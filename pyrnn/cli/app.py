@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import typer
 
 from pyrnn.cli import bench, evaluate, info, plot, train
 from pyrnn.cli.settings import SettingsCommand
+from pyrnn.cli.terminal import tell
 from pyrnn.cli.verbs import verb_commands
 
 EXIT_CODES = """\b
@@ -67,5 +67,5 @@ def _no_memory(error: RuntimeError) -> bool:
 
 
 def _tell(what: object, code: int) -> int:
-    print("error:", " ".join(str(what).split("\n")), file=sys.stderr)
+    tell(f"error: {' '.join(str(what).splitlines())}")
     return code

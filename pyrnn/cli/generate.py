@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-import sys
+import secrets
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 
 import pyrnn
 from pyrnn.cli.devices import Device, device_of
 from pyrnn.cli.settings import with_settings
+from pyrnn.cli.standard_input import read_prompt
+from pyrnn.cli.terminal import Raw, tell, write
 from pyrnn.search.config import SamplingConfig
 
 if TYPE_CHECKING:
     from pyrnn.tasks.language_model import TextRun
+    from pyrnn.text import Tokenizer
 
 _MOST_SAMPLES = 10_000  # they are drawn side by side
+_SEEDS = 1 << 32  # those that are drawn: short enough to be typed again
 
 
 @with_settings({"": SamplingConfig})
 def generate(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
-    prompt: Annotated[list[str], typer.Option(help="What to continue; may be given several times.")] = [""],  # noqa: B006
+    prompt: Annotated[
+        list[str], typer.Option(help="What to continue; may be given several times.", show_default=False)
+    ] = [],  # noqa: B006
+    prompt_file: Annotated[
+        list[Path],
+        typer.Option(
+            help="A file whose whole text is a prompt, without its last newline; - is standard input.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     samples: Annotated[int, typer.Option(help="Continuations of each prompt.", min=1, max=_MOST_SAMPLES)] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    seed: Annotated[
+        Optional[int],
+        typer.Option(help="The same seed gives the same text; by default another one each time, and told."),
+    ] = None,
     device: Device = "auto",
+    raw: Raw = False,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -34,18 +52,34 @@ def generate(
     \b
       pyrnn generate runs/book --prompt 'HAMLET:' --temperature 0.8 --max-tokens 500
       pyrnn generate runs/words --prompt 'the king' --prompt 'the queen' --top-p 0.9 --stop-at-eos
+      pyrnn generate runs/book --prompt-file opening.txt --seed 1
     """
     config = SamplingConfig(**settings)
     loaded = cast("TextRun", pyrnn.tasks.load_run(run, verb="generate", device=device_of(device)))
     model, tokenizer = loaded.model, loaded.tokenizer
-    prompts = [text for text in prompt for _ in range(samples)]
+    given = [*prompt, *map(read_prompt, prompt_file)] or [""]
+    prompts = [text for text in given for _ in range(samples)]
+    drawn = seed is None and config.temperature > 0
+    seed = secrets.randbelow(_SEEDS) if seed is None else seed
     if len(prompts) == 1:
-        sys.stdout.write(prompts[0])
-        for piece in pyrnn.search.stream_text(model, tokenizer, prompts[0], config, seed=seed):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        sys.stdout.write("\n")
+        pieces = pyrnn.search.stream_text(model, tokenizer, prompts[0], config, seed=seed)
+        first = next(pieces, "")  # before anything is printed: the model may have nothing to say
+        _tell(given, tokenizer, seed if drawn else None)
+        for piece in chain([prompts[0] + first], pieces, ["\n"]):
+            write(piece, raw=raw)
         return
     texts = pyrnn.search.generate_text(model, tokenizer, prompts, config, seed=seed)
+    _tell(given, tokenizer, seed if drawn else None)
     for number, text in enumerate(texts, start=1):
-        print(f"--- {number}\n{prompts[number - 1]}{text}")
+        write(f"--- {number}\n{prompts[number - 1]}{text}\n", raw=raw)
+
+
+def _tell(prompts: list[str], tokenizer: Tokenizer, seed: int | None) -> None:
+    """To standard error: standard output holds the text alone."""
+    for number, prompt in enumerate(prompts, 1):
+        ids = tokenizer.encode(prompt)
+        if unknown := 0 if tokenizer.unk_id is None else int((ids == tokenizer.unk_id).sum()):
+            which = f"prompt {number}" if len(prompts) > 1 else "the prompt"
+            tell(f"{which} has {unknown} tokens that the model does not know, of {len(ids)}")
+    if seed is not None:
+        tell(f"seed {seed}: --seed {seed} gives the same text again")

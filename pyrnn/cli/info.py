@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 import pyrnn
+from pyrnn.cli.terminal import Raw, write
 
 if TYPE_CHECKING:
     from pyrnn.train import Run
@@ -18,6 +19,7 @@ def info(
         Optional[Path],
         typer.Argument(help="Folder of a training run.", show_default=False),
     ] = None,
+    raw: Raw = False,
 ) -> None:
     """Describe this installation, or a training run.
 
@@ -25,7 +27,7 @@ def info(
       pyrnn info
       pyrnn info runs/book
     """
-    _print(_of_installation() if run is None else _of_run(pyrnn.tasks.load_run(run)))
+    _print(_of_installation() if run is None else _of_run(pyrnn.tasks.load_run(run)), raw=raw)
 
 
 def _of_installation() -> dict[str, str]:
@@ -64,7 +66,7 @@ def _of_run(run: Run) -> dict[str, str]:
     return facts
 
 
-def _print(facts: dict[str, str]) -> None:
+def _print(facts: dict[str, str], *, raw: bool) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:{width}}  {value}")
+        write(f"{name:{width}}  {value}\n", raw=raw)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 import pyrnn
+from pyrnn.cli.terminal import write
 
 app = typer.Typer(help="Draw pictures (needs matplotlib).", no_args_is_help=True)
 
@@ -30,7 +31,7 @@ def curves(
             raise FileNotFoundError(f"{run} holds no training run: metrics.jsonl is missing")
         rows[label] = pyrnn.train.read_run_metrics(run)
     pyrnn.plot.plot_curves(rows, to)
-    print(to)
+    write(f"{to}\n")
 
 
 @app.command()
@@ -43,12 +44,18 @@ def gradients(
     ] = [],  # noqa: B006
     lags: Annotated[int, typer.Option(help="Steps back from the loss.", min=2)] = 100,
     text: Annotated[
-        Optional[str],
-        typer.Option(help='A file, or "shakespeare"; by default the end of each run\'s own text.'),
-    ] = None,
+        list[str],
+        typer.Option(
+            help='A file, a folder, or "shakespeare", several are joined; by default the end of each run\'s '
+            "own text.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     to: Target = Path("gradients.png"),
 ) -> None:
     """Show how gradients vanish or explode: their norm against the time lag, as a picture and as numbers.
+
+    Of a transformer it is the norm for what its layers take in at each position.
 
     \b
       pyrnn plot gradients --to gradients.png
@@ -57,8 +64,8 @@ def gradients(
     from pyrnn.diagnostics.runs import gradient_flows
     from pyrnn.plot import plot_gradients
 
-    flows = gradient_flows(runs, text, lags=lags)
+    flows = gradient_flows(runs, text or None, lags=lags)
     for name, flow in flows.items():
-        print(f"{name}: {flow.verdict}, x{flow.rate:.4f} a step")
+        write(f"{name}: {flow.verdict}, x{flow.rate:.4f} a step\n")
     plot_gradients(flows, to)
-    print(to)
+    write(f"{to}\n")

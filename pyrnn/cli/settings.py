@@ -47,7 +47,7 @@ def with_settings(tables: Mapping[str, type], *, leave_out: tuple[str, ...] = ()
 
         def run(**values: Any) -> None:
             settings = {f.name: values.pop(f.name) for f in flags}
-            given = {name: value for name, value in settings.items() if value is not None}
+            given = {name: _given(value) for name, value in settings.items() if value not in (None, [])}
             command(**values, settings=given)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + flags
@@ -70,7 +70,7 @@ def _flags(kind: type, table: str, leave_out: tuple[str, ...]) -> list[inspect.P
         option = typer.Option(
             help=texts[field.name], show_default=default or False, rich_help_panel=table or None
         )
-        hint = hints[field.name] if _takes_none(hints[field.name]) else Optional[hints[field.name]]
+        hint = _of_flag(hints[field.name])
         flags.append(
             inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint, option]
@@ -79,8 +79,19 @@ def _flags(kind: type, table: str, leave_out: tuple[str, ...]) -> list[inspect.P
     return flags
 
 
-def _takes_none(hint: Any) -> bool:
-    return type(None) in typing.get_args(hint)
+def _of_flag(hint: Any) -> Any:
+    """A field's type as a flag's, which need not be given; one that takes many values is given repeatedly."""
+    kinds = [hint, *typing.get_args(hint)]
+    if any(typing.get_args(kind)[1:] == (...,) for kind in kinds):
+        return Optional[list[str]]
+    return hint if type(None) in kinds else Optional[hint]
+
+
+def _given(value: Any) -> Any:
+    """A flag's value; that of one which may be given several times is a list only where it was."""
+    if isinstance(value, list):
+        return tuple(value) if len(value) > 1 else value[0]
+    return value
 
 
 def _shown(value: Any) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -13,6 +14,7 @@ import typer
 import pyrnn
 from pyrnn.cli.devices import Device, device_of
 from pyrnn.cli.settings import SettingsCommand, with_settings
+from pyrnn.cli.terminal import tell
 from pyrnn.tasks.registry import TASKS, find_task
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.task import Task
@@ -84,7 +86,7 @@ def _train(
         job = pyrnn.tasks.make_job(task.name)
     job = job.updated(settings)
     place = pyrnn.train.local_device(device_of(device))
-    with pyrnn.train.process_group(place) as processes:
+    with pyrnn.train.process_group(place) as processes, _news_on_stderr():
         shows = pyrnn.train.reporter_for(sys.stdout) if processes.is_first else nullcontext()
         try:
             with shows as reporter:
@@ -94,19 +96,28 @@ def _train(
         except KeyboardInterrupt:
             saved = (run / "config.json").exists()  # else the data were still being read
             again = f"pyrnn train {task.name} {run} --resume"
-            _tell(f"stopped and saved; go on with: {again}" if saved else "stopped")
+            tell(f"stopped and saved; go on with: {again}" if saved else "stopped")
             raise typer.Exit(130) from None
     if processes.is_first:
         best = result.best
         word = "lowest" if task.objective.direction == "min" else "highest"
-        _tell(
+        tell(
             f"{run}: {word} validation {task.objective.metric} {best.score:.4f}{task.score_unit}, "
             f"in epoch {best.epoch}"
         )
         following = next(iter(task.verbs), "evaluate")
-        _tell(f"{result.seconds:.0f} s of training; next: pyrnn {following} {run} ...")
+        tell(f"{result.seconds:.0f} s of training; next: pyrnn {following} {run} ...")
 
 
-def _tell(line: str) -> None:
-    """To standard error: standard output holds the metrics alone."""
-    print(line, file=sys.stderr)
+@contextmanager
+def _news_on_stderr() -> Iterator[None]:
+    """Within, what the package tells of its progress goes to standard error, also where nobody watches."""
+    logger, handler = logging.getLogger("pyrnn"), logging.StreamHandler(sys.stderr)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,8 @@ import typer
 
 import pyrnn
 from pyrnn.cli.devices import Device, device_of
+from pyrnn.cli.standard_input import standard_input
+from pyrnn.cli.terminal import Raw, write
 from pyrnn.tasks.registry import TASKS, find_task
 
 
@@ -31,11 +32,12 @@ def _filter(verb: str, function: Callable[..., object]) -> Callable[..., None]:
     def command(
         run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
         device: Device = "auto",
+        raw: Raw = False,
     ) -> None:
         loaded = pyrnn.tasks.load_run(run, verb=verb, device=device_of(device))
         # That of the run's task: tasks may share a verb.
-        for line in pyrnn.tasks.verb_of(loaded, verb)(loaded, sys.stdin):
-            print(line)
+        for line in pyrnn.tasks.verb_of(loaded, verb)(loaded, standard_input()):
+            write(f"{line}\n", raw=raw)
 
     # An indented paragraph is an example; this mark keeps its lines as they are.
     command.__doc__ = re.sub(r"\n\n(?= {6}\S)", "\n\n    \b\n", function.__doc__ or "")

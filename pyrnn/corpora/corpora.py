@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 #: The name by which settings call the shipped text.
@@ -33,3 +34,13 @@ def text_path(text: str | Path) -> Path:
         ('shakespeare.txt.gz', 'book.txt')
     """
     return shakespeare_path() if text == SHAKESPEARE else Path(text)
+
+
+def text_paths(texts: str | Path | Sequence[str | Path]) -> list[Path]:
+    """`text_path` of one text, or of each of several.
+
+    Example:
+        >>> [path.name for path in text_paths(("book.txt", "shakespeare"))]
+        ['book.txt', 'shakespeare.txt.gz']
+    """
+    return [text_path(text) for text in ([texts] if isinstance(texts, str | Path) else texts)]

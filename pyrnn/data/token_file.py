@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrnn._files import atomic_write
-from pyrnn.text.files import read_text
+from pyrnn.text.files import Source, read_text
 from pyrnn.text.tokenizer import Tokenizer
 
 _BYTES_AN_ID = 4
@@ -194,14 +194,14 @@ class _OpenFile:
 
 
 def encode_file(
-    path: str | Path, tokenizer: Tokenizer, to: str | Path, *, chunk_characters: int = 1 << 20
+    text: Source, tokenizer: Tokenizer, to: str | Path, *, chunk_characters: int = 1 << 20
 ) -> int:
-    """Write the ids of the text file `path` to the token file `to`, a chunk at a time.
+    """Write the ids of a text to the token file `to`, a chunk at a time.
 
     The same ids as `tokenizer.encode` of the whole text, in memory that follows the chunk.
 
     Args:
-        path: UTF-8 text, plain or gzip, as `read_text` reads it.
+        text: its files (UTF-8, plain or gzip), as `read_text` reads them: each once.
         tokenizer: gives the ids.
         to: the token file.
         chunk_characters: the longest chunk.
@@ -212,4 +212,4 @@ def encode_file(
     Raises:
         ValueError: as of `read_text`, `tokenizer.encode` and `write_tokens`.
     """
-    return write_tokens(to, tokenizer.encode_chunks(read_text(path, chunk_characters=chunk_characters)))
+    return write_tokens(to, tokenizer.encode_chunks(read_text(text, chunk_characters=chunk_characters)))

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyrnn.nn.base import CELLS
-from pyrnn.reference.recurrent import Weights, step
+from pyrnn.diagnostics._positions import batch_comes_first, layer_inputs, position_norms
+from pyrnn.diagnostics._states import stepwise
 
 if TYPE_CHECKING:
     from pyrnn.models import LanguageModel, LanguageModelConfig
@@ -38,11 +38,13 @@ class GradientFlow:
 
     Args:
         lags: K steps back from the last one, ascending.
-        norms: |dL/dh_{T-k}| over the units of all layers.
+        norms: |dL/dh_{T-k}| over the units of all layers; of a transformer h_t is what its layers take in at
+            position t.
         layer_norms: the same for each layer alone, the first layer first: L rows of K.
         cell_norms: |dL/dc_{T-k}| of an LSTM's layers, L rows of K; None of other cells.
         underflow: the smallest normal number of the dtype that the gradients were computed in. Norms below
             it have lost digits, or are zero, and have no say in `rate`.
+        sequences: B, how many the means are of.
     """
 
     lags: tuple[int, ...]
@@ -50,6 +52,7 @@ class GradientFlow:
     layer_norms: tuple[tuple[float, ...], ...]
     cell_norms: tuple[tuple[float, ...], ...] | None
     underflow: float
+    sequences: int = 1
 
     @property
     def rate(self) -> float:
@@ -99,14 +102,17 @@ def gradient_flow(
     dL/dh_{T-k} = dL/dh_T prod_{t=T-k+1..T} dh_t/dh_{t-1}: a product of k Jacobians, whose norm goes as the
     k-th power of a factor. It is below one where gradients vanish, above where they explode.
 
-    The layer is run a step at a time in plain torch, from the layer's own equations, so that each state is a
-    tensor of the graph and its derivative a total one: it counts every path to the loss, through time and
-    through the layers above. Nothing is changed: dropout is off meanwhile, `grad` fields stay as they are.
-    The norms hold for this input; those of a trained network belong to text that is like its own.
+    A transformer has no such product: between two positions there is a path for each way of looking back. Of
+    it the norms are those for the inputs of its layers at position T-k, which count all of them.
+
+    A recurrent layer is run a step at a time in plain torch, from the layer's own equations, so that each
+    state is a tensor of the graph and its derivative a total one: it counts every path to the loss, through
+    time and through the layers above. Nothing is changed: dropout is off meanwhile, `grad` fields stay as
+    they are. The norms hold for this input; those of a trained network belong to text that is like its own.
 
     Args:
         model: a recurrent layer, pyrnn's or torch's, or a model with exactly one inside, of any number of
-            stacked layers, in one direction.
+            stacked layers, in one direction; or a `TransformerEncoder`, or a model with exactly one.
         input: what the model takes: [T, B, I] floating point for a layer ([B, T, I] if `batch_first`),
             [T, B] int64 ids for a `pyrnn.models.LanguageModel`. T is at least 2. The model returns
             [T, B, F] ([B, T, F] if the layer is `batch_first`) or [B, F], alone or first in a tuple.
@@ -134,32 +140,19 @@ def gradient_flow(
         'vanishing'
     """
     layer = _only_layer(model)
-    with _stepwise(model, layer) as trace, torch.enable_grad():
-        result = model(input)
-        output = result[0] if isinstance(result, tuple) else result
-        if not isinstance(output, Tensor):
-            raise TypeError(
-                "the model must return a tensor, or a tuple that starts with one, got "
-                f"{type(output).__name__}"
-            )
-        if output.dim() == 3:
-            output = output[:, -1] if layer.batch_first else output[-1]
-        if not trace.hidden:
-            raise ValueError("the model did not call its recurrent layer: there are no states to look at")
-        chosen = _checked_lags(lags, T=len(trace.hidden))
-        states = [kind[-1 - lag] for kind in (trace.hidden, trace.cells) if kind for lag in chosen]
-        gradients = torch.autograd.grad(
-            _loss(output, targets), [state for layers in states for state in layers], materialize_grads=True
-        )
-    # In float64, for the square of a small float32 number is zero long before the number is.
-    norms = torch.stack([gradient.double().norm(dim=-1) for gradient in gradients])
-    hidden, *cells = norms.view(-1, len(chosen), layer.num_layers, norms.shape[1])  # each [K, L, B]
+    with _evaluating(model), torch.enable_grad():
+        if isinstance(layer, nn.TransformerEncoder):
+            measured = _of_positions(model, layer, input, targets, lags)
+        else:
+            measured = _of_states(model, layer, input, targets, lags)
+    chosen, (hidden, *cells), dtype = measured
     flow = GradientFlow(
         lags=chosen,
         norms=_means(hidden.norm(dim=1)),
         layer_norms=tuple(map(_means, hidden.unbind(1))),
         cell_norms=tuple(map(_means, cells[0].unbind(1))) if cells else None,
-        underflow=torch.finfo(gradients[0].dtype).tiny,
+        underflow=torch.finfo(dtype).tiny,
+        sequences=hidden.shape[2],
     )
     if not math.isfinite(flow.norms[0]):
         raise ValueError(
@@ -228,91 +221,82 @@ def fresh_cells(
     return models
 
 
-class _Trace:
-    """A forward hook that runs the layer again, a step and a layer at a time, and keeps every state."""
+#: Lags, norms [K, L, B] (of h, and of c where there is one), and the dtype of the gradients.
+_Measured = tuple[tuple[int, ...], Sequence[Tensor], torch.dtype]
 
-    def __init__(self) -> None:
-        self.hidden: list[list[Tensor]] = []  # T lists of L states [B, P]
-        self.cells: list[list[Tensor]] = []  # T lists of L states [B, H], of an LSTM
 
-    def __call__(
-        self, layer: nn.RNNBase, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> tuple[Tensor, Any]:
-        """What the layer's forward returned, from the new states."""
-        if self.hidden:
-            raise ValueError("the model calls its recurrent layer more than once; give it a single sequence")
-        arguments = {**dict(zip(("input", "hx"), args, strict=False)), **kwargs}
-        rows, hx = arguments.pop("input"), arguments.pop("hx", None)
-        options = [name for name, value in arguments.items() if value is not None and value is not False]
-        if not isinstance(rows, Tensor) or rows.dim() != 3 or options:
-            got = f"a {rows.dim()}-D tensor" if isinstance(rows, Tensor) else f"a {type(rows).__name__}"
-            raise ValueError(
-                "the layer must be called with a 3-D tensor and no further options, for lags count from the "
-                f"common end of all sequences; got {' and '.join([got, *options])}"
-            )
-        rows = rows.transpose(0, 1) if layer.batch_first else rows
-        h, c = _first_states(layer, rows, hx)
-        weights = [_weights(layer, number) for number in range(layer.num_layers)]
-        for x in rows.unbind(0):
-            for number, group in enumerate(weights):
-                h[number], new_c = step(CELLS[layer.mode], x, h[number], c[number] if c else None, group)
-                x = h[number]
-                if new_c is not None:
-                    c[number] = new_c
-            self.hidden.append(list(h))
-            if c:
-                self.cells.append(list(c))
-        output = torch.stack([states[-1] for states in self.hidden], dim=1 if layer.batch_first else 0)
-        return output, (torch.stack(h), torch.stack(c)) if c else torch.stack(h)
+def _of_states(
+    model: nn.Module, layer: nn.RNNBase, input: Tensor, targets: Tensor | None, lags: Sequence[int] | None
+) -> _Measured:
+    """The norms for the states of a recurrent layer."""
+    with stepwise(layer) as trace:
+        output = _last_output(model(input), batch_first=layer.batch_first)
+        if not trace.hidden:
+            raise ValueError("the model did not call its recurrent layer: there are no states to look at")
+    chosen = _checked_lags(lags, T=len(trace.hidden))
+    states = [kind[-1 - lag] for kind in (trace.hidden, trace.cells) if kind for lag in chosen]
+    gradients = torch.autograd.grad(
+        _loss(output, targets), [state for layers in states for state in layers], materialize_grads=True
+    )
+    # In float64, for the square of a small float32 number is zero long before the number is.
+    norms = torch.stack([gradient.double().norm(dim=-1) for gradient in gradients])
+    return chosen, norms.view(-1, len(chosen), layer.num_layers, norms.shape[1]).unbind(), gradients[0].dtype
+
+
+def _of_positions(
+    model: nn.Module,
+    encoder: nn.TransformerEncoder,
+    input: Tensor,
+    targets: Tensor | None,
+    lags: Sequence[int] | None,
+) -> _Measured:
+    """The norms for the inputs of a transformer's layers."""
+    batch_first = batch_comes_first(encoder)
+    with layer_inputs(encoder) as inputs:
+        output = _last_output(model(input), batch_first=batch_first)
+    if not inputs:
+        raise ValueError("the model did not call its transformer: there are no positions to look at")
+    chosen = _checked_lags(lags, T=inputs[0].shape[1 if batch_first else 0])
+    norms = position_norms(inputs, _loss(output, targets), chosen, batch_first=batch_first)
+    return chosen, [norms], inputs[0].dtype
+
+
+def _last_output(result: Any, *, batch_first: bool) -> Tensor:
+    """[B, F] of what a model returned."""
+    output = result[0] if isinstance(result, tuple) else result
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"the model must return a tensor, or a tuple that starts with one, got {type(output).__name__}"
+        )
+    return output if output.dim() != 3 else output[:, -1] if batch_first else output[-1]
 
 
 @contextmanager
-def _stepwise(model: nn.Module, layer: nn.RNNBase) -> Iterator[_Trace]:
-    """Within, the model is in evaluation mode and its layer runs step by step."""
-    trace = _Trace()
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Within, the model is in evaluation mode."""
     training = {module: module.training for module in model.modules()}
-    handle = layer.register_forward_hook(trace, with_kwargs=True)
     try:
         model.eval()
-        yield trace
+        yield
     finally:
-        handle.remove()
         for module, flag in training.items():
             module.training = flag
 
 
-def _only_layer(model: nn.Module) -> nn.RNNBase:
-    layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+def _only_layer(model: nn.Module) -> nn.RNNBase | nn.TransformerEncoder:
+    """The recurrent layer of a model, or its transformer."""
+    layers = [module for module in model.modules() if isinstance(module, (nn.RNNBase, nn.TransformerEncoder))]
     if len(layers) != 1:
         raise ValueError(
-            f"expected a recurrent layer (RNN, GRU, LSTM) or a model with exactly one, got {len(layers)} in "
-            f"{type(model).__name__}; pass the layer itself, with the input that reaches it"
+            "expected a recurrent layer (RNN, GRU, LSTM), a TransformerEncoder, or a model with exactly one, "
+            f"got {len(layers)} in {type(model).__name__}; pass the layer itself, with the input it is given"
         )
-    if layers[0].bidirectional:
+    if getattr(layers[0], "bidirectional", False):
         raise ValueError(
             "a bidirectional layer's last output has no single direction of time to look back along; "
             "give a layer in one direction"
         )
     return layers[0]
-
-
-def _first_states(layer: nn.RNNBase, rows: Tensor, hx: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """L states h [B, P], and L states c [B, H] of an LSTM, from the layer's argument or zeros."""
-    L, B, H = layer.num_layers, rows.shape[1], layer.hidden_size
-    given = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
-    widths = (layer.proj_size or H, H) if layer.mode == "LSTM" else (H,)
-    states = given or tuple(rows.new_zeros(L, B, width) for width in widths)
-    # They require gradients so that a layer whose weights are frozen has a graph as well.
-    h, *c = (list(state.detach().clone().requires_grad_().unbind(0)) for state in states)
-    return h, c[0] if c else []
-
-
-def _weights(layer: nn.RNNBase, number: int) -> Weights:
-    """The weights of stacked layer `number`, by name, so that parametrizations take effect."""
-    w_ih, w_hh = getattr(layer, f"weight_ih_l{number}"), getattr(layer, f"weight_hh_l{number}")
-    rest = (getattr(layer, f"{name}_l{number}", None) for name in ("bias_ih", "bias_hh", "weight_hr"))
-    b_ih, b_hh, w_hr = rest
-    return w_ih, w_hh, b_ih, b_hh, w_hr
 
 
 def _checked_lags(lags: Sequence[int] | None, *, T: int) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from pyrnn._configuration import from_mapping
-from pyrnn._files import atomic_write, read_json, write_text
+from pyrnn._files import atomic_write, read_json, to_json, write_text
 from pyrnn._tensors import loadable, not_finite, open_tensors
 from pyrnn.models.configs import CONFIG
 
@@ -118,7 +117,7 @@ def write_config(
 ) -> None:
     """Write config.json: kind, sizes, and `further` tables of whoever trained the model."""
     tables = {"model_type": model_type, "model": asdict(config), **(further or {})}
-    write_text(folder / CONFIG, json.dumps(tables, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / CONFIG, to_json(tables, indent=2) + "\n")
 
 
 def read_config(folder: Path, model_type: str) -> dict[str, Any]:

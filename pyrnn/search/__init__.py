@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pyrnn.search.sampling import generate_text as generate_text
     from pyrnn.search.sampling import stream_text as stream_text
     from pyrnn.search.scoring import SentenceScore as SentenceScore
+    from pyrnn.search.scoring import encode_sentence as encode_sentence
     from pyrnn.search.scoring import score as score
+    from pyrnn.search.scoring import score_encoded as score_encoded
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -24,6 +26,6 @@ __getattr__, __dir__ = lazy_names(
         "config": ["SamplingConfig"],
         "filtering": ["filter_logits"],
         "sampling": ["FINISHED", "generate", "generate_text", "stream_text"],
-        "scoring": ["SentenceScore", "score"],
+        "scoring": ["SentenceScore", "encode_sentence", "score", "score_encoded"],
     },
 )

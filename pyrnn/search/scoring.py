@@ -91,7 +91,28 @@ def score(
         raise ValueError("there must be at least one sentence to score, got none")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    sequences = [_sequence(tokenizer, sentence, number) for number, sentence in enumerate(sentences, 1)]
+    sequences: list[Tensor] = []
+    try:
+        sequences.extend(encode_sentence(tokenizer, sentence) for sentence in sentences)
+    except ValueError as error:
+        raise ValueError(f"sentence {len(sequences) + 1}: {error}") from error
+    return score_encoded(model, tokenizer, sequences, batch_size=batch_size)
+
+
+def score_encoded(
+    model: Decoder, tokenizer: Tokenizer, sequences: Sequence[Tensor], *, batch_size: int = 32
+) -> list[SentenceScore]:
+    """`score` of what `encode_sentence` made.
+
+    Args:
+        model: as of `score`.
+        tokenizer: as of `score`.
+        sequences: [N_i + 1] ids each.
+        batch_size: sequences that are read side by side.
+
+    Raises:
+        ValueError: the model gives NaN.
+    """
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     results: dict[int, SentenceScore] = {}
     with evaluating(model):
@@ -100,27 +121,31 @@ def score(
             sums = _log_probabilities(model, [sequences[i] for i in members])
             for i, log_probability in zip(members, sums.tolist(), strict=True):
                 if math.isnan(log_probability):
-                    raise ValueError(
-                        f"the model gives NaN for sentence {i + 1}: the weights are damaged; "
-                        "did training diverge?"
-                    )
+                    raise ValueError("the model gives NaN: the weights are damaged; did training diverge?")
                 scored = sequences[i][1:]
                 unknown = 0 if tokenizer.unk_id is None else int((scored == tokenizer.unk_id).sum())
                 results[i] = SentenceScore(log_probability, len(scored), unknown)
     return [results[i] for i in range(len(sequences))]
 
 
-def _sequence(tokenizer: Tokenizer, sentence: str, number: int) -> Tensor:
-    """[N + 1] ids: what is read first, then the N tokens to score."""
-    try:
-        ids = tokenizer.encode(sentence)
-    except ValueError as error:
-        raise ValueError(f"sentence {number}: {error}") from error
+def encode_sentence(tokenizer: Tokenizer, sentence: str) -> Tensor:
+    """[N + 1] ids of a sentence: what is read first, then the N tokens to score.
+
+    Raises:
+        ValueError: a token that the tokenizer cannot encode, or nothing to score.
+
+    Example:
+        >>> from pyrnn.text import train_tokenizer
+        >>> tokenizer = train_tokenizer(lambda: ["to be"], level="word")
+        >>> [tokenizer.token(id) for id in encode_sentence(tokenizer, "be").tolist()]
+        ['<eos>', 'be', '<eos>']
+    """
+    ids = tokenizer.encode(sentence)
     if tokenizer.eos_id is None:
         if len(ids) < 2:
             raise ValueError(
-                f"sentence {number} has {len(ids)} tokens; without an end-of-sentence token the first is "
-                "context only, so at least two are needed"
+                f"there are {len(ids)} tokens; without an end-of-sentence token the first is context only, "
+                "so at least two are needed"
             )
         return ids
     eos = ids.new_tensor([tokenizer.eos_id])

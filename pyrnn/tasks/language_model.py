@@ -8,9 +8,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import pyrnn
 from pyrnn._configuration import require_choices, require_range
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from pyrnn.data import StreamBatches, TokenFile
     from pyrnn.metrics import Perplexity
     from pyrnn.models import LanguageModel
-    from pyrnn.text import Tokenizer
+    from pyrnn.text import LineReader, Source, Tokenizer
     from pyrnn.train.job import Job
 
 VOCABULARY, TOKENS, VALIDATION_TOKENS = "vocab.json", "tokens.bin", "validation.bin"
@@ -37,8 +36,9 @@ class TextConfig:
     """The text of a run, its tokens, and how they are read.
 
     Args:
-        text: a file (UTF-8, plain or gzip), or "shakespeare" for the one that comes with the package.
-        validation_text: a file to validate on; None takes the end of `text`.
+        text: a file (UTF-8, plain or gzip), a folder of files, or "shakespeare" for the one that comes with
+            the package. Several are joined in their order, each from a line of its own.
+        validation_text: what to validate on, named in the same way; None takes the end of `text`.
         validation_fraction: how much of `text` that is.
         level: tokens are "character", "word" or "subword".
         max_vocabulary: keep the most frequent tokens only, the others become <unk>; subword: how many to
@@ -53,8 +53,8 @@ class TextConfig:
         ValueError: a fraction outside (0, 1), or a count below one or beyond 64 bits.
     """
 
-    text: str = "shakespeare"
-    validation_text: str | None = None
+    text: str | tuple[str, ...] = "shakespeare"
+    validation_text: str | tuple[str, ...] | None = None
     validation_fraction: float = 0.1
     level: Literal["character", "word", "subword"] = "character"
     max_vocabulary: int | None = None
@@ -117,22 +117,23 @@ class LanguageModeling(Task):
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
         """Write the text as ids, and its tokenizer."""
         data: TextConfig = job.data
-        text = pyrnn.corpora.text_path(data.text)
-        tokenizer = pyrnn.text.train_tokenizer(
-            lambda: pyrnn.text.read_text(text),
-            level=data.level,
-            max_size=data.max_vocabulary,
-            min_count=data.min_count,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(folder / VOCABULARY)
-        count = pyrnn.data.encode_file(text, tokenizer, folder / TOKENS)
-        if data.validation_text is None:
-            held_out = pyrnn.data.validation_tokens(count, data.validation_fraction)
-            count -= held_out
-        else:
-            other = pyrnn.corpora.text_path(data.validation_text)
-            held_out = pyrnn.data.encode_file(other, tokenizer, folder / VALIDATION_TOKENS)
+        with pyrnn.text.spool() as reusable:  # for the text is read twice, and may be a pipe
+            text = reusable(pyrnn.corpora.text_paths(data.text))
+            tokenizer = pyrnn.text.train_tokenizer(
+                lambda: pyrnn.text.read_text(text),
+                level=data.level,
+                max_size=data.max_vocabulary,
+                min_count=data.min_count,
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(folder / VOCABULARY)
+            count = pyrnn.data.encode_file(text, tokenizer, folder / TOKENS)
+            if data.validation_text is None:
+                held_out = pyrnn.data.validation_tokens(count, data.validation_fraction)
+                count -= held_out
+            else:
+                other = reusable(pyrnn.corpora.text_paths(data.validation_text))
+                held_out = pyrnn.data.encode_file(other, tokenizer, folder / VALIDATION_TOKENS)
         pyrnn.data.require_a_window(count, batch_size=job.train.batch_size, window=data.bptt_steps)
         pyrnn.data.require_a_window(held_out, batch_size=1, window=1)
         return {"vocabulary_size": len(tokenizer)}
@@ -180,12 +181,20 @@ class LanguageModeling(Task):
         model = pyrnn.models.LanguageModel.from_pretrained(folder, **options)
         return TextRun(model, job, pyrnn.train.read_run_metrics(folder), tokenizer)
 
-    def read(self, run: TextRun, path: str | Path) -> StreamBatches:
+    def read(self, run: TextRun, source: Source) -> StreamBatches:
         """A text of any length, as ids in a temporary file that goes with the batches."""
         with tempfile.TemporaryDirectory(prefix="pyrnn-evaluate-") as folder:
             tokens = Path(folder) / TOKENS
-            pyrnn.data.encode_file(pyrnn.corpora.text_path(path), run.tokenizer, tokens)
+            pyrnn.data.encode_file(pyrnn.corpora.text_paths(source), run.tokenizer, tokens)
             return validation_batches(pyrnn.data.open_tokens(tokens, len(run.tokenizer)), run.job)
+
+    def unknown(self, run: Run, batches: Batches) -> int | None:
+        """Tokens to predict that the vocabulary lacks."""
+        assert isinstance(run, TextRun)
+        unk_id = run.tokenizer.unk_id
+        if unk_id is None:
+            return None
+        return sum(int((batch["target"] == unk_id).sum()) for batch in epoch_of(batches))
 
 
 def score_lines(run: TextRun, lines: Iterable[str]) -> Iterator[str]:
@@ -194,17 +203,51 @@ def score_lines(run: TextRun, lines: Iterable[str]) -> Iterator[str]:
       printf 'to be or not to be\nbe not or to be to\n' | pyrnn score runs/book
 
     The columns, separated by tabs: log-probability in nats, nats per token, perplexity, tokens scored,
-    unknown tokens, sentence. Empty lines are left out.
+    unknown tokens, sentence. Empty lines are left out. A line that cannot be scored has "-" for numbers and,
+    in a seventh column, why; the exit code then is 2.
     """
-    sentences = filter(None, (line.strip("\r\n") for line in lines))
-    part = list(islice(sentences, _AT_ONCE))
-    if not part:
-        raise ValueError("standard input has no sentences: give one a line")
-    while part:
-        for sentence, one in zip(part, pyrnn.search.score(run.model, run.tokenizer, part), strict=True):
+    reader = pyrnn.text.as_lines(lines)
+    failed = count = 0
+    for part in pyrnn.text.gathered(_sentences(run.tokenizer, reader), reader, most=_AT_ONCE):
+        encoded = [sentence.ids for sentence in part if sentence.ids is not None]
+        scores = iter(pyrnn.search.score_encoded(run.model, run.tokenizer, encoded))
+        for sentence in part:
+            count += 1
+            if sentence.ids is None:
+                failed += 1
+                yield f"-\t-\t-\t-\t-\t{sentence.text}\tnot scored: {sentence.problem}"
+                continue
+            one = next(scores)
             numbers = f"{one.log_probability:.4f}\t{one.per_token:.4f}\t{one.perplexity:.2f}"
-            yield f"{numbers}\t{one.tokens}\t{one.unknown}\t{sentence}"
-        part = list(islice(sentences, _AT_ONCE))
+            yield f"{numbers}\t{one.tokens}\t{one.unknown}\t{sentence.text}"
+    if not count:
+        raise ValueError("standard input has no sentences: give one a line")
+    if failed:
+        raise ValueError(f"{failed} of {count} sentences could not be scored; their lines say why")
+
+
+class _Sentence(NamedTuple):
+    """A line to score: its ids [N + 1], or what is wrong with it."""
+
+    text: str
+    ids: Tensor | None
+    problem: str = ""
+
+
+def _sentences(tokenizer: Tokenizer, reader: LineReader) -> Iterator[_Sentence]:
+    """The lines that are not empty; one that cannot be used is no reason to leave the others."""
+    while True:
+        line = ""
+        try:
+            line = next(reader)
+            if line:
+                yield _Sentence(line, pyrnn.search.encode_sentence(tokenizer, line))
+        except StopIteration:
+            return
+        except ValueError as error:
+            where = f"line {reader.number}"
+            what = str(error)
+            yield _Sentence(line, None, what if where in what else f"{where}: {what}")
 
 
 def training_batches(ids: Tensor | TokenFile, job: Job) -> StreamBatches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from pyrnn.train.run_folder import Run, read_job, read_tables
 
 if TYPE_CHECKING:
     import torch
+
+    from pyrnn.text import Source
 
 
 def make_job(task: str, settings: Mapping[str, Any] | None = None) -> Job:
@@ -61,17 +64,27 @@ def load_run(
     return run
 
 
-def evaluate(run: Run, path: str | Path) -> dict[str, float]:
-    """The scores of a run's model on a file of the kind that it was trained on.
+def evaluate(run: Run, source: Source) -> dict[str, float]:
+    """The scores of a run's model on a text of the kind that it was trained on: a file, a folder, or several.
+
+    Returns:
+        The scores by name, and where the vocabulary has a token for unknown ones their number: "unknown".
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be used, or does not fit the run's vocabulary.
+        ValueError: it cannot be used, or does not fit the run's vocabulary; or the model gives NaN, or a loss
+            that is infinite.
     """
     task = run.job.task
-    batches = task.read(run, path)
+    batches = task.read(run, source)
     with pyrnn.search.evaluating(run.model):
-        return task.evaluate(run.model, batches).compute()
+        scores = task.evaluate(run.model, batches).compute()
+    for name, score in scores.items():
+        # Only a large loss leaves something infinite, its perplexity.
+        if math.isnan(score) or (name in ("loss", task.objective.metric) and math.isinf(score)):
+            raise ValueError(f"the {name} is {score}: the weights are damaged; did training diverge?")
+    unknown = task.unknown(run, batches)
+    return scores if unknown is None else {**scores, "unknown": float(unknown)}
 
 
 def verb_of(run: Run, verb: str) -> Callable[..., Iterable[str]]:

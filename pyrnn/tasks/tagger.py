@@ -5,17 +5,15 @@ Dimension key: T time, B batch, V vocabulary, C tags.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyrnn
 from pyrnn._configuration import from_mapping, require_range
-from pyrnn._files import read_json, write_text
+from pyrnn._files import read_json, to_json, write_text
 from pyrnn.models.configs import TaggerConfig
 from pyrnn.train.run_folder import Run
 from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Task, Verb, epoch_of
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from pyrnn.data import PaddedBatches
     from pyrnn.metrics import Metrics
     from pyrnn.models import Tagger
-    from pyrnn.text import TaggedSentence, Vocabulary
+    from pyrnn.text import Source, TaggedSentence, Vocabulary
     from pyrnn.train.job import Job
 
 VOCABULARY, TRAIN, VALIDATION = "vocab.json", "train.safetensors", "validation.safetensors"
@@ -40,8 +38,9 @@ class TaggedTextConfig:
     """The sentences of a run.
 
     Args:
-        text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence.
-        validation_text: another one to validate on; None takes the last sentences of `text`.
+        text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence, or a
+            folder of such files. Several are joined in their order.
+        validation_text: others to validate on; None takes the last sentences of `text`.
         validation_fraction: how many of its sentences those are.
         lowercase: read tokens without regard to capitals.
         max_vocabulary: keep the most frequent tokens only, the others become <unk>.
@@ -52,8 +51,8 @@ class TaggedTextConfig:
         ValueError: no text, a fraction outside (0, 1), or a count below one or beyond 64 bits.
     """
 
-    text: str = ""
-    validation_text: str | None = None
+    text: str | tuple[str, ...] = ""
+    validation_text: str | tuple[str, ...] | None = None
     validation_fraction: float = 0.1
     lowercase: bool = False
     max_vocabulary: int | None = None
@@ -129,7 +128,7 @@ class Tagging(Task):
             held_out = round(len(sentences) * data.validation_fraction)
             if not 0 < held_out < len(sentences):
                 raise ValueError(
-                    f"{data.text} has {len(sentences)} sentences, too few to hold out "
+                    f"{_named(data.text)} has {len(sentences)} sentences, too few to hold out "
                     f"{data.validation_fraction:.0%} of them: give a longer text or a validation_text"
                 )
             sentences, validation = sentences[:-held_out], sentences[-held_out:]
@@ -146,7 +145,7 @@ class Tagging(Task):
         )
         folder.mkdir(parents=True, exist_ok=True)
         words = {"tokens": list(tokens.tokens), "tags": list(tags.tokens)}
-        write_text(folder / VOCABULARY, json.dumps(words, ensure_ascii=False) + "\n")
+        write_text(folder / VOCABULARY, to_json(words) + "\n")
         for name, part in ((TRAIN, sentences), (VALIDATION, validation)):
             pyrnn.data.write_sequences(folder / name, _encode(part, tokens, tags))
         return {"vocabulary_size": len(tokens), "num_tags": len(tags)}
@@ -197,10 +196,17 @@ class Tagging(Task):
         model = pyrnn.models.Tagger.from_pretrained(folder, **options)
         return TaggedRun(model, job, pyrnn.train.read_run_metrics(folder), tokens, tags)
 
-    def read(self, run: Run, path: str | Path) -> PaddedBatches:
+    def read(self, run: Run, source: Source) -> PaddedBatches:
         """Annotated sentences; a tag that training never saw is refused."""
         assert isinstance(run, TaggedRun)
-        return _batches(_encode(_read(path, run.job.data), run.tokens, run.tags), run.job, seed=None)
+        return _batches(_encode(_read(source, run.job.data), run.tokens, run.tags), run.job, seed=None)
+
+    def unknown(self, run: Run, batches: Batches) -> int:
+        """Tokens that the vocabulary lacks."""
+        assert isinstance(run, TaggedRun)
+        counted = (batch["tag"] != pyrnn.losses.IGNORE for batch in epoch_of(batches))
+        pairs = zip(counted, epoch_of(batches), strict=True)
+        return sum(int((batch["token"][mask] == run.tokens.unk_id).sum()) for mask, batch in pairs)
 
 
 def tag_sentences(
@@ -214,7 +220,7 @@ def tag_sentences(
         batch_size: sentences that are read side by side; it does not change a tag, but for rounding.
 
     Raises:
-        ValueError: an empty sentence, or one longer than the run's `longest`.
+        ValueError: an empty sentence, or one longer than the run's `longest`; or the model gives NaN.
     """
     data: TaggedTextConfig = run.job.data
     for sentence in sentences:
@@ -229,6 +235,8 @@ def tag_sentences(
             part = places[begin : begin + batch_size]
             (batch,) = pyrnn.data.PaddedBatches({"token": [ids[p] for p in part]}, batch_size=len(part))
             logits = run.model(batch["token"].to(device), lengths=batch["lengths"].to(device))
+            if not bool(logits.isfinite().all()):
+                raise ValueError("logits are not finite: the weights are damaged; did training diverge?")
             for place, row in zip(part, logits.argmax(-1).T.tolist(), strict=True):
                 found[place] = run.tags.tokens_of(row[: len(ids[place])])
     return [found[place] for place in range(len(ids))]
@@ -241,19 +249,26 @@ def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
 
     A blank line ends a sentence.
     """
-    sentences = pyrnn.text.read_sentences(lines)
-    while part := list(islice(sentences, _AT_ONCE)):
+    reader = pyrnn.text.as_lines(lines)
+    for part in pyrnn.text.gathered(pyrnn.text.read_sentences(reader), reader, most=_AT_ONCE):
         for tokens, tags in zip(part, tag_sentences(run, part), strict=True):
             yield from (f"{token}\t{tag}" for token, tag in zip(tokens, tags, strict=True))
             yield ""
 
 
-def _read(path: str | Path, data: TaggedTextConfig) -> list[TaggedSentence]:
-    sentences = list(pyrnn.text.read_columns(path))
+def _read(source: Source, data: TaggedTextConfig) -> list[TaggedSentence]:
+    sentences = list(pyrnn.text.read_columns(source))
     longest = max(len(sentence.tokens) for sentence in sentences)
     if longest > data.longest:
-        raise ValueError(f"{path} has a sentence of {longest} tokens, longest allows {data.longest}")
+        raise ValueError(
+            f"{_named(source)} has a sentence of {longest} tokens, longest allows {data.longest}"
+        )
     return [sentence._replace(tokens=_read_as(sentence.tokens, data)) for sentence in sentences]
+
+
+def _named(source: Source) -> str:
+    """A text as messages call it."""
+    return str(source) if isinstance(source, str | Path) else ", ".join(map(str, source))
 
 
 def _read_as(tokens: Iterable[str], data: TaggedTextConfig) -> list[str]:

@@ -1,13 +1,20 @@
 """From text to ids: files, tokenizers, vocabularies."""
 
 from pyrnn.text.columns import TaggedSentence, read_columns, read_sentences
-from pyrnn.text.files import read_text
+from pyrnn.text.files import Source, read_text, spool, text_files
+from pyrnn.text.lines import LineReader, as_lines, gathered
 from pyrnn.text.subword import SubwordTokenizer
 from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, train_tokenizer
 from pyrnn.text.vocabulary import Vocabulary
 
 __all__ = [
+    "Source",
     "read_text",
+    "spool",
+    "text_files",
+    "LineReader",
+    "as_lines",
+    "gathered",
     "TaggedSentence",
     "read_columns",
     "read_sentences",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pyrnn.text.files import read_text
+from pyrnn.text.files import Source, read_text, text_files
 
 
 class TaggedSentence(NamedTuple):
@@ -16,8 +16,10 @@ class TaggedSentence(NamedTuple):
     tags: list[str]
 
 
-def read_columns(path: str | Path) -> Iterator[TaggedSentence]:
-    r"""The sentences of a file (UTF-8, plain or gzip) whose lines are "token TAB tag".
+def read_columns(source: Source) -> Iterator[TaggedSentence]:
+    r"""The sentences of files (UTF-8, plain or gzip) whose lines are "token TAB tag".
+
+    Several files, or those of a folder, come one after another; the end of a file ends a sentence.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -32,12 +34,22 @@ def read_columns(path: str | Path) -> Iterator[TaggedSentence]:
         ...     [sentence.tags for sentence in read_columns(file)]
         [['DET', 'NOUN'], ['INTJ']]
     """
-    sentence, any_sentence = TaggedSentence([], []), False
+    for path in text_files(source):
+        any_sentence = False
+        for sentence in _sentences_of(path):
+            yield sentence
+            any_sentence = True
+        if not any_sentence:
+            raise ValueError(f"{path} has no sentences: expected lines with a token, a tab and its tag")
+
+
+def _sentences_of(path: Path) -> Iterator[TaggedSentence]:
+    sentence = TaggedSentence([], [])
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             if sentence.tokens:
                 yield sentence
-                sentence, any_sentence = TaggedSentence([], []), True
+                sentence = TaggedSentence([], [])
             continue
         token, separator, tag = line.partition("\t")
         if not (separator and token and tag) or "\t" in tag:
@@ -46,8 +58,6 @@ def read_columns(path: str | Path) -> Iterator[TaggedSentence]:
         sentence.tags.append(tag)
     if sentence.tokens:
         yield sentence
-    elif not any_sentence:
-        raise ValueError(f"{path} has no sentences: expected lines with a token, a tab and its tag")
 
 
 def read_lines(path: str | Path) -> Iterator[str]:

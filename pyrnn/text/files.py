@@ -1,32 +1,39 @@
-"""Text files of any size, read in chunks."""
+"""Text files of any size, read in chunks: one, several, or folders of them."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
+import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+
+#: A file, a folder of files, or several of both.
+Source = str | Path | Sequence[str | Path]
 
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 _MOST_BYTES_AT_ONCE = 1 << 20
 
 
-def read_text(path: str | Path, *, chunk_characters: int = 1 << 20) -> Iterator[str]:
-    r"""The text of a file, UTF-8, plain or gzip (by its first bytes, whatever its name), in chunks.
+def read_text(source: Source, *, chunk_characters: int = 1 << 20) -> Iterator[str]:
+    r"""The text of files, UTF-8, plain or gzip (by their first bytes, whatever their names), in chunks.
 
     A chunk ends after a newline where it holds one, else after `chunk_characters`; memory use follows the
-    chunk, not the file. "\r\n" becomes "\n", and a byte-order mark is dropped.
+    chunk, not the file. "\r\n" becomes "\n", and a byte-order mark is dropped. Several files are joined in
+    their order; one that does not end with a newline is given one, so that no line runs from one file into
+    the next.
 
     Args:
-        path: the file.
+        source: a file, a folder or several of both (`text_files`).
         chunk_characters: the longest chunk.
 
     Raises:
         ValueError: not UTF-8, a NUL byte (a binary file, or UTF-16), damaged gzip, or no text at all; with
-            the path and the byte's offset, which in a gzip file counts unpacked bytes.
-        FileNotFoundError, IsADirectoryError, PermissionError: as `open` gives them.
+            the path and the byte's offset, which in a gzip file counts unpacked bytes. As `text_files`.
+        FileNotFoundError, PermissionError: as `open` gives them.
 
     Example:
         >>> import tempfile
@@ -38,8 +45,94 @@ def read_text(path: str | Path, *, chunk_characters: int = 1 << 20) -> Iterator[
     """
     if chunk_characters < 1:
         raise ValueError(f"chunk_characters must be at least 1, got {chunk_characters}")
-    path = Path(path)
-    held, empty = "", True
+    paths = text_files(source)
+    last = "\n"
+    empty = True
+    for path in paths:
+        begins = True
+        for chunk in _chunks(path, chunk_characters):
+            if begins and not last.endswith("\n"):
+                yield "\n"
+            yield chunk
+            last, begins, empty = chunk, False, False
+    if empty:
+        what = f"{paths[0]} is" if len(paths) == 1 else f"all of {', '.join(map(str, paths[:5]))} are"
+        raise ValueError(f"{what} empty: give a file with text")
+
+
+def text_files(source: Source) -> list[Path]:
+    """The files of a text in the order in which they are joined.
+
+    A folder stands for all files in it and in its folders, sorted by their paths, but for those whose name
+    begins with a dot.
+
+    Args:
+        source: a file, a folder, or several of both; what is no folder is taken as it is.
+
+    Raises:
+        ValueError: nothing is named, or a folder holds no files.
+
+    Example:
+        >>> text_files(["b.txt", "a.txt"])
+        [PosixPath('b.txt'), PosixPath('a.txt')]
+    """
+    named = [source] if isinstance(source, str | Path) else list(source)
+    if not named:
+        raise ValueError("no text is named: give at least one file")
+    return [path for name in named for path in _expanded(Path(name))]
+
+
+@contextmanager
+def spool() -> Iterator[Callable[[Source], list[Path]]]:
+    r"""Within, a function that makes a text readable as often as one likes, and gives its files.
+
+    A regular file is left where it is. What can be read only once (a pipe, the standard input, what a shell
+    makes of `<(...)`) is read to its end, checked as `read_text` does, into a temporary file, which is gone
+    afterwards. The same name stands for the same text each time.
+
+    Raises:
+        OSError: there is no room for temporary files.
+        ValueError, FileNotFoundError: the function, as `read_text`.
+
+    Example:
+        >>> with spool() as reusable:
+        ...     reusable("a.txt")
+        [PosixPath('a.txt')]
+    """
+    copies: dict[Path, Path] = {}
+    with tempfile.TemporaryDirectory(prefix="pyrnn-text-") as folder:
+
+        def copy(path: Path) -> Path:
+            # One that is not there is for the reader to refuse.
+            if not path.exists() or path.is_file():
+                return path
+            if path not in copies:
+                target = Path(folder, f"{len(copies)}.txt")
+                with target.open("w", encoding="utf-8", newline="") as file:
+                    file.writelines(read_text(path))
+                copies[path] = target
+            return copies[path]
+
+        yield lambda source: [copy(path) for path in text_files(source)]
+
+
+def _expanded(path: Path) -> list[Path]:
+    """The files that a path stands for."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    if not found:
+        raise ValueError(f"the folder {path} holds no files: give a folder of text files, or a file")
+    return found
+
+
+def _chunks(path: Path, chunk_characters: int) -> Iterator[str]:
+    """The text of one file, as `read_text` cuts it; nothing where it is empty."""
+    held = ""
     with path.open("rb") as raw:
         for piece in _unix_lines(_decoded(raw, path, min(chunk_characters, _MOST_BYTES_AT_ONCE))):
             held += piece
@@ -48,12 +141,10 @@ def read_text(path: str | Path, *, chunk_characters: int = 1 << 20) -> Iterator[
                 end = begin + chunk_characters
                 end = held.rfind("\n", begin, end) + 1 or end
                 yield held[begin:end]
-                begin, empty = end, False
+                begin = end
             held = held[begin:]
     if held:
         yield held
-    elif empty:
-        raise ValueError(f"{path} is empty: give a file with text")
 
 
 def _decoded(raw: BufferedReader, path: Path, size: int) -> Iterator[str]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import re
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from operator import index
@@ -18,12 +22,22 @@ from pyrnn.text._words import EOS, cut_safely, last_match
 from pyrnn.text.tokenizer import Tokenizer, check_keys
 from pyrnn.text.vocabulary import refuse_uniform
 
+_log = logging.getLogger(__name__)
+
 _DEFAULT_SIZE = 8192
 _LARGEST_SIZE = 1 << 20  # the library takes memory for all of them before it reads the text
 
 #: A place to cut, written from right to left: after a newline, or before a space that no other white space
 #: precedes. Merges stay inside the library's pieces of a line, and one always begins at such a space.
 _CUT = re.compile(r"(?=\n)| (?=\S)")
+
+#: Characters of a run without white space, or of white space alone, that are learned from in one piece. The
+#: library looks through a whole piece for each merge in it, so the time grows with the square of its length;
+#: words are far shorter, and tokens of this length would not be met again.
+_LONGEST_RUN = 256
+_LONG_RUN = re.compile(rf"\S{{{_LONGEST_RUN}}}|[^\S\n]{{{_LONGEST_RUN}}}")
+
+_SECONDS_BETWEEN_NEWS = 5.0
 
 
 class SubwordTokenizer(Tokenizer):
@@ -78,7 +92,9 @@ class SubwordTokenizer(Tokenizer):
     ) -> SubwordTokenizer:
         """Learn merges from a text: again and again that of the most frequent pair.
 
-        The same text gives the same merges.
+        The same text gives the same merges. None is learned across every 256th character of a run without
+        white space (a long number, a text in letters alone), for the time would grow with the square of its
+        length. What takes long is told to the logger "pyrnn.text.subword" every few seconds.
 
         Args:
             chunks: gives the text from its beginning, cut anywhere.
@@ -109,7 +125,8 @@ class SubwordTokenizer(Tokenizer):
         learner = tokenizers.Tokenizer(tokenizers.models.BPE())
         learner.pre_tokenizer = _splitter()
         seen: set[str] = set()
-        learner.train_from_iterator(_lines(chunks(), seen), trainer)
+        with _news() as read:
+            learner.train_from_iterator(_lines(chunks(), seen, read), trainer)
         refuse_uniform(seen, "character")
         return cls(tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"])
 
@@ -185,12 +202,41 @@ def _alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
-def _lines(chunks: Iterable[str], seen: set[str]) -> Iterator[list[str]]:
-    """The lines of a text, many at a time; the first two distinct characters go to `seen`."""
+def _lines(chunks: Iterable[str], seen: set[str], read: Callable[[int], None]) -> Iterator[list[str]]:
+    """The lines of a text to learn from, many at a time, and `read` is told of their characters.
+
+    The first two distinct characters go to `seen`. A long run is several lines.
+    """
     for piece in cut_safely(chunks, lambda text: last_match(_CUT, text)):
         if len(seen) < 2:
             seen.update(sorted(set(piece))[: 2 - len(seen)])
-        yield _checked(piece).split("\n")
+        read(len(piece))
+        yield _LONG_RUN.sub("\\g<0>\n", _checked(piece)).split("\n")
+
+
+@contextmanager
+def _news() -> Iterator[Callable[[int], None]]:
+    """Tell how learning goes, every few seconds; gives a function that is told of characters that were read.
+
+    A thread of its own tells, for the library says nothing until it is done.
+    """
+    began, characters, done = time.monotonic(), [0], threading.Event()
+
+    def read(count: int) -> None:
+        characters[0] += count
+
+    def tell() -> None:
+        while not done.wait(_SECONDS_BETWEEN_NEWS):
+            seconds = time.monotonic() - began
+            _log.info("learning subwords: %s characters read, %.0f s", f"{characters[0]:,}", seconds)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield read
+    finally:
+        done.set()
+        teller.join()
 
 
 def _checked(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from pyrnn._files import read_json, write_text
+from pyrnn._files import read_json, to_json, write_text
 from pyrnn.text._words import EOS, UNK, cut_safely, last_word_cut, spaced, words
 from pyrnn.text.vocabulary import Vocabulary, refuse_uniform
 
@@ -116,7 +115,7 @@ class Tokenizer(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write `to_json` to a file, in its place whole or not at all."""
-        write_text(Path(path), json.dumps(self.to_json(), ensure_ascii=False, indent=0) + "\n")
+        write_text(Path(path), to_json(self.to_json(), indent=0) + "\n")
 
     @staticmethod
     def load(path: str | Path) -> Tokenizer:
@@ -245,9 +244,10 @@ def train_tokenizer(
 ) -> Tokenizer:
     r"""The tokenizer of a text: its most frequent tokens, and what stands for the others.
 
-    At level character, "\n" is the end of a line where the text has it, and "<unk>" is in the vocabulary only
-    when characters were cut off. At level word both are in it. At level subword the pieces are learned by
-    byte-level pair encoding (`SubwordTokenizer.train`), and no text is outside the vocabulary.
+    At level character, "\n" is the end of a line where the text has it, and "<unk>" stands for characters
+    that the text lacks or that were cut off. At level word there are "<unk>" and "<eos>". At level subword
+    the pieces are learned by byte-level pair encoding (`SubwordTokenizer.train`), and no text is outside the
+    vocabulary.
 
     Args:
         chunks: gives the text from its beginning, cut anywhere; may be called more than once.
@@ -279,10 +279,7 @@ def train_tokenizer(
     if level == "character":
         for chunk in chunks():
             counts.update(chunk)
-        eos = "\n" if "\n" in counts else None
-        kept = sum(count >= min_count or token == eos for token, count in counts.items())
-        cut = kept < len(counts) or (max_size is not None and max_size < len(counts))
-        unk = UNK if cut else None
+        unk, eos = UNK, "\n" if "\n" in counts else None
     else:
         for piece in cut_safely(chunks(), last_word_cut):
             counts.update(words(piece))

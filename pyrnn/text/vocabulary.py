@@ -178,8 +178,8 @@ class Vocabulary:
             unknown = sorted({token for token in tokens if token not in ids})
             shown = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
             raise ValueError(
-                f"{len(unknown)} tokens are not in the vocabulary: {shown}; remove them, or build the "
-                "vocabulary from a text that has them"
+                f"{len(unknown)} tokens are not in the vocabulary: {shown}; remove them, or build a "
+                "vocabulary that has them or an unk: that of a model trained anew has <unk>"
             ) from None
 
     def tokens_of(self, ids: Tensor | Iterable[int]) -> list[str]:

@@ -68,7 +68,9 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], counters: Counte
     """
     with atomic_write(path) as partial:
         try:
-            save_file(dict(tensors), partial, metadata={"counters": json.dumps(asdict(counters))})
+            save_file(
+                dict(tensors), partial, metadata={"counters": json.dumps(asdict(counters), allow_nan=False)}
+            )
         except SafetensorError as error:
             raise OSError(f"{path} could not be written: {error}") from error
 

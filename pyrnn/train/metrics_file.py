@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrnn._configuration import from_mapping
-from pyrnn._files import write_text
+from pyrnn._files import to_json, write_text
 from pyrnn.train.task import Objective
 
 #: One row of metrics.jsonl.
@@ -94,7 +94,7 @@ def epochs_of(rows: Sequence[Row]) -> list[EpochMetrics]:
 
 def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows, one JSON object a line."""
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(path, "".join(to_json(row) + "\n" for row in rows))
 
 
 def read_metrics(path: Path) -> list[Row]:

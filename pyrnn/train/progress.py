@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pyrnn._files import to_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +115,7 @@ class JsonLinesReporter:
         self._write(metrics.row())
 
     def _write(self, row: dict[str, Any]) -> None:
-        print(json.dumps(row), file=self._stream, flush=True)
+        print(to_json(row), file=self._stream, flush=True)
 
 
 def reporter_for(stream: TextIO | None = None) -> TerminalReporter | JsonLinesReporter:

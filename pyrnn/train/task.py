@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pyrnn.metrics import Metrics
     from pyrnn.models.pretrained import Pretrained
+    from pyrnn.text import Source
     from pyrnn.train.job import Job
     from pyrnn.train.run_folder import Run
 
@@ -98,8 +99,9 @@ class Verb:
     """A command for trained runs.
 
     Args:
-        function: "package.module:name". It takes the run and the lines of the standard input and yields the
-            lines of the output; its docstring is the command's help.
+        function: "package.module:name". It takes the run and the lines of the standard input, a
+            `pyrnn.text.LineReader` there, and yields the lines of the output, each of which is written at
+            once; its docstring is the command's help.
         whole: it is a whole command instead: its annotated arguments are those of the command line, the first
             of them the run's folder.
     """
@@ -192,13 +194,17 @@ class Task(ABC):
         """A trained run with all that its verbs need; the model in evaluation mode, on the CPU."""
 
     @abstractmethod
-    def read(self, run: Run, path: str | Path) -> Batches:
-        """A file of the task's own kind as batches for `evaluate`.
+    def read(self, run: Run, source: Source) -> Batches:
+        """A text of the task's own kind as batches for `evaluate`: a file, a folder, or several of both.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it cannot be used, or does not fit the run's vocabulary.
         """
+
+    def unknown(self, run: Run, batches: Batches) -> int | None:
+        """How many tokens of what `read` gave stand for something outside the vocabulary; None: none can."""
+        return None
 
 
 def epoch_of(batches: Batches, epoch: int = 0) -> Iterator[Batch]:

@@ -125,7 +125,7 @@ def test_a_text_that_cannot_be_used(content: bytes, words: str, command: Command
     ("line", "words"),
     [
         ("train language-model {new} --text {absent}", "absent.txt"),
-        ("train language-model {new} --text {folder}", "directory"),
+        ("train language-model {new} --text {folder}", "holds no files"),
         ("train language-model {run}", "is not empty"),
         ("train language-model {absent} --resume", "no run to resume"),
         ("train language-model {run} --resume --hidden-size 64", "hidden_size is 32, not 64"),
@@ -137,7 +137,8 @@ def test_a_text_that_cannot_be_used(content: bytes, words: str, command: Command
         ("evaluate {absent} --text shakespeare", "absent.txt"),
         ("evaluate {run} --text {absent}", "absent.txt"),
         ("score {run}", "no sentences"),
-        ("generate {run} --prompt 日本", "日"),
+        ("generate {run} --prompt-file {absent}", "absent.txt"),
+        ("generate {run} --prompt-file -", "nothing to continue"),
         ("generate {run} --temperature -1", "temperature"),
         ("plot curves {folder}", "metrics.jsonl is missing"),
         ("plot curves {run} --to {folder}/x.docx", "docx"),
@@ -190,6 +191,6 @@ def test_an_unwritable_folder(command: Command, tmp_path: Path) -> None:
 
 
 def test_output_that_nobody_reads_is_no_error(trained: Path) -> None:
-    line = f"{sys.executable} -m pyrnn generate {trained} --prompt a --max-tokens 3000 | head -c 10"
+    line = f"{sys.executable} -m pyrnn generate {trained} --prompt a --max-tokens 3000 --seed 1 | head -c 10"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True)
     assert done.stderr == ""

@@ -339,3 +339,40 @@ def test_a_model_without_a_tensor() -> None:
 def test_misuse(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         gradient_flow(make("gru"), sequence(), **arguments)
+
+
+# ---- transformers: the inputs of the layers, by position ------------------------------------------
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("module", [pyrnn.nn, nn])
+def test_a_transformer_against_gradients_by_hand(module: Any, batch_first: bool) -> None:
+    options: dict[str, Any] = {"dropout": 0.1, "norm_first": True, "batch_first": batch_first}
+    layer = module.TransformerEncoderLayer(4, 2, 8, dtype=torch.float64, **options)
+    encoder = module.TransformerEncoder(layer, 2, enable_nested_tensor=False).requires_grad_(
+        requires_grad=False
+    )
+    x = sequence()
+    flow = gradient_flow(encoder, x.transpose(0, 1) if batch_first else x)
+    assert encoder.training
+    encoder.eval()
+    first = (x.transpose(0, 1) if batch_first else x).clone().requires_grad_()
+    second = encoder.layers[0](first)
+    out = encoder.layers[1](second)
+    last = out[:, -1] if batch_first else out[-1]
+    directions = torch.randn(last.shape, generator=torch.Generator().manual_seed(0))
+    loss = (F.normalize(directions, dim=1).to(last) * last).sum()
+    for row, gradient in zip(flow.layer_norms, torch.autograd.grad(loss, [first, second]), strict=True):
+        by_time = gradient.norm(dim=-1).T if batch_first else gradient.norm(dim=-1)
+        assert row == pytest.approx(by_time.flip(0).log().mean(1).exp().tolist())
+    assert (flow.sequences, flow.cell_norms, flow.lags) == (B, None, tuple(range(T)))
+
+
+def test_a_transformer_sees_no_further_than_its_context() -> None:
+    config = LanguageModelConfig(
+        V, architecture="transformer", hidden_size=8, num_layers=2, num_heads=2, context=2
+    )
+    ids = torch.randint(V, (T + 1, B))
+    flow = gradient_flow(LanguageModel(config).double(), ids[:-1], targets=ids[-1])
+    reach = [sum(norm > 0 for norm in row) for row in flow.layer_norms]
+    assert reach == [1 + 2 * 2, 1 + 2]  # lag 0, and `context` more for each layer that looks back

@@ -35,6 +35,14 @@ def test_a_gzip_file_is_read(tmp_path: Path) -> None:
     assert list(read_columns(tmp_path / "a.gz")) == [(["a"], ["B"])]
 
 
+def test_sentences_end_with_their_file(tmp_path: Path) -> None:
+    (tmp_path / "1.tsv").write_text("a\tB")
+    (tmp_path / "2.tsv").write_text("c\tD\n")
+    two = [(["a"], ["B"]), (["c"], ["D"])]
+    assert list(read_columns(tmp_path)) == two
+    assert list(read_columns([tmp_path / "1.tsv", tmp_path / "2.tsv"])) == two
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrnn.corpora import shakespeare
-from pyrnn.text import read_text
+from pyrnn.text import read_text, spool
 
 TEXT = st.text(
     st.one_of(st.sampled_from("ab\r\n é€😀"), st.characters(exclude_categories=["Cs"])), min_size=1
@@ -138,11 +138,64 @@ def test_damaged_gzip_is_refused(tmp_path: Path, data: bytes) -> None:
         list(read_text(_written(tmp_path / "text", data)))
 
 
-def test_missing_files_and_folders_keep_their_errors(tmp_path: Path) -> None:
+def test_missing_files_keep_their_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         list(read_text(tmp_path / "nowhere"))
-    with pytest.raises(IsADirectoryError):
+
+
+def test_several_files_are_joined_each_from_a_line_of_its_own(tmp_path: Path) -> None:
+    first = _written(tmp_path / "first", b"to be")
+    second = _written(tmp_path / "second", gzip.compress(b"\xef\xbb\xbfor not\r\n"))
+    nothing = _written(tmp_path / "nothing", b"")
+    for size in (1, 3, 100):
+        text = "".join(read_text([first, nothing, second, first], chunk_characters=size))
+        assert text == "to be\nor not\nto be"
+
+
+def test_a_folder_is_its_files_in_order_but_for_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/2.txt", "a/1.txt", ".hidden", ".git/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\n")
+    assert "".join(read_text(tmp_path)) == "a/1.txt\na/2.txt\nb.txt\n"
+
+
+def test_a_text_without_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").touch()
+    with pytest.raises(ValueError, match="holds no files"):
         list(read_text(tmp_path))
+    with pytest.raises(ValueError, match="no text is named"):
+        list(read_text([]))
+    empty = _written(tmp_path / "empty", b"")
+    with pytest.raises(ValueError, match=r"all of .*empty, .*empty are empty"):
+        list(read_text([empty, empty]))
+
+
+def test_a_pipe_can_be_read_twice_from_its_copy(tmp_path: Path) -> None:
+    pipe, plain = tmp_path / "pipe", _written(tmp_path / "plain", b"or not")
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(b"to be\r\n"),))
+    writer.start()
+    with spool() as reusable:
+        files = reusable([pipe, plain])
+        assert files[1] == plain
+        assert reusable(pipe) == files[:1]  # it is not opened again: nobody writes to it any more
+        for _ in range(2):
+            assert "".join(read_text(files)) == "to be\nor not"
+    writer.join()
+    assert not files[0].exists()
+
+
+def test_a_pipe_that_holds_no_text_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"ab\0",))
+    writer.start()
+    with (
+        spool() as reusable,
+        pytest.raises(ValueError, match="pipe is not a text file: NUL at byte offset 2"),
+    ):
+        reusable(pipe)
+    writer.join()
 
 
 def test_chunks_below_one_character_are_refused(tmp_path: Path) -> None:

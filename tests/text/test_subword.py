@@ -1,4 +1,8 @@
+import random
+import re
 import sys
+import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -6,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrnn.corpora import shakespeare
-from pyrnn.text import Tokenizer, train_tokenizer
+from pyrnn.text import Tokenizer, subword, train_tokenizer
 from pyrnn.text.subword import SubwordTokenizer
 
 PLAYS = shakespeare()
@@ -138,3 +142,38 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Tokenizer.from_json({"level": "subword", "merges": []})
     with pytest.raises(ImportError, match=r"pip install pyrnn\[text\]"):
         train_tokenizer(lambda: ["to be"], level="subword")
+
+
+@pytest.mark.parametrize("alphabet", ["ab", "a", " ", "a1,"])
+def test_a_long_text_without_word_boundaries_is_learned(alphabet: str) -> None:
+    draw = random.Random(0)
+    text = "to be\n" + "".join(draw.choices(alphabet, k=600_000))
+    # It would not end within minutes if each merge looked through the whole word.
+    tokenizer = SubwordTokenizer.train(lambda: [text[:1000], text[1000:]])
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert max(len(tokenizer.token(id)) for id in range(256, len(tokenizer) - 1)) <= 256
+
+
+def test_long_runs_are_cut_at_the_same_places_wherever_the_text_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subword, "_LONG_RUN", re.compile(r"\S{5}|[^\S\n]{5}"))
+    text = "abababababab cdcdcdcdcd   \n" * 20
+    whole = SubwordTokenizer.train(lambda: [text])
+    for size in (1, 3, 50):
+        parts = [text[i : i + size] for i in range(0, len(text), size)]
+        assert SubwordTokenizer.train(lambda parts=parts: parts) == whole
+    assert max(len(whole.token(id)) for id in range(256, len(whole) - 1)) <= 1 + 5  # and a space
+
+
+def test_learning_tells_how_it_goes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subword, "_SECONDS_BETWEEN_NEWS", 0.01)
+
+    def slowly() -> Iterator[str]:
+        yield "to be or not to be\n"
+        time.sleep(0.2)
+        yield "that is the question"
+
+    with caplog.at_level("INFO", logger="pyrnn"):
+        SubwordTokenizer.train(slowly)
+    assert re.search(r"learning subwords: \d+ characters read, \d s", caplog.text)

@@ -113,19 +113,16 @@ def test_characters_have_a_line_end_when_the_text_has_one() -> None:
     assert without.eos_id is None
 
 
-def test_characters_have_unk_only_when_some_were_cut_off() -> None:
-    text = "aaabbc"
-    assert train_tokenizer(lambda: [text], level="character", max_size=3).unk_id is None
-    for cut in ({"max_size": 2 + 1, "min_count": 2}, {"min_count": 2}):
-        tokenizer = train_tokenizer(lambda: [text], level="character", **cut)
-        assert tokenizer.unk_id is not None
-        assert tokenizer.decode(tokenizer.encode("abcd")) == "ab��"
-        assert tokenizer.token(tokenizer.unk_id) == "<unk>"
+def test_characters_always_have_unk() -> None:
+    for cut in ({}, {"max_size": 2 + 1, "min_count": 2}, {"min_count": 2}):
+        tokenizer = train_tokenizer(lambda: ["aaabbc"], level="character", **cut)
+        assert tokenizer.unk_id == 0
+        assert tokenizer.token(0) == "<unk>"
+        assert tokenizer.decode(tokenizer.encode("abcd")) == ("ab��" if cut else "abc�")
 
 
 def test_a_rare_line_end_is_kept() -> None:
     tokenizer = train_tokenizer(lambda: ["aabb\n"], level="character", min_count=2)
-    assert tokenizer.unk_id is None
     assert tokenizer.decode(tokenizer.encode("a\nb")) == "a\nb"
 
 
@@ -136,7 +133,7 @@ def test_a_character_that_was_cut_off_takes_the_place_of_another() -> None:
 
 def test_unknown_characters_are_named_where_there_is_no_unk() -> None:
     with pytest.raises(ValueError, match="1 tokens are not in the vocabulary: 'x'"):
-        _with_all("ab", "character").encode("axb")
+        VocabularyTokenizer("character", Vocabulary("ab")).encode("axb")
 
 
 def test_words_always_have_unk_and_eos() -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pyrnn._files import atomic_write, read_json, write_text
+from pyrnn._files import atomic_write, read_json, to_json, write_text
 from pyrnn.bench.record import ROOT, Row
 from tools.gpu_proof.stages import ABSENT, Stage, allowance
 
@@ -50,7 +50,7 @@ class Record:
         """Take what is known of a stage, and write everything."""
         self.content["stages"][name] = result
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.path, json.dumps(self.content, indent=1) + "\n")
+        write_text(self.path, to_json(self.content, indent=1) + "\n")
         write_text(self.path.with_suffix(".md"), self._page(self.content))
 
     def copy_out(self) -> None:

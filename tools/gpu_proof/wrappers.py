@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 from pyrnn import _native
-from pyrnn._files import read_json, write_text
+from pyrnn._files import read_json, to_json, write_text
 from pyrnn.bench import record
 from pyrnn.ops.recurrent.cuda import recurrence
 from tools.gpu_proof import rehearsal
@@ -32,7 +31,7 @@ def main() -> int:
         "record": told.record.stem,
         "results": results,
     }
-    write_text(path, json.dumps(content) + "\n")
+    write_text(path, to_json(content) + "\n")
     sizes = {name: len(values) for name, (_, values) in results.items()}
     record.append(told.rows, {"file": path.name, "results": sizes})
     print(f"{path}: {sizes}", flush=True)

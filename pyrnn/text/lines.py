@@ -1,0 +1,110 @@
+"""Lines of a stream as they come: what is there is read, what is not yet there is waited for."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, TypeVar
+
+T = TypeVar("T")
+
+_BYTES_AT_ONCE = 1 << 16
+_END = "\n"
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+
+
+class LineReader(Iterator[str]):
+    r"""The lines of a stream of UTF-8 without their ends, which may be "\n" or "\r\n".
+
+    A byte-order mark is dropped. A line is given as soon as it is there: `ready` says whether the next one
+    is, so that whoever reads may work on many lines at once and yet answer a user who types them.
+
+    Args:
+        stream: for instance `sys.stdin.buffer`; also a pipe or a terminal.
+        name: what to call it in messages.
+
+    Raises:
+        ValueError: while iterating, a line that is not UTF-8; the message has its number. The lines after it
+            can still be read.
+
+    Example:
+        >>> lines = LineReader(io.BytesIO(b"to be\r\n\nor not"))
+        >>> list(lines)
+        ['to be', '', 'or not']
+    """
+
+    def __init__(self, stream: BinaryIO, *, name: str = "standard input") -> None:
+        self._stream, self._name = stream, name
+        self._whole: deque[bytes] = deque()
+        self._rest: list[bytes] = []  # pieces of a line whose end has not come yet
+        self._ended = False
+        self.number = 0  # of the line that was given last, counted from 1
+
+    def __next__(self) -> str:
+        while not self._whole:
+            if self._ended:
+                raise StopIteration
+            self._read()
+        self.number += 1
+        line = self._whole.popleft().removesuffix(b"\r")
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{self._name}, line {self.number} is not UTF-8 at byte {error.start} ({error.reason}); "
+                "convert it, for instance with `iconv -f latin1 -t utf-8`"
+            ) from None
+        return text.removeprefix(_BOM) if self.number == 1 else text
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next line, or the end, is there without waiting."""
+        return bool(self._whole) or self._ended
+
+    def _read(self) -> None:
+        """What the stream has, at least a byte of it unless it ends."""
+        read = getattr(self._stream, "read1", self._stream.read)
+        block = read(_BYTES_AT_ONCE)
+        if not block:
+            self._ended = True
+            if last := b"".join(self._rest):
+                self._whole.append(last)
+            return
+        first, *others = block.split(b"\n")
+        self._rest.append(first)
+        if others:
+            self._whole.append(b"".join(self._rest))
+            self._whole.extend(others[:-1])
+            self._rest = [others[-1]]
+
+
+def as_lines(lines: Iterable[str]) -> LineReader:
+    r"""A reader of lines that are in memory; a reader is left as it is.
+
+    Example:
+        >>> list(as_lines(["to be\n", "or not"]))
+        ['to be', 'or not']
+    """
+    if isinstance(lines, LineReader):
+        return lines
+    text = "".join(f"{line.removesuffix(_END)}{_END}" for line in lines)
+    return LineReader(io.BytesIO(text.encode("utf-8", "surrogatepass")), name="the text")
+
+
+def gathered(items: Iterable[T], lines: LineReader, *, most: int) -> Iterator[list[T]]:
+    """`items` that are made of `lines`, in lists: as many as are there without waiting, at most `most`.
+
+    Example:
+        >>> lines = as_lines("abc")
+        >>> list(gathered(lines, lines, most=2))
+        [['a', 'b'], ['c']]
+    """
+    part: list[T] = []
+    for item in items:
+        part.append(item)
+        if len(part) == most or not lines.ready:
+            yield part
+            part = []
+    if part:
+        yield part

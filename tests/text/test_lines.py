@@ -1,0 +1,46 @@
+"""Lines as they come."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrnn.text import LineReader, as_lines, gathered
+
+
+@given(lines=st.lists(st.text("ab\r\ufeffé", max_size=4)), ending=st.sampled_from(["\n", "\r\n"]))
+def test_lines_are_those_of_the_text(lines: list[str], ending: str) -> None:
+    expected = [line.removesuffix("\r") for line in lines] if ending == "\n" else lines
+    if expected:
+        expected = [expected[0].removeprefix("\ufeff"), *expected[1:]]
+    data = "".join(line + ending for line in lines).encode()
+    assert list(LineReader(BytesIO(data))) == expected
+
+
+def test_a_last_line_needs_no_end() -> None:
+    assert list(LineReader(BytesIO(b"a\n\nb"))) == ["a", "", "b"]
+    assert list(as_lines(["a\n", "b"])) == ["a", "b"]
+
+
+def test_what_is_not_utf8_is_named_and_the_rest_can_be_read() -> None:
+    lines = LineReader(BytesIO(b"a\nb\xff\nc"))
+    assert next(lines) == "a"
+    with pytest.raises(ValueError, match="standard input, line 2 is not UTF-8 at byte 1"):
+        next(lines)
+    assert (next(lines), lines.number) == ("c", 3)
+
+
+def test_what_is_there_is_answered_before_more_comes() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as sink:
+        lines = LineReader(stream)
+        parts = gathered(lines, lines, most=3)
+        sink.write(b"a\nb\nhalf")
+        assert next(parts) == ["a", "b"]
+        sink.write(b" a line\n1\n2\n3\n4\n")
+        assert next(parts) == ["half a line", "1", "2"]
+        assert next(parts) == ["3", "4"]
