@@ -9,6 +9,7 @@ import typer
 
 import pyrnn
 from pyrnn.cli.terminal import write
+from pyrnn.tasks.language_model import bytes_per_token
 
 app = typer.Typer(help="Draw pictures (needs matplotlib).", no_args_is_help=True)
 
@@ -22,15 +23,19 @@ def curves(
 ) -> None:
     """Draw training and validation loss against steps.
 
+    Runs whose tokens differ (characters, words, subwords) are shown in bits per byte, too, to compare them.
+
     \b
       pyrnn plot curves runs/lstm runs/gru --to curves.png
     """
-    rows = {}
+    rows, lengths = {}, {}
     for run, label in zip(runs, pyrnn.train.labels(runs), strict=True):
         if not (run / "metrics.jsonl").exists():
             raise FileNotFoundError(f"{run} holds no training run: metrics.jsonl is missing")
         rows[label] = pyrnn.train.read_run_metrics(run)
-    pyrnn.plot.plot_curves(rows, to)
+        if (length := bytes_per_token(run)) is not None:
+            lengths[label] = length
+    pyrnn.plot.plot_curves(rows, to, bytes_per_token=lengths)
     write(f"{to}\n")
 
 

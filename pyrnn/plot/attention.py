@@ -44,8 +44,11 @@ def plot_attention(
 ) -> None:
     """Draw attention weights as heat maps, one for each head: a row is a query, a column a key.
 
-    All panels have one colour scale, from 0 to the largest weight. Where there are too many tokens for the
-    space, every second, third, ... label stands for its neighbours; white space in tokens is made visible.
+    All panels have one colour scale, of the weights' roots, so that small weights are seen beside large ones.
+    It ends at the largest weight, or below it where a few rows stand far above all others (the first ones of
+    a causal map, which have hardly a choice): then the bar ends in an arrow and says so. Where there are too
+    many tokens for the space, every second, third, ... label stands for its neighbours; white space in tokens
+    is made visible.
 
     Args:
         weights: [T, S] or, for each head, [H, T, S]; floating point, for instance what
@@ -87,14 +90,18 @@ def plot_attention(
     below = _longest(across) if turned else _LINE
     whole = columns * (width + _GAP) + _longest(down) + _COLOURS, rows * (height + _GAP) + below + _NAME
     with picture(path, width=whole[0], height=whole[1]) as figure:
+        from matplotlib.colors import PowerNorm
+
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        top = float(panels.max()) or 1.0
+        highest = float(panels.max()) or 1.0
+        top = _top(panels)
+        scale = PowerNorm(0.5, vmin=0.0, vmax=top)
         image: Any = None
         for h, axis in enumerate(axes.flat):
             if h >= H:
                 axis.set_visible(False)
                 continue
-            image = axis.imshow(panels[h].numpy(), cmap=_MAP, vmin=0.0, vmax=top, aspect="auto")
+            image = axis.imshow(panels[h].numpy(), cmap=_MAP, norm=scale, aspect="auto")
             axis.set_title(shown(heads[h]))
             axis.grid(visible=False)
             axis.spines[:].set(visible=True, color="0.7")
@@ -104,7 +111,11 @@ def plot_attention(
         _mark(axes[0, 0].yaxis, down, T, room=height / _LINE)
         figure.supxlabel("keys", fontsize=10)
         figure.supylabel("queries", fontsize=10)
-        figure.colorbar(image, ax=axes, label="attention weight", aspect=30, fraction=0.3 / whole[0])
+        label = "attention weight (root scale)"
+        if top < highest:
+            label += f"\ndarkest: {top:.2g} to {highest:.2g}"
+        extend = "max" if top < highest else "neither"
+        figure.colorbar(image, ax=axes, label=label, extend=extend, aspect=30, fraction=0.3 / whole[0])
 
 
 def _panels(weights: Tensor) -> Tensor:
@@ -122,6 +133,17 @@ def _panels(weights: Tensor) -> Tensor:
     if not (panels.isfinite() & (panels >= 0)).all():
         raise ValueError("weights: expected finite numbers from 0 on, got negative ones, inf or nan")
     return panels if panels.dim() == 3 else panels[None]
+
+
+def _top(panels: Tensor) -> float:
+    """The weight at which the colours end.
+
+    It is one that nine rows of ten stay below, if the largest is more than twice as large. The rows' largest
+    weights decide, not all weights: a head that looks at one key in each row keeps its scale.
+    """
+    rows = panels.amax(-1).flatten().sort().values
+    usual, highest = float(rows[math.ceil(0.9 * len(rows)) - 1]), float(rows[-1])
+    return usual if 0 < 2 * usual < highest else highest or 1.0
 
 
 def _labels(tokens: Sequence[str] | None) -> list[str] | None:

@@ -14,15 +14,26 @@ _Curve = dict[int, float]
 
 _TRAINING = {"linewidth": 1, "alpha": 0.6, "zorder": 1.5}
 _MOST_POINTS = 150
+#: Tokens whose lengths differ by less than this factor are of one kind.
+_SAME_LENGTH = 1.05
+#: A tick on the edge of the picture is in it.
+_ROUNDING = 1e-9
 
 
-def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
+def plot_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    path: str | Path,
+    *,
+    bytes_per_token: Mapping[str, float] | None = None,
+) -> None:
     """Draw training loss (thin) and validation loss (with markers) of runs against steps, into one picture.
 
     Where a run has more than 150 training losses, the means of neighbouring ones stand for them.
 
-    Losses are in nats per token; the right-hand axis gives them as perplexity, e^loss. What a diverging run
-    reaches beyond the largest first loss leaves the picture at its top.
+    Losses are in nats per token; the right-hand axis gives them as perplexity, e^loss. Runs whose tokens are
+    of different lengths, characters and words, cannot be compared by it: where that is so a second panel
+    shows the same curves in bits per byte. What a diverging run reaches beyond the largest first loss leaves
+    the picture at its top.
 
     Args:
         runs: names to metrics rows in any order: {"step": int, "loss": float, ...} during training,
@@ -30,6 +41,8 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Pat
             entries are not read, and a loss may be None. Of two rows for one step the later one counts, as in
             a run that was resumed. Without rows of the first kind, `train_loss` is drawn instead.
         path: the file to write; its name ends in .png, .svg or .pdf.
+        bytes_per_token: of the validation text of each run, by its name; a run that is not there has no curve
+            in bits per byte.
 
     Raises:
         ValueError: no runs, a run without a finite loss, a row whose step or loss has another type, or a
@@ -47,30 +60,80 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Pat
     if not runs:
         raise ValueError("there are no runs to draw; give at least one")
     curves = {name: _curves(name, rows) for name, rows in runs.items()}
-    with picture(path, width=8, height=4.8) as figure:
-        axis = figure.subplots()
-        handles = []
-        for n, (name, (training, validation)) in enumerate(curves.items()):
-            colour, marker = COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]
-            lonely = {"marker": marker, "fillstyle": "none"} if len(training) == 1 else {}
-            axis.plot(*_thinned(training), color=colour, **_TRAINING, **lonely)
-            label = shown(name)
-            if validation:
-                label += f": best validation {min(validation.values()):.3f}"
-            points = list(validation), list(validation.values())
-            handles += axis.plot(*points, color=colour, marker=marker, label=label)
+    lengths = {name: length for name, length in (bytes_per_token or {}).items() if name in curves}
+    beside = len(lengths) > 1 and max(lengths.values()) > _SAME_LENGTH * min(lengths.values())
+    with picture(path, width=13 if beside else 8, height=4.8) as figure:
+        axes = figure.subplots(1, 2 if beside else 1, squeeze=False)[0]
+        handles = _draw(axes[0], curves, dict.fromkeys(curves, 1.0))
+        axes[0].set_ylabel("loss (nats per token)")
+        _mark_perplexity(axes[0])
+        if beside:
+            _draw(axes[1], curves, {name: 1 / (math.log(2) * length) for name, length in lengths.items()})
+            axes[1].set_ylabel("loss (bits per byte)")
+        for line, (name, (_, validation)) in zip(handles, curves.items(), strict=True):
+            line.set_label(_label(name, validation, lengths.get(name) if beside else None))
         thinned = any(len(training) > _MOST_POINTS for training, _ in curves.values())
         label = "training (means of neighbouring rows)" if thinned else "training"
-        handles += axis.plot([], [], color="0.35", label=label, **_TRAINING)
-        handles += axis.plot([], [], color="0.35", marker="o", label="validation")
-        _limit(axis, [curve for pair in curves.values() for curve in pair if curve])
-        axis.set_xlabel("optimizer steps")
-        axis.set_ylabel("loss (nats per token)")
-        axis.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x == round(x) else "")
-        right = axis.secondary_yaxis("right")
-        right.yaxis.set_major_formatter(lambda y, _: f"{math.exp(min(y, 700)):.3g}")
-        right.set_ylabel("perplexity")
+        handles += axes[0].plot([], [], color="0.35", label=label, **_TRAINING)
+        handles += axes[0].plot([], [], color="0.35", marker="o", label="validation")
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
+
+
+def _draw(axis: Any, curves: Mapping[str, tuple[_Curve, _Curve]], factors: Mapping[str, float]) -> list[Any]:
+    """Draw the runs that have a factor, their losses multiplied by it; the lines of their validation."""
+    handles, scaled = [], []
+    for n, (name, pair) in enumerate(curves.items()):
+        if name not in factors:
+            continue
+        training, validation = ({step: loss * factors[name] for step, loss in own.items()} for own in pair)
+        scaled += [curve for curve in (training, validation) if curve]
+        colour, marker = COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]
+        lonely = {"marker": marker, "fillstyle": "none"} if len(training) == 1 else {}
+        axis.plot(*_thinned(training), color=colour, **_TRAINING, **lonely)
+        handles += axis.plot(list(validation), list(validation.values()), color=colour, marker=marker)
+    _limit(axis, scaled)
+    axis.set_xlabel("optimizer steps")
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x == round(x) else "")
+    return handles
+
+
+def _label(name: str, validation: _Curve, length: float | None) -> str:
+    """A run as the legend has it."""
+    label = shown(name)
+    if not validation:
+        return label
+    best = min(validation.values())
+    label += f": best validation {best:.3f}"
+    return label if length is None else f"{label} ({best / math.log(2) / length:.3f} bits per byte)"
+
+
+def _mark_perplexity(axis: Any) -> None:
+    """A right-hand axis with round perplexities at the places of their losses."""
+    low, high = axis.get_ylim()
+    ticks = _round_between(math.exp(min(max(low, 0.0), 700)), math.exp(min(high, 700)))
+    right = axis.secondary_yaxis("right")
+    right.set_yticks([math.log(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
+    right.minorticks_off()
+    right.set_ylabel("perplexity")
+
+
+def _round_between(low: float, high: float) -> list[float]:
+    """A few round numbers in [low, high], low >= 1: 1, 2, 5, 10, ..., or closer ones if they are too few."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        every = (digit * 10.0**power for power in decades for digit in digits)
+        found = [number for number in every if low <= number <= high]
+        if 4 <= len(found) <= 9:
+            return found
+        if len(found) < 4:
+            break
+    else:
+        return found[:: math.ceil(len(found) / 9)]
+    step = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(step)) if step > 0 else 1.0
+    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= step)
+    first, last = math.ceil(low / step - _ROUNDING), math.floor(high / step + _ROUNDING)
+    return [round(n * step, 12) for n in range(first, last + 1)]
 
 
 def _curves(name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[_Curve, _Curve]:

@@ -63,7 +63,16 @@ def plot_gradient_panels(panels: Mapping[str, Mapping[str, GradientFlow]], path:
             axis.set_title(shown(title))
             axis.set_xlabel("time lag k (steps)")
             axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14))
-        axes[0].set_ylabel("gradient norm |∂L/∂h| at step T − k")
+        axes[0].set_ylabel(f"gradient norm |∂L/∂h| at step T − k{_of_how_many(panels)}")
+
+
+def _of_how_many(panels: Mapping[str, Mapping[str, GradientFlow]]) -> str:
+    """How many sequences each mean is of, as a line of its own."""
+    counts = sorted({flow.sequences for flows in panels.values() for flow in flows.values()})
+    if counts == [1]:
+        return ""
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"\n(geometric mean of {number} sequences)"
 
 
 def _draw(axis: Any, name: str, flow: GradientFlow, *, number: int) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import pyrnn
 from pyrnn._configuration import require_choices, require_range
-from pyrnn.models.configs import LanguageModelConfig
-from pyrnn.train.run_folder import Run
+from pyrnn.models.configs import CONFIG, LanguageModelConfig
+from pyrnn.train.run_folder import Run, read_job, read_tables
 from pyrnn.train.task import Batch, Batches, Loss, Objective, Split, Tables, Task, Verb, epoch_of
 
 if TYPE_CHECKING:
@@ -282,3 +282,21 @@ def run_ids(job: Job, folder: Path) -> tuple[TokenFile, TokenFile]:
     if job.data.validation_text is None:
         return pyrnn.data.split_validation(ids, job.data.validation_fraction)
     return ids, pyrnn.data.open_tokens(folder / VALIDATION_TOKENS, V)
+
+
+def bytes_per_token(folder: Path) -> float | None:
+    """How long a token of a run's validation text is in UTF-8, by its beginning; None of other runs.
+
+    It makes losses of different tokens comparable: bits per byte are nats per token / ln 2 / this. The text
+    is the one that the ids give back; of words that is without the white space that they do not keep.
+
+    Raises:
+        ValueError: a file of the run is damaged.
+    """
+    needed = [folder / name for name in (CONFIG, VOCABULARY, TOKENS)]
+    if not all(path.exists() for path in needed) or read_tables(folder)["task"] != LanguageModeling.name:
+        return None
+    job = read_job(folder, LanguageModeling())
+    tokenizer = pyrnn.text.Tokenizer.load(folder / VOCABULARY)
+    ids = next(iter(run_ids(job, folder)[1].blocks()))
+    return len(tokenizer.decode(ids).encode()) / len(ids)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyrnn.tasks import load_run
-from pyrnn.tasks.language_model import TextRun, run_ids
+from pyrnn.tasks.language_model import TextRun, bytes_per_token, run_ids
 from tests.cli.conftest import TEXT, Command
 
 TINY = "--max-steps 2 --bptt-steps 8 --hidden-size 8 --embedding-size 4 --batch-size 4"
@@ -100,3 +100,17 @@ def test_the_gradients_of_a_transformer_are_drawn(command: Command, tmp_path: Pa
     assert code == 0, err
     code, out, err = command(f"plot gradients {run} --lags 40 --to {tmp_path / 'g.png'}")
     assert (code, out.startswith("run: ")) == (0, True), err
+
+
+def test_curves_of_different_tokens_are_compared(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT[:5000])
+    for level in ("character", "word"):
+        flags = f"--text {tmp_path / 'text.txt'} --level {level} {TINY}"
+        code, _, err = command(f"train language-model {tmp_path / level} {flags}")
+        assert code == 0, err
+    assert bytes_per_token(tmp_path / "character") == 1
+    assert 3 < (bytes_per_token(tmp_path / "word") or 0) < 6
+    assert bytes_per_token(tmp_path) is None
+    runs = f"{tmp_path / 'character'} {tmp_path / 'word'}"
+    code, _, err = command(f"plot curves {runs} --to {tmp_path / 'c.svg'}")
+    assert code == 0, err

@@ -136,3 +136,21 @@ def test_misuse(given: Tensor, names: dict[str, list[str]], words: str, tmp_path
     with pytest.raises(ValueError, match=words):
         plot_attention(given, tmp_path / "a.png", **names)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_causal_map_is_not_blank(tmp_path: Path, figures: list[Any]) -> None:
+    uniform = torch.ones(120, 120).tril()
+    drawn = uniform / uniform.sum(-1, keepdim=True)
+    plot_attention(drawn, tmp_path / "a.png")
+    image = panels(figures[0])[0].images[0]
+    assert float(image.norm(1 / 60)) > 0.3  # it was a sixtieth of the scale
+    assert image.get_clim()[1] == pytest.approx(1 / 13)
+    bar = image.colorbar
+    assert (bar.extend, bar.ax.get_ylabel()) == ("max", "attention weight (root scale)\ndarkest: 0.077 to 1")
+
+
+def test_a_head_that_looks_at_one_key_keeps_its_scale(tmp_path: Path, figures: list[Any]) -> None:
+    plot_attention(torch.eye(50) * 0.9 + 0.002, tmp_path / "a.png")
+    image = panels(figures[0])[0].images[0]
+    assert image.get_clim()[1] == pytest.approx(0.902)
+    assert image.colorbar.extend == "neither"

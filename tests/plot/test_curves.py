@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyrnn.plot import plot_curves
+from pyrnn.plot import curves, plot_curves
 
 
 def epoch(step: int, train: float | None, validation: float | None) -> dict[str, Any]:
@@ -41,8 +41,53 @@ def test_the_right_hand_axis_is_perplexity(tmp_path: Path, figures: list[Any]) -
     axis = figures[0].axes[0]
     right = axis.child_axes[0]
     assert right.get_ylabel() == "perplexity"
-    assert right.yaxis.get_major_formatter()(2.0, 0) == "7.39"
-    assert right.yaxis.get_major_formatter()(1e9, 0)  # e^1e9 is more than a float
+    ticks = {
+        text.get_text(): place
+        for text, place in zip(right.get_yticklabels(), right.get_yticks(), strict=True)
+    }
+    assert list(ticks) == ["2", "5", "10", "20"]
+    assert ticks["10"] == pytest.approx(math.log(10))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1.0, 20, [1, 2, 5, 10, 20]),
+        (4.1, 4.6, [4.1, 4.2, 4.3, 4.4, 4.5, 4.6]),
+        (90, 900, [200, 400, 600, 800]),
+        (2, 9e6, [10, 100, 1000, 1e4, 1e5, 1e6]),
+    ],
+)
+def test_perplexities_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert curves._round_between(low, high) == pytest.approx(expected)
+
+
+def test_every_range_has_a_few_round_perplexities() -> None:
+    for low in (1.0, 1.0001, 3.7, 88, 1e5, 1e200):
+        for factor in (1.00001, 1.01, 1.5, 2, 9, 50, 1e3, 1e6, 1e100):
+            found = curves._round_between(low, low * factor)
+            assert 2 <= len(found) <= 9, (low, factor, found)
+
+
+def test_runs_of_different_tokens_are_compared_in_bits_per_byte(tmp_path: Path, figures: list[Any]) -> None:
+    rows = {
+        "characters": [epoch(10, 2.0, 1.5)],
+        "words": [epoch(10, 6.0, 5.0)],
+        "tags": [epoch(10, 1.0, 0.5)],
+    }
+    lengths = {"characters": 1.0, "words": 5.0}
+    plot_curves(rows, tmp_path / "a.png", bytes_per_token=lengths)
+    left, right = figures[0].axes
+    assert (left.get_ylabel(), right.get_ylabel()) == ("loss (nats per token)", "loss (bits per byte)")
+    drawn = [line.get_ydata()[0] for line in right.lines if len(line.get_ydata())]
+    assert drawn == pytest.approx([n / math.log(2) for n in (2, 1.5, 6 / 5, 5 / 5)])
+    assert labels(figures[0])[:3] == [
+        "characters: best validation 1.500 (2.164 bits per byte)",
+        "words: best validation 5.000 (1.443 bits per byte)",
+        "tags: best validation 0.500",
+    ]
+    plot_curves(rows, tmp_path / "a.png", bytes_per_token={"characters": 1.0, "words": 1.01})
+    assert len(figures[1].axes) == 1  # nothing to tell apart
 
 
 def test_a_resumed_run_counts_each_step_once(tmp_path: Path, figures: list[Any]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,11 @@ def test_panels_share_the_scale_and_a_name_keeps_its_colour(tmp_path: Path, figu
 def test_nothing_to_draw(panels: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no gradient flow to draw"):
         plot_gradient_panels(panels, tmp_path / "a.png")
+
+
+def test_the_number_of_sequences_is_told(tmp_path: Path, figures: list[Any]) -> None:
+    flows = [replace(flow(0.5), sequences=count) for count in (16, 4)]
+    plot_gradients({"a": flows[0]}, tmp_path / "a.png")
+    plot_gradients({"a": flows[0], "b": flows[1]}, tmp_path / "a.png")
+    told = [figure.axes[0].get_ylabel().split("\n")[1] for figure in figures]
+    assert told == ["(geometric mean of 16 sequences)", "(geometric mean of 4 to 16 sequences)"]
