@@ -1,33 +1,96 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Files that are whole or not there, written beside their place and then moved into it; and read with care.
+
+A folder may come from anybody: what is written follows no link that somebody planted, and what is read is a
+regular file of a bounded size.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
+
+#: Of a JSON file: far above what any configuration or vocabulary takes.
+_LARGEST_JSON = 1 << 28
+
+#: What `atomic_write` writes to.
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a path to write to; on success its file takes the place of `path` in one step.
 
-    Whoever reads `path`, and a process killed at any moment, finds the old file or the new one.
+    Whoever reads `path`, and a process killed at any moment, finds the old file or the new one. The file has
+    the mode that the process's umask gives.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full; the old file stays.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    # A name that nobody can know before, and a file that was not there: no link is followed.
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        os.close(handle)
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
+        partial.chmod(mode)  # a library may have put a file of its own there
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what writes into `folder` left that were killed. Nobody else may be writing there."""
+    for path in folder.iterdir():
+        if _PARTIAL.fullmatch(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file is what `atomic_write` leaves when its process is killed."""
+    return _PARTIAL.fullmatch(path.name) is not None
+
+
+@contextmanager
+def open_regular(path: Path, *, most: int | None = None) -> Iterator[BufferedReader]:
+    """Open a file for reading that is one: no pipe, which might never end, and no device.
+
+    Args:
+        path: the file, or a link to it.
+        most: bytes that it may have.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: as `open` gives them.
+        ValueError: it is something else, or larger.
+    """
+    # A pipe that nobody writes to would be waited for.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        told = os.fstat(handle)
+        if stat.S_ISDIR(told.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(told.st_mode):
+            raise ValueError(f"{path} is no regular file")
+        if most is not None and told.st_size > most:
+            raise ValueError(f"{path} has {told.st_size:,} bytes, more than the {most:,} that it may have")
+        file = os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+    with file:
+        yield file
 
 
 def write_text(path: Path, text: str) -> None:
@@ -60,9 +123,11 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON in UTF-8; the message names the file.
+        ValueError: it is not JSON in UTF-8, no regular file, or too large; the message names the file.
     """
+    with open_regular(path, most=_LARGEST_JSON) as file:
+        content = file.read()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyrnn._files import open_regular
+
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 _METADATA = "__metadata__"
@@ -126,9 +128,9 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: as `open` gives them.
-        ValueError: the file is damaged; the message names it.
+        ValueError: the file is damaged, or no regular one; the message names it.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         yield TensorFile(path, file)
 
 

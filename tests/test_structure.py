@@ -21,7 +21,8 @@ PACKAGE = Path(pyrnn.__file__).parent
 
 #: Packages and modules of pyrnn; each imports those above it alone.
 ORDER = (
-    ("_cpu", "_cuda", "_version", "_files", "_configuration", "_tensors", "_lazy", "machine", "reference"),
+    ("_cpu", "_cuda", "_version", "_files", "_configuration", "_lazy", "machine", "reference"),
+    ("_tensors",),
     ("_native", "_dispatch", "_tracers"),
     ("_native_args",),
     ("_checks",),

@@ -85,6 +85,7 @@ def _train(
     else:
         job = pyrnn.tasks.make_job(task.name)
     job = job.updated(settings)
+    before = pyrnn.train.read_run_metrics(run) if resume else []
     place = pyrnn.train.local_device(device_of(device))
     with pyrnn.train.process_group(place) as processes, _news_on_stderr():
         shows = pyrnn.train.reporter_for(sys.stdout) if processes.is_first else nullcontext()
@@ -100,6 +101,11 @@ def _train(
             raise typer.Exit(130) from None
     if processes.is_first:
         best = result.best
+        if resume and result.metrics == before:
+            tell(
+                f"{run} had ended already, after {before[-1]['step']:,} steps: more --epochs or --max-steps, "
+                "or another --patience, lets it go on"
+            )
         word = "lowest" if task.objective.direction == "min" else "highest"
         tell(
             f"{run}: {word} validation {task.objective.metric} {best.score:.4f}{task.score_unit}, "

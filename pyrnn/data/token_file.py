@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrnn._files import atomic_write
+from pyrnn._files import atomic_write, open_regular
 from pyrnn.text.files import Source, read_text
 from pyrnn.text.tokenizer import Tokenizer
 
@@ -188,7 +188,7 @@ class _OpenFile:
     """A descriptor that is closed with the last part of the file that uses it."""
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             self.number = os.dup(file.fileno())
         weakref.finalize(self, os.close, self.number)
 

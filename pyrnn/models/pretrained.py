@@ -67,17 +67,36 @@ class Pretrained(nn.Module, ABC):
             expected = outline(lambda: cls(config, **options))
         except ValueError as error:
             raise ValueError(f"{folder / CONFIG}: {error}") from error
-        path = folder / WEIGHTS
-        with open_tensors(path) as file:
-            # Before memory is taken for sizes that a damaged file may have invented.
-            file.check({name: loadable(tensor) for name, tensor in _kept(expected).items()}, owner=CONFIG)
-            model, tensors = cls(config, **options), file.read()
-        model.load_state_dict({name: tensors[kept] for name, kept in _kept_names(model).items()})
-        if name := not_finite(dict(model.named_parameters())):  # a buffer may hold anything
-            raise ValueError(
-                f"{path}: {name} holds NaN or infinity: the file is damaged, or its training diverged"
-            )
+        tensors = _read_weights(folder, expected, owner=CONFIG)
+        model = cls(config, **options)
+        _take(model, tensors, folder)
         return model.eval()
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Give `model` the weights of a folder of a model with the same tensors.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: they do not fit the model, are damaged, or hold NaN or infinity.
+    """
+    _take(model, _read_weights(folder, model, owner="the model"), folder)
+
+
+def _read_weights(folder: Path, model: nn.Module, *, owner: str) -> dict[str, Tensor]:
+    """The tensors of a folder, after they were compared with those of `model`."""
+    with open_tensors(folder / WEIGHTS) as file:
+        # Before memory is taken for sizes that a damaged file may have invented.
+        file.check({name: loadable(tensor) for name, tensor in _kept(model).items()}, owner=owner)
+        return file.read()
+
+
+def _take(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    model.load_state_dict({name: tensors[kept] for name, kept in _kept_names(model).items()})
+    if name := not_finite(dict(model.named_parameters())):  # a buffer may hold anything
+        raise ValueError(
+            f"{folder / WEIGHTS}: {name} holds NaN or infinity: the file is damaged, or its training diverged"
+        )
 
 
 def outline(build: Callable[[], Model]) -> Model:

@@ -94,6 +94,7 @@ class LanguageModeling(Task):
     data_config = TextConfig
     model_config = LanguageModelConfig
     sizes = ("vocabulary_size",)
+    vocabulary_settings = ("level", "max_vocabulary", "min_count")
     files = (VOCABULARY, TOKENS, VALIDATION_TOKENS)
     objective = Objective("loss", "min")
     score_unit = " nats per token"
@@ -119,12 +120,15 @@ class LanguageModeling(Task):
         data: TextConfig = job.data
         with pyrnn.text.spool() as reusable:  # for the text is read twice, and may be a pipe
             text = reusable(pyrnn.corpora.text_paths(data.text))
-            tokenizer = pyrnn.text.train_tokenizer(
-                lambda: pyrnn.text.read_text(text),
-                level=data.level,
-                max_size=data.max_vocabulary,
-                min_count=data.min_count,
-            )
+            if job.train.init_from is None:
+                tokenizer = pyrnn.text.train_tokenizer(
+                    lambda: pyrnn.text.read_text(text),
+                    level=data.level,
+                    max_size=data.max_vocabulary,
+                    min_count=data.min_count,
+                )
+            else:
+                tokenizer = pyrnn.text.Tokenizer.load(Path(job.train.init_from) / VOCABULARY)
             folder.mkdir(parents=True, exist_ok=True)
             tokenizer.save(folder / VOCABULARY)
             count = pyrnn.data.encode_file(text, tokenizer, folder / TOKENS)

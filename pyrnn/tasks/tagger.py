@@ -98,6 +98,7 @@ class Tagging(Task):
     data_config = TaggedTextConfig
     model_config = TaggerConfig
     sizes = ("vocabulary_size", "num_tags")
+    vocabulary_settings = ("lowercase", "max_vocabulary", "min_count")
     files = (VOCABULARY, TRAIN, VALIDATION)
     objective = Objective("accuracy", "max")
     defaults: ClassVar[Mapping[str, Tables]] = {
@@ -134,15 +135,18 @@ class Tagging(Task):
             sentences, validation = sentences[:-held_out], sentences[-held_out:]
         else:
             validation = _read(data.validation_text, data)
-        tokens = pyrnn.text.Vocabulary.from_counts(
-            Counter(token for sentence in sentences for token in sentence.tokens),
-            max_size=data.max_vocabulary,
-            min_count=data.min_count,
-            unk=UNKNOWN,
-        )
-        tags = pyrnn.text.Vocabulary.from_counts(
-            Counter(tag for sentence in (*sentences, *validation) for tag in sentence.tags)
-        )
+        if job.train.init_from is None:
+            tokens = pyrnn.text.Vocabulary.from_counts(
+                Counter(token for sentence in sentences for token in sentence.tokens),
+                max_size=data.max_vocabulary,
+                min_count=data.min_count,
+                unk=UNKNOWN,
+            )
+            tags = pyrnn.text.Vocabulary.from_counts(
+                Counter(tag for sentence in (*sentences, *validation) for tag in sentence.tags)
+            )
+        else:
+            tokens, tags = _read_vocabularies(Path(job.train.init_from) / VOCABULARY)
         folder.mkdir(parents=True, exist_ok=True)
         words = {"tokens": list(tokens.tokens), "tags": list(tags.tokens)}
         write_text(folder / VOCABULARY, to_json(words) + "\n")
@@ -183,16 +187,10 @@ class Tagging(Task):
 
     def load(self, folder: Path, job: Job, **options: Any) -> TaggedRun:
         """Model, tokens and tags."""
-        path = folder / VOCABULARY
-        words = from_mapping(Vocabularies, read_json(path), where=str(path))
-        found = (len(words.tokens), len(words.tags))
+        tokens, tags = _read_vocabularies(folder / VOCABULARY)
+        found = (len(tokens), len(tags))
         if found != (told := (job.model.vocabulary_size, job.model.num_tags)):
             raise ValueError(f"{folder}: {VOCABULARY} has {found} tokens and tags, config.json says {told}")
-        try:
-            tokens = pyrnn.text.Vocabulary(words.tokens, unk=UNKNOWN)
-            tags = pyrnn.text.Vocabulary(words.tags)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {error}") from error
         model = pyrnn.models.Tagger.from_pretrained(folder, **options)
         return TaggedRun(model, job, pyrnn.train.read_run_metrics(folder), tokens, tags)
 
@@ -254,6 +252,20 @@ def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
         for tokens, tags in zip(part, tag_sentences(run, part), strict=True):
             yield from (f"{token}\t{tag}" for token, tag in zip(tokens, tags, strict=True))
             yield ""
+
+
+def _read_vocabularies(path: Path) -> tuple[Vocabulary, Vocabulary]:
+    """Tokens and tags of a run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged.
+    """
+    words = from_mapping(Vocabularies, read_json(path), where=str(path))
+    try:
+        return pyrnn.text.Vocabulary(words.tokens, unk=UNKNOWN), pyrnn.text.Vocabulary(words.tags)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _read(source: Source, data: TaggedTextConfig) -> list[TaggedSentence]:

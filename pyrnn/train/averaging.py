@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -77,11 +77,15 @@ class WeightAverage:
             tensors |= {f"average/{index}/{name}": tensor for name, tensor in end.items()}
         return tensors
 
-    def expected_state(self, epochs_done: int) -> dict[str, Expected]:
-        """What `state_dict` holds after so many ends of epochs."""
+    def expected_state(self, epochs_done: int, names: Sequence[str]) -> dict[str, Expected]:
+        """What `state_dict` holds after so many epochs, given the names of the tensors there are.
+
+        There may be more ends than epochs: a run that ended within one, and then went on, has two of that.
+        """
         kept: list[str | int] = ["moving"] if self._decay else []
         if self._epochs > 1:
-            kept += range(min(epochs_done, self._epochs))
+            ends = {name.split("/")[1] for name in names if name.startswith("average/")} - {"moving"}
+            kept += range(min(max(epochs_done, len(ends)), self._epochs))
         return {
             f"average/{which}/{name}": exactly(parameter)
             for which in kept

@@ -121,7 +121,10 @@ def restore(trainer: Trainer, path: Path, *, world: int) -> Counters:
                 f"resume with --nproc-per-node {counters.world}"
             )
         if not 0 < counters.steps <= trainer.total_steps:  # the first one is written after a step
-            raise ValueError(f"{path} is at step {counters.steps} of a run of {trainer.total_steps}")
+            raise ValueError(
+                f"{path} is at step {counters.steps} of a run of {trainer.total_steps}: a run can go on for "
+                "longer than it was to, not end before the step where it is"
+            )
         return trainer.expected_state(counters.steps, names)
 
     tensors, counters = read_checkpoint(path, expected)

@@ -10,6 +10,9 @@ from pyrnn.train.schedule import Decay
 
 _MOST_WORKERS = 256
 
+#: What a run may go on with otherwise than it began: how long it goes on, and what changes no number.
+RESUMABLE = ("epochs", "max_steps", "patience", "workers", "log_every", "checkpoint_every")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -41,6 +44,8 @@ class TrainConfig:
         precision: "float32", or "bfloat16" or "float16" for the products of both passes (torch.autocast); the
             weights stay float32. Losses of float16 are scaled, and steps that overflow are left out.
             Source: Micikevicius et al., "Mixed precision training", 2018.
+        init_from: the folder of a run of the same task whose weights, sizes and vocabulary this one begins
+            with; the recipe is its own.
         seed: of the weights, of dropout and of the data's order.
         workers: processes that prepare batches ahead of time; 0 prepares each when it is needed. They change
             no batch.
@@ -68,6 +73,7 @@ class TrainConfig:
     ema_decay: float = 0.0
     average_epochs: int = 1
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    init_from: str | None = None
     seed: int = 1
     workers: int = 0
     log_every: int = 50

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyrnn._configuration import from_mapping
 from pyrnn._files import read_json
-from pyrnn.train.config import TrainConfig
+from pyrnn.train.config import RESUMABLE, TrainConfig
 from pyrnn.train.task import ANY, Tables, Task
 
 #: In the standard library from Python 3.11 on.
@@ -116,13 +116,16 @@ class Job:
         return {name: asdict(getattr(self, name)) for name in TABLES}
 
     def differences(self, other: Job) -> list[str]:
-        """One sentence for each setting that differs, sizes that follow from the data left out."""
+        """One sentence for each setting that a resumed run cannot change and that differs.
+
+        Sizes that follow from the data, and `RESUMABLE` settings, are left out.
+        """
         mine, theirs = self.tables(), other.tables()
         return [
             f"{name} is {value!r}, not {theirs[table][name]!r}"
             for table in TABLES
             for name, value in mine[table].items()
-            if value != theirs[table][name] and name not in self.task.sizes
+            if value != theirs[table][name] and name not in (*self.task.sizes, *RESUMABLE)
         ]
 
 

@@ -113,6 +113,7 @@ class TrainingLoop:
         counters = restore(self.trainer, folder / CHECKPOINT, world=self.processes.world)
         self._warn_of_differences(counters)
         self.counters = counters
+        counters.finished = self._is_finished()  # it may be to go on for longer now
         self._sums = (torch.tensor(counters.epoch_loss, dtype=torch.float64), counters.epoch_weight)
         # A process killed between its two files has written rows that the checkpoint does not know.
         self.rows = [row for row in read_metrics(folder / METRICS) if row["step"] <= counters.steps]
@@ -132,6 +133,8 @@ class TrainingLoop:
     def run(self, interrupted: Callable[[], bool]) -> None:
         """Train to the end, or until `interrupted` says so after a step."""
         trainer, counters = self.trainer, self.counters
+        if self._at_end() and not counters.finished:  # it was stopped here, where it is to end now
+            self._end_epoch()
         while not counters.finished:
             started, rate = time.perf_counter(), trainer.learning_rate
             result = trainer.step()
@@ -141,7 +144,7 @@ class TrainingLoop:
             step_sum = result.loss.double() * result.weight
             self._sums = (loss_sum.to(step_sum.device) + step_sum, weight_sum + result.weight)
             self._note_step(result, rate)
-            if trainer.steps_done % trainer.epoch_steps == 0 or trainer.steps_done == trainer.total_steps:
+            if trainer.steps_done % trainer.epoch_steps == 0 or self._at_end():
                 self._end_epoch()
             elif trainer.steps_done % self.config.checkpoint_every == 0:
                 self._save()
@@ -212,11 +215,18 @@ class TrainingLoop:
         counters.epochs_without_improvement = 0 if better else counters.epochs_without_improvement + 1
         if better:
             counters.best_score = metrics.score
-        stopped_early = 0 < self.config.patience <= counters.epochs_without_improvement
-        counters.finished = stopped_early or trainer.steps_done == trainer.total_steps
+        counters.finished = self._is_finished()
         self._save(best=better)
         if self.reporter is not None:
             self.reporter.on_epoch(metrics)
+
+    def _is_finished(self) -> bool:
+        """Whether it was stopped early, or validated after the last step; a setting may have been changed."""
+        stopped_early = 0 < self.config.patience <= self.counters.epochs_without_improvement
+        return stopped_early or (self._at_end() and not self.counters.epoch_weight)
+
+    def _at_end(self) -> bool:
+        return self.trainer.steps_done == self.trainer.total_steps
 
     def _save(self, *, best: bool = False) -> None:
         """Weights and rows first: what they say is repeated if the process dies before the checkpoint."""

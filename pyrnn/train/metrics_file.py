@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyrnn._configuration import from_mapping
-from pyrnn._files import to_json, write_text
+from pyrnn._configuration import LARGEST, from_mapping, require_range
+from pyrnn._files import open_regular, to_json, write_text
 from pyrnn.train.task import Objective
 
 #: One row of metrics.jsonl.
 Row = dict[str, Any]
 
 _VALIDATION = "validation_"
+_LARGEST = 1 << 30  # bytes: rows of hundreds of millions of steps
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class EpochMetrics:
         weight: how much was trained on, in `unit`.
         unit: for instance "tokens".
         seconds: of training, the validation left out.
+
+    Raises:
+        ValueError: a count or a time out of its range.
     """
 
     epoch: int
@@ -43,6 +47,10 @@ class EpochMetrics:
     unit: str
     seconds: float
 
+    def __post_init__(self) -> None:
+        require_range(self, ("epoch", "step"), least=1)
+        require_range(self, ("weight", "seconds"), least=0)
+
     @property
     def score(self) -> float:
         """That of the objective."""
@@ -50,8 +58,8 @@ class EpochMetrics:
 
     @property
     def per_second(self) -> float:
-        """Training speed in `unit`, validation left out."""
-        return self.weight / self.seconds
+        """Training speed in `unit`, validation left out; 0 where no time was measured."""
+        return self.weight / self.seconds if self.seconds else 0.0
 
     def row(self) -> Row:
         """As metrics.jsonl has it: `validation_NAME` for finite scores, the weight by its unit's name."""
@@ -106,13 +114,16 @@ def read_metrics(path: Path) -> list[Row]:
     if not path.exists():
         return []
     rows: list[Row] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    with open_regular(path, most=_LARGEST) as file:
+        lines = file.read().splitlines()
+    for number, line in enumerate(lines, 1):
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{where} is not JSON: {error}") from error
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        step = row.get("step") if isinstance(row, dict) else None
+        if type(step) is not int or not 0 < step <= LARGEST:
             raise ValueError(f"{where} is not a row of metrics: {line[:80]!r}")
         if "epoch" in row:
             EpochMetrics.of_row(row, where=where)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from pyrnn._files import is_partial, remove_partials
 from pyrnn.data import require_even_shares
 from pyrnn.machine import memory_of
 from pyrnn.models.configs import CONFIG
-from pyrnn.models.pretrained import outline, write_config
+from pyrnn.models.pretrained import WEIGHTS, outline, write_config
+from pyrnn.train.config import RESUMABLE
 from pyrnn.train.distributed import ProcessGroup
+from pyrnn.train.initial import load_initial, tell_unknown, with_initial
 from pyrnn.train.job import Job
 from pyrnn.train.loop import fit
 from pyrnn.train.progress import Reporter
-from pyrnn.train.run_folder import Run, read_job
+from pyrnn.train.run_folder import CHECKPOINT, METRICS, Run, read_job
+from pyrnn.train.run_lock import run_lock
 from pyrnn.train.task import Task
 
 
@@ -33,9 +37,11 @@ def train(
     """Train what `job` says and keep all of it in `folder`.
 
     Args:
-        job: task and settings. With `resume` it must agree with the folder's own (`resumed_job` reads that).
-        folder: empty or not there; with `resume` the folder of a run that was stopped.
-        resume: go on with the run in `folder`; a finished run is only read.
+        job: task and settings. With `resume` it must agree with the folder's own (`resumed_job` reads that),
+            but for the `RESUMABLE` ones: with more `epochs` or `max_steps` a finished run goes on, at the
+            learning rates of a run of that length.
+        folder: empty, not there, or of a start that came to no checkpoint; with `resume` the folder of a run.
+        resume: go on with the run in `folder`; one that is finished is only read.
         device: where to train.
         reporter: is told of each step and epoch, in the first process.
         processes: those that train together; they must see the same folder.
@@ -45,6 +51,7 @@ def train(
 
     Raises:
         FileExistsError: the folder holds something already.
+        BlockingIOError: another training is writing to it.
         FileNotFoundError: the data, or the run to resume, are not there.
         ValueError: the data cannot be used, `job` differs from the one to resume, or a file is damaged.
         FloatingPointError, KeyboardInterrupt, OSError: as `fit`.
@@ -59,28 +66,37 @@ def train(
         [2]
     """
     folder, processes, task = Path(folder), processes or ProcessGroup(), job.task
-    if resume:
-        _check_resumed(job, folder)
-    elif processes.is_first:
-        _check(job, torch.device(device), processes)
-        _prepare(job, folder)
-    processes.wait()
-    job = read_job(folder, task)
-    batches, validation = (task.batches(job, folder, split) for split in ("train", "validation"))
-    torch.manual_seed(job.train.seed)
-    model = task.build(job).to(device)
-    fit(
-        task,
-        model,
-        batches,
-        validation,
-        job.train,
-        folder=folder,
-        resume=resume,
-        reporter=reporter,
-        processes=processes,
-    )
-    return task.load(folder, job)
+    with ExitStack() as held:
+        if resume:
+            _check_resumed(job, folder)
+            if processes.is_first:
+                held.enter_context(run_lock(folder))
+                remove_partials(folder)
+                _take_changes(job, folder)
+        elif processes.is_first:
+            job = with_initial(job)
+            _check(job, torch.device(device), processes)
+            _prepare(job, folder, torch.device(device), held)
+        processes.wait()
+        job = read_job(folder, task)
+        batches, validation = (task.batches(job, folder, split) for split in ("train", "validation"))
+        torch.manual_seed(job.train.seed)
+        model = task.build(job)
+        if not (resume and (folder / CHECKPOINT).exists()):
+            load_initial(model, job)
+        model.to(device)
+        fit(
+            task,
+            model,
+            batches,
+            validation,
+            job.train,
+            folder=folder,
+            resume=resume,
+            reporter=reporter,
+            processes=processes,
+        )
+        return task.load(folder, job)
 
 
 def resumed_job(task: Task, folder: str | Path) -> Job:
@@ -97,6 +113,10 @@ def resumed_job(task: Task, folder: str | Path) -> Job:
 def _check(job: Job, device: torch.device, processes: ProcessGroup) -> None:
     """Refuse what can be refused without the data, before anything is read or written."""
     require_even_shares(job.train.batch_size, processes.world * job.train.accumulate)
+    _check_memory(job, device)
+
+
+def _check_memory(job: Job, device: torch.device) -> None:
     weights = sum(p.nbytes for p in outline(lambda: job.task.build(job)).parameters())
     needed = 2 * weights  # with their gradients, at the least
     if needed > (memory := memory_of(device)):
@@ -106,31 +126,57 @@ def _check(job: Job, device: torch.device, processes: ProcessGroup) -> None:
         )
 
 
-def _prepare(job: Job, folder: Path) -> None:
-    """Let the task write its files, and last, as the sign that all is there, the config."""
+def _prepare(job: Job, folder: Path, device: torch.device, held: ExitStack) -> None:
+    """Lock the folder, let the task write its files, and last, as the sign that all is there, the config.
+
+    What was written is taken back if something is wrong with it.
+    """
     task = job.task
-    taken = [
-        path.name for path in _entries(folder) if path.name not in task.files and path.suffix != ".partial"
-    ]
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        held.enter_context(run_lock(folder))
+        _require_free(folder, task)
+    except BaseException:
+        _remove_folders(missing)
+        raise
+    try:
+        remove_partials(folder)
+        for name in (CONFIG, METRICS):  # of a start that came to nothing
+            (folder / name).unlink(missing_ok=True)
+        sized = job.sized(task.prepare(job, folder))
+        _check_memory(sized, device)
+        for split in ("train", "validation"):
+            task.batches(sized, folder, split)
+        tell_unknown(task, sized, folder)
+        _write_config(sized, folder)
+    except BaseException:
+        for name in task.files:
+            (folder / name).unlink(missing_ok=True)
+        _remove_folders(missing)
+        raise
+
+
+def _write_config(job: Job, folder: Path) -> None:
+    task = job.task
+    tables = {"task": task.name, "data": asdict(job.data), "train": asdict(job.train)}
+    write_config(folder, outline(lambda: task.build(job)).model_type, job.model, tables)
+
+
+def _require_free(folder: Path, task: Task) -> None:
+    """Refuse a folder with anything but what a start without a checkpoint leaves: that is no run yet."""
+    ours = {CONFIG, METRICS, *task.files}
+    taken = sorted(path.name for path in folder.iterdir() if path.name not in ours and not is_partial(path))
+    if CHECKPOINT in taken or ((folder / CONFIG).exists() and WEIGHTS in taken):
+        raise FileExistsError(f"{folder} holds a run: go on with it by --resume, or name another folder")
     if taken:
         raise FileExistsError(
-            f"{folder} is not empty, it holds {', '.join(sorted(taken)[:5])}: resume its run, or name "
-            "another folder"
+            f"{folder} is not empty, it holds {', '.join(taken[:5])}: name another folder for the run"
         )
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        sized = job.sized(task.prepare(job, folder))
-    except BaseException:
-        _remove(folder, task.files, missing)
-        raise
-    tables = {"task": task.name, "data": asdict(sized.data), "train": asdict(sized.train)}
-    write_config(folder, outline(lambda: task.build(sized)).model_type, sized.model, tables)
 
 
-def _remove(folder: Path, files: Iterable[str], made: Iterable[Path]) -> None:
-    """Take back what was written: data that cannot be used leave no folder in the way of the next try."""
-    for name in files:
-        (folder / name).unlink(missing_ok=True)
+def _remove_folders(made: Iterable[Path]) -> None:
+    """Remove the folders that were made: data that cannot be used leave none in the way of the next try."""
     with suppress(OSError):  # another one has put something there
         for path in made:
             path.rmdir()
@@ -140,15 +186,19 @@ def _check_resumed(job: Job, folder: Path) -> None:
     _require_run(folder)
     if differences := read_job(folder, job.task).differences(job):
         raise ValueError(
-            f"{folder} is a run with other settings: {'; '.join(differences)}. Resume it with its own, or "
-            "start a new run in another folder"
+            f"{folder} is a run with other settings: {'; '.join(differences)}. Resume it with its own, of "
+            f"which {', '.join(RESUMABLE)} may change, or start a new run in another folder"
         )
+
+
+def _take_changes(job: Job, folder: Path) -> None:
+    """Keep with the run how long it is to go on now."""
+    own = read_job(folder, job.task)
+    changed = own.updated({name: getattr(job.train, name) for name in RESUMABLE})
+    if changed != own:
+        _write_config(changed, folder)
 
 
 def _require_run(folder: Path) -> None:
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f"there is no run to resume in {folder}: {CONFIG} is missing")
-
-
-def _entries(folder: Path) -> Iterable[Path]:
-    return folder.iterdir() if folder.exists() else ()

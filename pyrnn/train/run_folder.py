@@ -49,7 +49,15 @@ class Run:
 
     @property
     def best(self) -> EpochMetrics:
-        """The first epoch with the best score; there must be one."""
+        """The first epoch with the best score.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not self.epochs:
+            raise ValueError(
+                f"the run has no epoch: it was stopped before its first, or its {METRICS} is missing"
+            )
         best, *others = self.epochs
         for epoch in others:
             if epoch.objective.is_better(epoch.score, than=best.score):

@@ -119,6 +119,7 @@ class Task(ABC):
         unit: what `weight` counts, for progress and speed.
         data_config, model_config: dataclasses of the settings' tables "data" and "model".
         sizes: fields of `model_config` that follow from the data; `prepare` gives them.
+        vocabulary_settings: fields of `data_config` that decide what a token is, and which there are.
         files: what `prepare` writes into a run's folder.
         objective: which score of `evaluate` decides.
         score_unit: what follows its value in a sentence.
@@ -133,6 +134,7 @@ class Task(ABC):
     data_config: ClassVar[type]
     model_config: ClassVar[type]
     sizes: ClassVar[tuple[str, ...]] = ()
+    vocabulary_settings: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ()
     objective: ClassVar[Objective]
     score_unit: ClassVar[str] = ""
@@ -143,6 +145,8 @@ class Task(ABC):
     @abstractmethod
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
         """Read the data once, write `files` into the folder, and return the model's `sizes`.
+
+        With `init_from` in the recipe, ids mean what they mean in that run.
 
         Raises:
             FileNotFoundError: the data are not there.

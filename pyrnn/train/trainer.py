@@ -265,8 +265,7 @@ class GradientTrainer:
         """
         world = self.processes.world
         expected = {name: exactly(tensor) for name, tensor in _own_tensors(self.model).items()}
-        at_end = steps == self.total_steps and steps % self.epoch_steps > 0
-        expected |= self._average.expected_state(steps // self.epoch_steps + at_end)
+        expected |= self._average.expected_state(steps // self.epoch_steps, names)
         expected |= self._optimization.expected_state(names)
         expected |= self._expected_carried(steps)
         expected |= {f"random/{rank}": exactly(torch.get_rng_state()) for rank in range(world)}

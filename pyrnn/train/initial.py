@@ -1,0 +1,62 @@
+"""A training that begins with the weights of another run, and reads its own text as that run did."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+
+from torch import nn
+
+from pyrnn.models.pretrained import load_weights
+from pyrnn.train.job import Job
+from pyrnn.train.run_folder import read_job
+from pyrnn.train.task import Task, epoch_of
+
+_log = logging.getLogger(__name__)
+
+
+def with_initial(job: Job) -> Job:
+    """The job with the settings that it shares with the run `init_from`: the model's, and the vocabulary's.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+        ValueError: it is of another task, or a setting was given that the vocabulary, which is kept, has
+            otherwise.
+    """
+    if job.train.init_from is None:
+        return job
+    task, source = job.task, read_job(job.train.init_from, job.task)
+    settings = {f.name: getattr(source.model, f.name) for f in fields(source.model)}
+    settings |= job.given["model"]
+    for name in task.vocabulary_settings:
+        settings[name] = getattr(source.data, name)
+        if job.given["data"].get(name, settings[name]) != settings[name]:
+            raise ValueError(
+                f"{name} is {settings[name]!r} in {job.train.init_from}, whose vocabulary this run keeps; "
+                f"got {job.given['data'][name]!r}: leave the setting out"
+            )
+    return job.updated(settings)
+
+
+def load_initial(model: nn.Module, job: Job) -> None:
+    """Give `model` the weights of the run `init_from`, where there is one.
+
+    Raises:
+        FileNotFoundError: the run is not there.
+        ValueError: its weights do not fit the model, or its file is damaged.
+    """
+    if job.train.init_from is not None:
+        load_weights(model, Path(job.train.init_from))
+
+
+def tell_unknown(task: Task, job: Job, folder: Path) -> None:
+    """Tell the logger how much of a prepared text the vocabulary of the run `init_from` does not know."""
+    if job.train.init_from is None:
+        return
+    source = Path(job.train.init_from)
+    batches = task.batches(job, folder, "train")
+    unknown = task.unknown(task.load(source, read_job(source, task)), batches)
+    if unknown is not None:
+        count = sum(task.weight(batch) for batch in epoch_of(batches))
+        _log.info("%s of %s %s are unknown to %s", f"{unknown:,}", f"{count:,.0f}", task.unit, source)
