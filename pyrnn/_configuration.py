@@ -14,6 +14,8 @@ Config = TypeVar("Config")
 #: The largest integer of 64 bits.
 LARGEST = 2**63 - 1
 
+_LONGEST_SHOWN = 100  # characters of a value in a message
+
 
 def from_mapping(kind: type[Config], mapping: Any, *, where: str) -> Config:
     """An instance of the dataclass `kind` with the fields that `mapping` names; others keep their defaults.
@@ -81,7 +83,7 @@ def require_range(config: Any, names: Iterable[str], *, least: float, most: floa
             bound = f"be at most {most}"
         else:
             continue
-        raise ValueError(f"{name} must {bound}, got {value}")
+        raise ValueError(f"{name} must {bound}, got {_shown(value)}")
 
 
 def require_choices(config: Any, names: Iterable[str]) -> None:
@@ -98,7 +100,7 @@ def require_choices(config: Any, names: Iterable[str]) -> None:
     for name in names:
         choices, value = typing.get_args(hints[name]), getattr(config, name)
         if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {_shown(value)}")
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
@@ -108,7 +110,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     kind, arguments = typing.get_origin(hint), typing.get_args(hint)
     if kind is Literal:
         if value not in arguments or isinstance(value, bool):
-            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}, got {value!r}")
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}, got {_shown(value)}")
         return value
     if kind in (typing.Union, types.UnionType):
         return None if value is None and type(None) in arguments else _any_of(arguments, value, where)
@@ -116,16 +118,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return _tuple(arguments, value, where)
     if kind is list:
         if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list, got {value!r}")
+            raise ValueError(f"{where} must be a list, got {_shown(value)}")
         return [_value(arguments[0], item, f"{where}, item {n}") for n, item in enumerate(value)]
     if kind is dict:
         if not isinstance(value, Mapping):
-            raise ValueError(f"{where} must be a table, got {value!r}")
+            raise ValueError(f"{where} must be a table, got {_shown(value)}")
         return {str(name): _value(arguments[1], v, f"{where}: {name}") for name, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ValueError(f"{where} must be {hint.__name__}, got {value!r}")
+        raise ValueError(f"{where} must be {hint.__name__}, got {_shown(value)}")
     return value
 
 
@@ -137,18 +139,24 @@ def _any_of(hints: tuple[Any, ...], value: Any, where: str) -> Any:
     for kind in kinds:
         with suppress(ValueError):
             return _value(kind, value, where)
-    raise ValueError(f"{where} must be {' or '.join(map(_name, kinds))}, got {value!r}")
+    raise ValueError(f"{where} must be {' or '.join(map(_name, kinds))}, got {_shown(value)}")
 
 
 def _tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     """`value` as a tuple of the types `hints`, or of any length where they are a type and `...`."""
     if hints[1:] == (...,):
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{where} must be a list, got {value!r}")
+            raise ValueError(f"{where} must be a list, got {_shown(value)}")
         return tuple(_value(hints[0], item, f"{where}, item {n}") for n, item in enumerate(value))
     if not isinstance(value, (list, tuple)) or len(value) != len(hints):
-        raise ValueError(f"{where} must be {len(hints)} values, got {value!r}")
+        raise ValueError(f"{where} must be {len(hints)} values, got {_shown(value)}")
     return tuple(_value(a, v, where) for a, v in zip(hints, value, strict=True))
+
+
+def _shown(value: Any) -> str:
+    """A value as messages show it: of a long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _name(hint: Any) -> str:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from pyrnn.bench.arguments import whole
 from pyrnn.bench.speed import SpeedRow, compare_layers, compare_training
-from pyrnn.cli.app import telling
+from pyrnn.cli.errors import telling
 from pyrnn.corpora import shakespeare
 from pyrnn.machine import describe_machine
 from pyrnn.search import SamplingConfig, generate_text

@@ -62,7 +62,8 @@ def _of_run(run: Run) -> dict[str, str]:
         best, weight = run.best, sum(epoch.weight for epoch in epochs)
         name, unit = best.objective.metric, job.task.score_unit
         facts["best"] = f"validation {name} {best.score:.4f}{unit} in epoch {best.epoch}"
-        facts["speed"] = f"{weight / run.seconds:,.0f} {best.unit}/s"
+        if run.seconds:
+            facts["speed"] = f"{weight / run.seconds:,.0f} {best.unit}/s"
     return facts
 
 

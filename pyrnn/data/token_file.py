@@ -188,9 +188,23 @@ class _OpenFile:
     """A descriptor that is closed with the last part of the file that uses it."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         with open_regular(path) as file:
             self.number = os.dup(file.fileno())
+        told = os.fstat(self.number)
+        self._identity = told.st_dev, told.st_ino
         weakref.finalize(self, os.close, self.number)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A process that was not forked opens the file itself: a descriptor's number means nothing there."""
+        return _open_again, (self._path, self._identity)
+
+
+def _open_again(path: Path, identity: tuple[int, int]) -> _OpenFile:
+    file = _OpenFile(path)
+    if file._identity != identity:
+        raise ValueError(f"{path} was replaced while it was in use: start again")
+    return file
 
 
 def encode_file(

@@ -64,11 +64,11 @@ def local_device(device: torch.device) -> torch.device:
     Raises:
         ValueError: processes without a GPU of their own.
     """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    here = _number_of("LOCAL_WORLD_SIZE", 1)
     if device.type != "cuda" or not _has_launcher():
         return device
     if device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", _number_of("LOCAL_RANK", 0))
     elif here > 1:
         raise ValueError(f"{device} would be the GPU of {here} processes; write cuda, and each takes its own")
     if device.index >= torch.cuda.device_count():
@@ -87,11 +87,13 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
         device: what `local_device` gave.
 
     Raises:
+        ValueError: the environment of a launcher is incomplete, or its numbers do not fit together.
         RuntimeError: the others cannot be reached.
     """
     if not _has_launcher():
         yield ProcessGroup()
         return
+    _check_environment()
     if device.type == "cuda":
         torch.cuda.set_device(device)
         dist.init_process_group("nccl", device_id=device)
@@ -105,4 +107,31 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
 
 def _has_launcher() -> bool:
     """Whether a launcher started this process, which may be the only one."""
-    return dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return dist.is_torchelastic_launched() or _number_of("WORLD_SIZE", 1) > 1
+
+
+def _check_environment() -> None:
+    """Refuse what torch would wait for without an end."""
+    rank, world = _number_of("RANK", None), _number_of("WORLD_SIZE", None)
+    if not 0 <= rank < world:
+        raise ValueError(f"RANK is {rank} of WORLD_SIZE {world} processes: start them with torchrun")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(name):
+            raise ValueError(f"WORLD_SIZE is {world}, and {name} is not set: start the processes with torchrun")
+
+
+def _number_of(name: str, default: int | None) -> int:
+    """What the environment says, or `default` where it says nothing and may.
+
+    Raises:
+        ValueError: it says no number, or nothing.
+    """
+    text = os.environ.get(name, "")
+    if not text and default is not None:
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(
+            f"the environment variable {name} should be a number, set by torchrun; it is {text!r}: unset it, or "
+            "start the processes with torchrun"
+        )
+    return int(text)
