@@ -118,7 +118,7 @@ def _train(
 @contextmanager
 def _news_on_stderr() -> Iterator[None]:
     """Within, what the package tells of its progress goes to standard error, also where nobody watches."""
-    logger, handler = logging.getLogger("pyrnn"), logging.StreamHandler(sys.stderr)
+    logger, handler = logging.getLogger("pyrnn"), _Teller()
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -127,3 +127,10 @@ def _news_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+class _Teller(logging.Handler):
+    """Each message a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())

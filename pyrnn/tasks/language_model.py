@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyrnn.data import StreamBatches, TokenFile
     from pyrnn.metrics import Perplexity
     from pyrnn.models import LanguageModel
+    from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import LineReader, Source, Tokenizer
     from pyrnn.train.job import Job
 
@@ -160,6 +161,11 @@ class LanguageModeling(Task):
         logits, state = model(batch["input"], pyrnn.models.state_of(carried))
         total = pyrnn.losses.sequence_cross_entropy(logits.float(), batch["target"], reduction="sum")
         return Loss(total, pyrnn.models.state_tensors(pyrnn.models.detach_state(state)))
+
+    def sizes_of(self, model: Pretrained, batches: Batches) -> dict[str, int]:
+        """Tokens to predict in an epoch, and those of the vocabulary."""
+        assert isinstance(batches, pyrnn.data.StreamBatches)
+        return {"tokens": batches.pairs, "vocabulary": model.config.vocabulary_size}
 
     def carried_shapes(self, model: nn.Module, batches: Batches, steps: int) -> list[tuple[int, ...]]:
         """Those of the state after so many windows."""
