@@ -39,11 +39,12 @@ class TextConfig:
     Args:
         text: a file (UTF-8, plain or gzip), a folder of files, or "shakespeare" for the one that comes with
             the package. Several are joined in their order, each from a line of its own.
-        validation_text: what to validate on, named in the same way; None takes the end of `text`.
+        validation_text: what to validate on, named in the same way; the end of `text` unless
+            given.
         validation_fraction: how much of `text` that is.
         level: tokens are "character", "word" or "subword".
         max_vocabulary: keep the most frequent tokens only, the others become <unk>; subword: how many to
-            learn, 8192 if None.
+            learn, 8192 unless given.
         min_count: tokens that occur less often become <unk>.
         bptt_steps: steps T between two cuts of the graph; the `batch_size` of the recipe is the number of
             parallel streams of the text.

@@ -41,7 +41,7 @@ class TaggedTextConfig:
     Args:
         text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence, or a
             folder of such files. Several are joined in their order.
-        validation_text: others to validate on; None takes the last sentences of `text`.
+        validation_text: others to validate on; the last sentences of `text` unless given.
         validation_fraction: how many of its sentences those are.
         lowercase: read tokens without regard to capitals.
         max_vocabulary: keep the most frequent tokens only, the others become <unk>.

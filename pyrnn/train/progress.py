@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from pyrnn._files import to_json
+from pyrnn._words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,10 +58,10 @@ class Start:
             'language-model: tokens 9,000, vocabulary 60, parameters 12,345; cpu, 1 thread; from step 4 of 9'
         """
         counts = ", ".join(f"{name} {count:,}" for name, count in self.sizes.items())
-        place = [self.device, _count(self.threads, "thread")]
+        place = [self.device, counted(self.threads, "thread")]
         if self.processes > 1:
-            place.append(_count(self.processes, "process", "processes"))
-        steps = _count(self.total_steps, "step")
+            place.append(counted(self.processes, "process", "processes"))
+        steps = counted(self.total_steps, "step")
         if self.step:
             steps = f"from step {self.step:,} of {self.total_steps:,}"
         return f"{self.task}: {counts}; {', '.join(place)}; {steps}"
@@ -183,20 +184,32 @@ class JsonLinesReporter:
         print(to_json(row), file=self._stream, flush=True)
 
 
+class Reporters:
+    """Several reporters as one, told in their order."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = reporters
+
+    def on_start(self, start: Start) -> None:
+        """Tell each."""
+        for reporter in self._reporters:
+            reporter.on_start(start)
+
+    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+        """Tell each."""
+        for reporter in self._reporters:
+            reporter.on_step(trainer, result)
+
+    def on_epoch(self, metrics: EpochMetrics) -> None:
+        """Tell each."""
+        for reporter in self._reporters:
+            reporter.on_epoch(metrics)
+
+
 def reporter_for(stream: TextIO | None = None) -> TerminalReporter | JsonLinesReporter:
     """A bar where `stream`, by default the standard output, is a terminal, else JSON lines."""
     target: TextIO = sys.stdout if stream is None else stream
     return TerminalReporter(Console(file=target)) if target.isatty() else JsonLinesReporter(target)
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    """A number and its noun.
-
-    Example:
-        >>> _count(1, "step"), _count(2000, "step"), _count(2, "process", "processes")
-        ('1 step', '2,000 steps', '2 processes')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _smooth(average: float | None, value: float) -> float:
