@@ -1,4 +1,4 @@
-"""Recurrent networks on kernels of their own: drop-in layers for PyTorch."""
+"""Recurrent networks and attention on kernels of their own: drop-in layers for PyTorch."""
 
 from typing import TYPE_CHECKING
 

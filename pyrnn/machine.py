@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from pyrnn._words import counted
+
 
 @functools.cache
 def processor() -> tuple[str, str]:
@@ -33,4 +35,4 @@ def memory_of(device: torch.device) -> int:
 
 def describe_machine() -> str:
     """Processor, threads and torch version."""
-    return f"{processor()[1]}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{processor()[1]}, {counted(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"

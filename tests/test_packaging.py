@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import os
 import platform
@@ -10,12 +11,16 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pyrnn
 from pyrnn import _native
+from pyrnn.train.job import tomllib
+from tools import matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -69,6 +74,44 @@ def test_installed_version_is_this_version() -> None:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("pyrnn is not installed in this interpreter: run `python3 dev.py setup`")
     assert installed == pyrnn.__version__ == _native.cpu.__version__
+
+
+# ---- what the package says of itself -------------------------------------------------------------
+
+
+def project() -> dict[str, Any]:
+    """The table of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def names_of(requirements: Iterable[str]) -> set[str]:
+    return {re.split(r"[^\w-]", requirement)[0].replace("-", "_") for requirement in requirements}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    used = set()
+    for path in (ROOT / "pyrnn").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            used |= {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"pyrnn"}
+    needed = names_of(project()["dependencies"])
+    extras = project()["optional-dependencies"].items()
+    optional = {name for extra, names in extras if extra != "dev" for name in names_of(names)}
+    assert used - needed - optional == set()
+    assert needed - used == {"tomli"}  # which is imported by its name, on Python 3.10
+
+
+def test_type_checkers_are_told_that_there_are_types() -> None:
+    assert "Typing :: Typed" in project()["classifiers"]
+    assert (ROOT / "pyrnn" / "py.typed").read_bytes() == b""
+
+
+def test_the_classifiers_name_the_pythons_that_are_tested() -> None:
+    told = {name.rsplit(" ", 1)[1] for name in project()["classifiers"] if ":: Python :: 3." in name}
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert told >= {release.python for release in matrix.RELEASES} | {here}
+    assert project()["requires-python"] == f">={min(told, key=lambda name: int(name.split('.')[1]))}"
 
 
 # ---- instruction sets ----------------------------------------------------------------------------

@@ -21,8 +21,8 @@ PACKAGE = Path(pyrnn.__file__).parent
 
 #: Packages and modules of pyrnn; each imports those above it alone.
 ORDER = (
-    ("_cpu", "_cuda", "_version", "_files", "_configuration", "_lazy", "machine", "reference"),
-    ("_tensors",),
+    ("_cpu", "_cuda", "_version", "_words", "_files", "_configuration", "_lazy"),
+    ("_tensors", "machine", "reference"),
     ("_native", "_dispatch", "_tracers"),
     ("_native_args",),
     ("_checks",),

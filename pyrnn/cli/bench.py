@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typer
 
-app = typer.Typer(help="Measure against torch.nn on this machine.", no_args_is_help=True)
+from pyrnn.cli.help import HelpCommand, HelpGroup
+
+app = typer.Typer(cls=HelpGroup, help="Measure against torch.nn on this machine.", no_args_is_help=True)
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-@app.command("recurrent", context_settings=_PASS_ON, add_help_option=False)
+@app.command("recurrent", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def recurrent(context: typer.Context) -> None:
     """Time RNN, GRU and LSTM; --help lists the options."""
     from pyrnn.bench import recurrent as case
@@ -17,7 +19,7 @@ def recurrent(context: typer.Context) -> None:
     case.main(context.args)
 
 
-@app.command("attention", context_settings=_PASS_ON, add_help_option=False)
+@app.command("attention", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def attention(context: typer.Context) -> None:
     """Time scaled-dot-product attention; --help lists the options."""
     from pyrnn.bench import attention as case
@@ -25,7 +27,7 @@ def attention(context: typer.Context) -> None:
     case.main(context.args)
 
 
-@app.command("transformer", context_settings=_PASS_ON, add_help_option=False)
+@app.command("transformer", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def transformer(context: typer.Context) -> None:
     """Time the attention and Transformer layers; --help lists the options."""
     from pyrnn.bench import transformer as case
@@ -33,7 +35,7 @@ def transformer(context: typer.Context) -> None:
     case.main(context.args)
 
 
-@app.command("overhead", context_settings=_PASS_ON, add_help_option=False)
+@app.command("overhead", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def overhead(context: typer.Context) -> None:
     """Time steps, tokens and short sequences; --help lists the options."""
     from pyrnn.bench import overhead as case
@@ -41,7 +43,7 @@ def overhead(context: typer.Context) -> None:
     case.main(context.args)
 
 
-@app.command("generation", context_settings=_PASS_ON, add_help_option=False)
+@app.command("generation", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def generation(context: typer.Context) -> None:
     """Time models that write token after token; --help lists the options."""
     from pyrnn.bench import generation as case
@@ -49,7 +51,7 @@ def generation(context: typer.Context) -> None:
     case.main(context.args)
 
 
-@app.command("language-model", context_settings=_PASS_ON, add_help_option=False)
+@app.command("language-model", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def language_model(context: typer.Context) -> None:
     """Train the same model on both; --help lists the options."""
     from pyrnn.bench import language_model as case

@@ -1,15 +1,16 @@
-"""The option --device, the same for every command that computes."""
+"""The options --device and --threads, the same for every command that computes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
-import typer
+from pyrnn.cli.help import option
 
 if TYPE_CHECKING:
     import torch
 
-Device = Annotated[str, typer.Option(help='"cpu", "cuda", or "auto": cuda where there is one.')]
+Device = Annotated[str, option('"cpu", "cuda", or "auto": cuda where there is one.', metavar="NAME")]
+Threads = Annotated[Optional[int], option("CPU threads; as torch decides unless given.", metavar="N")]
 
 
 def device_of(name: str) -> torch.device:
@@ -31,3 +32,19 @@ def device_of(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: torch sees no GPU here; use --device cpu")
     return device
+
+
+def use_threads(count: int | None) -> None:
+    """Compute on so many CPU threads; None leaves it to torch.
+
+    Raises:
+        ValueError: fewer than one, or more than this machine bears.
+    """
+    if count is None:
+        return
+    from pyrnn import _native
+
+    try:
+        _native.set_num_threads(count)
+    except ValueError as error:
+        raise ValueError(f"--threads: {error}") from error

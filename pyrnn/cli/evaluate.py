@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
-
-import typer
 
 import pyrnn
 from pyrnn._files import to_json
-from pyrnn.cli.devices import Device, device_of
+from pyrnn.cli.devices import Device, Threads, device_of, use_threads
+from pyrnn.cli.help import RunFolder, option
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    run: RunFolder,
     text: Annotated[
         list[str],
-        typer.Option(
-            help="A file or folder of the kind that the run was trained on, or the name of a shipped text; "
-            "several are joined."
+        option(
+            "A file or folder of the kind that the run was trained on, or the name of a shipped text; may be "
+            "given several times, and then they are joined.",
+            metavar="TEXT",
         ),
     ],
     device: Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    threads: Threads = None,
+    as_json: Annotated[bool, option("Print one JSON object.", "--json")] = False,
 ) -> None:
     """Print the scores of a model on a file, for instance loss, perplexity and bits per token.
 
     \b
       pyrnn evaluate runs/book --text other.txt
     """
+    use_threads(threads)
     scores = pyrnn.tasks.evaluate(pyrnn.tasks.load_run(run, device=device_of(device)), text)
     if as_json:
         print(to_json(scores))

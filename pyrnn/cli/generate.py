@@ -7,10 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
-import typer
-
 import pyrnn
-from pyrnn.cli.devices import Device, device_of
+from pyrnn.cli.devices import Device, Threads, device_of, use_threads
+from pyrnn.cli.help import RunFolder, option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.standard_input import read_prompt
 from pyrnn.cli.terminal import Raw, tell, write
@@ -24,25 +23,34 @@ _MOST_SAMPLES = 10_000  # they are drawn side by side
 _SEEDS = 1 << 32  # those that are drawn: short enough to be typed again
 
 
-@with_settings({"": SamplingConfig})
+@with_settings({"Sampling": SamplingConfig})
 def generate(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    run: RunFolder,
     prompt: Annotated[
-        list[str], typer.Option(help="What to continue; may be given several times.", show_default=False)
+        list[str], option("What to continue; may be given several times.", metavar="TEXT")
     ] = [],  # noqa: B006
     prompt_file: Annotated[
         list[Path],
-        typer.Option(
-            help="A file whose whole text is a prompt, without its last newline; - is standard input.",
-            show_default=False,
+        option(
+            "A file whose whole text is a prompt, without its last newline; - is standard input. May be "
+            "given several times.",
+            metavar="PATH",
         ),
     ] = [],  # noqa: B006
-    samples: Annotated[int, typer.Option(help="Continuations of each prompt.", min=1, max=_MOST_SAMPLES)] = 1,
+    samples: Annotated[
+        int,
+        option(
+            f"Continuations of each prompt, at most {_MOST_SAMPLES:,}.", metavar="N", min=1, max=_MOST_SAMPLES
+        ),
+    ] = 1,
     seed: Annotated[
         Optional[int],
-        typer.Option(help="The same seed gives the same text; by default another one each time, and told."),
+        option(
+            "The same seed gives the same text; another one each time, and told, unless given.", metavar="N"
+        ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
     raw: Raw = False,
     *,
     settings: dict[str, Any],
@@ -54,6 +62,7 @@ def generate(
       pyrnn generate runs/words --prompt 'the king' --prompt 'the queen' --top-p 0.9 --stop-at-eos
       pyrnn generate runs/book --prompt-file opening.txt --seed 1
     """
+    use_threads(threads)
     config = SamplingConfig(**settings)
     loaded = cast("TextRun", pyrnn.tasks.load_run(run, verb="generate", device=device_of(device)))
     model, tokenizer = loaded.model, loaded.tokenizer

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
-
-import typer
+from typing import Annotated, Optional
 
 import pyrnn
+from pyrnn._words import counted
+from pyrnn.cli.help import argument
 from pyrnn.cli.terminal import Raw, write
-
-if TYPE_CHECKING:
-    from pyrnn.train import Run
+from pyrnn.models.configs import LanguageModelConfig, TokenModelConfig
 
 
 def info(
     run: Annotated[
         Optional[Path],
-        typer.Argument(help="Folder of a training run.", show_default=False),
+        argument("Folder of a training run.", "RUN"),
     ] = None,
     raw: Raw = False,
 ) -> None:
@@ -27,7 +25,7 @@ def info(
       pyrnn info
       pyrnn info runs/book
     """
-    _print(_of_installation() if run is None else _of_run(pyrnn.tasks.load_run(run)), raw=raw)
+    _print(_of_installation() if run is None else _of_run(run), raw=raw)
 
 
 def _of_installation() -> dict[str, str]:
@@ -44,20 +42,31 @@ def _of_installation() -> dict[str, str]:
     }
 
 
-def _of_run(run: Run) -> dict[str, str]:
+def _of_run(folder: Path) -> dict[str, str]:
+    from pyrnn.train.checkpoint import read_counters
+    from pyrnn.train.run_folder import CHECKPOINT
+
+    run = pyrnn.tasks.load_run(folder)
     job, epochs = run.job, run.epochs
     parameters = sum(p.numel() for p in run.model.parameters())
     standard = pyrnn.tasks.make_job(job.task.name, {"architecture": job.model.architecture}).tables()
-    sizes = job.model
     facts = {
         "task": f"{job.task.name}: {job.task.summary}",
-        "architecture": f"{sizes.num_layers}-layer {sizes.architecture.upper()}, {sizes.hidden_size} units",
+        "architecture": _architecture(job.model),
         "parameters": f"{parameters:,}",
     }
     for table, settings in job.tables().items():
         changed = {k: v for k, v in settings.items() if v != standard[table][k]}
         facts[table] = ", ".join(f"{k} {v}" for k, v in changed.items()) or "as by default"
     facts["epochs"] = f"{len(epochs)} of {job.train.epochs}"
+    most = f", of at most {job.train.max_steps:,} (max_steps)" if job.train.max_steps else ""
+    facts["steps"] = f"{max((row['step'] for row in run.metrics), default=0):,}{most}"
+    if (folder / CHECKPOINT).exists():
+        counters = read_counters(folder / CHECKPOINT)
+        facts["steps"] = f"{counters.steps:,}{most}"
+        facts["trained with"] = ", ".join(
+            [counted(counters.threads, "thread"), *_processes(counters.world), f"torch {counters.torch}"]
+        )
     if epochs:
         best, weight = run.best, sum(epoch.weight for epoch in epochs)
         name, unit = best.objective.metric, job.task.score_unit
@@ -65,6 +74,19 @@ def _of_run(run: Run) -> dict[str, str]:
         if run.seconds:
             facts["speed"] = f"{weight / run.seconds:,.0f} {best.unit}/s"
     return facts
+
+
+def _architecture(sizes: TokenModelConfig) -> str:
+    parts = [f"{sizes.num_layers}-layer {sizes.architecture.upper()}", f"{sizes.hidden_size} units"]
+    if sizes.architecture == "transformer":
+        parts.append(counted(sizes.num_heads, "head"))
+        if isinstance(sizes, LanguageModelConfig):
+            parts.append(f"context {sizes.context}")
+    return ", ".join(parts)
+
+
+def _processes(count: int) -> list[str]:
+    return [counted(count, "process", "processes")] if count > 1 else []
 
 
 def _print(facts: dict[str, str], *, raw: bool) -> None:

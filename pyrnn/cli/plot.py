@@ -8,17 +8,19 @@ from typing import Annotated
 import typer
 
 import pyrnn
+from pyrnn.cli.devices import Threads, use_threads
+from pyrnn.cli.help import HelpCommand, HelpGroup, argument, option
 from pyrnn.cli.terminal import write
 from pyrnn.tasks.language_model import bytes_per_token
 
-app = typer.Typer(help="Draw pictures (needs matplotlib).", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Draw pictures (needs matplotlib).", no_args_is_help=True)
 
-Target = Annotated[Path, typer.Option("--to", help="Picture to write: .png, .svg or .pdf.")]
+Target = Annotated[Path, option("Picture to write: .png, .svg or .pdf.", "--to", metavar="PATH")]
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def curves(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of training runs.")],
+    runs: Annotated[list[Path], argument("Folders of training runs.", "RUN")],
     to: Target = Path("curves.png"),
 ) -> None:
     """Draw training and validation loss against steps.
@@ -39,23 +41,22 @@ def curves(
     write(f"{to}\n")
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def gradients(
     runs: Annotated[
         list[Path],
-        typer.Argument(
-            help="Folders of training runs; without any, fresh RNN, GRU and LSTM.", show_default=False
-        ),
+        argument("Folders of training runs; without any, fresh RNN, GRU and LSTM.", "RUN"),
     ] = [],  # noqa: B006
-    lags: Annotated[int, typer.Option(help="Steps back from the loss.", min=2)] = 100,
+    lags: Annotated[int, option("Steps back from the loss, at least 2.", metavar="N", min=2)] = 100,
     text: Annotated[
         list[str],
-        typer.Option(
-            help='A file, a folder, or "shakespeare", several are joined; by default the end of each run\'s '
-            "own text.",
-            show_default=False,
+        option(
+            'A file, a folder, or "shakespeare"; may be given several times, and then they are joined. The '
+            "end of each run's own text unless given.",
+            metavar="TEXT",
         ),
     ] = [],  # noqa: B006
+    threads: Threads = None,
     to: Target = Path("gradients.png"),
 ) -> None:
     """Show how gradients vanish or explode: their norm against the time lag, as a picture and as numbers.
@@ -69,6 +70,7 @@ def gradients(
     from pyrnn.diagnostics.runs import gradient_flows
     from pyrnn.plot import plot_gradients
 
+    use_threads(threads)
     flows = gradient_flows(runs, text or None, lags=lags)
     for name, flow in flows.items():
         write(f"{name}: {flow.verdict}, x{flow.rate:.4f} a step\n")

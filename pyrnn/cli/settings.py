@@ -7,43 +7,35 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
-import typer
-from typer.core import TyperCommand
-
-
-class SettingsCommand(TyperCommand):
-    """A command whose help lists its options by the table that each belongs to."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and options, those of a table together."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if (record := parameter.get_help_record(ctx)) is not None:
-                panel = getattr(parameter, "rich_help_panel", None)
-                kind = "Options" if parameter.param_type_name == "option" else "Arguments"
-                sections.setdefault(f"[{panel}]" if panel else kind, []).append(record)
-        for name, records in sections.items():
-            with formatter.section(name):
-                formatter.write_dl(records)
+from pyrnn.cli.help import in_words, option
 
 
-def with_settings(tables: Mapping[str, type], *, leave_out: tuple[str, ...] = ()) -> Callable[..., Any]:
+def with_settings(
+    groups: Mapping[str, type],
+    *,
+    leave_out: tuple[str, ...] = (),
+    default: Callable[[str], str] | None = None,
+) -> Callable[..., Any]:
     """Let a command take every field of the dataclasses as a flag; those given arrive as `settings`.
 
     A flag that was not given does not appear, so that a file or a dataclass can supply its value.
 
     Args:
-        tables: dataclasses by the name of the table under which help lists them; "" for none.
+        groups: dataclasses by the heading under which help lists them.
         leave_out: fields that are no flags.
+        default: what help shows as a field's default; None shows the dataclass's.
     """
+    known = {field.name for kind in groups.values() for field in dataclasses.fields(kind)}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [
             p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"
         ]
-        flags = [flag for table, kind in tables.items() for flag in _flags(kind, table, leave_out)]
+        flags = []
+        for group, kind in groups.items():
+            flags += _flags(kind, group, leave_out, default or _default_of(kind), known)
 
         def run(**values: Any) -> None:
             settings = {f.name: values.pop(f.name) for f in flags}
@@ -59,24 +51,55 @@ def with_settings(tables: Mapping[str, type], *, leave_out: tuple[str, ...] = ()
     return decorate
 
 
-def _flags(kind: type, table: str, leave_out: tuple[str, ...]) -> list[inspect.Parameter]:
+def _flags(
+    kind: type, group: str, leave_out: tuple[str, ...], default: Callable[[str], str], known: set[str]
+) -> list[inspect.Parameter]:
     hints, texts = typing.get_type_hints(kind), _argument_texts(kind)
     flags = []
     for field in dataclasses.fields(kind):
         if field.name in leave_out:
             continue
         # typer shows a default only where there is one: None here stands for "not given".
-        default = "" if field.default in (dataclasses.MISSING, None) else _shown(field.default)
-        option = typer.Option(
-            help=texts[field.name], show_default=default or False, rich_help_panel=table or None
+        shown = option(
+            _of_help(texts[field.name], known),
+            metavar=_metavar(hints[field.name]),
+            default=default(field.name) or False,
+            group=group,
         )
         hint = _of_flag(hints[field.name])
         flags.append(
             inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint, option]
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint, shown]
             )
         )
     return flags
+
+
+def _default_of(kind: type) -> Callable[[str], str]:
+    values = {f.name: f.default for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
+    return lambda name: in_words(values.get(name))
+
+
+def _of_help(text: str, known: set[str]) -> str:
+    """A docstring's text in help: its fields are flags there."""
+
+    def flag(match: re.Match[str]) -> str:
+        return f"--{match[1].replace('_', '-')}" if match[1] in known else match[1]
+
+    text = re.sub(r"`(\w+)`", flag, text)
+    return text[:1].upper() + text[1:]
+
+
+def _metavar(hint: Any) -> str | None:
+    """What stands for a field's value in help."""
+    kinds = [kind for kind in typing.get_args(hint) if kind not in (type(None), ...)]
+    if typing.get_origin(hint) is Literal:
+        return "|".join(map(str, kinds))
+    if typing.get_origin(hint) is tuple:
+        return " ".join(_metavar(kind) or "" for kind in kinds)
+    if kinds:  # a union
+        return _metavar(kinds[0])
+    return {bool: None, int: "N", float: "X"}.get(hint, "TEXT")
 
 
 def _of_flag(hint: Any) -> Any:
@@ -92,10 +115,6 @@ def _given(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value) if len(value) > 1 else value[0]
     return value
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
 
 
 def _argument_texts(kind: type) -> dict[str, str]:

@@ -6,11 +6,9 @@ import re
 import sys
 from typing import Annotated, TextIO
 
-import typer
+from pyrnn.cli.help import option
 
-Raw = Annotated[
-    bool, typer.Option("--raw", help="Control characters go to a terminal as they are, as to a file.")
-]
+Raw = Annotated[bool, option("Control characters go to a terminal as they are, as to a file.", "--raw")]
 
 #: C0 and C1 but for newline and tab, delete, marks and overrides of the writing direction, which can make a
 #: line read as another one, and halves of surrogate pairs, which no terminal can be sent.

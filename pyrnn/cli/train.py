@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
 import pyrnn
-from pyrnn.cli.devices import Device, device_of
-from pyrnn.cli.settings import SettingsCommand, with_settings
+from pyrnn.cli.devices import Device, Threads, device_of, use_threads
+from pyrnn.cli.help import HelpCommand, HelpGroup, argument, in_words, option
+from pyrnn.cli.settings import with_settings
 from pyrnn.cli.terminal import tell
 from pyrnn.tasks.registry import TASKS, find_task
 from pyrnn.train.config import TrainConfig
-from pyrnn.train.task import Task
+from pyrnn.train.job import Job
+from pyrnn.train.task import ANY, Task
 
-app = typer.Typer(help="Train a model and keep it in a folder.", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Train a model and keep it in a folder.", no_args_is_help=True)
 
 _HELP = """{summary}
 
@@ -33,27 +35,29 @@ _HELP = """{summary}
 
 def _command(task: Task) -> Callable[..., None]:
     """The command that trains `task`: its settings are the fields of its configurations."""
-    tables = {"data": task.data_config, "model": task.model_config, "train": TrainConfig}
+    groups = {"[data]": task.data_config, "[model]": task.model_config, "[train]": TrainConfig}
 
-    @with_settings(tables, leave_out=task.sizes)
+    @with_settings(groups, leave_out=task.sizes, default=_default_of(task))
     def command(
-        run: Annotated[Path, typer.Argument(help="Folder of the run: made, or with --resume continued.")],
-        resume: Annotated[
-            bool, typer.Option("--resume", help="Go on with the run that was stopped.")
-        ] = False,
+        run: Annotated[Path, argument("Folder of the run: made, or with --resume continued.", "RUN")],
+        resume: Annotated[bool, option("Go on with the run that was stopped.", "--resume")] = False,
         config: Annotated[
             Optional[Path],
-            typer.Option(help="TOML or JSON file with tables [data], [model], [train]; flags override it."),
+            option(
+                "TOML or JSON file with tables [data], [model], [train]; flags override it.", metavar="PATH"
+            ),
         ] = None,
         device: Device = "auto",
-        threads: Annotated[
-            Optional[int],
-            typer.Option(help="CPU threads; as torch decides by default."),
+        threads: Threads = None,
+        log_to: Annotated[
+            Optional[Path],
+            option("Folder for TensorBoard's event files (needs pyrnn[tensorboard]).", metavar="PATH"),
         ] = None,
         *,
         settings: dict[str, Any],
     ) -> None:
-        _train(task, run, resume, config, device, threads, settings)
+        use_threads(threads)
+        _train(task, run, resume, config, device, log_to, settings)
 
     calls = [f"pyrnn train {task.name} {example}" for example in (*task.examples, "RUN --resume")]
     calls.append(f"torchrun --nproc-per-node 2 -m {calls[0]}")
@@ -61,8 +65,30 @@ def _command(task: Task) -> Callable[..., None]:
     return command
 
 
+def _default_of(task: Task) -> Callable[[str], str]:
+    """What help shows as a setting's default: that of the task, and those of architectures that differ."""
+    tables = Job.from_mapping(task, {}, where="defaults").tables()
+    others = {
+        name: Job.from_mapping(task, {"model": {"architecture": name}}, where="defaults").tables()
+        for name in task.defaults
+        if name != ANY
+    }
+
+    def default(name: str) -> str:
+        (table,) = (table for table, settings in tables.items() if name in settings)
+        own = tables[table][name]
+        differing = [
+            f"{other}: {in_words(settings[table][name])}"
+            for other, settings in others.items()
+            if settings[table][name] != own and name != "architecture"
+        ]
+        return "; ".join(filter(None, [in_words(own), *differing]))
+
+    return default
+
+
 for _name in TASKS:
-    app.command(_name, cls=SettingsCommand)(_command(find_task(_name)))
+    app.command(_name, cls=HelpCommand)(_command(find_task(_name)))
 
 
 def _train(
@@ -71,13 +97,9 @@ def _train(
     resume: bool,
     config: Path | None,
     device: str,
-    threads: int | None,
+    log_to: Path | None,
     settings: dict[str, Any],
 ) -> None:
-    if threads is not None:
-        from pyrnn import _native
-
-        _native.set_num_threads(threads)
     if config is not None:
         job = pyrnn.train.Job.from_file(task, config)
     elif resume:
@@ -88,7 +110,7 @@ def _train(
     before = pyrnn.train.read_run_metrics(run) if resume else []
     place = pyrnn.train.local_device(device_of(device))
     with pyrnn.train.process_group(place) as processes, _news_on_stderr():
-        shows = pyrnn.train.reporter_for(sys.stdout) if processes.is_first else nullcontext()
+        shows = _reporters(log_to) if processes.is_first else nullcontext()
         try:
             with shows as reporter:
                 result = pyrnn.train.train(
@@ -116,9 +138,19 @@ def _train(
 
 
 @contextmanager
+def _reporters(log_to: Path | None) -> Iterator[pyrnn.train.Reporter]:
+    """What shows the training, and with a folder what keeps it for TensorBoard."""
+    with ExitStack() as stack:
+        told: list[pyrnn.train.Reporter] = [stack.enter_context(pyrnn.train.reporter_for(sys.stdout))]
+        if log_to is not None:
+            told.append(stack.enter_context(pyrnn.train.TensorBoardReporter(log_to)))
+        yield pyrnn.train.Reporters(told)
+
+
+@contextmanager
 def _news_on_stderr() -> Iterator[None]:
     """Within, what the package tells of its progress goes to standard error, also where nobody watches."""
-    logger, handler = logging.getLogger("pyrnn"), logging.StreamHandler(sys.stderr)
+    logger, handler = logging.getLogger("pyrnn"), _Teller()
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -127,3 +159,10 @@ def _news_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+class _Teller(logging.Handler):
+    """Each message a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())

@@ -5,13 +5,10 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 import pyrnn
-from pyrnn.cli.devices import Device, device_of
+from pyrnn.cli.devices import Device, Threads, device_of, use_threads
+from pyrnn.cli.help import RunFolder
 from pyrnn.cli.standard_input import standard_input
 from pyrnn.cli.terminal import Raw, write
 from pyrnn.tasks.registry import TASKS, find_task
@@ -30,10 +27,12 @@ def verb_commands() -> dict[str, Callable[..., None]]:
 
 def _filter(verb: str, function: Callable[..., object]) -> Callable[..., None]:
     def command(
-        run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+        run: RunFolder,
         device: Device = "auto",
+        threads: Threads = None,
         raw: Raw = False,
     ) -> None:
+        use_threads(threads)
         loaded = pyrnn.tasks.load_run(run, verb=verb, device=device_of(device))
         # That of the run's task: tasks may share a verb.
         for line in pyrnn.tasks.verb_of(loaded, verb)(loaded, standard_input()):

@@ -35,6 +35,10 @@ class PaddedBatches:
         fill: what pads each field, 0 where it is not named.
         seed: of the order; None sorts by length instead.
 
+    Attributes:
+        sequences: N, in a shard too.
+        batch_size: B, in a shard its part of them.
+
     Raises:
         ValueError: no sequences, fields that differ, an empty sequence, or a batch size below one.
 
@@ -64,7 +68,7 @@ class PaddedBatches:
                 raise ValueError(f"the sequences of {name!r} differ in length from those of the first field")
         if 0 in first:
             raise ValueError(f"sequence {first.index(0)} is empty: leave empty ones out")
-        self.batch_size = batch_size
+        self.sequences, self.batch_size = len(first), batch_size
         self._fields, self._fill, self._seed = fields, fill or {}, seed
         self._lengths = np.asarray(first)
         self._whole_batch, self._first, self._stride = batch_size, 0, 1

@@ -73,7 +73,7 @@ class LanguageModelConfig(TokenModelConfig):
 
     Args:
         input: "embedding" looks up a learned vector of each token; "one-hot" feeds the token's unit vector
-            to the first layer, whose input weights then are [G*H, V], and embedding_size has no effect.
+            to the first layer, whose input weights then are [G*H, V], and `embedding_size` has no effect.
         context: tokens before its own that a position sees in each layer of a transformer.
         locked_dropout: keep one dropout mask for all steps of a window instead of drawing one a step.
             Source: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural

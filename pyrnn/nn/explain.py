@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from pyrnn._dispatch import autocast_enabled
+from pyrnn._words import counted
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.base import RecurrentLayer
 from pyrnn.nn.cache import KeyValueCache
@@ -24,7 +25,7 @@ from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEnc
 from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 from pyrnn.ops import linear_route
 from pyrnn.ops.attention.explain import explain as explain_attention
-from pyrnn.ops.explanation import KernelExplanation, count
+from pyrnn.ops.explanation import KernelExplanation
 from pyrnn.ops.recurrent.call import Problem
 from pyrnn.ops.recurrent.explain import explain as explain_recurrent
 
@@ -44,7 +45,7 @@ class LayerExplanation(KernelExplanation):
             f"  kernel   {self.kernel}",
         ]
         if self.threads is not None:
-            lines.append(f"  machine  {self.isa}, {count(self.threads, 'thread')}")
+            lines.append(f"  machine  {self.isa}, {counted(self.threads, 'thread')}")
         if self.engine is not None:
             lines.append(f"  engine   {self.engine}")
         if self.split is not None:
@@ -80,7 +81,7 @@ class ModelExplanation:
     def __str__(self) -> str:
         lines = [self.call]
         for name, calls, part in self.parts:
-            lines.append(f"{name}, {count(calls, 'call')}:")
+            lines.append(f"{name}, {counted(calls, 'call')}:")
             lines += [f"  {line}" for line in str(part).splitlines()]
         return "\n".join(lines)
 
@@ -135,7 +136,7 @@ def explain(module: nn.Module, *args: Any, **kwargs: Any) -> Explanation | Model
     with torch.random.fork_rng():
         copied(*args, **kwargs)
     parts = tuple((name, calls, explanation) for (name, _), (calls, explanation) in told.items())
-    return ModelExplanation(f"{type(module).__name__}: {count(len(layers), 'layer')} of pyrnn's", parts)
+    return ModelExplanation(f"{type(module).__name__}: {counted(len(layers), 'layer')} of pyrnn's", parts)
 
 
 def _outermost(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -156,7 +157,7 @@ def _explain_one(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
     bound = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
     attentions = list(_attentions(layer, bound.arguments))
     return Explanation(
-        f"{type(layer).__name__}: {count(len(attentions), 'attention')}{_unless_replaced(layer)}",
+        f"{type(layer).__name__}: {counted(len(attentions), 'attention')}{_unless_replaced(layer)}",
         tuple(_explain_attention(number, attention) for number, attention in enumerate(attentions)),
     )
 

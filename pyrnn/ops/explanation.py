@@ -26,8 +26,3 @@ class KernelExplanation:
 def size_of(number: int) -> str:
     """Bytes in words."""
     return f"{number / 2**20:.1f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"
-
-
-def count(number: int, noun: str) -> str:
-    """A number and its noun, with an s where it is not one."""
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -16,7 +16,7 @@ class SamplingConfig:
         temperature: divides the logits: above one flattens the distribution, below one sharpens it, 0 always
             takes the likeliest token.
         top_k: draw among the k likeliest tokens only; 0 for all.
-        top_p: draw among the fewest likeliest tokens whose probability together reaches top_p, and at least
+        top_p: draw among the fewest likeliest tokens whose probability together reaches `top_p`, and at least
             one; 1 for all.
         max_tokens: end after so many tokens.
         stop_at_eos: end a row once it has drawn the end-of-sentence token.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyrnn.data import StreamBatches, TokenFile
     from pyrnn.metrics import Perplexity
     from pyrnn.models import LanguageModel
+    from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import LineReader, Source, Tokenizer
     from pyrnn.train.job import Job
 
@@ -38,11 +39,12 @@ class TextConfig:
     Args:
         text: a file (UTF-8, plain or gzip), a folder of files, or "shakespeare" for the one that comes with
             the package. Several are joined in their order, each from a line of its own.
-        validation_text: what to validate on, named in the same way; None takes the end of `text`.
+        validation_text: what to validate on, named in the same way; the end of `text` unless
+            given.
         validation_fraction: how much of `text` that is.
         level: tokens are "character", "word" or "subword".
         max_vocabulary: keep the most frequent tokens only, the others become <unk>; subword: how many to
-            learn, 8192 if None.
+            learn, 8192 unless given.
         min_count: tokens that occur less often become <unk>.
         bptt_steps: steps T between two cuts of the graph; the `batch_size` of the recipe is the number of
             parallel streams of the text.
@@ -160,6 +162,11 @@ class LanguageModeling(Task):
         logits, state = model(batch["input"], pyrnn.models.state_of(carried))
         total = pyrnn.losses.sequence_cross_entropy(logits.float(), batch["target"], reduction="sum")
         return Loss(total, pyrnn.models.state_tensors(pyrnn.models.detach_state(state)))
+
+    def sizes_of(self, model: Pretrained, batches: Batches) -> dict[str, int]:
+        """Tokens to predict in an epoch, and those of the vocabulary."""
+        assert isinstance(batches, pyrnn.data.StreamBatches)
+        return {"tokens": batches.pairs, "vocabulary": model.config.vocabulary_size}
 
     def carried_shapes(self, model: nn.Module, batches: Batches, steps: int) -> list[tuple[int, ...]]:
         """Those of the state after so many windows."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyrnn.data import PaddedBatches
     from pyrnn.metrics import Metrics
     from pyrnn.models import Tagger
+    from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import Source, TaggedSentence, Vocabulary
     from pyrnn.train.job import Job
 
@@ -40,7 +41,7 @@ class TaggedTextConfig:
     Args:
         text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence, or a
             folder of such files. Several are joined in their order.
-        validation_text: others to validate on; None takes the last sentences of `text`.
+        validation_text: others to validate on; the last sentences of `text` unless given.
         validation_fraction: how many of its sentences those are.
         lowercase: read tokens without regard to capitals.
         max_vocabulary: keep the most frequent tokens only, the others become <unk>.
@@ -184,6 +185,16 @@ class Tagging(Task):
             losses.update(total, self.weight(batch))
             hits.update(logits.argmax(-1), tags)
         return pyrnn.metrics.Combined(losses, hits)
+
+    def sizes_of(self, model: Pretrained, batches: Batches) -> dict[str, int]:
+        """Sentences of an epoch, tokens of the vocabulary, and tags."""
+        assert isinstance(batches, pyrnn.data.PaddedBatches)
+        config = model.config
+        return {
+            "sentences": batches.sequences,
+            "vocabulary": config.vocabulary_size,
+            "tags": config.num_tags,
+        }
 
     def load(self, folder: Path, job: Job, **options: Any) -> TaggedRun:
         """Model, tokens and tags."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pyrnn.train.metrics_file import read_metrics as read_metrics
     from pyrnn.train.progress import JsonLinesReporter as JsonLinesReporter
     from pyrnn.train.progress import Reporter as Reporter
+    from pyrnn.train.progress import Reporters as Reporters
+    from pyrnn.train.progress import Start as Start
     from pyrnn.train.progress import TerminalReporter as TerminalReporter
     from pyrnn.train.progress import reporter_for as reporter_for
     from pyrnn.train.run import resumed_job as resumed_job
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pyrnn.train.task import Objective as Objective
     from pyrnn.train.task import Task as Task
     from pyrnn.train.task import Verb as Verb
+    from pyrnn.train.tensorboard import TensorBoardReporter as TensorBoardReporter
     from pyrnn.train.trainer import GradientTrainer as GradientTrainer
     from pyrnn.train.trainer import StepResult as StepResult
     from pyrnn.train.trainer import Trainer as Trainer
@@ -42,11 +45,19 @@ __getattr__, __dir__ = lazy_names(
         "job": ["Job"],
         "loop": ["TrainingLoop", "fit"],
         "metrics_file": ["EpochMetrics", "read_metrics"],
-        "progress": ["JsonLinesReporter", "Reporter", "TerminalReporter", "reporter_for"],
+        "progress": [
+            "JsonLinesReporter",
+            "Reporter",
+            "Reporters",
+            "Start",
+            "TerminalReporter",
+            "reporter_for",
+        ],
         "run": ["resumed_job", "train"],
         "run_folder": ["Run", "labels", "read_job", "read_run_metrics"],
         "schedule": ["Schedule"],
         "task": ["Batches", "Loss", "Objective", "Task", "Verb"],
+        "tensorboard": ["TensorBoardReporter"],
         "trainer": ["GradientTrainer", "StepResult", "Trainer"],
     },
 )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyrnn._configuration import LARGEST, from_mapping, require_range
 from pyrnn._files import atomic_write
-from pyrnn._tensors import Expected, not_finite, open_tensors
+from pyrnn._tensors import Expected, TensorFile, not_finite, open_tensors
 from pyrnn.train.trainer import Trainer
 
 
@@ -90,14 +90,29 @@ def read_checkpoint(
         ValueError: the file is damaged, or its tensors are not the expected ones.
     """
     with open_tensors(path) as file:
-        try:
-            stored = json.loads(file.metadata["counters"])
-        except (KeyError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is damaged: its counters cannot be read ({error})") from error
-        counters = from_mapping(Counters, stored, where=str(path))
+        counters = _counters_of(file, path)
         if expected is not None:
             file.check(expected(counters, file.names), owner="its run")
         return file.read(), counters
+
+
+def read_counters(path: Path) -> Counters:
+    """What `write_checkpoint` wrote beside the tensors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged.
+    """
+    with open_tensors(path) as file:
+        return _counters_of(file, path)
+
+
+def _counters_of(file: TensorFile, path: Path) -> Counters:
+    try:
+        stored = json.loads(file.metadata["counters"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: its counters cannot be read ({error})") from error
+    return from_mapping(Counters, stored, where=str(path))
 
 
 def restore(trainer: Trainer, path: Path, *, world: int) -> Counters:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from pyrnn.train.checkpoint import Counters, not_usable, restore, write_checkpoi
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.distributed import ProcessGroup
 from pyrnn.train.metrics_file import EpochMetrics, Row, epochs_of, read_metrics, write_metrics
-from pyrnn.train.progress import Reporter
+from pyrnn.train.progress import Reporter, Start
 from pyrnn.train.run_folder import CHECKPOINT, METRICS
 from pyrnn.train.shutdown import GracefulShutdown
 from pyrnn.train.task import Batches, Objective, Task
 from pyrnn.train.trainer import GradientTrainer, StepResult, Trainer
+
+_log = logging.getLogger(__name__)
 
 
 def fit(
@@ -49,7 +51,7 @@ def fit(
         config: the recipe.
         folder: where to write; None keeps everything in memory.
         resume: go on from the folder's checkpoint, if there is one yet.
-        reporter: is told of each step and epoch, in the first process.
+        reporter: is told of the start, of each step and epoch, in the first process.
         processes: those that train together; each calls this with the same arguments.
 
     Raises:
@@ -65,9 +67,25 @@ def fit(
         loop.resume(folder)
     elif processes.rank:
         torch.manual_seed(config.seed + processes.rank)  # every process drops other units
+    if loop.reporter is not None and not loop.counters.finished:
+        loop.reporter.on_start(_start(task, model, batches, trainer))
     with GracefulShutdown() as shutdown:
         loop.run(lambda: processes.any(shutdown.requested, trainer.device))
     return loop.history
+
+
+def _start(task: Task, model: Pretrained, batches: Batches, trainer: GradientTrainer) -> Start:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Start(
+        task=task.name,
+        sizes={**task.sizes_of(model, batches), "parameters": parameters},
+        device=str(trainer.device),
+        threads=torch.get_num_threads(),
+        processes=trainer.processes.world,
+        step=trainer.steps_done,
+        total_steps=trainer.total_steps,
+        log_every=trainer.config.log_every,
+    )
 
 
 class TrainingLoop:
@@ -80,7 +98,7 @@ class TrainingLoop:
         objective: the score that decides.
         processes: those that train together.
         folder: where to write; None keeps everything in memory.
-        reporter: is told of each step and epoch, in the first process.
+        reporter: is told of the start, of each step and epoch, in the first process.
     """
 
     def __init__(
@@ -111,24 +129,26 @@ class TrainingLoop:
     def resume(self, folder: Path) -> None:
         """Go on where the checkpoint of `folder` was written."""
         counters = restore(self.trainer, folder / CHECKPOINT, world=self.processes.world)
-        self._warn_of_differences(counters)
+        self._tell_differences(counters)
         self.counters = counters
         counters.finished = self._is_finished()  # it may be to go on for longer now
         self._sums = (torch.tensor(counters.epoch_loss, dtype=torch.float64), counters.epoch_weight)
         # A process killed between its two files has written rows that the checkpoint does not know.
         self.rows = [row for row in read_metrics(folder / METRICS) if row["step"] <= counters.steps]
 
-    def _warn_of_differences(self, saved: Counters) -> None:
+    def _tell_differences(self, saved: Counters) -> None:
         """Say what may change the last bits of a resumed run, and note what it goes on with."""
-        for what in ("threads", "torch"):
-            before, now = getattr(saved, what), getattr(self.counters, what)
-            if before != now:
-                warnings.warn(
-                    f"the checkpoint was written with {what} {before}, this process has {now}: the run goes "
-                    "on, but its last bits may differ from those of a run that was not stopped",
-                    stacklevel=2,
-                )
-                setattr(saved, what, now)
+        changes = []
+        if saved.threads != self.counters.threads:
+            changes.append(f"CPU threads: {saved.threads} before, {self.counters.threads} now")
+        if saved.torch != self.counters.torch:
+            changes.append(f"torch: {saved.torch} before, {self.counters.torch} now")
+        if changes and self.processes.is_first:
+            _log.warning(
+                "%s; the run goes on, but its last bits may differ from those of a run that was not stopped",
+                "; ".join(changes),
+            )
+        saved.threads, saved.torch = self.counters.threads, self.counters.torch
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         """Train to the end, or until `interrupted` says so after a step."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from pyrnn._files import to_json
+from pyrnn._words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +25,54 @@ if TYPE_CHECKING:
 _SECONDS = 0.2
 
 
+@dataclass(frozen=True)
+class Start:
+    """What is about to be trained, and from where.
+
+    Args:
+        task: its name.
+        sizes: counts of the data and the model by name, for instance tokens, vocabulary and parameters.
+        device: where each process computes.
+        threads: CPU threads of each process.
+        processes: those that train together.
+        step: optimizer steps that an earlier process did already.
+        total_steps: of the whole run.
+        log_every: optimizer steps between two reports.
+    """
+
+    task: str
+    sizes: Mapping[str, int]
+    device: str
+    threads: int
+    processes: int
+    step: int
+    total_steps: int
+    log_every: int
+
+    def line(self) -> str:
+        """In words.
+
+        Example:
+            >>> sizes = {"tokens": 9000, "vocabulary": 60, "parameters": 12345}
+            >>> Start("language-model", sizes, "cpu", 1, 1, 4, 9, 10).line()
+            'language-model: tokens 9,000, vocabulary 60, parameters 12,345; cpu, 1 thread; from step 4 of 9'
+        """
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.sizes.items())
+        place = [self.device, counted(self.threads, "thread")]
+        if self.processes > 1:
+            place.append(counted(self.processes, "process", "processes"))
+        steps = counted(self.total_steps, "step")
+        if self.step:
+            steps = f"from step {self.step:,} of {self.total_steps:,}"
+        return f"{self.task}: {counts}; {', '.join(place)}; {steps}"
+
+
 class Reporter(Protocol):
-    """Is told of every optimizer step and every finished epoch."""
+    """Is told of a training's start, of every optimizer step and every finished epoch."""
+
+    def on_start(self, start: Start) -> None:
+        """Data and model are ready, and the first step comes next; a finished run has none."""
+        ...
 
     def on_step(self, trainer: Trainer, result: StepResult) -> None:
         """`trainer` has just done the step that gave `result`."""
@@ -41,24 +91,30 @@ class TerminalReporter:
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]}"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=None),  # takes what the others leave
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             console=console,
+            expand=True,
         )
-        self._task = self._progress.add_task("train", loss=float("nan"), speed="")
+        self._task = self._progress.add_task("train", total=None, figures="")
         self._loss: float | None = None
         self._last = time.perf_counter()
         self._weight: float | Tensor = 0.0
 
     def __enter__(self) -> TerminalReporter:
-        self._progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
+
+    def on_start(self, start: Start) -> None:
+        """Print what is trained, and show the bar: what was read until now is no part of the speed."""
+        self._progress.console.print(start.line(), highlight=False, markup=False)
+        self._progress.reset(self._task, total=start.total_steps, completed=start.step)
+        self._progress.start()
+        self._last, self._weight = time.perf_counter(), 0.0
 
     def on_step(self, trainer: Trainer, result: StepResult) -> None:
         """Move the bar, a few times a second."""
@@ -70,10 +126,8 @@ class TerminalReporter:
         self._loss = _smooth(self._loss, result.loss.item())
         self._progress.update(
             self._task,
-            total=trainer.total_steps,
             completed=trainer.steps_done,
-            loss=self._loss,
-            speed=f"{float(self._weight) / passed:,.0f} {trainer.unit}/s",
+            figures=f"loss {self._loss:.3f}  {float(self._weight) / passed:,.0f} {trainer.unit}/s",
         )
         self._last, self._weight = time.perf_counter(), 0.0
 
@@ -91,11 +145,17 @@ class TerminalReporter:
 
 
 class JsonLinesReporter:
-    """One JSON object a line: every epoch, and every `every` steps of it."""
+    """One JSON object a line: the start, every epoch, and every `every` steps of it.
 
-    def __init__(self, stream: TextIO, *, every: int = 100) -> None:
+    Args:
+        stream: where to write.
+        every: None takes the run's `log_every`.
+    """
+
+    def __init__(self, stream: TextIO, *, every: int | None = None) -> None:
         self._stream = stream
         self._every = every
+        self._log_every = 1
 
     def __enter__(self) -> JsonLinesReporter:
         return self
@@ -103,9 +163,15 @@ class JsonLinesReporter:
     def __exit__(self, *exception: object) -> None:
         self._stream.flush()
 
+    def on_start(self, start: Start) -> None:
+        """Write what is trained."""
+        self._log_every = start.log_every if self._every is None else self._every
+        place = {"device": start.device, "threads": start.threads, "processes": start.processes}
+        self._write({"task": start.task, **start.sizes, **place, "step": start.step, "of": start.total_steps})
+
     def on_step(self, trainer: Trainer, result: StepResult) -> None:
         """Write every n-th step."""
-        if trainer.steps_done % self._every == 0:
+        if trainer.steps_done % self._log_every == 0:
             values = {"loss": result.loss.item(), "grad_norm": result.grad_norm.item()}
             counted = {trainer.unit: float(result.weight)}
             self._write({"step": trainer.steps_done, "of": trainer.total_steps, **values, **counted})
@@ -116,6 +182,28 @@ class JsonLinesReporter:
 
     def _write(self, row: dict[str, Any]) -> None:
         print(to_json(row), file=self._stream, flush=True)
+
+
+class Reporters:
+    """Several reporters as one, told in their order."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = reporters
+
+    def on_start(self, start: Start) -> None:
+        """Tell each."""
+        for reporter in self._reporters:
+            reporter.on_start(start)
+
+    def on_step(self, trainer: Trainer, result: StepResult) -> None:
+        """Tell each."""
+        for reporter in self._reporters:
+            reporter.on_step(trainer, result)
+
+    def on_epoch(self, metrics: EpochMetrics) -> None:
+        """Tell each."""
+        for reporter in self._reporters:
+            reporter.on_epoch(metrics)
 
 
 def reporter_for(stream: TextIO | None = None) -> TerminalReporter | JsonLinesReporter:

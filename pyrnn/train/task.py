@@ -187,6 +187,10 @@ class Task(ABC):
     def evaluate(self, model: torch.nn.Module, batches: Batches) -> Metrics:
         """The scores of one epoch of batches. The model is in evaluation mode, without gradients."""
 
+    def sizes_of(self, model: Pretrained, batches: Batches) -> Mapping[str, int]:
+        """How much is trained on and what the model knows, by name: what a training's first line says."""
+        return {}
+
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int
     ) -> Sequence[tuple[int, ...]] | None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from pyrnn.tasks import load_run
 from tests.cli.conftest import SMALL, TEXT, Command
@@ -23,7 +24,7 @@ from tests.cli.conftest import SMALL, TEXT, Command
         ("subword --max-vocabulary 300", "2-layer LSTM, 32 units"),
         (
             "word --max-vocabulary 300 --architecture transformer --context 20",
-            "4-layer TRANSFORMER, 32 units",
+            "4-layer TRANSFORMER, 32 units, 8 heads, context 20",
         ),
     ],
 )
@@ -74,6 +75,54 @@ def test_info_of_the_installation(command: Command) -> None:
     code, out, _ = command("info")
     assert code == 0
     assert "in use, this processor runs" in out
+
+
+def test_info_of_a_run_says_how_long_and_on_what_it_was_trained(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT)
+    start = f"train language-model {tmp_path / 'run'} --text {tmp_path / 'text.txt'} --hidden-size 8"
+    assert command(f"{start} --max-steps 3 --batch-size 4 --threads 1")[0] == 0
+    code, out, _ = command(f"info {tmp_path / 'run'}")
+    assert code == 0
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in out.splitlines())
+    assert facts["steps"] == "3, of at most 3 (max_steps)"
+    assert facts["trained with"] == f"1 thread, torch {torch.__version__}"
+
+
+def test_the_number_of_threads_is_checked_by_every_command(trained: Path, command: Command) -> None:
+    text = trained.parent / "text.txt"
+    for line in (
+        f"train language-model {trained.parent / 'other'}",
+        f"evaluate {trained} --text {text}",
+        f"generate {trained}",
+        f"score {trained}",
+        f"tag {trained}",
+        f"plot gradients {trained}",
+    ):
+        code, _, err = command(f"{line} --threads 0")
+        assert code == 2
+        assert err.startswith("error: --threads: threads must lie in [1, "), line
+
+
+def test_event_files_are_written_where_they_are_asked_for(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    (tmp_path / "text.txt").write_text(TEXT)
+    start = f"train language-model {tmp_path / 'run'} --text {tmp_path / 'text.txt'} --hidden-size 8"
+    code, out, err = command(f"{start} --max-steps 3 --batch-size 4 --log-to {tmp_path / 'events'}")
+    assert code == 0, err
+    assert json.loads(out.splitlines()[0])["of"] == 3
+    assert len(list((tmp_path / "events").glob("events.out.tfevents.*"))) == 1
+
+
+def test_event_files_without_tensorboard_are_refused_before_anything_is_written(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    code, _, err = command(f"train language-model {tmp_path / 'run'} --log-to {tmp_path / 'events'}")
+    assert code == 1
+    assert "pip install 'pyrnn[tensorboard]'" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_and_flags_say_the_same(command: Command, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class KillAt:
     def __init__(self, step: int) -> None:
         self.step = step
 
+    def on_start(self, start: object) -> None: ...
+
     def on_step(self, trainer: Trainer, result: object) -> None:
         if trainer.steps_done == self.step:
             raise Killed

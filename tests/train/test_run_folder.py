@@ -185,6 +185,8 @@ class _Damages:
     def __init__(self, damage: Callable[[], None]) -> None:
         self.damage = damage
 
+    def on_start(self, start: object) -> None: ...
+
     def on_step(self, trainer: Trainer, result: object) -> None:
         if trainer.steps_done == 2:
             self.damage()

@@ -1,10 +1,7 @@
-import io
-import json
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from pyrnn.data import StreamBatches, split_validation
@@ -12,16 +9,7 @@ from pyrnn.models import LanguageModel
 from pyrnn.tasks import make_job
 from pyrnn.tasks.language_model import LanguageModeling, training_batches, validation_batches
 from pyrnn.text import Vocabulary
-from pyrnn.train import (
-    EpochMetrics,
-    GradientTrainer,
-    Job,
-    JsonLinesReporter,
-    Reporter,
-    TerminalReporter,
-    TrainConfig,
-    fit,
-)
+from pyrnn.train import EpochMetrics, GradientTrainer, Job, TrainConfig, fit
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 VOCABULARY = Vocabulary.from_text(TEXT)
@@ -54,12 +42,10 @@ def _trainer(ids: Tensor = IDS, **settings: Any) -> GradientTrainer:
     return GradientTrainer(job.task, _model(**settings), training_batches(ids, job), job.train)
 
 
-def _fit(
-    model: LanguageModel, ids: Tensor, held_out: Tensor, *, reporter: Reporter | None = None, **settings: Any
-) -> list[EpochMetrics]:
+def _fit(model: LanguageModel, ids: Tensor, held_out: Tensor, **settings: Any) -> list[EpochMetrics]:
     job = _job(**settings)
     batches, validation = training_batches(ids, job), validation_batches(held_out, job)
-    return fit(job.task, model, batches, validation, job.train, reporter=reporter)
+    return fit(job.task, model, batches, validation, job.train)
 
 
 @torch.no_grad()
@@ -178,23 +164,3 @@ def test_a_short_validation_text_counts_whole() -> None:
 def test_bad_recipes_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         TrainConfig(**changes)
-
-
-def test_json_lines_name_every_epoch_and_some_steps() -> None:
-    stream = io.StringIO()
-    train, validation = split_validation(IDS)
-    with JsonLinesReporter(stream, every=10) as reporter:
-        history = _fit(_model(), train, validation, reporter=reporter)
-    rows = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [row["validation_loss"] for row in rows if "epoch" in row] == [m.score for m in history]
-    steps = [row for row in rows if "epoch" not in row]
-    assert [row["step"] for row in steps] == list(range(10, steps[-1]["of"] + 1, 10))
-
-
-def test_a_terminal_gets_one_line_an_epoch() -> None:
-    stream = io.StringIO()
-    train, validation = split_validation(IDS)
-    with TerminalReporter(Console(file=stream, force_terminal=True, width=120)) as reporter:
-        history = _fit(_model(), train, validation, reporter=reporter)
-    for metrics in history:
-        assert f"validation loss {metrics.score:.4f}" in stream.getvalue()

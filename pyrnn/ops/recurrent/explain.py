@@ -7,7 +7,8 @@ import math
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn.ops.explanation import NOTHING_KEPT, KernelExplanation, count, size_of
+from pyrnn._words import counted
+from pyrnn.ops.explanation import NOTHING_KEPT, KernelExplanation, size_of
 from pyrnn.ops.recurrent import backend_of, cpu, cuda, route
 from pyrnn.ops.recurrent.call import Problem, workspace_shape
 
@@ -50,8 +51,8 @@ def _each(passes: tuple[str, ...], told: list[str]) -> str:
 
 
 def _shares(problem: Problem, split: _native.Split) -> str:
-    parts = f"{count(problem.D, 'direction')} x {count(split.slices, 'part')} of the batch"
-    return f"{parts}, {split.groups} at a time, {count(split.group_size, 'thread')} on each: {split.why}"
+    parts = f"{counted(problem.D, 'direction')} x {counted(split.slices, 'part')} of the batch"
+    return f"{parts}, {split.groups} at a time, {counted(split.group_size, 'thread')} on each: {split.why}"
 
 
 def _engine(plan: _native.CudaPlan) -> str:
@@ -61,8 +62,8 @@ def _engine(plan: _native.CudaPlan) -> str:
 
 
 def _blocks(problem: Problem, plan: _native.CudaPlan) -> str:
-    parts = f"{count(problem.D, 'direction')} x {count(plan.slices, 'part')} of the batch"
-    blocks = f"{count(plan.blocks, 'block')} of {plan.threads} threads and {size_of(plan.shared_bytes)}"
+    parts = f"{counted(problem.D, 'direction')} x {counted(plan.slices, 'part')} of the batch"
+    blocks = f"{counted(plan.blocks, 'block')} of {plan.threads} threads and {size_of(plan.shared_bytes)}"
     return f"{parts}, {blocks} of shared memory: {plan.why}"
 
 
