@@ -5,6 +5,7 @@
   demo  [ARGS]     setup, then train the small language model and compare its speed with torch.nn
   test  [ARGS]     setup, then pytest ARGS; without ARGS all tests, one process for each core
   bench [NAME ...] setup, then the benchmark pyrnn/bench/NAME.py (default: recurrent) with the other arguments
+                   bench build: times of building, and of the steps of the last .ci/run
   check [--fix]    before a commit: lint, and the fast tests of every package; under two minutes
   lint  [--fix]    ruff, pyright, clang-format and the project rules; --fix rewrites what it can
   ctest [--plain]  the C++ tests under AddressSanitizer and UBSan; --plain leaves the sanitizers out
@@ -35,6 +36,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from tools.dev.build_times import build_times
 from tools.dev.check import check
 from tools.dev.gpu import gpu
 from tools.dev.lint import lint
@@ -57,6 +59,8 @@ def test(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
+    if arguments[:1] == ["build"]:
+        return build_times(arguments[1:])
     named = bool(arguments) and not arguments[0].startswith("-")
     name, rest = (arguments[0], arguments[1:]) if named else ("recurrent", arguments)
     module = name.replace("-", "_")
