@@ -5,6 +5,8 @@
   demo  [ARGS]     setup, then train the small language model and compare its speed with torch.nn
   test  [ARGS]     setup, then pytest ARGS; without ARGS all tests, one process for each core
   bench [NAME ...] setup, then the benchmark pyrnn/bench/NAME.py (default: recurrent) with the other arguments
+                   bench build: times of building, and of the steps of the last .ci/run
+  check [--fix]    before a commit: lint, and the fast tests of every package; under two minutes
   lint  [--fix]    ruff, pyright, clang-format and the project rules; --fix rewrites what it can
   ctest [--plain]  the C++ tests under AddressSanitizer and UBSan; --plain leaves the sanitizers out
   build [--cuda]   sdist and wheel into dist/; the wheel is installed into a new environment and tried;
@@ -23,6 +25,8 @@ Environment:
   PYRNN_PYTHON=current   use the running interpreter, which must hold torch and the tools; download nothing
   PYRNN_TORCH=REQ        the torch to install; default: a CPU build when there is no NVIDIA driver
   PYRNN_CUDA=AUTO|ON|OFF whether to build the CUDA module; default AUTO: when a working nvcc is found
+  PYRNN_INSTRUCTION_SETS=native|all|LIST  whose CPU kernels a development build has, beside the baseline;
+                         default native: the best that this machine has. Wheels have all
   PYRNN_CUDA_ARCHITECTURES=LIST  for which GPUs, for instance 80;90a; default: those of a release
 """
 
@@ -32,6 +36,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from tools.dev.build_times import build_times
+from tools.dev.check import check
 from tools.dev.gpu import gpu
 from tools.dev.lint import lint
 from tools.dev.native import ctest, emulate, fuzz, spills
@@ -53,6 +59,8 @@ def test(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
+    if arguments[:1] == ["build"]:
+        return build_times(arguments[1:])
     named = bool(arguments) and not arguments[0].startswith("-")
     name, rest = (arguments[0], arguments[1:]) if named else ("recurrent", arguments)
     module = name.replace("-", "_")
@@ -73,9 +81,24 @@ def matrix(arguments: list[str]) -> int:
 
 
 def main() -> int:
-    functions = (demo, test, bench, lint, ctest, build, emulate, gpu, fuzz, integrations, matrix, spills)
+    functions = (
+        demo,
+        test,
+        check,
+        bench,
+        lint,
+        ctest,
+        build,
+        emulate,
+        gpu,
+        fuzz,
+        integrations,
+        matrix,
+        spills,
+    )
     commands: dict[str, Callable[[list[str]], int]] = {
         "setup": lambda _: setup() or 0,
+        "spills": spills,
         **{function.__name__: function for function in functions},
     }
     name, *arguments = sys.argv[1:] or ["help"]

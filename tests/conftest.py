@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+# Before torch loads OpenMP. Its threads wait for their next work by spinning, and where a test run has more
+# threads than there are cores, they take the time of those that have work: small tests took nine times as
+# long. Numbers and the count of threads are the same.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch

@@ -21,6 +21,18 @@ def test_the_command_trains_samples_compares_and_saves(
     assert f"validation loss {run.best.score:.4f}" in printed
 
 
+def test_the_model_writes_after_every_epoch_without_changing_what_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--quick", "--hidden", "8", "--epochs", "2"]
+    assert demo.main([*arguments, "--run", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.count(demo.PROMPT) == 2
+    monkeypatch.setattr(demo, "write", lambda *_, **__: "")
+    assert demo.main([*arguments, "--run", str(tmp_path / "silent")]) == 0
+    scores = [load_run(tmp_path / name).epochs[-1].score for name in ("run", "silent")]
+    assert scores[0] == scores[1]
+
+
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         demo.main(["--cell", "qrnn"])

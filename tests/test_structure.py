@@ -100,6 +100,14 @@ def test_every_module_has_its_place_in_the_order() -> None:
     assert found - {"__init__"} <= RANKS.keys()
 
 
+def test_folders_of_tests_are_named_for_packages_or_what_no_package_is_alone() -> None:
+    root = Path(__file__).resolve().parents[1]
+    found = {path.relative_to(root / "tests").parent for path in (root / "tests").rglob("test_*.py")}
+    shared = {"attention", "recurrent", "cuda", "emulator", "integrations", "projects"}
+    named = {path for path in found if (PACKAGE / path).is_dir() or (root / path).is_dir()}
+    assert {path.as_posix() for path in found - named} == shared
+
+
 @pytest.mark.parametrize(
     "path", [path for path in PACKAGE.glob("**/__init__.py") if "lazy_names(" in path.read_text()], ids=str
 )
@@ -166,3 +174,4 @@ def test_a_call_is_easy_to_follow(call: Callable[[], Any], most_files: int, most
     print(*(f"{file}: {name}" for file, name in steps), f"{len(files)} files, {changes} changes", sep="\n")
     assert len(files) <= most_files
     assert changes <= most_changes
+    assert not [file for file in files if file.startswith("reference/")], "the reference is no part of a call"

@@ -24,7 +24,7 @@ struct InstructionSet {
 #ifdef PYRNN_WITH_avx2
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
-#ifdef PYRNN_WITH_avx512
+#if defined(PYRNN_WITH_avx512) || defined(PYRNN_WITH_avx512_bf16)
 bool has_avx512() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -17,9 +17,8 @@ from pyrnn._native_args import DTYPES
 from pyrnn.machine import processor
 from pyrnn.ops._operator import can_bypass_dispatcher, cast_tensor, wants_gradient
 from pyrnn.ops.dropout import Activation, dropout
-from pyrnn.ops.dropout.call import as_activation
+from pyrnn.ops.dropout.call import ACTIVATIONS, as_activation
 from pyrnn.ops.dropout.cpu import ACTIVATIONS as _CODES
-from pyrnn.reference.dropout import ACTIVATIONS
 
 _TENSORS = ("input", "weight", "bias")
 

@@ -128,7 +128,7 @@ def run(module: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_seen(fault: Fault, emulated: ModuleType, tmp_path: Path) -> None:
     if fault.race_only and not emulated.detects_races:
-        pytest.skip("only a build with the race detector sees this fault: `dev.py emulate --race`")
+        pytest.skip("only a build with the race detector sees this fault: `dev.py emulate race`")
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
     for name, old, new in (("recurrent/cuda/kernels.cu", *ONE_CELL), (fault.name, fault.old, fault.new)):
         source = tmp_path / "csrc" / name

@@ -12,6 +12,8 @@ from torch.library import opcheck
 from torch.utils.checkpoint import checkpoint
 
 from pyrnn.ops import dropout, dropout_route
+from pyrnn.ops.dropout.call import ACTIVATIONS as BY_TORCH
+from pyrnn.ops.dropout.cpu import ACTIVATIONS as CODES
 from pyrnn.reference.dropout import ACTIVATIONS, dropout_keep
 from pyrnn.reference.dropout import dropout as reference
 from tests.helpers import assert_as_accurate
@@ -129,6 +131,10 @@ def test_as_accurate_as_torch(isa: str, activation: Any, dtype: torch.dtype, p: 
     assert_as_accurate(
         run(ours, dtype), run(theirs, dtype), run(theirs, torch.float64), names=("output", "x", "residual")
     )
+
+
+def test_kernels_torch_and_the_reference_know_the_same_activations() -> None:
+    assert list(CODES) == list(BY_TORCH) == list(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])

@@ -26,12 +26,14 @@ def setup() -> None:
         return
     install_tools()
     cuda, gpus = os.environ.get("PYRNN_CUDA", "AUTO"), os.environ.get("PYRNN_CUDA_ARCHITECTURES")
+    instruction_sets = os.environ.get("PYRNN_INSTRUCTION_SETS", "native")
     # Without build isolation the build tools stay in place: the next import rebuilds an edited C++ file.
     offline = ("--no-deps", "--no-index") if CURRENT else ()
     check_call(
         *pip("--quiet", "--no-build-isolation", *offline, "--editable", f"{ROOT}[dev]"),
         *("--config-settings", "editable.rebuild=true", "--config-settings", "editable.verbose=false"),
         *("--config-settings", f"cmake.define.PYRNN_CUDA={cuda}"),
+        *("--config-settings", f"cmake.define.PYRNN_INSTRUCTION_SETS={instruction_sets}"),
         *(("--config-settings", f"cmake.define.PYRNN_CUDA_ARCHITECTURES={gpus}") if gpus else ()),
         *("--config-settings", "cmake.define.PYRNN_PTX_DUMP=ON"),
         otherwise="the build failed, its messages stand above",
@@ -45,7 +47,7 @@ def fingerprint() -> str:
 
     It does not follow Python files that move: it notes at installation where each module is.
     """
-    names = ("PYRNN_CUDA", "PYRNN_CUDA_ARCHITECTURES", "PYRNN_TORCH")
+    names = ("PYRNN_CUDA", "PYRNN_CUDA_ARCHITECTURES", "PYRNN_INSTRUCTION_SETS", "PYRNN_TORCH")
     told = [str(PYTHON), sys.version, *(os.environ.get(name, "") for name in names)]
     files = [(ROOT / name).read_text() for name in ("pyproject.toml", "CMakeLists.txt", "tools/dev/setup.py")]
     modules = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "pyrnn").rglob("*.py"))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pyrnn._checks import check_probability, check_seed, wrong_type
-from pyrnn.reference.dropout import ACTIVATIONS
+
+#: By torch's own functions; the reference, which is what these are held against, has its own.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+}
 
 
 def as_activation(activation: Any) -> str:
