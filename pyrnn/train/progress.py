@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from pyrnn.train.metrics_file import EpochMetrics
     from pyrnn.train.trainer import StepResult, Trainer
+
+_log = logging.getLogger(__name__)
 
 #: Between two looks at a loss, which may make a GPU wait.
 _SECONDS = 0.2
@@ -181,7 +185,13 @@ class JsonLinesReporter:
         self._write(metrics.row())
 
     def _write(self, row: dict[str, Any]) -> None:
-        print(to_json(row), file=self._stream, flush=True)
+        try:
+            print(to_json(row), file=self._stream, flush=True)
+        except BrokenPipeError:  # `head` has seen enough; a training is not lost for that
+            _log.warning("nobody reads the metrics any more; the training goes on, metrics.jsonl keeps them")
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 class Reporters:
