@@ -24,10 +24,20 @@ class KernelExplanation:
 
 
 def size_of(number: int) -> str:
-    """Bytes in words."""
+    """Bytes in words.
+
+    Example:
+        >>> size_of(1536), size_of(3 * 2**20)
+        ('1.5 KiB', '3.0 MiB')
+    """
     return f"{number / 2**20:.1f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"
 
 
 def count(number: int, noun: str) -> str:
-    """A number and its noun, with an s where it is not one."""
+    """A number and its noun, with an s where it is not one.
+
+    Example:
+        >>> count(1, "thread"), count(2, "thread")
+        ('1 thread', '2 threads')
+    """
     return f"{number} {noun}{'s' * (number != 1)}"
