@@ -30,6 +30,13 @@ def as_integer(name: str, value: Any) -> int:
 
     Raises:
         TypeError: the value is no integer.
+
+    Example:
+        >>> as_integer("hidden_size", 3)
+        3
+        >>> as_integer("hidden_size", 3.5)
+        Traceback (most recent call last):
+        TypeError: hidden_size should be of type int, got: float
     """
     if type(value) is int or isinstance(value, torch.SymInt):
         return value  # type: ignore[return-value]

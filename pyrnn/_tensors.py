@@ -129,6 +129,16 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: as `open` gives them.
         ValueError: the file is damaged, or no regular one; the message names it.
+
+    Example:
+        >>> import tempfile
+        >>> from safetensors.torch import save_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "weights.safetensors")
+        ...     save_file({"bias": torch.ones(3)}, path)
+        ...     with open_tensors(path) as file:
+        ...         file.shapes, file.read()
+        ({'bias': (3,)}, {'bias': tensor([1., 1., 1.])})
     """
     with open_regular(path) as file:
         yield TensorFile(path, file)
@@ -145,7 +155,12 @@ def exactly(tensor: Tensor) -> Expected:
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor that holds a NaN or an infinity."""
+    """The name of the first tensor that holds a NaN or an infinity.
+
+    Example:
+        >>> not_finite({"weight": torch.ones(2), "bias": torch.tensor([1.0, torch.inf])})
+        'bias'
+    """
     return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
 
 

@@ -25,7 +25,17 @@ from pyrnn.search import SamplingConfig, generate_text
 from pyrnn.tasks import make_job
 from pyrnn.tasks.language_model import VOCABULARY, TextRun
 from pyrnn.text import Tokenizer
-from pyrnn.train import EpochMetrics, GradientTrainer, Job, Reporter, StepResult, Trainer, reporter_for, train
+from pyrnn.train import (
+    EpochMetrics,
+    GradientTrainer,
+    Job,
+    Reporter,
+    Start,
+    StepResult,
+    Trainer,
+    reporter_for,
+    train,
+)
 
 PROMPT = "HAMLET:\n"
 QUICK_CHARACTERS = 30_000
@@ -46,6 +56,10 @@ class SamplingReporter:
     def __init__(self, reporter: Reporter, job: Job, folder: Path, console: Console) -> None:
         self._reporter, self._job, self._folder, self._console = reporter, job, folder, console
         self._model: LanguageModel | None = None
+
+    def on_start(self, start: Start) -> None:
+        """Pass it on."""
+        self._reporter.on_start(start)
 
     def on_step(self, trainer: Trainer, result: StepResult) -> None:
         """Note whose steps they are."""

@@ -27,12 +27,22 @@ def processor() -> tuple[str, str]:
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes of memory that the device has, used or not."""
+    """Bytes of memory that the device has, used or not.
+
+    Example:
+        >>> memory_of(torch.device("cpu")) > 2**20
+        True
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def describe_machine() -> str:
-    """Processor, threads and torch version."""
+    """Processor, threads and torch version.
+
+    Example:
+        >>> describe_machine()
+        '..., ... thread..., torch ...'
+    """
     return f"{processor()[1]}, {counted(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"

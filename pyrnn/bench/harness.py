@@ -58,7 +58,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and the 20th and 80th percentile of a sample."""
+    """Median and the 20th and 80th percentile of a sample.
+
+    Example:
+        >>> Spread.of([1.0, 2.0, 3.0, 4.0, 5.0, 100.0])
+        Spread(median=3.5, p20=2.0, p80=5.0)
+    """
 
     median: float
     p20: float
@@ -111,7 +116,12 @@ def paired_timing(
 
 
 def difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """The largest relative difference |a - b| / |b| between results that belong together."""
+    """The largest relative difference |a - b| / |b| between results that belong together.
+
+    Example:
+        >>> round(difference([torch.tensor([1.01])], [torch.tensor([1.0])]), 3)
+        0.01
+    """
     if [x.shape for x in ours] != [x.shape for x in theirs]:
         raise ValueError(
             f"results have different shapes: {[*map(_shape, ours)]} against {[*map(_shape, theirs)]}"
@@ -162,5 +172,10 @@ def fma_peak(dtype: torch.dtype, threads: int) -> float:
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """The mean that ratios call for: 2x and 0.5x make 1x."""
+    """The mean that ratios call for: 2x and 0.5x make 1x.
+
+    Example:
+        >>> geometric_mean([2.0, 0.5])
+        1.0
+    """
     return statistics.geometric_mean(values)

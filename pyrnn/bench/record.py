@@ -85,5 +85,10 @@ def read(path: Path) -> list[Row]:
 
 
 def latest(rows: Iterable[Row], key: tuple[str, ...]) -> list[Row]:
-    """The newest row of each case, in the order in which the cases first came."""
+    """The newest row of each case, in the order in which the cases first came.
+
+    Example:
+        >>> latest([{"T": 8, "s": 1.0}, {"T": 9, "s": 2.0}, {"T": 8, "s": 3.0}], key=("T",))
+        [{'T': 8, 's': 3.0}, {'T': 9, 's': 2.0}]
+    """
     return list({tuple(row[field] for field in key): row for row in rows}.values())

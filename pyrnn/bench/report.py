@@ -209,7 +209,12 @@ def _warning(rows: Sequence[Row]) -> str:
 
 
 def table_line(entries: Sequence[str]) -> str:
-    """One line of a Markdown table."""
+    """One line of a Markdown table.
+
+    Example:
+        >>> table_line(["LSTM", "1.50x"])
+        '| LSTM | 1.50x |'
+    """
     return f"| {' | '.join(entries)} |"
 
 

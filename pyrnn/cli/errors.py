@@ -19,7 +19,7 @@ _FLAG = "--traceback"
 def telling(work: Callable[[], object]) -> int:
     """Run `work`, tell its errors in one line each, and return the exit code.
 
-    With --traceback anywhere on the command line, which is taken out of it, the way to the error is shown too.
+    With --traceback anywhere on the command line, which is taken out of it, the way to the error is shown.
     """
     shows_way = _FLAG in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != _FLAG]
@@ -29,7 +29,7 @@ def telling(work: Callable[[], object]) -> int:
         work()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except Exception as error:  # the outermost place: nothing that happens is a raw traceback
+    except Exception as error:  # noqa: BLE001  the outermost place: nothing that happens is a raw traceback
         if shows_way:
             traceback.print_exc()
         return _told(error)
@@ -44,8 +44,8 @@ def _told(error: Exception) -> int:
     if _no_memory(error):
         return _end(f"there is not enough memory: use smaller sizes or a smaller batch ({error})", 1)
     return _end(
-        f"a fault of pyrnn's own, {type(error).__name__}: {error}. The same command with {_FLAG} shows where; "
-        "please report that",
+        f"a fault of pyrnn's own, {type(error).__name__}: {error}. The same command with {_FLAG} shows "
+        "where; please report that",
         _FAULT_OF_OURS,
     )
 

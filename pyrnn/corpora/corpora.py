@@ -22,7 +22,12 @@ def shakespeare() -> str:
 
 
 def shakespeare_path() -> Path:
-    """The file of `shakespeare`: UTF-8, gzip."""
+    """The file of `shakespeare`: UTF-8, gzip.
+
+    Example:
+        >>> shakespeare_path().name
+        'shakespeare.txt.gz'
+    """
     return Path(__file__).with_name("shakespeare.txt.gz")
 
 

@@ -56,6 +56,15 @@ def read_sequences(path: str | Path, sizes: Mapping[str, int]) -> dict[str, list
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, has other fields, or an id is outside [0, size).
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "train.safetensors")
+        ...     write_sequences(path, {"token": [torch.tensor([2, 0])]})
+        ...     read_sequences(path, {"token": 2})
+        Traceback (most recent call last):
+        ValueError: ...train.safetensors: token must lie in [0, 2), got 0 to 2
     """
     path = Path(path)
     with open_tensors(path) as file:

@@ -130,7 +130,14 @@ class StreamBatches:
 
 
 def require_a_window(tokens: int, *, batch_size: int, window: int, text: str = "the text") -> None:
-    """Refuse a text of so many tokens that cannot fill one window of all streams."""
+    """Refuse a text of so many tokens that cannot fill one window of all streams.
+
+    Example:
+        >>> require_a_window(65, batch_size=4, window=16)
+        >>> require_a_window(64, batch_size=4, window=16)
+        Traceback (most recent call last):
+        ValueError: the text has 64 tokens, too few for one window: 4 streams of 16 steps need 65; ...
+    """
     if tokens - 1 < batch_size * window:
         raise ValueError(
             f"{text} has {tokens} tokens, too few for one window: {batch_size} streams of "
@@ -144,13 +151,23 @@ def split_validation(ids: AnyIds, fraction: float = 0.1) -> tuple[AnyIds, AnyIds
 
     Raises:
         ValueError: a fraction outside (0, 1).
+
+    Example:
+        >>> import torch
+        >>> split_validation(torch.arange(5), 0.4)
+        (tensor([0, 1, 2]), tensor([3, 4]))
     """
     cut = len(ids) - validation_tokens(len(ids), fraction)
     return ids[:cut], ids[cut:]
 
 
 def validation_tokens(tokens: int, fraction: float) -> int:
-    """How many of a text's tokens `split_validation` keeps for validation."""
+    """How many of a text's tokens `split_validation` keeps for validation.
+
+    Example:
+        >>> validation_tokens(1000, 0.1)
+        100
+    """
     if not 0 < fraction < 1:
         raise ValueError(f"the validation fraction must lie between 0 and 1, got {fraction}")
     return round(tokens * fraction)

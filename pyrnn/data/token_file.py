@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -164,6 +164,14 @@ def open_tokens(path: str | Path, vocabulary_size: int) -> TokenFile:
     Raises:
         ValueError: an empty file, a size that is not a multiple of four bytes, or an id outside [0, V).
         FileNotFoundError, IsADirectoryError, PermissionError: as `open` gives them.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "tokens.bin")
+        ...     _ = write_tokens(path, [torch.tensor([4, 2, 0, 1])])
+        ...     len(open_tokens(path, vocabulary_size=5))
+        4
     """
     ids = TokenFile(Path(path), vocabulary_size)
     for _ in ids.blocks():
@@ -225,5 +233,15 @@ def encode_file(
 
     Raises:
         ValueError: as of `read_text`, `tokenizer.encode` and `write_tokens`.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrnn.text import train_tokenizer
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     text = Path(folder, "text.txt")
+        ...     _ = text.write_text("to be")
+        ...     tokenizer = train_tokenizer(lambda: ["to be"], level="character")
+        ...     encode_file(text, tokenizer, Path(folder, "tokens.bin"))
+        5
     """
     return write_tokens(to, tokenizer.encode_chunks(read_text(text, chunk_characters=chunk_characters)))

@@ -45,6 +45,11 @@ class GradientFlow:
         underflow: the smallest normal number of the dtype that the gradients were computed in. Norms below
             it have lost digits, or are zero, and have no say in `rate`.
         sequences: B, how many the means are of.
+
+    Example:
+        >>> halves = GradientFlow((0, 1, 2), (1.0, 0.5, 0.25), ((1.0, 0.5, 0.25),), None, underflow=1e-38)
+        >>> round(halves.rate, 6), halves.verdict
+        (0.5, 'vanishing')
     """
 
     lags: tuple[int, ...]
@@ -84,6 +89,10 @@ def verdict_of(rate: float) -> Verdict:
 
     "vanishing": 0.9772 (0.1^(1/100)) or less, which leaves at most a tenth. "exploding": 1.0233 (10^(1/100))
     or more. "stable": between them.
+
+    Example:
+        >>> verdict_of(0.9), verdict_of(1.0), verdict_of(1.1)
+        ('vanishing', 'stable', 'exploding')
     """
     if rate <= VANISHING_BELOW:
         return "vanishing"
@@ -205,6 +214,11 @@ def fresh_cells(
 
     Raises:
         ValueError: a gain that is negative or not finite.
+
+    Example:
+        >>> from pyrnn.models import LanguageModelConfig
+        >>> list(fresh_cells(LanguageModelConfig(11, hidden_size=8)))
+        ['RNN', 'GRU', 'LSTM']
     """
     from pyrnn.models import LanguageModel
 

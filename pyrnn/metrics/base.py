@@ -61,6 +61,12 @@ class Combined(Metrics):
 
     Args:
         parts: what is combined; each is updated by itself.
+
+    Example:
+        >>> from pyrnn.metrics import Accuracy, Perplexity
+        >>> both = Combined(Accuracy(), Perplexity())
+        >>> len(both.state()) == len(Accuracy().state()) + len(Perplexity().state())
+        True
     """
 
     def __init__(self, *parts: Metrics) -> None:

@@ -21,7 +21,12 @@ _CLASS_NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
 
 def recurrent_class(cell: Architecture, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
-    """The layer class of a recurrent cell: this package's, or torch's of the same name and constructor."""
+    """The layer class of a recurrent cell: this package's, or torch's of the same name and constructor.
+
+    Example:
+        >>> recurrent_class("gru"), recurrent_class("gru", "torch")
+        (<class 'pyrnn.nn.recurrent.GRU'>, <class 'torch.nn.modules.rnn.GRU'>)
+    """
     if backend not in ("pyrnn", "torch"):
         raise ValueError(f"backend must be 'pyrnn' or 'torch', got {backend!r}")
     if cell not in _CLASS_NAMES:
@@ -61,7 +66,13 @@ def make_backbone(config: LanguageModelConfig, backend: Backend) -> tuple[str, n
 
 
 def state_shapes(config: LanguageModelConfig, batch_size: int, steps: int) -> list[tuple[int, ...]]:
-    """Shapes of the state's tensors after `steps` tokens of each of `batch_size` sequences of one length."""
+    """Shapes of the state's tensors after `steps` tokens of each of `batch_size` sequences of one length.
+
+    Example:
+        >>> config = LanguageModelConfig(11, architecture="lstm", hidden_size=16, num_layers=2)
+        >>> state_shapes(config, batch_size=4, steps=7)
+        [(2, 4, 16), (2, 4, 16)]
+    """
     if config.architecture == "transformer":
         heads, C = config.num_heads, min(config.context, steps)
         return [(1, batch_size, heads, C, config.hidden_size // heads)] * (2 * config.num_layers)

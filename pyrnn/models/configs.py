@@ -37,6 +37,11 @@ class TokenModelConfig:
     Raises:
         ValueError: a size below one, a dropout outside [0, 1), an unknown architecture, or heads that do not
             divide a transformer's width.
+
+    Example:
+        >>> TokenModelConfig(65, architecture="transformer", hidden_size=20)
+        Traceback (most recent call last):
+        ValueError: hidden_size must be a multiple of num_heads, got 20 and 8
     """
 
     vocabulary_size: int
@@ -85,6 +90,11 @@ class LanguageModelConfig(TokenModelConfig):
     Raises:
         ValueError: as of `TokenModelConfig`, an unknown input, tied weights with one-hot input, or a
             transformer with one-hot input or locked dropout.
+
+    Example:
+        >>> config = LanguageModelConfig(65, architecture="gru", embedding_size=32)
+        >>> config.hidden_size, config.vector_size
+        (256, 32)
     """
 
     input: Literal["embedding", "one-hot"] = "embedding"
@@ -124,6 +134,10 @@ class TaggerConfig(TokenModelConfig):
 
     Raises:
         ValueError: as of `TokenModelConfig`, or no tags.
+
+    Example:
+        >>> from pyrnn.models import Tagger
+        >>> tagger = Tagger(TaggerConfig(100, hidden_size=16, num_tags=5))
     """
 
     num_tags: int = 1

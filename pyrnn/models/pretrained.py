@@ -29,6 +29,16 @@ class Pretrained(nn.Module, ABC):
 
     A subclass names its `model_type` and the dataclass `config_class` of its sizes, keeps an instance of it
     as `config`, and is constructed from it.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> model = LanguageModel(LanguageModelConfig(11, hidden_size=8))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save_pretrained(folder)
+        ...     read = LanguageModel.from_pretrained(folder)
+        >>> torch.equal(read.projection.weight, model.projection.weight)
+        True
     """
 
     model_type: ClassVar[str]

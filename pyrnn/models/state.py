@@ -37,24 +37,48 @@ class CachedState:
 
 
 def state_tensors(state: State | None) -> tuple[Tensor, ...]:
-    """The tensors of a state, none of None."""
+    """The tensors of a state, none of None.
+
+    Example:
+        >>> h, c = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
+        >>> len(state_tensors((h, c))), len(state_tensors(h)), state_tensors(None)
+        (2, 1, ())
+    """
     return () if state is None else (state,) if isinstance(state, Tensor) else tuple(state)
 
 
 def state_of(tensors: tuple[Tensor, ...] | None) -> State | None:
-    """The state whose `state_tensors` these are."""
+    """The state whose `state_tensors` these are.
+
+    Example:
+        >>> h, c = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
+        >>> state_of((h,)) is h, state_of((h, c)) == (h, c), state_of(())
+        (True, True, None)
+    """
     if not tensors:
         return None
     return tensors[0] if len(tensors) == 1 else tensors
 
 
 def detach_state(state: State) -> State:
-    """The same state without its history: where truncated BPTT cuts the graph."""
+    """The same state without its history: where truncated BPTT cuts the graph.
+
+    Example:
+        >>> h = torch.zeros(1, 2, 3, requires_grad=True)
+        >>> detach_state(2 * h).requires_grad
+        False
+    """
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
 
 
 def select_state(state: State, sequences: Tensor | slice) -> State:
-    """The state of some of the sequences, in the given order; of [N] int64 indices, some may be repeated."""
+    """The state of some of the sequences, in the given order; of [N] int64 indices, some may be repeated.
+
+    Example:
+        >>> h = torch.tensor([[[1.0], [2.0], [3.0]]])  # of one layer, three sequences and one unit
+        >>> select_state(h, torch.tensor([2, 0, 0])).flatten()
+        tensor([3., 1., 1.])
+    """
     return state[:, sequences] if isinstance(state, Tensor) else tuple(part[:, sequences] for part in state)
 
 
@@ -64,6 +88,11 @@ class DecoderState:
 
     Args:
         value: the model's own state; None before the first token.
+
+    Example:
+        >>> state = DecoderState(torch.tensor([[[1.0], [2.0]]]))
+        >>> state.select(torch.tensor([1])).value
+        tensor([[[2.]]])
     """
 
     value: State | CachedState | None = None
@@ -84,6 +113,13 @@ class StepOutput(NamedTuple):
         logits: of the next token: [N, V] after one token of each sequence, [N, T, V] after each of T.
         state: to go on from; it has a method `select(rows)`.
         attention: weights over the source, [N, S] or [N, T, S], of models that attend to one; else None.
+
+    Example:
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> model = LanguageModel(LanguageModelConfig(11, hidden_size=8)).eval()
+        >>> logits, state, attention = model.step(torch.tensor([3, 7]), model.start())
+        >>> logits.shape, attention
+        (torch.Size([2, 11]), None)
     """
 
     logits: Tensor

@@ -45,7 +45,13 @@ record_instances_of(DropIn)
 
 
 def torch_class(cls: type[nn.Module]) -> type[nn.Module]:
-    """The class that the layer had, or would have, without us: torch's, or the user's subclass of it."""
+    """The class that the layer had, or would have, without us: torch's, or the user's subclass of it.
+
+    Example:
+        >>> import pyrnn
+        >>> torch_class(pyrnn.LSTM)
+        <class 'torch.nn.modules.rnn.LSTM'>
+    """
     return next(base for base in cls.__mro__ if not issubclass(base, DropIn))
 
 

@@ -46,6 +46,14 @@ def is_plain(module: Any, kind: Kind) -> bool:
     """Whether `module(...)` runs the forward of `kind` and nothing else.
 
     Parametrizations and LoRA layers are other classes. A hook on all modules watches this one too.
+
+    Example:
+        >>> layer, kind = nn.Linear(2, 2), kind_of(nn.Linear)
+        >>> is_plain(layer, kind)
+        True
+        >>> _ = layer.register_forward_hook(lambda *_: None)
+        >>> is_plain(layer, kind)
+        False
     """
     cls, forward, call = kind
     if type(module) is not cls or cls.forward is not forward or cls.__call__ is not call:

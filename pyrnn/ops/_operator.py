@@ -39,7 +39,13 @@ Part = Literal["call", "forward", "backward"]  #: which of an operator's three
 
 
 class Route(NamedTuple):
-    """Who computes a call, and why."""
+    """Who computes a call, and why.
+
+    Example:
+        >>> from pyrnn.ops import dropout_route
+        >>> dropout_route(torch.ones(3)).path
+        'native'
+    """
 
     path: Literal["native", "reference"]
     reason: str

@@ -24,5 +24,10 @@ class KernelExplanation:
 
 
 def size_of(number: int) -> str:
-    """Bytes in words."""
+    """Bytes in words.
+
+    Example:
+        >>> size_of(1536), size_of(3 * 2**20)
+        ('1.5 KiB', '3.0 MiB')
+    """
     return f"{number / 2**20:.1f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"

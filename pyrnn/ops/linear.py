@@ -32,7 +32,15 @@ _LARGE = 2**25  # multiply-adds of a product from which choosing a library gains
 
 
 class LinearRoute(NamedTuple):
-    """What computes a product, and why."""
+    """What computes a product, and why.
+
+    Example:
+        >>> import torch
+        >>> from pyrnn.ops import linear_route
+        >>> path, reason = linear_route(torch.zeros(1, 4), torch.zeros(3, 4))
+        >>> reason
+        'up to 16 rows: the weights are read where they lie'
+    """
 
     path: Literal["native", "onednn", "torch"]
     reason: str

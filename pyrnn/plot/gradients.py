@@ -47,6 +47,13 @@ def plot_gradient_panels(panels: Mapping[str, Mapping[str, GradientFlow]], path:
 
     Raises:
         As `plot_gradients`.
+
+    Example:
+        >>> import tempfile, torch, pyrnn
+        >>> from pyrnn.diagnostics import compare_cells
+        >>> flows = compare_cells({"GRU": pyrnn.GRU(3, 8), "LSTM": pyrnn.LSTM(3, 8)}, torch.randn(20, 4, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_gradient_panels({"as drawn": flows, "again": flows}, f"{folder}/gradients.png")
     """
     if not panels or not all(panels.values()):
         raise ValueError("there is no gradient flow to draw; give at least one in each panel")

@@ -18,7 +18,14 @@ from pyrnn.reference.philox import attention_keep
 
 
 class AttentionOutput(NamedTuple):
-    """What attention returns; `weights` has shape [0] unless they were asked for."""
+    """What attention returns; `weights` has shape [0] unless they were asked for.
+
+    Example:
+        >>> keys = torch.ones(1, 1, 4, 2)
+        >>> output, weights = scaled_dot_product_attention(keys[:, :, :1], keys, keys, return_weights="full")
+        >>> weights
+        tensor([[[[0.2500, 0.2500, 0.2500, 0.2500]]]])
+    """
 
     output: Tensor  # [B, H, T, V]
     weights: Tensor  # "full": [B, H, T, S]; "mean": [B, T, S]; "none": [0]

@@ -23,7 +23,15 @@ Weights = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
 
 
 class RecurrentOutput(NamedTuple):
-    """What one recurrent layer returns; `c_n` and `cells` have shape [0] where they do not apply."""
+    """What one recurrent layer returns; `c_n` and `cells` have shape [0] where they do not apply.
+
+    Example:
+        >>> import torch, pyrnn
+        >>> weights = ((torch.ones(2, 3), torch.zeros(2, 2), None, None, None),)
+        >>> output, h_n, *_ = pyrnn.ops.recurrent("rnn_relu", torch.ones(4, 1, 3), None, None, weights)
+        >>> output[-1], h_n
+        (tensor([[3., 3.]]), tensor([[[3., 3.]]]))
+    """
 
     output: Tensor  # [T, B, D*P]; [B, T, D*P] if batch_first; [N, D*P] if packed
     h_n: Tensor  # [D, B, P]
@@ -32,7 +40,13 @@ class RecurrentOutput(NamedTuple):
 
 
 def step(cell: str, x: Tensor, h: Tensor, c: Tensor | None, weights: Weights) -> tuple[Tensor, Tensor | None]:
-    """One time step for `x` [B, I], `h` [B, P], `c` [B, H] (LSTM only); returns the new (h, c)."""
+    """One time step for `x` [B, I], `h` [B, P], `c` [B, H] (LSTM only); returns the new (h, c).
+
+    Example:
+        >>> weights = (torch.eye(2), torch.eye(2), None, None, None)
+        >>> step("rnn_relu", torch.tensor([[1.0, -3.0]]), torch.ones(1, 2), None, weights)
+        (tensor([[2., 0.]]), None)
+    """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     gx, gh = linear(x, w_ih, b_ih), linear(h, w_hh, b_hh)
     if cell == "rnn_tanh":
@@ -126,7 +140,13 @@ def recurrent(
 
 
 def group_weights(flat: tuple[Tensor | None, ...]) -> tuple[Weights, ...]:
-    """The flat tuple of 5*D weights as one group per direction."""
+    """The flat tuple of 5*D weights as one group per direction.
+
+    Example:
+        >>> w_ih, w_hh = torch.zeros(2, 3), torch.zeros(2, 2)
+        >>> len(group_weights((w_ih, w_hh, None, None, None) * 2))
+        2
+    """
     return tuple(flat[start : start + 5] for start in range(0, len(flat), 5))  # type: ignore[misc]
 
 

@@ -23,6 +23,10 @@ class SamplingConfig:
 
     Raises:
         ValueError: a negative or infinite temperature, a negative count, or a probability outside [0, 1].
+
+    Example:
+        >>> SamplingConfig(temperature=0.8, top_k=40).max_tokens
+        200
     """
 
     temperature: float = 1.0

@@ -29,6 +29,14 @@ class Decoder(Protocol):
 
     Attributes:
         vocabulary_size: V.
+
+    Example:
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> model: Decoder = LanguageModel(LanguageModelConfig(11, hidden_size=8)).eval()
+        >>> logits, state, _ = model.step(torch.tensor([3]), model.start())
+        >>> twice = state.select(torch.tensor([0, 0]))  # one sequence goes on in two ways
+        >>> model.step(torch.tensor([4, 5]), twice).logits.shape
+        torch.Size([2, 11])
     """
 
     @property
@@ -59,7 +67,12 @@ def module_of(model: object) -> nn.Module:
 
 
 def window_steps(sequences: int, vocabulary_size: int) -> int:
-    """Tokens T, at least one, that a call on so many sequences may read within `LOGITS_AT_ONCE`."""
+    """Tokens T, at least one, that a call on so many sequences may read within `LOGITS_AT_ONCE`.
+
+    Example:
+        >>> window_steps(32, 50_000), window_steps(1, 65)
+        (10, 258111)
+    """
     return max(1, LOGITS_AT_ONCE // max(1, sequences * vocabulary_size))
 
 
@@ -73,6 +86,13 @@ def prefill(model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None =
         tokens: [N, T] ids.
         state: to go on from.
         lengths: [N] int64 in [1, T] where they differ.
+
+    Example:
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> model = LanguageModel(LanguageModelConfig(11, hidden_size=8)).eval()
+        >>> ids, lengths = torch.tensor([[4, 2, 9], [7, 0, 0]]), torch.tensor([3, 1])
+        >>> prefill(model, ids, model.start(), lengths).logits.shape
+        torch.Size([2, 11])
     """
     N, T = tokens.shape
     steps = window_steps(N, model.vocabulary_size)
@@ -100,6 +120,14 @@ def evaluating(model: object) -> Iterator[None]:
 
     A generator must leave this block before it yields: gradients are off for the whole thread, the caller's
     code included.
+
+    Example:
+        >>> model = nn.Dropout(0.5)
+        >>> with evaluating(model):
+        ...     model(torch.ones(4))
+        tensor([1., 1., 1., 1.])
+        >>> model.training
+        True
     """
     module = module_of(model)
     was_training = module.training

@@ -112,6 +112,15 @@ def score_encoded(
 
     Raises:
         ValueError: the model gives NaN.
+
+    Example:
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> from pyrnn.text import train_tokenizer
+        >>> tokenizer = train_tokenizer(lambda: ["to be"], level="word")
+        >>> model = LanguageModel(LanguageModelConfig(len(tokenizer), hidden_size=8))
+        >>> (found,) = score_encoded(model, tokenizer, [encode_sentence(tokenizer, "to be")])
+        >>> found == score(model, tokenizer, ["to be"])[0]
+        True
     """
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     results: dict[int, SentenceScore] = {}

@@ -20,7 +20,14 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class SwapReport:
-    """What was done, layer by layer in the model's order; `str` gives a table."""
+    """What was done, layer by layer in the model's order; `str` gives a table.
+
+    Example:
+        >>> import pyrnn
+        >>> report = pyrnn.accelerate(nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 4)))
+        >>> [layer.names for layer in report.swapped], report.kept
+        ([('1',)], ())
+    """
 
     title: str
     layers: tuple[LayerReport, ...]

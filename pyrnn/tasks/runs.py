@@ -50,6 +50,16 @@ def load_run(
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
         ValueError: a file is damaged, the weights do not fit the sizes, or the task has no such verb.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrnn.train import train
+        >>> job = make_job("language-model", {"max_steps": 1, "hidden_size": 8, "validation_fraction": 0.001})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = train(job, folder)
+        ...     run = load_run(folder)
+        >>> run.model.config.hidden_size
+        8
     """
     folder = Path(folder)
     try:
@@ -74,6 +84,16 @@ def evaluate(run: Run, source: Source) -> dict[str, float]:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be used, or does not fit the run's vocabulary; or the model gives NaN, or a loss
             that is infinite.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrnn.train import train
+        >>> job = make_job("language-model", {"max_steps": 1, "hidden_size": 8, "validation_fraction": 0.001})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     text = Path(folder, "text.txt")
+        ...     _ = text.write_text("to be or not to be")
+        ...     sorted(evaluate(train(job, Path(folder, "run")), text))
+        ['bits', 'loss', 'perplexity', 'tokens', 'unknown']
     """
     task = run.job.task
     batches = task.read(run, source)
@@ -88,6 +108,15 @@ def evaluate(run: Run, source: Source) -> dict[str, float]:
 
 
 def verb_of(run: Run, verb: str) -> Callable[..., Iterable[str]]:
-    """The function behind a verb of a run's task."""
+    """The function behind a verb of a run's task.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrnn.train import train
+        >>> job = make_job("language-model", {"max_steps": 1, "hidden_size": 8, "validation_fraction": 0.001})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     verb_of(train(job, folder), "score").__name__
+        'score_lines'
+    """
     module, _, attribute = run.job.task.verbs[verb].function.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -10,7 +10,12 @@ from pyrnn.text.files import Source, read_text, text_files
 
 
 class TaggedSentence(NamedTuple):
-    """The tokens of a sentence and the tag of each."""
+    """The tokens of a sentence and the tag of each.
+
+    Example:
+        >>> TaggedSentence(["time", "flies"], ["NOUN", "VERB"]).tags[1]
+        'VERB'
+    """
 
     tokens: list[str]
     tags: list[str]

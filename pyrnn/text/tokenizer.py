@@ -28,6 +28,12 @@ class Tokenizer(ABC):
         unk_id: the id of all that the vocabulary lacks, or None: then `encode` refuses it, or nothing is
             lacking.
         eos_id: the id that ends a line, or None.
+
+    Example:
+        >>> from pyrnn.text import train_tokenizer
+        >>> tokenizer: Tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="word")
+        >>> tokenizer.decode(tokenizer.encode("not to be"))
+        'not to be'
     """
 
     level: Level

@@ -117,7 +117,9 @@ def _check_environment() -> None:
         raise ValueError(f"RANK is {rank} of WORLD_SIZE {world} processes: start them with torchrun")
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
-            raise ValueError(f"WORLD_SIZE is {world}, and {name} is not set: start the processes with torchrun")
+            raise ValueError(
+                f"WORLD_SIZE is {world}, and {name} is not set: start the processes with torchrun"
+            )
 
 
 def _number_of(name: str, default: int | None) -> int:
@@ -131,7 +133,7 @@ def _number_of(name: str, default: int | None) -> int:
         return default
     if not (text.isascii() and text.isdigit()):
         raise ValueError(
-            f"the environment variable {name} should be a number, set by torchrun; it is {text!r}: unset it, or "
-            "start the processes with torchrun"
+            f"the environment variable {name} should be a number, set by torchrun; it is {text!r}: unset it, "
+            "or start the processes with torchrun"
         )
     return int(text)
