@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import pyrnn
-from pyrnn.cli import app
+from pyrnn.cli.app import app
 from tests.cli.conftest import Command
 
 #: Commands whose own help, of argparse, is not typer's: they are passed on.
