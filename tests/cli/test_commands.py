@@ -175,7 +175,7 @@ def test_a_text_that_cannot_be_used(content: bytes, words: str, command: Command
     [
         ("train language-model {new} --text {absent}", "absent.txt"),
         ("train language-model {new} --text {folder}", "holds no files"),
-        ("train language-model {run}", "is not empty"),
+        ("train language-model {run}", "holds a run"),
         ("train language-model {absent} --resume", "no run to resume"),
         ("train language-model {run} --resume --hidden-size 64", "hidden_size is 32, not 64"),
         ("train language-model {new} --dropout 1.5", r"dropout must lie in \[0, 1\), got 1.5"),
@@ -236,7 +236,7 @@ def test_an_unwritable_folder(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     code, _, err = command(f"train language-model {tmp_path / 'file' / 'run'} --max-steps 1")
     assert code == 2
-    assert "Not a directory" in err
+    assert "not a directory" in err
 
 
 def test_output_that_nobody_reads_is_no_error(trained: Path) -> None:
