@@ -21,7 +21,7 @@ FAULTS = ("tests/cuda/test_faults.py", "tests/cuda/test_determinism.py")
 ACCURACY = "(bfloat16 and cluster) or (float32 and persistent)"
 QUICK = ("--dtype", "float32", "--shapes", "quick", "--no-record")
 
-#: After the set-up, which the others share. The benchmarks only have to run: nothing is read from their times.
+#: After the set-up, which they share. The benchmarks only have to run: nothing is read from their times.
 LANES = {
     "tests": [
         ("test",),
@@ -45,6 +45,7 @@ LANES = {
 
 
 def main() -> int:
+    """Set up, run the lanes, and say what failed."""
     os.environ.setdefault("PYRNN_INSTRUCTION_SETS", "all")
     share_cores()
     started, command = time.monotonic(), (sys.executable, "dev.py")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pyrnn.cli.interrupts import INTERRUPTED, interruptible_imports
+
 
 def main() -> int:
     """Run the command of sys.argv; returns the exit code."""
-    try:  # the imports, too, take long enough to be interrupted
-        from pyrnn.cli.app import app
-        from pyrnn.cli.errors import telling
+    with interruptible_imports():
+        try:
+            from pyrnn.cli.app import app
+            from pyrnn.cli.errors import telling
 
-        return telling(app)
-    except KeyboardInterrupt:
-        return 130
+            return telling(app)
+        except KeyboardInterrupt:
+            return INTERRUPTED
 
 
 __all__ = ["main"]
