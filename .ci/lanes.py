@@ -30,7 +30,7 @@ LANES = {
     ],
     "compilers": [
         ("lint",),
-        ("build",),
+        ("build", "--quick"),
         ("ctest",),
         ("spills",),
         ("emulate", "race", *FAULTS, "-k", "release or without or order_of_threads"),

@@ -19,6 +19,7 @@ import pytest
 import pyrnn
 from pyrnn import _native
 from pyrnn.train.job import tomllib
+from tests.stubs import stub_names
 from tools import matrix
 from tools.dev.wheel import missing_instruction_sets
 
@@ -151,6 +152,10 @@ def test_baseline_runs_on_an_old_processor() -> None:
     # Nehalem is from 2008, without AVX: one wider instruction on the way ends in SIGILL.
     result = python(LAYERS_AGREE, under=(emulator, "-cpu", "Nehalem"), OMP_NUM_THREADS="2")
     assert printed(result) == "baseline"
+
+
+def test_the_stub_of_the_module_has_its_names() -> None:
+    assert stub_names("_cpu") == {name for name in dir(_native.cpu) if not name.startswith("_")}
 
 
 # ---- objects -------------------------------------------------------------------------------------

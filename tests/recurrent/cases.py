@@ -200,7 +200,7 @@ def _all_results(layer: Layer, out: RecurrentOutput) -> tuple[Tensor, ...]:
     return tuple(t.cpu() for t in (*out, *grads) if t is not None)
 
 
-def same_bits(ours: RecurrentOutput | tuple, others: RecurrentOutput | tuple) -> bool:
+def same_bits(ours: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
     """Whether all tensors of two results are equal, NaN where NaN."""
     return all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(ours, others, strict=True))
 
