@@ -52,15 +52,27 @@ def last_match(backwards: re.Pattern[str], text: str) -> int:
     return len(text) - found.end() if found else 0
 
 
+#: Characters of what has to be read at once.
+LONGEST_PIECE = 1 << 26
+
+
 def cut_safely(chunks: Iterable[str], last_cut: Callable[[str], int]) -> Iterator[str]:
     """The same text in other chunks: each begins where `last_cut` found a place, but the first.
 
     `last_cut` sees every place with the character before it and the one after.
+
+    Raises:
+        ValueError: a part without such a place is longer than any word of a text, which has to be in memory.
     """
     held = ""
     for chunk in chunks:
         begin = max(len(held) - 1, 0)
         held += chunk
+        if len(held) > LONGEST_PIECE + len(chunk):
+            raise ValueError(
+                f"more than {LONGEST_PIECE:,} characters follow one another without a place between two words, "
+                "which is no text: break it into lines, or read it with level character"
+            )
         if place := last_cut(held[begin:]):
             yield held[: begin + place]
             held = held[begin + place :]

@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeVar
 T = TypeVar("T")
 
 _BYTES_AT_ONCE = 1 << 16
+LONGEST_LINE = 1 << 26  # bytes
 _END = "\n"
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
@@ -25,8 +26,8 @@ class LineReader(Iterator[str]):
         name: what to call it in messages.
 
     Raises:
-        ValueError: while iterating, a line that is not UTF-8; the message has its number. The lines after it
-            can still be read.
+        ValueError: while iterating, a line that is not UTF-8 or that has more than `LONGEST_LINE` bytes; the
+            message has its number. The lines after it can still be read.
 
     Example:
         >>> lines = LineReader(io.BytesIO(b"to be\r\n\nor not"))
@@ -38,6 +39,8 @@ class LineReader(Iterator[str]):
         self._stream, self._name = stream, name
         self._whole: deque[bytes] = deque()
         self._rest: list[bytes] = []  # pieces of a line whose end has not come yet
+        self._rest_bytes = 0
+        self._skips = False  # to the end of a line that is too long
         self._ended = False
         self.number = 0  # of the line that was given last, counted from 1
 
@@ -46,6 +49,14 @@ class LineReader(Iterator[str]):
             if self._ended:
                 raise StopIteration
             self._read()
+            if self._rest_bytes > LONGEST_LINE:
+                self._keep(b"")
+                self._skips = True
+                self.number += 1
+                raise ValueError(
+                    f"{self._name}, line {self.number} has more than {LONGEST_LINE:,} bytes: give a sentence "
+                    "a line"
+                )
         self.number += 1
         line = self._whole.popleft().removesuffix(b"\r")
         try:
@@ -72,11 +83,19 @@ class LineReader(Iterator[str]):
                 self._whole.append(last)
             return
         first, *others = block.split(b"\n")
-        self._rest.append(first)
+        if not self._skips:
+            self._rest.append(first)
+            self._rest_bytes += len(first)
         if others:
-            self._whole.append(b"".join(self._rest))
+            if not self._skips:
+                self._whole.append(b"".join(self._rest))
+            self._skips = False
             self._whole.extend(others[:-1])
-            self._rest = [others[-1]]
+            self._keep(others[-1])
+
+    def _keep(self, rest: bytes) -> None:
+        """Begin a line with `rest`."""
+        self._rest, self._rest_bytes = [rest], len(rest)
 
 
 def as_lines(lines: Iterable[str]) -> LineReader:

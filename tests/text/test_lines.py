@@ -44,3 +44,14 @@ def test_what_is_there_is_answered_before_more_comes() -> None:
         sink.write(b" a line\n1\n2\n3\n4\n")
         assert next(parts) == ["half a line", "1", "2"]
         assert next(parts) == ["3", "4"]
+
+
+def test_a_line_without_an_end_is_refused_and_the_next_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrnn.text.lines.LONGEST_LINE", 100_000)
+    stream = BytesIO(b"one\n" + b"x" * 400_000 + b"\ntwo\nthree")
+    reader = LineReader(stream)
+    assert next(reader) == "one"
+    with pytest.raises(ValueError, match="standard input, line 2 has more than 100,000 bytes"):
+        next(reader)
+    assert list(reader) == ["two", "three"]
+    assert reader.number == 4

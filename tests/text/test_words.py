@@ -78,3 +78,11 @@ def test_a_long_run_takes_time_in_proportion_to_its_length(unit: str) -> None:
     text = unit * (400_000 // len(unit))
     assert len(words(text)) <= len(text)
     assert last_word_cut(text) == 0
+
+
+def test_what_is_no_text_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrnn.text._words.LONGEST_PIECE", 1000)
+    chunks = iter(["x" * 100] * 50)
+    with pytest.raises(ValueError, match="more than 1,000 characters follow one another without a place"):
+        list(cut_safely(chunks, last_word_cut))
+    assert sum(1 for _ in chunks) > 35  # the others were not read
