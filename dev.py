@@ -99,7 +99,6 @@ def main() -> int:
     )
     commands: dict[str, Callable[[list[str]], int]] = {
         "setup": lambda _: setup() or 0,
-        "spills": spills,
         **{function.__name__: function for function in functions},
     }
     name, *arguments = sys.argv[1:] or ["help"]

@@ -39,7 +39,7 @@ def telling(work: Callable[[], object]) -> int:
 def _told(error: Exception) -> int:
     if isinstance(error, _WRONG_INPUT):
         return _end(_words(error), 2)
-    if isinstance(error, _FAILED):
+    if isinstance(error, _FAILED) or _of_other_processes(error):
         return _end(_words(error), 1)
     if _no_memory(error):
         return _end(f"there is not enough memory: use smaller sizes or a smaller batch ({error})", 1)
@@ -61,6 +61,11 @@ def _words(error: Exception) -> str:
 def _no_memory(error: Exception) -> bool:
     """Whether memory could not be had; on a CPU torch has no class of its own for it."""
     return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+def _of_other_processes(error: Exception) -> bool:
+    """Whether those that train together could not be reached; torch has several classes for it."""
+    return type(error).__name__.startswith("Dist") or "gloo" in str(error)
 
 
 def _closed_streams() -> str | None:

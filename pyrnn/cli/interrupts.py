@@ -15,8 +15,9 @@ INTERRUPTED = 130  # exit code: 128 + SIGINT
 def interruptible_imports() -> Iterator[None]:
     """Within, Ctrl-C raises KeyboardInterrupt as ever, but during an import it ends the process at once.
 
-    There is nothing to put away then, and the exception would not get far: native code that is being set up
-    may abort over it, and a module half imported fails later in a way that nobody understands.
+    The exception would not get far: native code that is being set up may abort over it, and a module half
+    imported fails later in a way that nobody understands. Little is there to be put away by then; what is
+    (copies of texts, an empty folder) stays.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody else's to decide
         yield

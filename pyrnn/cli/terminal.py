@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from typing import Annotated, TextIO
 
 from pyrnn.cli.help import option
@@ -38,5 +39,6 @@ def write(text: str, *, raw: bool = False, stream: TextIO | None = None) -> None
 
 
 def tell(line: str) -> None:
-    """A line to the standard error: the standard output holds the results alone."""
-    print(escaped(line), file=sys.stderr)
+    """A line to the standard error: the standard output holds the results alone. Nobody has to read it."""
+    with suppress(BrokenPipeError):
+        print(escaped(line), file=sys.stderr, flush=True)

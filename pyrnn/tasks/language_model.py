@@ -219,7 +219,8 @@ def score_lines(run: TextRun, lines: Iterable[str]) -> Iterator[str]:
     """
     reader = pyrnn.text.as_lines(lines)
     failed = count = 0
-    for part in pyrnn.text.gathered(_sentences(run.tokenizer, reader), reader, most=_AT_ONCE):
+    sentences = _sentences(run.tokenizer, reader)
+    for part in pyrnn.text.gathered(sentences, lambda: reader.ready, most=_AT_ONCE):
         encoded = [sentence.ids for sentence in part if sentence.ids is not None]
         scores = iter(pyrnn.search.score_encoded(run.model, run.tokenizer, encoded))
         for sentence in part:

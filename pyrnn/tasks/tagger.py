@@ -259,7 +259,8 @@ def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
     A blank line ends a sentence.
     """
     reader = pyrnn.text.as_lines(lines)
-    for part in pyrnn.text.gathered(pyrnn.text.read_sentences(reader), reader, most=_AT_ONCE):
+    sentences = pyrnn.text.read_sentences(reader)
+    for part in pyrnn.text.gathered(sentences, lambda: reader.paragraph_ready, most=_AT_ONCE):
         for tokens, tags in zip(part, tag_sentences(run, part), strict=True):
             yield from (f"{token}\t{tag}" for token, tag in zip(tokens, tags, strict=True))
             yield ""

@@ -70,8 +70,8 @@ def cut_safely(chunks: Iterable[str], last_cut: Callable[[str], int]) -> Iterato
         held += chunk
         if len(held) > LONGEST_PIECE + len(chunk):
             raise ValueError(
-                f"more than {LONGEST_PIECE:,} characters follow one another without a place between two words, "
-                "which is no text: break it into lines, or read it with level character"
+                f"more than {LONGEST_PIECE:,} characters follow one another without a place between two "
+                "words, which is no text: break it into lines, or read it with level character"
             )
         if place := last_cut(held[begin:]):
             yield held[: begin + place]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar
 
 T = TypeVar("T")
@@ -70,8 +70,14 @@ class LineReader(Iterator[str]):
 
     @property
     def ready(self) -> bool:
-        """Whether the next line, or the end, is there without waiting."""
-        return bool(self._whole) or self._ended
+        """Whether a line that is not empty, or the end, is there without waiting."""
+        return self._ended or any(line.strip() for line in self._whole)
+
+    @property
+    def paragraph_ready(self) -> bool:
+        """Whether a line and an empty one behind it, or the end, are there without waiting."""
+        lines = iter(self._whole)
+        return self._ended or (any(map(bytes.strip, lines)) and any(not line.strip() for line in lines))
 
     def _read(self) -> None:
         """What the stream has, at least a byte of it unless it ends."""
@@ -111,18 +117,23 @@ def as_lines(lines: Iterable[str]) -> LineReader:
     return LineReader(io.BytesIO(text.encode("utf-8", "surrogatepass")), name="the text")
 
 
-def gathered(items: Iterable[T], lines: LineReader, *, most: int) -> Iterator[list[T]]:
-    """`items` that are made of `lines`, in lists: as many as are there without waiting, at most `most`.
+def gathered(items: Iterable[T], ready: Callable[[], bool], *, most: int) -> Iterator[list[T]]:
+    """`items` in lists: as many as are there without waiting, at most `most`.
+
+    Args:
+        items: for instance of the lines of a `LineReader`.
+        ready: whether the next item, or the end, is there without waiting.
+        most: items of a list.
 
     Example:
         >>> lines = as_lines("abc")
-        >>> list(gathered(lines, lines, most=2))
+        >>> list(gathered(lines, lambda: lines.ready, most=2))
         [['a', 'b'], ['c']]
     """
     part: list[T] = []
     for item in items:
         part.append(item)
-        if len(part) == most or not lines.ready:
+        if len(part) == most or not ready():
             yield part
             part = []
     if part:

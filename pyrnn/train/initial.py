@@ -29,6 +29,7 @@ def with_initial(job: Job) -> Job:
     task, source = job.task, read_job(job.train.init_from, job.task)
     settings = {f.name: getattr(source.model, f.name) for f in fields(source.model)}
     settings |= job.given["model"]
+    settings["init_from"] = str(Path(job.train.init_from).resolve())  # a resume may come from elsewhere
     for name in task.vocabulary_settings:
         settings[name] = getattr(source.data, name)
         if job.given["data"].get(name, settings[name]) != settings[name]:

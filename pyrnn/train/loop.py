@@ -36,6 +36,7 @@ def fit(
     resume: bool = False,
     reporter: Reporter | None = None,
     processes: ProcessGroup | None = None,
+    before_steps: Callable[[], None] | None = None,
 ) -> list[EpochMetrics]:
     """Train `model` in place and return the metrics of every epoch.
 
@@ -53,6 +54,7 @@ def fit(
         resume: go on from the folder's checkpoint, if there is one yet.
         reporter: is told of the start, of each step and epoch, in the first process.
         processes: those that train together; each calls this with the same arguments.
+        before_steps: called in the first process once it is sure that the training can go on.
 
     Raises:
         ValueError: the batch size cannot be shared, or the checkpoint does not fit.
@@ -67,6 +69,8 @@ def fit(
         loop.resume(folder)
     elif processes.rank:
         torch.manual_seed(config.seed + processes.rank)  # every process drops other units
+    if before_steps is not None and processes.is_first:
+        before_steps()
     if loop.reporter is not None and not loop.counters.finished:
         loop.reporter.on_start(_start(task, model, batches, trainer))
     with GracefulShutdown() as shutdown:

@@ -188,10 +188,10 @@ class JsonLinesReporter:
         try:
             print(to_json(row), file=self._stream, flush=True)
         except BrokenPipeError:  # `head` has seen enough; a training is not lost for that
-            _log.warning("nobody reads the metrics any more; the training goes on, metrics.jsonl keeps them")
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
+            _log.warning("nobody reads the metrics any more; the training goes on, metrics.jsonl keeps them")
 
 
 class Reporters:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,6 +52,7 @@ def train(
     Raises:
         FileExistsError: the folder holds something already.
         BlockingIOError: another training is writing to it.
+        ConnectionAbortedError: another of the `processes` could not begin.
         FileNotFoundError: the data, or the run to resume, are not there.
         ValueError: the data cannot be used, `job` differs from the one to resume, or a file is damaged.
         FloatingPointError, KeyboardInterrupt, OSError: as `fit`.
@@ -66,19 +67,20 @@ def train(
         [2]
     """
     folder, processes, task = Path(folder), processes or ProcessGroup(), job.task
+    device = torch.device(device)
     with ExitStack() as held:
-        if resume:
-            _check_resumed(job, folder)
-            if processes.is_first:
-                held.enter_context(run_lock(folder))
-                remove_partials(folder)
-                _take_changes(job, folder)
-        elif processes.is_first:
-            job = with_initial(job)
-            _check(job, torch.device(device), processes)
-            _prepare(job, folder, torch.device(device), held)
-        processes.wait()
-        job = read_job(folder, task)
+        with _together(processes, device):
+            if resume:
+                _check_resumed(job, folder)
+                if processes.is_first:
+                    held.enter_context(run_lock(folder))
+                    remove_partials(folder)
+            elif processes.is_first:
+                job = with_initial(job)
+                _check(job, device, processes)
+                _prepare(job, folder, device, held)
+        own = read_job(folder, task)
+        job = own.updated({n: v for n, v in job.given["train"].items() if n in RESUMABLE}) if resume else own
         batches, validation = (task.batches(job, folder, split) for split in ("train", "validation"))
         torch.manual_seed(job.train.seed)
         model = task.build(job)
@@ -95,6 +97,7 @@ def train(
             resume=resume,
             reporter=reporter,
             processes=processes,
+            before_steps=lambda: None if job == own else _write_config(job, folder),
         )
         return task.load(folder, job)
 
@@ -134,8 +137,8 @@ def _prepare(job: Job, folder: Path, device: torch.device, held: ExitStack) -> N
     task = job.task
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(run_lock(folder))  # if another holds it, the folder is not this one's to take back
     try:
-        held.enter_context(run_lock(folder))
         _require_free(folder, task)
     except BaseException:
         _remove_folders(missing)
@@ -191,12 +194,21 @@ def _check_resumed(job: Job, folder: Path) -> None:
         )
 
 
-def _take_changes(job: Job, folder: Path) -> None:
-    """Keep with the run how long it is to go on now."""
-    own = read_job(folder, job.task)
-    changed = own.updated({name: getattr(job.train, name) for name in RESUMABLE})
-    if changed != own:
-        _write_config(changed, folder)
+@contextmanager
+def _together(processes: ProcessGroup, device: torch.device) -> Iterator[None]:
+    """Go on when all processes have come to the end of the block, or end all of them if one has not.
+
+    Raises:
+        ConnectionAbortedError: another process failed, and says itself why.
+    """
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        others = processes.any(failed, device)
+    if others:
+        raise ConnectionAbortedError("another process of this training ended, and says why")
 
 
 def _require_run(folder: Path) -> None:

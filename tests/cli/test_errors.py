@@ -192,15 +192,24 @@ def test_a_training_whose_lines_nobody_reads_goes_on(text: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("nobody reads the metrics any more") == 1
     assert _rows(tmp_path / "new")[-1]["step"] == 30
+    done = shell(
+        f"set -o pipefail; {line.replace(str(tmp_path / 'new'), str(tmp_path / 'newer'))} 2>&1 | head -1"
+    )
+    assert done.returncode == 0
+    assert _rows(tmp_path / "newer")[-1]["step"] == 30
 
 
 @pytest.mark.parametrize("line", ["generate {run} --max-tokens 100000000", "evaluate {run} --text {big}"])
 def test_an_interrupt(line: str, trained: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.txt"
-    big.write_text(TEXT * 200)
+    big.write_text(TEXT * 2000)
     call = shlex.split(f"{PYRNN} {line.format(run=trained, big=big)}")
     process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    time.sleep(2.5)
+    if line.startswith("generate"):
+        assert process.stderr is not None
+        assert "seed" in process.stderr.readline()  # told when it begins to write
+    else:
+        time.sleep(2.5)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

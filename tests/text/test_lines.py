@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrnn.text import LineReader, as_lines, gathered
+from pyrnn.text import LineReader, as_lines, gathered, read_sentences
 
 
 @given(lines=st.lists(st.text("ab\r\ufeffé", max_size=4)), ending=st.sampled_from(["\n", "\r\n"]))
@@ -38,7 +38,7 @@ def test_what_is_there_is_answered_before_more_comes() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as sink:
         lines = LineReader(stream)
-        parts = gathered(lines, lines, most=3)
+        parts = gathered(lines, lambda: lines.ready, most=3)
         sink.write(b"a\nb\nhalf")
         assert next(parts) == ["a", "b"]
         sink.write(b" a line\n1\n2\n3\n4\n")
@@ -55,3 +55,27 @@ def test_a_line_without_an_end_is_refused_and_the_next_is_read(monkeypatch: pyte
         next(reader)
     assert list(reader) == ["two", "three"]
     assert reader.number == 4
+
+
+def test_empty_lines_are_nothing_to_wait_for() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as sink:
+        lines = LineReader(stream)
+        parts = gathered((line for line in lines if line), lambda: lines.ready, most=3)
+        sink.write(b"to be\n\n")
+        assert next(parts) == ["to be"]
+        sink.write(b"or\n\nnot\n")
+        assert next(parts) == ["or", "not"]
+
+
+def test_a_paragraph_is_answered_while_the_next_one_is_written() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as sink:
+        lines = LineReader(stream)
+        parts = gathered(read_sentences(lines), lambda: lines.paragraph_ready, most=3)
+        sink.write(b"the\nend\n\nof\n")
+        assert next(parts) == [["the", "end"]]
+        sink.write(b"it\n\n")
+        assert next(parts) == [["of", "it"]]
+        sink.write(b"all\n\n\nno\n\n")
+        assert next(parts) == [["all"], ["no"]]

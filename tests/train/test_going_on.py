@@ -19,7 +19,7 @@ from pyrnn.train.checkpoint import read_checkpoint
 from pyrnn.train.run_folder import CHECKPOINT
 from pyrnn.train.run_lock import run_lock
 from tests.tasks.test_tagger import sentences, write
-from tests.train.small_runs import KillAt, Killed, load_text_run, result_of, resume, small_job
+from tests.train.small_runs import SMALL, KillAt, Killed, load_text_run, result_of, resume, small_job
 
 
 def steps_of(folder: Path) -> int:
@@ -41,6 +41,7 @@ def test_a_finished_run_goes_on(settings: dict[str, Any], tmp_path: Path) -> Non
     rows = [row for row in longer.metrics[len(first.metrics) :] if "learning_rate" in row]
     whole = train(small_job(tmp_path, epochs=4, **settings), tmp_path / "whole")
     rates = {row["step"]: row["learning_rate"] for row in whole.metrics if "learning_rate" in row}
+    assert rows
     assert {row["step"]: row["learning_rate"] for row in rows}.items() <= rates.items()
 
 
@@ -68,8 +69,19 @@ def test_a_run_that_is_to_end_where_it_was_stopped_is_validated_there(tmp_path: 
 
 def test_a_run_cannot_end_before_where_it_is(tmp_path: Path) -> None:
     train(small_job(tmp_path, max_steps=6), tmp_path / "run")
+    before = (tmp_path / "run" / "config.json").read_bytes()
     with pytest.raises(ValueError, match="is at step 6 of a run of 4: a run can go on for longer"):
         go_on(tmp_path / "run", max_steps=4)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert resume(tmp_path / "run").metrics
+
+
+def test_settings_that_were_not_given_stay_as_they_were(tmp_path: Path) -> None:
+    settings = {**SMALL, "text": small_job(tmp_path).data.text}
+    train(make_job("language-model", {**settings, "epochs": 2}), tmp_path / "run")
+    del settings["epochs"]  # of which the default is another
+    run = train(make_job("language-model", settings), tmp_path / "run", resume=True)
+    assert run.job.train.epochs == len(run.epochs) == 2
 
 
 def test_patience_that_ended_a_run_can_be_raised(tmp_path: Path) -> None:

@@ -48,7 +48,11 @@ def run_lanes(lanes: Mapping[str, Sequence[Sequence[str]]]) -> list[Result]:
                 say(f"{lane}: {shown}")
             output.write(f"\n== {shown}\n".encode())
             output.flush()
-            status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output).returncode
+            try:
+                status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output).returncode
+            except OSError as error:  # it could not even begin
+                output.write(f"{error}\n".encode())
+                status = 127
             result = Result(lane, shown, time.monotonic() - begun, status)
             with lock:
                 results.append(result)
