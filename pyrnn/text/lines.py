@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar
 T = TypeVar("T")
 
 _BYTES_AT_ONCE = 1 << 16
-LONGEST_LINE = 1 << 26  # bytes
+LONGEST_LINE = 1 << 24  # bytes: scored, a line takes a few hundred times its length in memory
 _END = "\n"
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
