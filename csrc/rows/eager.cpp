@@ -41,6 +41,9 @@ py::object linear_of(const py::object& input, const py::object& weight, const py
 
 }  // namespace
 
-void bind_eager(py::module_& m) { m.def("linear_of_rows", &linear_of); }
+void bind_eager(py::module_& m) {
+  m.def("linear_of_rows", &linear_of);
+  m.attr("most_rows") = kMostRows;
+}
 
 }  // namespace pyrnn::rows

@@ -16,9 +16,6 @@ from pyrnn.ops.attention.eager import SelfAttention
 if TYPE_CHECKING:
     from pyrnn.nn.attention import MultiheadAttention
 
-#: As in csrc/rows/eager.h: of what one call of C++ takes; asked here before room in a cache is taken.
-_MOST_ROWS = 16
-
 
 def is_in_order(layer: MultiheadAttention, query: Any, weight: Tensor, cache: Any) -> bool:
     """Whether a call on `query` alone, without masks and hints, is sure to pass all checks."""
@@ -58,7 +55,8 @@ def run_attention(layer: MultiheadAttention, input: Any, key: Any, value: Any, c
         return None
     if input is not key or key is not value or input.dim() not in (2, 3):
         return None
-    few = input.numel() <= _MOST_ROWS * layer.embed_dim
+    # Asked here, too, before room in a cache is taken.
+    few = input.numel() <= _native.cpu.most_rows * layer.embed_dim
     options = self_attention_options(layer, causal=layer.causal) if few else None
     if options is None or (cache is not None and type(cache) is not KeyValueCache):
         return None

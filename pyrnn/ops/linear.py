@@ -26,8 +26,6 @@ Product = Literal["forward", "activated", "input_gradient", "weight_gradient"]
 
 #: How oneDNN calls the activations: name and algorithm.
 _FUSED = {None: ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
-#: Of what the kernel for few rows takes, as in csrc/rows/eager.h.
-_MOST_ROWS = 16
 _LARGE = 2**25  # multiply-adds of a product from which choosing a library gains more than it costs
 
 
@@ -125,7 +123,9 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
     """
     dtype, (O, I) = input.dtype, weight.shape  # noqa: E741
     if product in ("forward", "activated") and _few_rows(input, weight):
-        return LinearRoute("native", f"up to {_MOST_ROWS} rows: the weights are read where they lie")
+        return LinearRoute(
+            "native", f"up to {_native.cpu.most_rows} rows: the weights are read where they lie"
+        )
     missing = _why_no_onednn(input.device.type, dtype)
     if missing:
         return LinearRoute("torch", missing)
@@ -210,7 +210,7 @@ def _few_rows(input: Tensor, weight: Tensor) -> bool:
         HAS_EXCHANGE_TABLE
         and input.device.type == "cpu"
         and input.dtype in DTYPES
-        and 0 < input.numel() <= _MOST_ROWS * input.shape[-1]
+        and 0 < input.numel() <= _native.cpu.most_rows * input.shape[-1]
         and not wants_gradient((input, weight))
     )
 
