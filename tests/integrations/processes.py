@@ -32,6 +32,9 @@ def _one(rank: int, port: int, target: Callable[..., Any], args: tuple[Any, ...]
         target(rank, *args)
     finally:
         dist.destroy_process_group()
+    # torch's DistributedDataParallel never frees its group, whose threads may still hold the tensor of the
+    # last reduction: freeing it while the interpreter ends aborts the process. So the interpreter does not.
+    os._exit(0)
 
 
 def train_half(model: nn.Module, rank: int, path: Path) -> None:
