@@ -1,6 +1,8 @@
 #include "common/tensor.h"
 
+#include <algorithm>
 #include <stdexcept>
+#include <unordered_map>
 
 #include "common/dtype.h"
 
@@ -108,23 +110,78 @@ bool describe(PyObject* tensor, TensorView& to) {
   return found.device_type == kCpu && to.dtype != -1;
 }
 
-// The numbers lie within the tensor's storage, which may have been freed or cut behind its back.
-bool stored(PyObject* tensor, const TensorView& view) {
-  int64_t last = 0;
-  for (int i = 0; i < view.dims; i++) {
-    if (view.shape[i] == 0) return true;
-    last += (view.shape[i] - 1) * view.strides[i];
-  }
+struct Memory {
+  char *begin, *end;
+};
+
+// The memory that a tensor's storage owns.
+bool storage_of(PyObject* tensor, Memory& to) {
   const py::object storage = call_found(torch.untyped_storage, tensor);
   if (!storage || reinterpret_cast<PyObject*>(Py_TYPE(storage.ptr())) != torch.storage) return false;
   const py::object start = call_found(torch.data_ptr, storage.ptr()),
                    size = call_found(torch.nbytes, storage.ptr());
   if (!start || !size) return false;
-  const auto begin = static_cast<char*>(PyLong_AsVoidPtr(start.ptr()));
-  const long long bytes = PyLong_AsLongLong(size.ptr());
+  to.begin = static_cast<char*>(PyLong_AsVoidPtr(start.ptr()));
+  to.end = to.begin + PyLong_AsLongLong(size.ptr());
   if (PyErr_Occurred()) PyErr_Clear();
-  return begin && view.data >= begin && view.data + (last + 1) * number_bytes(view.dtype) <= begin + bytes;
+  return to.begin != nullptr;
 }
+
+// The numbers of a view lie within a memory, which may have been freed or cut behind the tensor's back.
+bool within(const TensorView& view, const Memory& memory) {
+  int64_t last = 0;
+  for (int i = 0; i < view.dims; i++) last += (view.shape[i] - 1) * view.strides[i];
+  return view.data >= memory.begin && view.data + (last + 1) * number_bytes(view.dtype) <= memory.end;
+}
+
+bool is_empty(const TensorView& view) {
+  for (int i = 0; i < view.dims; i++)
+    if (view.shape[i] == 0) return true;
+  return false;
+}
+
+// Tensors whose storage stays theirs while the scope is entered, so that a call need not ask torch again,
+// which takes six times as long as to look where the numbers lie. They may be written to; one that is given
+// other memory all the same lies elsewhere, and is asked as ever.
+class FrozenTensors {
+ public:
+  explicit FrozenTensors(const py::tuple& tensors) {
+    for (const py::handle& tensor : tensors) {
+      TensorView view;
+      Memory memory;
+      if (!plain_class(tensor.ptr()) || !describe(tensor.ptr(), view) || negated(tensor.ptr())) continue;
+      if (is_empty(view) || !storage_of(tensor.ptr(), memory)) continue;
+      known[tensor.ptr()] = {view.data, memory, py::reinterpret_borrow<py::object>(tensor)};
+    }
+  }
+  FrozenTensors(const FrozenTensors&) = delete;
+  ~FrozenTensors() { entered.erase(std::remove(entered.begin(), entered.end(), this), entered.end()); }
+
+  void freeze() { entered.push_back(this); }
+  void thaw() {
+    const auto found = std::find(entered.rbegin(), entered.rend(), this);
+    if (found != entered.rend()) entered.erase(std::prev(found.base()));
+  }
+
+  static bool holds(PyObject* tensor, const TensorView& view) {
+    for (const FrozenTensors* scope : entered) {
+      const auto found = scope->known.find(tensor);
+      if (found != scope->known.end())
+        return found->second.data == view.data && within(view, found->second.memory);
+    }
+    return false;
+  }
+
+ private:
+  struct Known {
+    char* data;
+    Memory memory;
+    py::object tensor;  // held: its address is the key
+  };
+  std::unordered_map<PyObject*, Known> known;
+  static std::vector<const FrozenTensors*> entered;  // by any thread, under Python's lock
+};
+std::vector<const FrozenTensors*> FrozenTensors::entered;
 
 py::object make(const int64_t* shape, int dims, PyObject* dtype, TensorView& to) {
   constexpr int kMost = 4;
@@ -190,6 +247,10 @@ void bind_tensors(py::module_& m) {
         py::arg("strided"), py::arg("empty"), py::arg("grad_enabled"), py::arg("forward_ad"),
         py::arg("dtypes"), py::arg("uint8"), py::arg("watchers"));
   m.def("can_bypass_dispatcher", &can_bypass_dispatcher);
+  py::class_<FrozenTensors>(m, "FrozenTensors")
+      .def(py::init<const py::tuple&>())
+      .def("freeze", &FrozenTensors::freeze)
+      .def("thaw", &FrozenTensors::thaw);
 }
 
 bool unwatched() {
@@ -222,7 +283,10 @@ bool TensorView::contiguous() const {
 }
 
 bool Tensors::view(PyObject* tensor, TensorView& to) {
-  return plain_class(tensor) && describe(tensor, to) && !negated(tensor) && stored(tensor, to);
+  if (!plain_class(tensor) || !describe(tensor, to)) return false;
+  if (FrozenTensors::holds(tensor, to)) return true;
+  Memory memory;
+  return !negated(tensor) && (is_empty(to) || (storage_of(tensor, memory) && within(to, memory)));
 }
 
 bool Tensors::view_contiguous(PyObject* tensor, TensorView& to) {

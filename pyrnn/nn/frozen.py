@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pyrnn import _native
 from pyrnn._dispatch import is_readable
 from pyrnn.nn.base import RecurrentLayer
 from pyrnn.nn.cells import RecurrentCell
@@ -26,6 +28,7 @@ class frozen_weights:
     served as ever.
 
     The weights are packed when the object is made; it may be entered again and again, by several threads.
+    Small calls of every layer, attention too, need not ask anew how much memory a parameter has.
 
     Args:
         module: a layer, or a model with layers in it.
@@ -50,22 +53,22 @@ class frozen_weights:
 
     def __init__(self, module: nn.Module, *, check: bool | None = None) -> None:
         check = sys.flags.dev_mode if check is None else check
-        self._packed: list[PackedWeights] = []
+        self._kept: list[Any] = [_native.cpu.FrozenTensors((*module.parameters(), *module.buffers()))]
         self._checksums: list[tuple[str, Tensor, int]] = []
         for path, layer in module.named_modules():
             for cell, weights in _weights_of(layer):
-                self._packed.append(PackedWeights(cell, weights))
+                self._kept.append(PackedWeights(cell, weights))
                 if check:
                     kind = f"{path or 'the module'} ({type(layer).__name__})"
                     self._checksums += [(kind, w, _checksum(w)) for w in weights if w is not None]
 
     def __enter__(self) -> None:
-        for packed in self._packed:
-            packed.freeze()
+        for kept in self._kept:
+            kept.freeze()
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        for packed in self._packed:
-            packed.thaw()
+        for kept in self._kept:
+            kept.thaw()
         for kind, weight, checksum in () if error else self._checksums:
             if _checksum(weight) != checksum:
                 raise RuntimeError(

@@ -17,6 +17,7 @@ from pyrnn import _native
 from pyrnn._dispatch import HAS_EXCHANGE_TABLE
 from pyrnn.ops.recurrent import eager_recurrent
 from pyrnn.ops.recurrent.eager import STEP, EagerRecurrent
+from tests.ops.kinds import TOO_LITTLE_MEMORY
 
 CELLS = {"LSTM": pyrnn.nn.LSTMCell, "GRU": pyrnn.nn.GRUCell, "RNN": pyrnn.nn.RNNCell}
 LAYERS = {"LSTM": pyrnn.nn.LSTM, "GRU": pyrnn.nn.GRU, "RNN": pyrnn.nn.RNN}
@@ -169,6 +170,39 @@ def test_weights_that_are_not_in_order(position: int, wrong: str) -> None:
     else:
         weights[position] = 3
     assert eager_recurrent("gru", STEP, torch.randn(2, 3), None, tuple(weights)) is None
+
+
+@pytest.mark.parametrize("wrong", TOO_LITTLE_MEMORY)
+def test_a_frozen_weight_whose_memory_went_away(wrong: str) -> None:
+    """A scope that knows where weights lie notices that one lies there no more."""
+    cell, x = pyrnn.nn.GRUCell(3, 4).requires_grad_(False), torch.randn(2, 3)
+    weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+    scope = _native.cpu.FrozenTensors(tuple(weights))
+    scope.freeze()
+    expected = eager_recurrent("gru", STEP, x, None, tuple(weights))
+    assert expected is not None
+    weights[1].data = TOO_LITTLE_MEMORY[wrong](weights[1].data)
+    assert eager_recurrent("gru", STEP, x, None, tuple(weights)) is None
+    weights[1].data = torch.zeros(12, 4)
+    other = eager_recurrent("gru", STEP, x, None, tuple(weights))
+    assert other is not None
+    torch.testing.assert_close(other[0], cell(x))
+    scope.thaw()
+    scope.thaw()  # once more than it was entered
+
+
+def test_a_frozen_scope_that_is_dropped_or_holds_what_has_no_kernel() -> None:
+    cell, x = pyrnn.nn.GRUCell(3, 4).requires_grad_(False), torch.randn(2, 3)
+    weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+    scope = _native.cpu.FrozenTensors(
+        (*weights, None, 3, torch.zeros(0), torch.zeros(2).half(), torch.zeros(2, device="meta"))
+    )
+    scope.freeze()
+    scope.freeze()
+    scope.thaw()
+    assert eager_recurrent("gru", STEP, x, None, weights) is not None
+    del scope
+    assert eager_recurrent("gru", STEP, x, None, weights) is not None
 
 
 @pytest.mark.parametrize("name", CONTEXTS)

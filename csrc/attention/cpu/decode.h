@@ -22,19 +22,19 @@ struct Decode {
   using A = typename Op::Acc;
   using Element = typename Op::Element;
   static constexpr int L = kLanes<A>, E = Op::kPerElement, kRows = 4;
-  static constexpr int64_t kPartition = 512, kShortPartition = 128, kChain = 64;
-  static constexpr int64_t kEnoughTasks = 16;  // for the threads of most machines
+  static constexpr int64_t kLongest = 512, kShortest = 128, kChain = 64;  // keys of a partition
+  static constexpr int64_t kEnoughTasks = 16;                             // for the threads of most machines
 
   const Problem& p;
-  int64_t group, queries, length, partitions;  // `length`: keys of a partition
+  int64_t group, queries, length, partitions;  // `length`: keys of a partition, fewer in the last one
   int64_t stride;                              // of its result of one query: maximum, sum, out
-  A* scores;                                   // [kRows][kPartition]
+  A* scores;                                   // [kRows][kLongest]
 
   explicit Decode(const Problem& problem)
       : p(problem),
         group(p.H / p.K),
         queries(group * p.T),
-        length(p.B * p.K * ceil_div(p.S, kPartition) < kEnoughTasks ? kShortPartition : kPartition),
+        length(partition_length(p)),
         partitions(ceil_div(p.S, length)),
         stride(2 + p.V) {}
 
@@ -46,7 +46,7 @@ struct Decode {
   size_t shared_bytes() const { return sizeof(A) * tasks(0) * queries * stride; }
   size_t layout(char* base) {
     Scratch s{base};
-    scores = s.take<A>(kRows * kPartition);
+    scores = s.take<A>(kRows * kLongest);
     return s.used;
   }
 
@@ -61,6 +61,13 @@ struct Decode {
   }
 
  private:
+  // As few partitions, of like lengths, as give the threads enough tasks: each costs a reduction.
+  static int64_t partition_length(const Problem& p) {
+    const int64_t wanted = ceil_div(kEnoughTasks, max(p.B * p.K, int64_t(1)));
+    const int64_t partitions = max(ceil_div(p.S, kLongest), min(wanted, p.S / kShortest));
+    return round_up(max(ceil_div(p.S, max(partitions, int64_t(1))), int64_t(1)), L);
+  }
+
   // Query r of a head of keys: query r % T of the r / T-th head that reads it.
   int64_t head(int64_t kv_head, int64_t r) const { return kv_head * group + r / p.T; }
 
@@ -69,7 +76,7 @@ struct Decode {
     Range any = {j0 + n, j0};
     bool partial = p.padding || p.mask_kind != kNoMask;
     for (int r = 0; r < rows; r++) {
-      A* row = scores + r * kPartition - j0;
+      A* row = scores + r * kLongest - j0;
       const Range keys = score(b, kv_head, r0 + r, j0, n, kMaskedWeight<A>, row);
       softmax(keys, row, result + r * stride);
       if (keys.begin < keys.end) any = {min(any.begin, keys.begin), max(any.end, keys.end)};
@@ -192,7 +199,7 @@ struct Decode {
         for (int i = 0; i < NV; i++)
           x[i] = whole || i + 1 < NV ? load<A>(row + i * L) : load_n<A>(row + i * L, (p.V - f) % L);
         for (int r = 0; r < R; r++) {
-          const A w = R == 1 || r < rows ? scores[r * kPartition + j - j0] : kMaskedWeight<A>;
+          const A w = R == 1 || r < rows ? scores[r * kLongest + j - j0] : kMaskedWeight<A>;
           if (kPartial && w == 0 && __builtin_signbit(w)) continue;
           for (int i = 0; i < NV; i++) sum[r][i] += x[i] * w;
         }
@@ -247,7 +254,7 @@ struct Decode {
     const int64_t heads = mean ? 1 : p.K, b = task / partitions / heads, one = task / partitions % heads;
     const int64_t j0 = task % partitions * length, n = min(length, p.S - j0);
     S* to = (S*)p.weights.data + b * p.weights.batch + j0;
-    A *row = scores, *sum = scores + kPartition;
+    A *row = scores, *sum = scores + kLongest;
     for (int64_t i = 0; i < p.T; i++, to += p.weights.query) {
       for (int64_t j = 0; j < n; j++) sum[j] = 0;
       for (int64_t h = mean ? 0 : one * group; h < (mean ? p.H : (one + 1) * group); h++) {
