@@ -1,31 +1,38 @@
-"""Use of trained models: sampling and scoring."""
+"""Use of trained models: sampling, beam search and scoring."""
 
 from typing import TYPE_CHECKING
 
 from pyrnn._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pyrnn.search.beam import beam_search as beam_search
+    from pyrnn.search.config import OutputConfig as OutputConfig
     from pyrnn.search.config import SamplingConfig as SamplingConfig
+    from pyrnn.search.config import SearchConfig as SearchConfig
     from pyrnn.search.decoder import Decoder as Decoder
     from pyrnn.search.decoder import evaluating as evaluating
     from pyrnn.search.decoder import prefill as prefill
     from pyrnn.search.filtering import filter_logits as filter_logits
+    from pyrnn.search.hypotheses import Hypothesis as Hypothesis
     from pyrnn.search.sampling import FINISHED as FINISHED
     from pyrnn.search.sampling import generate as generate
-    from pyrnn.search.sampling import generate_text as generate_text
-    from pyrnn.search.sampling import stream_text as stream_text
     from pyrnn.search.scoring import SentenceScore as SentenceScore
     from pyrnn.search.scoring import encode_sentence as encode_sentence
     from pyrnn.search.scoring import score as score
     from pyrnn.search.scoring import score_encoded as score_encoded
+    from pyrnn.search.texts import generate_text as generate_text
+    from pyrnn.search.texts import stream_text as stream_text
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "beam": ["beam_search"],
         "decoder": ["Decoder", "evaluating", "prefill"],
-        "config": ["SamplingConfig"],
+        "config": ["OutputConfig", "SamplingConfig", "SearchConfig"],
         "filtering": ["filter_logits"],
-        "sampling": ["FINISHED", "generate", "generate_text", "stream_text"],
+        "hypotheses": ["Hypothesis"],
+        "sampling": ["FINISHED", "generate"],
         "scoring": ["SentenceScore", "encode_sentence", "score", "score_encoded"],
+        "texts": ["generate_text", "stream_text"],
     },
 )
