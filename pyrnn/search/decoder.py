@@ -5,12 +5,13 @@ Dimension key: N sequences, T tokens read at once, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from pyrnn.models import StepOutput
 from pyrnn.text import Tokenizer
@@ -77,7 +78,7 @@ def window_steps(sequences: int, vocabulary_size: int) -> int:
 
 
 def prefill(model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None = None) -> StepOutput:
-    """Read [N, T] tokens, T >= 1, for what follows each sequence's last one: logits [N, V].
+    """Read [N, T] tokens, T >= 1, for what follows each sequence's last one: logits [N, V], attention [N, S].
 
     Long ones are read window by window, for the logits of all their steps are not wanted.
 
@@ -103,13 +104,15 @@ def prefill(model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None =
         left = None if lengths is None else (lengths - begin).clamp(0, window.shape[1])
         output = model.step(window, state, lengths=left)
         state = output.state
-        if left is None:
-            last = StepOutput(output.logits[:, -1], state)
-            continue
-        newest = output.logits[row, (left - 1).clamp(min=0)]
-        if last is not None:
-            newest = torch.where(left.unsqueeze(1) > 0, newest, last.logits)
-        last = StepOutput(newest, state)
+        place: Any = -1 if left is None else (left - 1).clamp(min=0)
+        logits = output.logits[row, place]
+        attention = None if output.attention is None else output.attention[row, place]
+        if last is not None and left is not None:
+            here = left.unsqueeze(1) > 0
+            logits = torch.where(here, logits, last.logits)
+            if attention is not None and last.attention is not None:
+                attention = torch.where(here, attention, last.attention)
+        last = StepOutput(logits, state, attention)
     assert last is not None
     return last
 
@@ -139,6 +142,37 @@ def evaluating(model: object) -> Iterator[None]:
     finally:
         if was_training:
             module.train()
+
+
+def pad_prompts(model: Decoder, prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Prompts [B, T] int64 on the model's device and, where they differ, their lengths [B].
+
+    Args:
+        model: whose vocabulary they are of.
+        prompts: B vectors of integers, at least one each.
+
+    Raises:
+        ValueError: no prompts, one that is empty or no vector of integers, or ids outside [0, V).
+
+    Example:
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> model = LanguageModel(LanguageModelConfig(11, hidden_size=8))
+        >>> pad_prompts(model, [torch.tensor([4, 2]), torch.tensor([7])])
+        (tensor([[4, 2],
+                [7, 0]]), tensor([2, 1]))
+    """
+    if len(prompts) == 0:
+        raise ValueError("there must be at least one prompt, got none")
+    for prompt in prompts:
+        if prompt.dim() != 1 or prompt.shape[0] == 0:
+            raise ValueError(
+                f"a prompt must be a vector of at least one token, got shape {list(prompt.shape)}"
+            )
+        check_ids(prompt, model.vocabulary_size, what="prompts")
+    device = device_of(model)
+    padded = pad_sequence([prompt.to(device, torch.int64) for prompt in prompts]).T
+    counts = [prompt.shape[0] for prompt in prompts]
+    return padded, torch.tensor(counts, device=device) if len(set(counts)) > 1 else None
 
 
 def check_texts(model: Decoder, tokenizer: Tokenizer, texts: object) -> None:

@@ -52,11 +52,10 @@ def filter_logits(logits: Tensor, config: SamplingConfig, *, suppressed: Tensor 
     if suppressed is not None:
         check_ids(suppressed, V, what="suppressed ids")
         logits = logits.index_fill(-1, suppressed.to(logits.device, torch.int64), -math.inf)
-    if logits.dtype != torch.float64:
-        logits = logits.float()
+    logits = float_logits(logits)
     largest = logits.amax(-1, keepdim=True)
     if not largest.isfinite().all():
-        raise ValueError(_why_not(largest))
+        raise ValueError(why_not_finite(largest))
     if config.temperature == 0:
         return _keep(logits, 1, threshold=largest) - largest
     if 0 < config.top_k < V:
@@ -64,6 +63,41 @@ def filter_logits(logits: Tensor, config: SamplingConfig, *, suppressed: Tensor 
     # The largest goes first: divided by a tiny temperature it could be inf, and inf - inf is no number.
     logits = (logits - largest) / min(max(config.temperature, _COLDEST), _HOTTEST)
     return logits if config.top_p == 1 else _nucleus(logits, config.top_p)
+
+
+def float_logits(logits: Tensor) -> Tensor:
+    """Logits in float32 at least.
+
+    Example:
+        >>> float_logits(torch.zeros(3, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def top_candidates(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Values and places [..., k] of the k largest scores [..., M], best first, of equal ones the lower place.
+
+    `torch.topk` promises nothing about equal values.
+
+    Example:
+        >>> top_candidates(torch.tensor([1.0, 5.0, 1.0, 1.0]), 2)
+        (tensor([5., 1.]), tensor([1, 0]))
+    """
+    if k == 1:
+        places = scores.argmax(-1, keepdim=True)  # the first of equal ones
+        return scores.gather(-1, places), places
+    M = scores.shape[-1]
+    values, places = scores.topk(min(k + 1, M))
+    if k < M:
+        last, next_one = values[..., k - 1 : k], values[..., k:]
+        # Which of equal ones are in is of interest only here. To ask a GPU would be to wait for it.
+        if scores.is_cuda or bool(((last == next_one) & (last > -math.inf)).any()):
+            values, places = _keep(scores, k, threshold=last).topk(k)
+        values, places = values[..., :k], places[..., :k]
+    places, order = places.sort(-1)
+    values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
+    return values, places.gather(-1, order)
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:
@@ -96,8 +130,13 @@ def _keep(logits: Tensor, count: Tensor | int, *, threshold: Tensor) -> Tensor:
     return logits.masked_fill(~(above | (level & (level.cumsum(-1) <= room))), -math.inf)
 
 
-def _why_not(largest: Tensor) -> str:
-    """Why no token can be drawn from rows whose largest logits are these."""
+def why_not_finite(largest: Tensor) -> str:
+    """Why no token can be chosen from rows whose largest logits, or the logs of whose sums, are these.
+
+    Example:
+        >>> why_not_finite(torch.tensor([0.0, -math.inf]))
+        'no token is left to draw: each is suppressed or has logit -inf'
+    """
     if largest.isnan().any():
         return "logits are NaN: the weights or the state are damaged; did training diverge?"
     if (largest == math.inf).any():

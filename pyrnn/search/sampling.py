@@ -1,4 +1,4 @@
-"""Tokens drawn from a language model, one a step, for a batch of prompts at once.
+"""Tokens drawn from a decoder, one a step, for a batch of prompts at once.
 
 Dimension key: T time, B batch, V vocabulary.
 """
@@ -6,27 +6,17 @@ Dimension key: T time, B batch, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from pyrnn._configuration import LARGEST
 from pyrnn.models import StepOutput
 from pyrnn.nn import frozen_weights
 from pyrnn.search.config import SamplingConfig
-from pyrnn.search.decoder import (
-    Decoder,
-    check_ids,
-    check_texts,
-    device_of,
-    evaluating,
-    module_of,
-    prefill,
-)
-from pyrnn.search.filtering import filter_logits
-from pyrnn.text import Tokenizer
+from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
+from pyrnn.search.filtering import filter_logits, float_logits
+from pyrnn.search.restrictions import Restrictions, extend_history, make_restrictions, output_limits
 
 #: What `generate` yields for a row that has ended.
 FINISHED = -1
@@ -37,6 +27,9 @@ def generate(
     prompts: Sequence[Tensor],
     config: SamplingConfig,
     *,
+    state: Any = None,
+    source_lengths: Tensor | None = None,
+    prefixes: Sequence[Tensor] | None = None,
     suppress_ids: Iterable[int] = (),
     eos_id: int | None = None,
     generator: torch.Generator | None = None,
@@ -52,6 +45,10 @@ def generate(
             they are until the iterator ends.
         prompts: B vectors [N_b] of integers, at least one each: what is read before the first draw.
         config: how to draw, and when to end.
+        state: of B sources, what `model.start(source)` gave in evaluation mode; by default `model.start()`.
+        source_lengths: [B] int64 tokens of each source, for `config.max_tokens_per_source`.
+        prefixes: what each row is to begin with, B vectors, perhaps empty: they are yielded before the first
+            draw, and no rule holds for them.
         suppress_ids: ids that are never drawn.
         eos_id: the token that ends a row if `config.stop_at_eos`.
         generator: source of the draws, on any device; by default torch's global one of the CPU. One uniform
@@ -59,12 +56,12 @@ def generate(
 
     Returns:
         An iterator over [B] int64 on the model's device: the next token of each row. A row that has drawn
-        the token that ends it gives `FINISHED` (-1) from then on. The iterator ends after
-        `config.max_tokens`, or when every row has ended.
+        the token that ends it, or as many as it may have, gives `FINISHED` (-1) from then on. The iterator
+        ends when every row has.
 
     Raises:
         ValueError: no prompts, one that is empty or no vector of integers, ids outside [0, V), `stop_at_eos`
-            without `eos_id`; while iterating, as `filter_logits`.
+            without `eos_id`, prefixes or lengths that do not fit; while iterating, as `filter_logits`.
 
     Example:
         >>> from pyrnn.models import LanguageModel, LanguageModelConfig
@@ -74,151 +71,34 @@ def generate(
         >>> tokens.shape
         torch.Size([7, 2])
     """
-    V, device = model.vocabulary_size, device_of(model)
-    if len(prompts) == 0:
-        raise ValueError("there must be at least one prompt, got none")
-    for prompt in prompts:
-        if prompt.dim() != 1 or prompt.shape[0] == 0:
-            raise ValueError(
-                f"a prompt must be a vector of at least one token, got shape {list(prompt.shape)}"
-            )
-        check_ids(prompt, V, what="prompts")
+    padded, lengths = pad_prompts(model, prompts)
     if config.stop_at_eos and eos_id is None:
         raise ValueError(
             "stop_at_eos needs an end-of-sentence token: give eos_id, or set stop_at_eos to false"
         )
-    if eos_id is not None:
-        check_ids(torch.tensor([eos_id]), V, what="eos_id")
-    suppressed = torch.tensor(sorted(set(suppress_ids)), dtype=torch.int64)
-    check_ids(suppressed, V, what="suppressed ids")
-    padded = pad_sequence([prompt.to(device, torch.int64) for prompt in prompts]).T
-    counts = [prompt.shape[0] for prompt in prompts]
-    lengths = torch.tensor(counts, device=device) if len(set(counts)) > 1 else None
-    stop = eos_id if config.stop_at_eos else None
-    return _tokens(model, padded, lengths, config, suppressed if len(suppressed) else None, stop, generator)
-
-
-def generate_text(
-    model: Decoder,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    config: SamplingConfig,
-    *,
-    seed: int = 0,
-) -> list[str]:
-    """Continue every prompt; the token for unknown ones is never drawn.
-
-    Args:
-        model: runs in evaluation mode and is left in the mode in which it came.
-        tokenizer: the one that the model was trained with.
-        prompts: at least one. One without tokens starts after the end of a sentence, where the tokenizer
-            marks that.
-        config: how to draw, and when to end.
-        seed: of the draws, in [0, 2**63): the same one gives the same texts, on any device but for rounding.
-
-    Returns:
-        What follows each prompt, without it, and without the end-of-sentence token at which it stopped.
-
-    Raises:
-        ValueError: no prompts, one that the tokenizer cannot encode, an empty one or `stop_at_eos` where the
-            tokenizer has no end-of-sentence token, a tokenizer of another size than the model, or a seed out
-            of its range.
-        TypeError: one string instead of a list of prompts.
-
-    Example:
-        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
-        >>> from pyrnn.text import train_tokenizer
-        >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
-        >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
-        >>> texts = generate_text(model, tokenizer, ["to", "not"], SamplingConfig(max_tokens=10))
-        >>> [len(text) for text in texts]
-        [10, 10]
-    """
-    check_texts(model, tokenizer, prompts)
-    ids = [tokenizer.encode(prompt) for prompt in prompts]
-    steps = [tokens.tolist() for tokens in _generate_encoded(model, tokenizer, ids, config, seed)]
-    columns: Iterable[Iterable[int]] = zip(*steps, strict=True) if steps else [()] * len(ids)
-    return [
-        "".join(_continuation(tokenizer, prompt, read, _until_end(column, tokenizer, config)))
-        for prompt, read, column in zip(prompts, ids, columns, strict=True)
-    ]
-
-
-def stream_text(
-    model: Decoder, tokenizer: Tokenizer, prompt: str, config: SamplingConfig, *, seed: int = 0
-) -> Iterator[str]:
-    """The text that `generate_text` gives for one prompt, in pieces as they are drawn.
-
-    No piece is empty or ends inside a character. Arguments and errors are those of `generate_text`; the
-    errors come at once, not with the first piece.
-
-    Example:
-        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
-        >>> from pyrnn.text import train_tokenizer
-        >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
-        >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
-        >>> len(list(stream_text(model, tokenizer, "to", SamplingConfig(max_tokens=10))))
-        10
-    """
-    check_texts(model, tokenizer, [prompt])
-    ids = tokenizer.encode(prompt)
-    steps = _generate_encoded(model, tokenizer, [ids], config, seed)
-    drawn = _until_end((int(tokens) for tokens in steps), tokenizer, config)
-    return _continuation(tokenizer, prompt, ids, drawn)
-
-
-def _generate_encoded(
-    model: Decoder, tokenizer: Tokenizer, prompts: Sequence[Tensor], config: SamplingConfig, seed: int
-) -> Iterator[Tensor]:
-    """`generate` with what the tokenizer and a seed tell."""
-    if not 0 <= seed <= LARGEST:
-        raise ValueError(f"seed must lie in [0, {LARGEST}], got {seed}")
-    eos_id, unk_id = tokenizer.eos_id, tokenizer.unk_id
-    if eos_id is None and any(len(prompt) == 0 for prompt in prompts):
-        raise ValueError(
-            "a prompt is empty, and the tokenizer has no end-of-sentence token to start from; give a prompt"
-        )
-    return generate(
-        model,
-        [prompt if len(prompt) else torch.tensor([eos_id]) for prompt in prompts],
+    limits = output_limits(config, len(prompts), source_lengths)
+    rules = make_restrictions(
         config,
-        suppress_ids=() if unk_id is None else (unk_id,),
+        model.vocabulary_size,
         eos_id=eos_id,
-        generator=torch.Generator().manual_seed(seed),
+        suppress_ids=suppress_ids,
+        prefixes=prefixes,
+        limits=limits,
+        device=padded.device,
     )
-
-
-def _until_end(ids: Iterable[int], tokenizer: Tokenizer, config: SamplingConfig) -> Iterator[int]:
-    """The drawn ids of a row but for the EOS at which it stopped, and what came after."""
-    for id in ids:
-        if config.stop_at_eos and id == tokenizer.eos_id:
-            return
-        yield id
-
-
-def _continuation(
-    tokenizer: Tokenizer, prompt: str, prompt_ids: Tensor, drawn: Iterable[int]
-) -> Iterator[str]:
-    """The text of `drawn` after `prompt`, whose end decides, say, whether a space comes between.
-
-    Ids of words know nothing of white space behind the prompt: then the space is there already.
-    """
-    read = tokenizer.decode(prompt_ids)
-    spaced = prompt[-1:].isspace() and not read[-1:].isspace()
-    hidden = len(read)
-    for piece in tokenizer.decode_stream(chain(prompt_ids.tolist(), drawn)):
-        shown, hidden = piece[hidden:], max(0, hidden - len(piece))
-        if shown:
-            yield shown.removeprefix(" ") if spaced else shown
-            spaced = False
+    stop = eos_id if config.stop_at_eos else None
+    start = model.start() if state is None else state
+    return _tokens(model, start, padded, lengths, config, rules, limits, stop, generator)
 
 
 def _tokens(
     model: Decoder,
+    state: Any,
     prompts: Tensor,
     lengths: Tensor | None,
     config: SamplingConfig,
-    suppressed: Tensor | None,
+    rules: Restrictions,
+    limits: list[int],
     stop: int | None,
     generator: torch.Generator | None,
 ) -> Iterator[Tensor]:
@@ -226,14 +106,19 @@ def _tokens(
     output: StepOutput | None = None
     tokens = prompts
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)
+    written = prompts.new_empty(len(prompts), 1, 0)
+    last = torch.tensor(limits, device=prompts.device)
     frozen = frozen_weights(module_of(model))
-    for _ in range(config.max_tokens):
+    for step in range(max(limits)):
         with evaluating(model), frozen:  # between two tokens the model is the caller's
             if output is None:
-                output = prefill(model, prompts, model.start(), lengths)
+                output = prefill(model, prompts, state, lengths)
             else:
                 output = model.step(tokens, output.state)
-            tokens = _draw(filter_logits(output.logits, config, suppressed=suppressed), config, generator)
+            allowed = rules.apply(float_logits(output.logits).unsqueeze(1), written).squeeze(1)
+            tokens = _draw(filter_logits(allowed, config), config, generator)
+            written = extend_history(written, tokens.unsqueeze(1), kept=rules.reads_history)
+        finished |= last <= step
         yield tokens.masked_fill(finished, FINISHED)
         if stop is not None:
             finished |= tokens == stop

@@ -1,0 +1,288 @@
+"""Beam search for many sources at once.
+
+Dimension key: B sources that still search, K hypotheses of each (the places of the beam), N = B K rows of the
+model, V vocabulary, S source tokens, W width of the beam.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrnn.models import StepOutput
+from pyrnn.nn import frozen_weights
+from pyrnn.search.config import SearchConfig
+from pyrnn.search.constraints import RequiredTokens, make_required
+from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
+from pyrnn.search.filtering import float_logits, top_candidates, why_not_finite
+from pyrnn.search.hypotheses import Hypothesis, Step, coverage_score, trace_back
+from pyrnn.search.restrictions import Restrictions, extend_history, make_restrictions, output_limits
+
+#: Steps on a GPU between two looks of the host at what has ended: each look waits for the device.
+CHECK_EVERY = 8
+
+
+def beam_search(
+    model: Decoder,
+    prompts: Sequence[Tensor],
+    config: SearchConfig,
+    *,
+    eos_id: int | None,
+    state: Any = None,
+    source_lengths: Tensor | None = None,
+    prefixes: Sequence[Tensor] | None = None,
+    required: Sequence[Sequence[int]] | None = None,
+    suppress_ids: Iterable[int] = (),
+) -> list[list[Hypothesis]]:
+    """Search the outputs of the best score, with `beam_width` hypotheses of each source side by side.
+
+    Each step takes the likeliest of all continuations of a source's hypotheses, as many as it has places. One
+    that ends, by EOS or because it may not be longer, gives its place up: so a beam of one is greedy, and one
+    that is wider than there are outputs finds the best of all.
+
+    A source is done when none of its live hypotheses can still beat its `n_best` ended ones. One of
+    log-probability l <= 0 whose output may have M tokens ends with a score of at most l / norm(M): its
+    probability can only fall, the norm does not fall with the length, and the coverage term is at most 0. So
+    nothing is found otherwise than without that end.
+
+    Sums are float64. Of equal scores the hypothesis before wins, then the lower id, at the end the shorter
+    output. Sources that are done leave the batch; none depends on its neighbours, but for the rounding of the
+    model.
+
+    Args:
+        model: runs in evaluation mode and is left in the mode in which it came.
+        prompts: B vectors of integers, at least one each: what the decoder reads before it writes, such as
+            its token for the beginning. They count in neither score nor length.
+        config: width, ranking and rules. A width above V is no error: at first there are fewer hypotheses
+            than places.
+        eos_id: the token that ends an output; None if none does.
+        state: of B sources, what `model.start(source)` gave in evaluation mode; by default `model.start()`.
+        source_lengths: [B] int64 tokens of each source; the attention beyond is not looked at.
+        prefixes: what each output must begin with: B vectors, perhaps empty, a closing EOS allowed. They
+            count in score and length; no rule holds for them.
+        required: ids that each output must contain: B lists, perhaps empty.
+        suppress_ids: ids that are never written, beside `config.forbidden_tokens`.
+
+    Returns:
+        For each source at most `n_best` hypotheses, the best first: fewer where no more were found.
+
+    Raises:
+        ValueError: prompts, ids, prefixes, required tokens or lengths that do not fit; a coverage penalty and
+            a model without attention; logits that are not finite; no output that the rules allow.
+
+    Sources: Graves, "Sequence transduction with recurrent neural networks", 2012; Sutskever et al., "Sequence
+    to sequence learning with neural networks", 2014, section 3.2. An end that loses nothing: Huang et al.,
+    "When to finish? Optimal beam search for neural text generation", 2017.
+
+    Example:
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> model = LanguageModel(LanguageModelConfig(5, hidden_size=8))
+        >>> config = SearchConfig(beam_width=3, n_best=2, max_tokens=6)
+        >>> [[best, second]] = beam_search(model, [torch.tensor([0])], config, eos_id=0)
+        >>> best.score >= second.score
+        True
+    """
+    padded, lengths = pad_prompts(model, prompts)
+    B, V, device = len(prompts), model.vocabulary_size, padded.device
+    limits = output_limits(config, B, source_lengths)
+    if min(limits) < 1:
+        raise ValueError("beam search needs outputs of at least one token: set max_tokens to 1 or more")
+    suppressed = {*suppress_ids, *config.forbidden_tokens}
+    rules = make_restrictions(
+        config,
+        V,
+        eos_id=eos_id,
+        suppress_ids=suppressed,
+        prefixes=prefixes,
+        limits=limits,
+        device=device,
+    )
+    needed = None
+    if required is not None and any(len(ids) > 0 for ids in required):
+        excluded = [*suppressed, *([] if eos_id is None else [eos_id])]
+        needed = make_required(
+            required, V, excluded=excluded, prefixes=prefixes, limits=limits, device=device
+        )
+    beam = _Beam(config, eos_id, limits, rules, needed, source_lengths, device)
+    with evaluating(model), frozen_weights(module_of(model)):
+        output = prefill(model, padded, model.start() if state is None else state, lengths)
+        while (following := beam.advance(output)) is not None:
+            tokens, rows = following
+            output = model.step(tokens, output.state if rows is None else output.state.select(rows))
+    results = trace_back(beam.steps, B, config, eos_id, source_lengths)
+    if empty := [number for number, found in enumerate(results, 1) if not found]:
+        raise ValueError(
+            f"prompts {empty}: no output was found that the rules allow: widen the beam or drop a rule "
+            "(forbidden or required tokens, n-grams that must not repeat, the least length)"
+        )
+    return results
+
+
+class _Beam:
+    """The live hypotheses, the best of each source first; places without one have log-probability -inf."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        eos_id: int | None,
+        limits: Sequence[int],
+        rules: Restrictions,
+        required: RequiredTokens | None,
+        source_lengths: Tensor | None,
+        device: torch.device,
+    ) -> None:
+        B = len(limits)
+        self.config, self.eos_id, self.rules, self.required = config, eos_id, rules, required
+        self.longest = max(limits)
+        self.steps: list[Step] = []
+        self.sources = torch.arange(B, device=device)
+        self.source_lengths = None if source_lengths is None else source_lengths.to(device)
+        self.limits = torch.tensor(limits, device=device)
+        self.norm_at_limit = torch.tensor(
+            [config.norm(n) for n in limits], dtype=torch.float64, device=device
+        )
+        self.places = torch.full((B, 1), config.beam_width, device=device)
+        self.best_ended = torch.full((B, config.n_best), -math.inf, dtype=torch.float64, device=device)
+        self.log_probability = torch.zeros(B, 1, dtype=torch.float64, device=device)
+        self.written = torch.empty(B, 1, 0, dtype=torch.int64, device=device)
+        self.coverage: Tensor | None = None
+        self.health = torch.zeros((), dtype=torch.float64, device=device)
+
+    def advance(self, output: StepOutput) -> tuple[Tensor, Tensor | None] | None:
+        """Tokens [N'] to read next, and the rows [N'] of this step that they continue; None when all ended.
+
+        Rows are None where each goes on in its place.
+        """
+        log_probability, parent, token = self._choose(output.logits)
+        step = len(self.steps) + 1
+        ended = (self.limits == step).unsqueeze(1)
+        ended = (ended if self.eos_id is None else ended | (token == self.eos_id)) & (
+            log_probability > -math.inf
+        )
+        attention = self._cover(output.attention, parent)
+        score = self._score(log_probability, step).masked_fill(~ended, -math.inf)
+        self.places = self.places - ended.sum(1, keepdim=True)
+        self.best_ended = torch.cat([self.best_ended, score], 1).topk(self.config.n_best).values
+        live, order = log_probability.masked_fill(ended, -math.inf).sort(dim=1, descending=True, stable=True)
+        done = live[:, 0] / self.norm_at_limit <= self.best_ended[:, -1]
+        self.steps.append(Step(self.sources, score, log_probability, parent, token, order, attention))
+        keep, width = None, order.shape[1]
+        if _looks_are_free(live.device) or step % CHECK_EVERY == 0 or step == self.longest:
+            if not self.health.isfinite():
+                raise ValueError(why_not_finite(self.health))
+            keep = (~done).nonzero().squeeze(1)
+            if len(keep) == 0:
+                return None
+            width = int((live[keep] > -math.inf).sum(1).max())
+        return self._continue(live, parent, token, order[:, :width], keep)
+
+    def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability, parent and token, [B, W] each, of the continuations that get places."""
+        B, K = self.log_probability.shape
+        W = self.config.beam_width
+        logits = float_logits(logits).view(B, K, -1)
+        # Candidates of a row are compared by their logits and not by their rounded logarithms: a beam of one
+        # takes what greedy takes.
+        normalizer = logits.logsumexp(-1, keepdim=True).double()
+        self.health += normalizer.sum()
+        logits = self.rules.apply(logits, self.written)
+        missing = None
+        if self.required is None:
+            values, ids = top_candidates(logits, min(W, logits.shape[2]))
+        else:
+            left = self.limits - len(self.steps)
+            logits = self.required.restrict(logits, left=left, eos_id=self.eos_id)
+            values, ids, missing = self.required.candidates(logits, min(W, logits.shape[2]))
+        total = (self.log_probability.unsqueeze(-1) + (values.double() - normalizer)).flatten(1)
+        width = min(W, total.shape[1])
+        if self.required is None or missing is None:
+            found, number = top_candidates(total, width)
+        else:
+            number = self.required.deal(total, missing.flatten(1), width)
+            found = total.gather(1, number)
+        found = found.masked_fill(torch.arange(width, device=found.device) >= self.places, -math.inf)
+        parent = number.div(ids.shape[2], rounding_mode="floor")
+        return found, parent, ids.flatten(1).gather(1, number)
+
+    def _cover(self, attention: Tensor | None, parent: Tensor) -> Tensor | None:
+        """The attention [B, K, S] of the rows; the coverage of what they continue as grows by it."""
+        if attention is None:
+            if self.config.coverage_penalty:
+                raise ValueError(
+                    "coverage_penalty needs a model whose steps return attention, and this one has none: set "
+                    "it to 0"
+                )
+            return None
+        B, K = self.log_probability.shape
+        attention = attention.view(B, K, -1)
+        if self.config.coverage_penalty:
+            new = attention.double()
+            new = new if self.coverage is None else self.coverage + new
+            self.coverage = _take(new, parent)
+        return attention
+
+    def _score(self, log_probability: Tensor, length: int) -> Tensor:
+        """[B, K] float64: what hypotheses that end here are ranked by."""
+        score = log_probability / self.config.norm(length)
+        if self.coverage is None:
+            return score
+        return score + self.config.coverage_penalty * coverage_score(self.coverage, self.source_lengths)
+
+    def _continue(
+        self, live: Tensor, parent: Tensor, token: Tensor, order: Tensor, keep: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Place the live hypotheses, of the sources `keep` alone unless that is None."""
+        B, K = self.log_probability.shape
+        parent, token = parent.gather(1, order), token.gather(1, order)
+        base = torch.arange(B, device=parent.device).unsqueeze(1) * K
+        self.log_probability = live[:, : order.shape[1]]
+        if self.rules.reads_history:
+            self.written = _take(self.written, parent)
+        self.written = extend_history(self.written, token, kept=self.rules.reads_history)
+        if self.required is not None:
+            self.required = self.required.follow(parent, token)
+        if self.coverage is not None:
+            self.coverage = _take(self.coverage, order)
+        rows = base + parent
+        if keep is not None and len(keep) < B:
+            rows, token = rows[keep], token[keep]
+            self._keep(keep)
+        rows = rows.flatten()
+        stays = len(rows) == B * K and (
+            K == 1 or (_looks_are_free(rows.device) and torch.equal(rows, torch.arange(len(rows))))
+        )
+        return token.flatten(), None if stays else rows
+
+    def _keep(self, keep: Tensor) -> None:
+        """Let all other sources leave."""
+        for name in (
+            "sources",
+            "limits",
+            "norm_at_limit",
+            "places",
+            "best_ended",
+            "log_probability",
+            "written",
+        ):
+            setattr(self, name, getattr(self, name)[keep])
+        if self.coverage is not None:
+            self.coverage = self.coverage[keep]
+        if self.source_lengths is not None:
+            self.source_lengths = self.source_lengths[keep]
+        if self.required is not None:
+            self.required = self.required.select(keep)
+        self.rules = self.rules.select(keep)
+
+
+def _looks_are_free(device: torch.device) -> bool:
+    """Whether the host need not wait to see a number."""
+    return device.type == "cpu"
+
+
+def _take(values: Tensor, places: Tensor) -> Tensor:
+    """values [B, K, ...] of the places [B, K'] of each source."""
+    return values[torch.arange(len(values), device=values.device).unsqueeze(1), places]
