@@ -144,6 +144,29 @@ class ErrorRate(Metrics):
         return {self.name: ratio(self.sums[0], self.sums[1])}
 
 
+class ExactMatch(Metrics):
+    """Share of sequences that are right as a whole: "exact_match", of "sequences".
+
+    Example:
+        >>> scores = ExactMatch()
+        >>> scores.update("1998-03-03", "1998-03-03")
+        >>> scores.update("1998-03-04", "1998-03-03")
+        >>> scores.compute()
+        {'exact_match': 0.5, 'sequences': 2.0}
+    """
+
+    size = 2
+
+    def update(self, hypothesis: object, reference: object) -> None:
+        """Compare two sentences, or two lists of tokens."""
+        self.sums[0] += hypothesis == reference
+        self.sums[1] += 1
+
+    def compute(self) -> dict[str, float]:
+        """As the class says."""
+        return {"exact_match": ratio(self.sums[0], self.sums[1]), "sequences": self.sums[1].item()}
+
+
 def edit_distance(first: Sequence[object], second: Sequence[object]) -> int:
     """Fewest insertions, deletions and substitutions that make one sequence of the other.
 

@@ -3,6 +3,7 @@
 from pyrnn.text.columns import TaggedSentence, read_columns, read_sentences
 from pyrnn.text.files import Source, read_text, spool, text_files
 from pyrnn.text.lines import LineReader, as_lines, gathered
+from pyrnn.text.pairs import PAIR_FORMATS, PairFormat, PairSplit, SentencePair, read_pairs, split_pairs
 from pyrnn.text.subword import SubwordTokenizer
 from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, train_tokenizer
 from pyrnn.text.vocabulary import Vocabulary
@@ -18,6 +19,12 @@ __all__ = [
     "TaggedSentence",
     "read_columns",
     "read_sentences",
+    "PAIR_FORMATS",
+    "PairFormat",
+    "PairSplit",
+    "SentencePair",
+    "read_pairs",
+    "split_pairs",
     "Vocabulary",
     "LEVELS",
     "Level",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyrnn.text.files import Source, read_text, text_files
+from pyrnn.text.lines import LONGEST_LINE
 
 
 class TaggedSentence(NamedTuple):
@@ -67,15 +68,22 @@ def _sentences_of(path: Path) -> Iterator[TaggedSentence]:
 
 def read_lines(path: str | Path) -> Iterator[str]:
     """The lines of a text file without their ends, as `read_text` reads it."""
-    yield from split_lines(read_text(path))
+    yield from split_lines(read_text(path), name=path)
 
 
-def split_lines(pieces: Iterable[str]) -> Iterator[str]:
-    """The lines of a text that comes in pieces, without their ends."""
-    rest = ""
+def split_lines(pieces: Iterable[str], *, name: str | Path = "the text") -> Iterator[str]:
+    """The lines of a text that comes in pieces, without their ends.
+
+    Raises:
+        ValueError: one has more than `LONGEST_LINE` characters, which would have to be in memory.
+    """
+    rest, number = "", 1
     for piece in pieces:
         *lines, rest = (rest + piece).split("\n")
         yield from lines
+        number += len(lines)
+        if len(rest) > LONGEST_LINE:
+            raise ValueError(f"{name}, line {number} has more than {LONGEST_LINE:,} characters")
     if rest:
         yield rest
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pyrnn.losses import IGNORE
-from pyrnn.metrics import F1, Accuracy, Combined, ErrorRate, Metrics, Perplexity, edit_distance
+from pyrnn.metrics import F1, Accuracy, Combined, ErrorRate, ExactMatch, Metrics, Perplexity, edit_distance
 
 LABELS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 2, 3, IGNORE])), max_size=30)
 
@@ -69,7 +69,7 @@ def test_a_loss_beyond_the_exponential_is_infinite_perplexity() -> None:
     assert scores.compute()["perplexity"] == math.inf
 
 
-@pytest.mark.parametrize("scores", [Perplexity(), Accuracy(), F1(), ErrorRate()])
+@pytest.mark.parametrize("scores", [Perplexity(), Accuracy(), F1(), ErrorRate(), ExactMatch()])
 def test_nothing_counted_is_no_score(scores: Metrics) -> None:
     assert any(math.isnan(value) for value in scores.compute().values())
 
@@ -92,6 +92,14 @@ def test_error_rates_weigh_long_references_more() -> None:
     scores.update(["a", "b", "c", "d"], ["a", "b", "c", "d"])
     scores.update([], ["e"])
     assert scores.compute() == {"wer": 0.2}
+
+
+def test_an_exact_match_is_of_the_whole_sequence() -> None:
+    scores = ExactMatch()
+    scores.update([1, 2], [1, 2])
+    scores.update([1, 2, 3], [1, 2])
+    scores.update("a b", "a b")
+    assert scores.compute() == pytest.approx({"exact_match": 2 / 3, "sequences": 3})
 
 
 def test_combined_scores_are_those_of_the_parts() -> None:
