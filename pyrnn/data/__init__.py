@@ -1,6 +1,6 @@
 """Batches for training and evaluation: pure functions of the step, over memory or files of any size."""
 
-from pyrnn.data.batches import require_even_shares
+from pyrnn.data.batches import Groups, require_even_shares
 from pyrnn.data.padded import PaddedBatches
 from pyrnn.data.sequence_file import read_sequences, write_sequences
 from pyrnn.data.streams import StreamBatches, require_a_window, split_validation, validation_tokens
@@ -8,6 +8,7 @@ from pyrnn.data.token_file import TokenFile, encode_file, open_tokens, windows, 
 from pyrnn.data.workers import PreparedBatches
 
 __all__ = [
+    "Groups",
     "PaddedBatches",
     "PreparedBatches",
     "StreamBatches",

@@ -1,4 +1,4 @@
-"""Encoded sequences as a file: fields of integers, item i of each as long as item i of the others."""
+"""Encoded sequences as a file: fields of integers, item i of each as long as item i of its group's others."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from torch import Tensor
 
 from pyrnn._files import atomic_write
 from pyrnn._tensors import Expected, open_tensors
+from pyrnn.data.batches import Groups, grouped, lengths_of
 
-_LENGTHS = "lengths"
 
-
-def write_sequences(path: str | Path, fields: Mapping[str, Sequence[Tensor]]) -> None:
+def write_sequences(
+    path: str | Path, fields: Mapping[str, Sequence[Tensor]], *, groups: Groups | None = None
+) -> None:
     """Write sequences [N_i] of integers; the file appears whole or not at all.
 
     Args:
         path: where to.
         fields: as many sequences in each, item by item of the same lengths.
+        groups: which fields have lengths in common, as of `PaddedBatches`; None: all.
 
     Raises:
-        ValueError: no sequences.
+        ValueError: no sequences, an empty one, fields that differ, or groups that do not fit the fields.
         OSError: the folder cannot be written, or the disk is full.
 
     Example:
@@ -34,21 +36,21 @@ def write_sequences(path: str | Path, fields: Mapping[str, Sequence[Tensor]]) ->
         ...     read_sequences(path, {"token": 3})["token"]
         [tensor([2, 0], dtype=torch.int32), tensor([1], dtype=torch.int32)]
     """
-    items = next(iter(fields.values()), [])
-    if not items:
-        raise ValueError(f"there are no sequences to write to {path}")
+    lengths = {name: torch.tensor(own) for name, own in lengths_of(fields, groups).items()}
     tensors = {name: torch.cat(list(own)).int() for name, own in fields.items()}
-    tensors[_LENGTHS] = torch.tensor([len(item) for item in items])
     with atomic_write(Path(path)) as partial:
-        save_file(tensors, partial)
+        save_file(tensors | lengths, partial)
 
 
-def read_sequences(path: str | Path, sizes: Mapping[str, int]) -> dict[str, list[Tensor]]:
+def read_sequences(
+    path: str | Path, sizes: Mapping[str, int], *, groups: Groups | None = None
+) -> dict[str, list[Tensor]]:
     """What `write_sequences` wrote, checked.
 
     Args:
         path: the file.
         sizes: of each field, how many ids there are.
+        groups: as the file was written with.
 
     Returns:
         int32 sequences by field.
@@ -66,21 +68,26 @@ def read_sequences(path: str | Path, sizes: Mapping[str, int]) -> dict[str, list
         Traceback (most recent call last):
         ValueError: ...train.safetensors: token must lie in [0, 2), got 0 to 2
     """
-    path = Path(path)
+    path, parts = Path(path), grouped(list(sizes), groups)
     with open_tensors(path) as file:
         shapes = file.shapes
-        if shapes.keys() != {*sizes, _LENGTHS}:
+        if shapes.keys() != sizes.keys() | parts.keys():
             raise ValueError(f"{path} is damaged: expected {', '.join(sizes)}, it has {', '.join(shapes)}")
-        expected = {name: Expected(shapes[next(iter(sizes))], (torch.int32,)) for name in sizes}
-        expected[_LENGTHS] = Expected(shapes[_LENGTHS], (torch.int64,))
+        items = next(iter(parts))
+        expected = {name: Expected(shapes[items], (torch.int64,)) for name in parts}
+        for names in parts.values():
+            expected |= {name: Expected(shapes[names[0]], (torch.int32,)) for name in names}
         file.check(expected, owner="its run")
         tensors = file.read()
-    lengths = tensors[_LENGTHS]
-    total = len(tensors[next(iter(sizes))]) if tensors[next(iter(sizes))].dim() == 1 else -1
-    if lengths.dim() != 1 or not len(lengths) or (lengths < 1).any() or int(lengths.sum()) != total:
-        raise ValueError(f"{path} is damaged: its lengths are not those of its {total} items")
+    found = {}
+    for group, names in parts.items():
+        lengths, first = tensors[group], tensors[names[0]]
+        total = len(first) if first.dim() == 1 else -1
+        if lengths.dim() != 1 or not len(lengths) or (lengths < 1).any() or int(lengths.sum()) != total:
+            raise ValueError(f"{path} is damaged: its {group} are not those of its {total} items")
+        found |= {name: list(tensors[name].split(lengths.tolist())) for name in names}
     for name, size in sizes.items():
         low, high = tensors[name].aminmax()
         if low < 0 or high >= size:
             raise ValueError(f"{path}: {name} must lie in [0, {size}), got {int(low)} to {int(high)}")
-    return {name: list(tensors[name].split(lengths.tolist())) for name in sizes}
+    return {name: found[name] for name in sizes}

@@ -15,6 +15,7 @@ from torch import Tensor
 from pyrnn.data import read_sequences, write_sequences
 
 SIZES = {"token": 9, "tag": 4}
+GROUPS = {"source_lengths": ("source",), "target_lengths": ("target", "label")}
 
 
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=9))
@@ -25,6 +26,46 @@ def test_the_round_trip(tmp_path_factory: pytest.TempPathFactory, lengths: list[
     read = read_sequences(path, SIZES)
     for name, items in fields.items():
         assert all(torch.equal(a.int(), b) for a, b in zip(items, read[name], strict=True))
+
+
+@given(lengths=st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=9))
+def test_the_round_trip_of_groups(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[tuple[int, int]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "pairs.safetensors"
+    fields = {
+        "source": [torch.randint(9, (n,)) for n, _ in lengths],
+        "target": [torch.randint(7, (n,)) for _, n in lengths],
+        "label": [torch.randint(4, (n,)) for _, n in lengths],
+    }
+    write_sequences(path, fields, groups=GROUPS)
+    read = read_sequences(path, {"source": 9, "target": 7, "label": 4}, groups=GROUPS)
+    assert list(read) == list(fields)
+    for name, items in fields.items():
+        assert all(torch.equal(a.int(), b) for a, b in zip(items, read[name], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("target_lengths", lambda t: t[:1].clone(), r"target_lengths should be \[2\], is \[1\]"),
+        ("target_lengths", lambda t: t + 1, "its target_lengths are not those of its 3 items"),
+        ("source_lengths", lambda t: t * 0, "its source_lengths are not those of its 4 items"),
+        ("label", lambda t: t[1:].clone(), r"label should be \[3\], is \[2\]"),
+        ("lengths", lambda t: torch.ones(2), "expected source, target, label, it has"),
+    ],
+)
+def test_damage_of_groups_is_told(
+    name: str, change: Callable[[Tensor], Tensor], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    source, target = ([torch.zeros(n, dtype=torch.int64) for n in lengths] for lengths in ((2, 2), (1, 2)))
+    write_sequences(path, {"source": source, "target": target, "label": target}, groups=GROUPS)
+    tensors = load_file(path)
+    tensors[name] = change(tensors.get(name, torch.ones(2)))
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=rf"{path}.*{words}"):
+        read_sequences(path, {"source": 1, "target": 1, "label": 1}, groups=GROUPS)
 
 
 def _set(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], None]:
@@ -67,5 +108,5 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"rubbish, and more of it")
     with pytest.raises(ValueError, match="a is damaged"):
         read_sequences(tmp_path / "a", SIZES)
-    with pytest.raises(ValueError, match="no sequences to write"):
+    with pytest.raises(ValueError, match="there are no sequences"):
         write_sequences(tmp_path / "b", {"token": []})
