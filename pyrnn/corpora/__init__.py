@@ -1,5 +1,27 @@
-"""Texts that come with the package; SOURCES.md beside them names each one's origin and licence."""
+"""Texts and pairs that come with the package; SOURCES.md beside them names each one's origin and licence."""
 
-from pyrnn.corpora.corpora import SHAKESPEARE, shakespeare, shakespeare_path, text_path, text_paths
+from pyrnn.corpora.corpora import (
+    BIBLE,
+    SHAKESPEARE,
+    bible,
+    bible_path,
+    shakespeare,
+    shakespeare_path,
+    text_path,
+    text_paths,
+)
+from pyrnn.corpora.dates import DATE_SPLITS, DateSplit, dates
 
-__all__ = ["SHAKESPEARE", "shakespeare", "shakespeare_path", "text_path", "text_paths"]
+__all__ = [
+    "BIBLE",
+    "DATE_SPLITS",
+    "DateSplit",
+    "SHAKESPEARE",
+    "bible",
+    "bible_path",
+    "dates",
+    "shakespeare",
+    "shakespeare_path",
+    "text_path",
+    "text_paths",
+]

@@ -1,4 +1,4 @@
-"""The shipped corpora, each a function that returns its text."""
+"""The shipped corpora, each a function that returns its text or its pairs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
-#: The name by which settings call the shipped text.
-SHAKESPEARE = "shakespeare"
+from pyrnn.text import SentencePair, read_pairs
+
+#: The names by which settings call the shipped texts.
+SHAKESPEARE, BIBLE = "shakespeare", "bible-en-es"
 
 
 def shakespeare() -> str:
@@ -31,6 +33,32 @@ def shakespeare_path() -> Path:
     return Path(__file__).with_name("shakespeare.txt.gz")
 
 
+def bible() -> list[SentencePair]:
+    """Verses of the Bible in English and Spanish: 11,004 pairs of at most 20 words a side.
+
+    `pyrnn.text.split_pairs` holds out the same ones each time, 500 to tune by and 500 to test with.
+
+    Example:
+        >>> from pyrnn.corpora import bible
+        >>> from pyrnn.text import split_pairs
+        >>> [len(part) for part in split_pairs(bible())]
+        [10004, 500, 500]
+        >>> bible()[2].target
+        'De lo que habían consagrado de las guerras y de los despojos, para reparar la casa de Jehová.'
+    """
+    return list(read_pairs(bible_path()))
+
+
+def bible_path() -> Path:
+    """The file of `bible`: UTF-8, gzip, a tab between the sides.
+
+    Example:
+        >>> bible_path().name
+        'bible-en-es.tsv.gz'
+    """
+    return Path(__file__).with_name("bible-en-es.tsv.gz")
+
+
 def text_path(text: str | Path) -> Path:
     """The file of a text that a user names: a path, or the name of a shipped one.
 
@@ -38,7 +66,8 @@ def text_path(text: str | Path) -> Path:
         >>> text_path("shakespeare").name, text_path("book.txt").name
         ('shakespeare.txt.gz', 'book.txt')
     """
-    return shakespeare_path() if text == SHAKESPEARE else Path(text)
+    shipped = {SHAKESPEARE: shakespeare_path, BIBLE: bible_path}
+    return shipped[text]() if isinstance(text, str) and text in shipped else Path(text)
 
 
 def text_paths(texts: str | Path | Sequence[str | Path]) -> list[Path]:

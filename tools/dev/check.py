@@ -15,6 +15,7 @@ FAST = (
     "tests/attention/test_accuracy.py",
     "tests/bench/test_harness.py",
     "tests/bench/test_report.py",
+    "tests/corpora/test_dates.py",
     "tests/data/test_padded.py",
     "tests/data/test_streams.py",
     "tests/diagnostics/test_gradient_flow.py",
