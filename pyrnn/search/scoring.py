@@ -1,4 +1,4 @@
-"""Log-probability of sentences under a language model.
+"""Log-probability of given outputs: of any decoder, and of sentences under a language model.
 
 Dimension key: T time, B batch, V vocabulary.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pyrnn.losses import IGNORE, sequence_cross_entropy
-from pyrnn.search.decoder import Decoder, check_texts, device_of, evaluating, window_steps
+from pyrnn.search.decoder import Decoder, check_ids, check_texts, device_of, evaluating, window_steps
+from pyrnn.search.filtering import float_logits
 from pyrnn.text import Tokenizer
 
 # A window ends with the shortest sentence in it, but not before so many steps: a call has a cost of its own.
@@ -124,17 +126,75 @@ def score_encoded(
     """
     longest_first = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     results: dict[int, SentenceScore] = {}
-    with evaluating(model):
-        for begin in range(0, len(sequences), batch_size):
-            members = longest_first[begin : begin + batch_size]
-            sums = _log_probabilities(model, [sequences[i] for i in members])
-            for i, log_probability in zip(members, sums.tolist(), strict=True):
-                if math.isnan(log_probability):
-                    raise ValueError("the model gives NaN: the weights are damaged; did training diverge?")
-                scored = sequences[i][1:]
-                unknown = 0 if tokenizer.unk_id is None else int((scored == tokenizer.unk_id).sum())
-                results[i] = SentenceScore(log_probability, len(scored), unknown)
+    for begin in range(0, len(sequences), batch_size):
+        members = longest_first[begin : begin + batch_size]
+        targets = pad_sequence([sequences[i] for i in members], batch_first=True)
+        lengths = torch.tensor([len(sequences[i]) for i in members])
+        sums = score_targets(model, model.start(), targets, lengths)
+        for i, log_probability in zip(members, sums.tolist(), strict=True):
+            scored = sequences[i][1:]
+            unknown = 0 if tokenizer.unk_id is None else int((scored == tokenizer.unk_id).sum())
+            results[i] = SentenceScore(log_probability, len(scored), unknown)
     return [results[i] for i in range(len(sequences))]
+
+
+def score_targets(
+    model: Decoder, state: Any, targets: Tensor, lengths: Tensor | None = None, *, context: int = 1
+) -> Tensor:
+    r"""sum_t log p(y_t | source, y_1..y_{t-1}) over the tokens t > context of given outputs.
+
+    The model reads the true tokens (teacher forcing), window by window, in evaluation mode and without
+    gradients; an output that has ended leaves the batch. The logs are the model's, in float32 at least, their
+    sum is float64.
+
+    Args:
+        model: left in the mode in which it came.
+        state: of B sources, what `model.start(source)` gave in evaluation mode; `model.start()` without.
+        targets: [B, T] ids y, those that are read before the first that counts included.
+        lengths: [B] int64 tokens of each, where they differ; what stands beyond is not looked at.
+        context: the first so many tokens are read and not scored, the token for the beginning, say, or a
+            prompt.
+
+    Returns:
+        [B] float64 on the model's device; -inf for what the model holds impossible.
+
+    Raises:
+        ValueError: shapes, ids or lengths that do not fit, an output without a token to score, or a model
+            that gives NaN.
+
+    Example:
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> model = LanguageModel(LanguageModelConfig(11, hidden_size=8))
+        >>> targets = torch.tensor([[0, 3, 7, 0], [0, 5, 0, 0]])
+        >>> score_targets(model, model.start(), targets, torch.tensor([4, 3])).shape
+        torch.Size([2])
+    """
+    if targets.dim() != 2 or targets.shape[0] == 0:
+        raise ValueError(f"targets must be [B, T] ids of at least one output, got {list(targets.shape)}")
+    B, T = targets.shape
+    lengths = torch.full((B,), T) if lengths is None else lengths.cpu()
+    if context < 1 or lengths.shape != (B,) or int(lengths.min()) <= context or int(lengths.max()) > T:
+        raise ValueError(
+            f"expected a context of at least one token and lengths [{B}] above it, at most {T}; got context "
+            f"{context} and lengths {lengths.tolist()}"
+        )
+    there = torch.arange(T) < lengths[:, None]
+    outputs = targets.cpu().masked_fill(~there, 0)
+    check_ids(outputs[there], model.vocabulary_size, what="targets")
+    longest_first = lengths.argsort(descending=True, stable=True)
+    with evaluating(model):
+        device = device_of(model)
+        rows = longest_first.to(device)
+        sums = _log_probabilities(
+            model,
+            state.select(rows),
+            outputs.to(device, torch.int64)[rows],
+            lengths[longest_first],
+            context=context,
+        )
+    if sums.isnan().any():
+        raise ValueError("the model gives NaN: the weights are damaged; did training diverge?")
+    return torch.empty_like(sums).index_copy_(0, rows, sums)
 
 
 def encode_sentence(tokenizer: Tokenizer, sentence: str) -> Tensor:
@@ -162,26 +222,30 @@ def encode_sentence(tokenizer: Tokenizer, sentence: str) -> Tensor:
     return torch.cat([eos, ids, closing])
 
 
-def _log_probabilities(model: Decoder, sequences: Sequence[Tensor]) -> Tensor:
-    """[B] float64 of sequences whose lengths do not increase: the sum over each but its first token."""
-    V, device = model.vocabulary_size, device_of(model)
-    lengths = torch.tensor([len(sequence) - 1 for sequence in sequences])
-    inputs = pad_sequence([sequence[:-1] for sequence in sequences]).to(device)
-    targets = pad_sequence([sequence[1:] for sequence in sequences], padding_value=IGNORE).to(device)
-    sums = torch.zeros(len(sequences), dtype=torch.float64, device=device)
-    state = model.start()
-    begin, T = 0, inputs.shape[0]
+def _log_probabilities(
+    model: Decoder, state: Any, outputs: Tensor, lengths: Tensor, *, context: int
+) -> Tensor:
+    """`score_targets` of outputs [B, T] whose lengths [B] do not increase."""
+    V, T = model.vocabulary_size, int(lengths[0]) - 1
+    lengths = lengths - 1
+    place = torch.arange(1, T + 1)
+    ignored = (place > lengths[:, None]) | (place < context)
+    inputs = outputs[:, :T]
+    targets = outputs[:, 1 : T + 1].masked_fill(ignored.to(outputs.device), IGNORE)
+    sums = torch.zeros(len(outputs), dtype=torch.float64, device=outputs.device)
+    begin, before = 0, len(outputs)
     while begin < T:
         live = int((lengths > begin).sum())
         left = lengths[:live] - begin
         steps = min(window_steps(live, V), max(_SHORTEST_WINDOW, int(left[-1])), T - begin)
-        window = slice(begin, begin + steps), slice(live)
-        options = {"lengths": left.clamp(max=steps).to(device)} if left[-1] < steps else {}
-        output = model.step(inputs[window].T, state.select(slice(live)), **options)
-        state, logits = output.state, output.logits.transpose(0, 1)
-        if logits.dtype != torch.float64:
-            logits = logits.float()
-        losses = sequence_cross_entropy(logits, targets[window], reduction="none")
+        window = slice(live), slice(begin, begin + steps)
+        options = {"lengths": left.clamp(max=steps).to(outputs.device)} if left[-1] < steps else {}
+        state = state if live == before else state.select(slice(live))
+        output = model.step(inputs[window], state, **options)
+        state, before = output.state, live
+        losses = sequence_cross_entropy(
+            float_logits(output.logits).transpose(0, 1), targets[window].T, reduction="none"
+        )
         sums[:live] -= losses.double().sum(0)
         begin += steps
     return sums
