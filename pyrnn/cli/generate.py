@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import pyrnn
 from pyrnn.cli.devices import Device, Threads, device_of, use_threads
-from pyrnn.cli.help import RunFolder, option
+from pyrnn.cli.help import RunFolder, in_words, option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.standard_input import read_prompt
 from pyrnn.cli.terminal import Raw, tell, write
-from pyrnn.search.config import SamplingConfig
+from pyrnn.search.config import OutputConfig, SamplingConfig, SearchConfig
 
 if TYPE_CHECKING:
     from pyrnn.tasks.language_model import TextRun
     from pyrnn.text import Tokenizer
 
 _MOST_SAMPLES = 10_000  # they are drawn side by side
+# Without --beam-width there is no beam: what help shows is no default of the command.
+_DEFAULTS = {
+    field.name: None if field.name == "beam_width" else field.default
+    for kind in (SamplingConfig, SearchConfig)
+    for field in fields(kind)
+}
 _SEEDS = 1 << 32  # those that are drawn: short enough to be typed again
 
 
-@with_settings({"Sampling": SamplingConfig})
+@with_settings(
+    {"Output": OutputConfig, "Sampling": SamplingConfig, "Beam search": SearchConfig},
+    leave_out=("forbidden_tokens", "max_tokens_per_source", "coverage_penalty"),
+    default=lambda name: in_words(_DEFAULTS[name]),
+)
 def generate(
     run: RunFolder,
     prompt: Annotated[
@@ -57,16 +68,29 @@ def generate(
 ) -> None:
     """Continue prompts with text drawn from a model; one continuation appears while it is being drawn.
 
+    With --beam-width nothing is drawn: the likeliest continuations are searched, and told with their scores.
+
     \b
       pyrnn generate runs/book --prompt 'HAMLET:' --temperature 0.8 --max-tokens 500
       pyrnn generate runs/words --prompt 'the king' --prompt 'the queen' --top-p 0.9 --stop-at-eos
       pyrnn generate runs/book --prompt-file opening.txt --seed 1
+      pyrnn generate runs/words --prompt 'the king' --beam-width 8 --n-best 3 --stop-at-eos
     """
     use_threads(threads)
-    config = SamplingConfig(**settings)
+    search = _search_config(settings, samples=samples, seed=seed)
+    config = SamplingConfig(**settings) if search is None else SamplingConfig()
     loaded = cast("TextRun", pyrnn.tasks.load_run(run, verb="generate", device=device_of(device)))
     model, tokenizer = loaded.model, loaded.tokenizer
     given = [*prompt, *map(read_prompt, prompt_file)] or [""]
+    if search is not None:
+        stop_at_eos = settings.get("stop_at_eos", False)
+        found = pyrnn.search.search_text(model, tokenizer, given, search, stop_at_eos=stop_at_eos)
+        _tell(given, tokenizer, None)
+        for number, (text, results) in enumerate(zip(given, found, strict=True), 1):
+            for rank, each in enumerate(results, 1):
+                scores = f"score {each.score:.4f}, log-probability {each.log_probability:.4f}"
+                write(f"--- {number}.{rank}: {scores}\n{text}{each.text}\n", raw=raw)
+        return
     prompts = [text for text in given for _ in range(samples)]
     drawn = seed is None and config.temperature > 0
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
@@ -81,6 +105,28 @@ def generate(
     _tell(given, tokenizer, seed if drawn else None)
     for number, text in enumerate(texts, start=1):
         write(f"--- {number}\n{prompts[number - 1]}{text}\n", raw=raw)
+
+
+def _search_config(settings: dict[str, Any], *, samples: int, seed: int | None) -> SearchConfig | None:
+    """What to search with, if that is wanted: then nothing is drawn, and settings of draws are refused."""
+    known = {field.name for field in fields(SearchConfig)}
+    own = known - {field.name for field in fields(OutputConfig)}
+    if "beam_width" not in settings:
+        if stray := sorted(_flag(name) for name in own & settings.keys()):
+            raise ValueError(f"{', '.join(stray)}: these belong to beam search; give --beam-width too")
+        return None
+    drawing = [_flag(name) for name in settings if name not in known and name != "stop_at_eos"]
+    drawing += ["--samples"] * (samples > 1) + ["--seed"] * (seed is not None)
+    if drawing:
+        raise ValueError(
+            f"--beam-width searches, and {', '.join(drawing)} is for text that is drawn: leave one of the "
+            "two out"
+        )
+    return SearchConfig(**{name: value for name, value in settings.items() if name in known})
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _tell(prompts: list[str], tokenizer: Tokenizer, seed: int | None) -> None:

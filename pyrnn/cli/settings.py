@@ -23,7 +23,8 @@ def with_settings(
     A flag that was not given does not appear, so that a file or a dataclass can supply its value.
 
     Args:
-        groups: dataclasses by the heading under which help lists them.
+        groups: dataclasses by the heading under which help lists them. A field that several have, for they
+            derive from one of them, is a flag of the first.
         leave_out: fields that are no flags.
         default: what help shows as a field's default; None shows the dataclass's.
     """
@@ -33,9 +34,10 @@ def with_settings(
         own = [
             p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"
         ]
-        flags = []
+        flags: list[inspect.Parameter] = []
         for group, kind in groups.items():
-            flags += _flags(kind, group, leave_out, default or _default_of(kind), known)
+            others = (*leave_out, *(flag.name for flag in flags))
+            flags += _flags(kind, group, others, default or _default_of(kind), known)
 
         def run(**values: Any) -> None:
             settings = {f.name: values.pop(f.name) for f in flags}

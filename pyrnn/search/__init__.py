@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from pyrnn.search.scoring import score as score
     from pyrnn.search.scoring import score_encoded as score_encoded
     from pyrnn.search.scoring import score_targets as score_targets
+    from pyrnn.search.texts import FoundText as FoundText
     from pyrnn.search.texts import generate_text as generate_text
+    from pyrnn.search.texts import search_text as search_text
     from pyrnn.search.texts import stream_text as stream_text
     from pyrnn.search.unknown import replace_unknown as replace_unknown
 
@@ -42,6 +44,6 @@ __getattr__, __dir__ = lazy_names(
         "sampling": ["FINISHED", "generate"],
         "scoring": ["SentenceScore", "encode_sentence", "score", "score_encoded", "score_targets"],
         "unknown": ["replace_unknown"],
-        "texts": ["generate_text", "stream_text"],
+        "texts": ["FoundText", "generate_text", "search_text", "stream_text"],
     },
 )

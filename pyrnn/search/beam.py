@@ -174,30 +174,29 @@ class _Beam:
         if _looks_are_free(live.device) or step % CHECK_EVERY == 0 or step == self.longest:
             if not self.health.isfinite():
                 raise ValueError(why_not_finite(self.health))
-            keep = (~done).nonzero().squeeze(1)
-            if len(keep) == 0:
+            if done.all():
                 return None
-            width = int((live[keep] > -math.inf).sum(1).max())
+            keep = (~done).nonzero().squeeze(1) if done.any() else None
+            width = int((live > -math.inf).sum(1).masked_fill(done, 0).max())
         return self._continue(live, parent, token, order[:, :width], keep)
 
     def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability, parent and token, [B, W] each, of the continuations that get places."""
         B, K = self.log_probability.shape
         W = self.config.beam_width
-        logits = float_logits(logits).view(B, K, -1)
-        # Candidates of a row are compared by their logits and not by their rounded logarithms: a beam of one
-        # takes what greedy takes.
-        normalizer = logits.logsumexp(-1, keepdim=True).double()
-        self.health += normalizer.sum()
-        logits = self.rules.apply(logits, self.written)
+        raw = float_logits(logits).view(B, K, -1)
+        allowed = self.rules.apply(raw, self.written)
         missing = None
         if self.required is None:
-            values, ids = top_candidates(logits, min(W, logits.shape[2]))
+            values, ids = top_candidates(allowed, min(W, raw.shape[2]))
         else:
             left = self.limits - len(self.steps)
-            logits = self.required.restrict(logits, left=left, eos_id=self.eos_id)
-            values, ids, missing = self.required.candidates(logits, min(W, logits.shape[2]))
-        total = (self.log_probability.unsqueeze(-1) + (values.double() - normalizer)).flatten(1)
+            allowed = self.required.restrict(allowed, left=left, eos_id=self.eos_id)
+            values, ids, missing = self.required.candidates(allowed, min(W, raw.shape[2]))
+        self.health += (values[..., 0] if allowed is raw else raw.amax(-1)).double().sum()
+        # Those of a row are ranked by their logits, not by their rounded logarithms: a beam of one is greedy.
+        log_probability = raw.log_softmax(-1).gather(-1, ids).masked_fill(values == -math.inf, -math.inf)
+        total = (self.log_probability.unsqueeze(-1) + log_probability).flatten(1)
         width = min(W, total.shape[1])
         if self.required is None or missing is None:
             found, number = top_candidates(total, width)
@@ -248,7 +247,7 @@ class _Beam:
         if self.coverage is not None:
             self.coverage = _take(self.coverage, order)
         rows = base + parent
-        if keep is not None and len(keep) < B:
+        if keep is not None:
             rows, token = rows[keep], token[keep]
             self._keep(keep)
         rows = rows.flatten()

@@ -129,9 +129,8 @@ def score_encoded(
     for begin in range(0, len(sequences), batch_size):
         members = longest_first[begin : begin + batch_size]
         targets = pad_sequence([sequences[i] for i in members], batch_first=True)
-        sums = score_targets(
-            model, model.start(), targets, torch.tensor([len(sequences[i]) for i in members])
-        )
+        lengths = torch.tensor([len(sequences[i]) for i in members])
+        sums = score_targets(model, model.start(), targets, lengths)
         for i, log_probability in zip(members, sums.tolist(), strict=True):
             scored = sequences[i][1:]
             unknown = 0 if tokenizer.unk_id is None else int((scored == tokenizer.unk_id).sum())

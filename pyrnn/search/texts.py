@@ -6,13 +6,15 @@ Dimension key: T time, B batch, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import torch
 from torch import Tensor
 
 from pyrnn._configuration import LARGEST
-from pyrnn.search.config import SamplingConfig
+from pyrnn.search.beam import beam_search
+from pyrnn.search.config import SamplingConfig, SearchConfig
 from pyrnn.search.decoder import Decoder, check_texts
 from pyrnn.search.sampling import generate
 from pyrnn.text import Tokenizer
@@ -87,25 +89,113 @@ def stream_text(
     return _continuation(tokenizer, prompt, ids, drawn)
 
 
+@dataclass(frozen=True)
+class FoundText:
+    """A text that beam search found.
+
+    Args:
+        text: what follows the prompt, without the end-of-sentence token.
+        score: by which it is ranked, see `SearchConfig`.
+        log_probability: log p(text | prompt) in nats, the end-of-sentence token included where it has one.
+        finished: whether it ended there, or was cut.
+
+    Example:
+        >>> FoundText(" be", score=-1.5, log_probability=-1.5, finished=False).text
+        ' be'
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    finished: bool
+
+
+def search_text(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    config: SearchConfig,
+    *,
+    stop_at_eos: bool = False,
+) -> list[list[FoundText]]:
+    """Search the continuations of every prompt that have the best scores; none has an unknown token.
+
+    Args:
+        model: as of `generate_text`.
+        tokenizer: as of `generate_text`.
+        prompts: as of `generate_text`.
+        config: width, ranking and rules.
+        stop_at_eos: whether the end-of-sentence token ends a text.
+
+    Returns:
+        For each prompt at most `config.n_best` texts, the best first.
+
+    Raises:
+        ValueError: as `generate_text`, and as `beam_search`.
+        TypeError: one string instead of a list of prompts.
+
+    Example:
+        >>> from pyrnn.models import LanguageModel, LanguageModelConfig
+        >>> from pyrnn.text import train_tokenizer
+        >>> tokenizer = train_tokenizer(lambda: ["to be or not to be"], level="character")
+        >>> model = LanguageModel(LanguageModelConfig(len(tokenizer)))
+        >>> [found] = search_text(model, tokenizer, ["to"], SearchConfig(n_best=2, max_tokens=10))
+        >>> [len(each.text) for each in found]
+        [10, 10]
+    """
+    check_texts(model, tokenizer, prompts)
+    if stop_at_eos and tokenizer.eos_id is None:
+        raise ValueError("stop_at_eos needs a tokenizer that has an end-of-sentence token; set it to false")
+    ids = [tokenizer.encode(prompt) for prompt in prompts]
+    found = beam_search(
+        model,
+        _readable(tokenizer, ids),
+        config,
+        eos_id=tokenizer.eos_id if stop_at_eos else None,
+        suppress_ids=_never_written(tokenizer),
+    )
+    return [
+        [
+            FoundText(
+                "".join(_continuation(tokenizer, prompt, read, each.content)),
+                each.score,
+                each.log_probability,
+                each.finished,
+            )
+            for each in hypotheses
+        ]
+        for prompt, read, hypotheses in zip(prompts, ids, found, strict=True)
+    ]
+
+
 def _generate_encoded(
     model: Decoder, tokenizer: Tokenizer, prompts: Sequence[Tensor], config: SamplingConfig, seed: int
 ) -> Iterator[Tensor]:
     """`generate` with what the tokenizer and a seed tell."""
     if not 0 <= seed <= LARGEST:
         raise ValueError(f"seed must lie in [0, {LARGEST}], got {seed}")
-    eos_id, unk_id = tokenizer.eos_id, tokenizer.unk_id
+    return generate(
+        model,
+        _readable(tokenizer, prompts),
+        config,
+        suppress_ids=_never_written(tokenizer),
+        eos_id=tokenizer.eos_id,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def _readable(tokenizer: Tokenizer, prompts: Sequence[Tensor]) -> list[Tensor]:
+    """Prompts of at least one token: an empty one is the end of a sentence, after which one begins."""
+    eos_id = tokenizer.eos_id
     if eos_id is None and any(len(prompt) == 0 for prompt in prompts):
         raise ValueError(
             "a prompt is empty, and the tokenizer has no end-of-sentence token to start from; give a prompt"
         )
-    return generate(
-        model,
-        [prompt if len(prompt) else torch.tensor([eos_id]) for prompt in prompts],
-        config,
-        suppress_ids=() if unk_id is None else (unk_id,),
-        eos_id=eos_id,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    return [prompt if len(prompt) else torch.tensor([eos_id]) for prompt in prompts]
+
+
+def _never_written(tokenizer: Tokenizer) -> tuple[int, ...]:
+    return () if tokenizer.unk_id is None else (tokenizer.unk_id,)
 
 
 def _until_end(ids: Iterable[int], tokenizer: Tokenizer, config: SamplingConfig) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ BOS = [torch.tensor([1])]
 def _alone(model: Any, state: Any, tokens: list[int], context: int) -> float:
     """The definition, token by token."""
     terms = []
-    for t, (token, following) in enumerate(zip(tokens, tokens[1:], strict=False), 1):
+    for t, (token, following) in enumerate(pairwise(tokens), 1):
         output = model.step(torch.tensor([token]), state)
         state = output.state
         if t >= context:
@@ -77,9 +78,8 @@ def test_targets_after_a_prompt_are_scored_as_hypotheses_are(options: dict[str, 
 
 
 def test_ten_thousand_targets_without_underflow() -> None:
-    sums = score_targets(
-        constant_model(torch.zeros(4)), constant_model(torch.zeros(4)).start(), torch.ones(2, 10_001).long()
-    )
+    model, targets = constant_model(torch.zeros(4)), torch.ones(2, 10_001, dtype=torch.int64)
+    sums = score_targets(model, model.start(), targets)
     assert sums.tolist() == pytest.approx([-10_000 * math.log(4)] * 2, rel=1e-7)
 
 
