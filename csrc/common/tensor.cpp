@@ -190,6 +190,7 @@ void bind_tensors(py::module_& m) {
         py::arg("strided"), py::arg("empty"), py::arg("grad_enabled"), py::arg("forward_ad"),
         py::arg("dtypes"), py::arg("uint8"), py::arg("watchers"));
   m.def("can_bypass_dispatcher", &can_bypass_dispatcher);
+  m.attr("asked") = kAsked;
 }
 
 bool unwatched() {
