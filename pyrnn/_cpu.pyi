@@ -44,6 +44,10 @@ recurrent_backward: _Run
 def recurrent_split(
     problem: tuple[Any, ...], backward: bool, threads: int, group_size: int, /
 ) -> tuple[int, int, int, str]: ...
+
+# A small call that is declined gives words. With `asked` as its threads nothing is computed.
+asked: int
+
 def recurrent_call(
     record: Any,
     cell: int,
@@ -54,7 +58,7 @@ def recurrent_call(
     states: Any,
     /,
     *weights: Any,
-) -> tuple[Any, ...] | None: ...
+) -> tuple[Any, ...] | str: ...
 def recurrent_train(
     cell: int, layout: int, threads: int, group_size: int, tensors: tuple[Any, ...], /
 ) -> tuple[Any, ...] | None: ...

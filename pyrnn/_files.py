@@ -13,17 +13,21 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 #: Of a JSON file: far above what any configuration or vocabulary takes.
 _LARGEST_JSON = 1 << 28
 
 #: What `atomic_write` writes to.
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
+
+#: What it writes to now.
+_unfinished: set[Path] = set()
 
 
 @contextmanager
@@ -37,9 +41,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be written, or the disk is full; the old file stays.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    # A name that nobody can know before, and a file that was not there: no link is followed.
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    _unfinished.add(partial)
     try:
+        # A name that nobody can know before, and a file that was not there: no link is followed.
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
         os.close(handle)
         yield partial
@@ -49,6 +54,35 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+        _unfinished.discard(partial)
+
+
+def remove_unfinished() -> None:
+    """Remove what `atomic_write` is writing: for whoever is about to end the process on the spot."""
+    for partial in list(_unfinished):
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def nameless_file() -> Iterator[tuple[Path, IO[bytes]]]:
+    """A temporary file for writing, and a path by which this process, and its forks, may open it meanwhile.
+
+    Its bytes go with the last that has it open, so nothing is left behind: not after Ctrl-C at any moment,
+    nor after `os._exit` or `kill -9`. Where a folder for temporary files cannot hold a file without a name
+    (Linux's O_TMPFILE), the file has one until the next instruction.
+
+    Raises:
+        OSError: there is no room for temporary files.
+
+    Example:
+        >>> with nameless_file() as (path, file):
+        ...     _ = file.write(b"to be")
+        ...     file.flush()
+        ...     path.read_bytes()
+        b'to be'
+    """
+    with tempfile.TemporaryFile() as file:
+        yield Path(f"/proc/self/fd/{file.fileno()}"), file
 
 
 def remove_partials(folder: Path) -> None:

@@ -11,29 +11,31 @@ namespace {
 // `record(options, packed)` is called where autograd records.
 py::object call(const py::object& record, const py::tuple& options, int threads, const py::object& packed) {
   SelfAttention found;
-  if (!unwatched() || !found.read(options, packed.ptr())) return py::none();
-  if (grad_enabled() && requires_grad(packed.ptr())) return record(options, packed);
+  if (!unwatched()) return declined(kWatched);
+  if (const Refusal why = found.read(options, packed.ptr())) return declined(why);
+  if (threads != kAsked && grad_enabled() && requires_grad(packed.ptr())) return record(options, packed);
   return found.run(false, threads);
 }
 
 py::object train(const py::tuple& options, int threads, const py::object& packed) {
   SelfAttention found;
-  return found.read(options, packed.ptr()) ? found.run(true, threads) : py::none();
+  return found.read(options, packed.ptr()) ? py::none() : found.run(true, threads);
 }
 
 py::object gradient(const py::tuple& options, int threads, const py::object& packed, const py::object& output,
                     const py::object& statistics, const py::object& grad) {
   SelfAttention found;
-  if (!unwatched() || grad_enabled() || !found.read(options, packed.ptr())) return py::none();
+  if (!unwatched() || grad_enabled() || found.read(options, packed.ptr())) return py::none();
   return found.gradient(grad.ptr(), output.ptr(), statistics.ptr(), threads);
 }
 
 py::object cached(const py::tuple& options, int threads, const py::object& packed, const py::object& keys,
                   const py::object& values, int64_t begin, int64_t end) {
   SelfAttention found;
-  if (!unwatched() || grad_enabled() || !found.read(options, packed.ptr()) ||
-      !found.read_cache(keys.ptr(), values.ptr(), begin, end))
-    return py::none();
+  if (!unwatched()) return declined(kWatched);
+  if (grad_enabled()) return declined(kRecords);
+  if (const Refusal why = found.read(options, packed.ptr())) return declined(why);
+  if (const Refusal why = found.read_cache(keys.ptr(), values.ptr(), begin, end)) return declined(why);
   return found.run_cached(threads);
 }
 

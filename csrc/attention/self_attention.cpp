@@ -6,14 +6,15 @@ namespace py = pybind11;
 
 namespace pyrnn::attention {
 
-bool SelfAttention::read(const py::tuple& options, PyObject* tensor) {
+Refusal SelfAttention::read(const py::tuple& options, PyObject* tensor) {
   TensorView view;
-  return tensors.view_rows(tensor, view) && read(options, view);
+  return tensors.view_rows(tensor, view) ? read(options, view) : kNotPlain;
 }
 
-bool SelfAttention::read(const py::tuple& options, const TensorView& view) {
+Refusal SelfAttention::read(const py::tuple& options, const TensorView& view) {
   packed = view;
-  if (options.size() != 7 || packed.dtype < 0) return false;
+  if (options.size() != 7) throw py::value_error("pyrnn: options of self-attention are 7");
+  if (packed.dtype < 0) return "the dtype has no kernel on the CPU";
   p.dtype = packed.dtype;
   p.H = p.K = options[0].cast<int64_t>();
   batch_first = options[1].cast<bool>();
@@ -23,22 +24,23 @@ bool SelfAttention::read(const py::tuple& options, const TensorView& view) {
   p.scale = options[5].cast<double>();
   if (!options[6].is_none()) {
     TensorView slopes;
-    if (!tensors.view_contiguous(options[6].ptr(), slopes) || slopes.dtype != kFloat32) return false;
-    if (!slopes.has_shape({p.H})) return false;
+    if (!tensors.view_contiguous(options[6].ptr(), slopes)) return kNotPlain;
+    if (slopes.dtype != kFloat32 || !slopes.has_shape({p.H})) return "ALiBi's slopes are not [H] in float32";
     p.slopes = reinterpret_cast<const float*>(slopes.data);
     p.slope_head = 1;
   }
   batched = packed.dims == 3;
-  if (!batched && packed.dims != 2) return false;
+  if (!batched && packed.dims != 2) return "the input has another number of dimensions";
   const int64_t width = packed.size(-1);
-  if (p.H < 1 || width < 1 || width % (3 * p.H)) return false;
+  if (p.H < 1 || width < 1 || width % (3 * p.H)) return "the heads do not divide the features";
   E = width / 3;
   p.D = p.V = E / p.H;
   p.B = batched ? packed.size(batch_first ? 0 : 1) : 1;
   p.T = p.S = packed.size(batched && batch_first ? 1 : 0);
-  if (p.B < 1 || p.T < 1 || p.B > kLargeCallBytes || p.T > kLargeCallBytes || width > kLargeCallBytes)
-    return false;
-  return p.B * p.T <= kLargeCallBytes && p.B * p.T * width * 8 <= kLargeCallBytes;
+  if (p.B < 1 || p.T < 1) return "a size is 0";
+  const Refusal large = "queries, keys and values are above 32 MB";
+  if (p.B > kLargeCallBytes || p.T > kLargeCallBytes || width > kLargeCallBytes) return large;
+  return p.B * p.T <= kLargeCallBytes && p.B * p.T * width * 8 <= kLargeCallBytes ? nullptr : large;
 }
 
 bool SelfAttention::has_rows_like_input(const TensorView& view, int64_t features) const {
@@ -71,7 +73,7 @@ py::object SelfAttention::run(bool trains, int threads) {
     kept = empty(shape, 4, p.dtype == kFloat64 ? kFloat64 : kFloat32, statistics);
     p.statistics = statistics.data;
   }
-  {
+  if (threads != kAsked) {
     py::gil_scoped_release release;
     run(packed.data, out, threads);
   }
@@ -102,16 +104,17 @@ py::object SelfAttention::gradient(PyObject* grad, PyObject* output, PyObject* s
   return result;
 }
 
-bool SelfAttention::read_cache(PyObject* keys, PyObject* values, int64_t begin, int64_t end) {
+Refusal SelfAttention::read_cache(PyObject* keys, PyObject* values, int64_t begin, int64_t end) {
   TensorView cache[2];
   PyObject* given[] = {keys, values};
-  if (begin < 0 || end < begin || end > (int64_t(1) << 40)) return false;
+  const Refusal other = "the cache holds other sequences";
+  if (begin < 0 || end < begin || end > (int64_t(1) << 40)) return other;
   for (int i = 0; i < 2; i++) {
     TensorView& view = cache[i];
-    if (!tensors.view(given[i], view) || view.dtype != int(p.dtype) || view.dims != 4 || !view.contiguous())
-      return false;
+    if (!tensors.view(given[i], view)) return kNotPlain;
+    if (view.dtype != int(p.dtype) || view.dims != 4 || !view.contiguous()) return other;
     if (view.size(0) != p.B || view.size(1) != p.H || view.size(2) < end + p.T || view.size(3) != p.D)
-      return false;
+      return other;
   }
   for (int i = 0; i < 2; i++) {
     const int64_t capacity = cache[i].size(2);
@@ -121,7 +124,7 @@ bool SelfAttention::read_cache(PyObject* keys, PyObject* values, int64_t begin, 
   p.S = end + p.T - begin;
   p.query_start = end - begin;
   p.causal = 1;
-  return true;
+  return nullptr;
 }
 
 void SelfAttention::run_cached(char* packed_at, const TensorView& output, int threads) {
@@ -145,7 +148,7 @@ void SelfAttention::run_cached(char* packed_at, const TensorView& output, int th
 py::object SelfAttention::run_cached(int threads) {
   TensorView out;
   py::object output = make_output(out);
-  {
+  if (threads != kAsked) {
     py::gil_scoped_release release;
     run_cached(packed.data, out, threads);
   }

@@ -4,7 +4,7 @@
 //   packed [T, B, 3 * E] or [B, T, 3 * E], or without B: queries, keys and values side by side, head after
 //   head output the same with E
 //
-// As in csrc/recurrent/eager.cpp, whatever is not in perfect order is declined.
+// As in csrc/recurrent/eager.cpp, whatever is not in perfect order is declined in words.
 #pragma once
 #include "attention/problem.h"
 #include "common/tensor.h"
@@ -14,9 +14,9 @@ namespace pyrnn::attention {
 class SelfAttention {
  public:
   // `options`: (heads, batch_first, causal, window_left, window_right, scale, ALiBi's slopes [H] or None).
-  bool read(const pybind11::tuple& options, PyObject* tensor);
+  Refusal read(const pybind11::tuple& options, PyObject* tensor);
   // The same of numbers that are no tensor's, and that may come later: a view that lives as long as the call.
-  bool read(const pybind11::tuple& options, const TensorView& view);
+  Refusal read(const pybind11::tuple& options, const TensorView& view);
 
   // Output, in training with the statistics that `gradient` takes.
   pybind11::object run(bool trains, int threads);
@@ -28,7 +28,7 @@ class SelfAttention {
   void run(char* packed_at, const TensorView& output, int threads);
 
   // The tokens see those at `begin` to `end` of a cache [B, H, capacity, D], and theirs are put behind.
-  bool read_cache(PyObject* keys, PyObject* values, int64_t begin, int64_t end);
+  Refusal read_cache(PyObject* keys, PyObject* values, int64_t begin, int64_t end);
   pybind11::object run_cached(int threads);
   void run_cached(char* packed_at, const TensorView& output, int threads);
 

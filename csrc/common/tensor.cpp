@@ -251,6 +251,7 @@ void bind_tensors(py::module_& m) {
       .def(py::init<const py::tuple&>())
       .def("freeze", &FrozenTensors::freeze)
       .def("thaw", &FrozenTensors::thaw);
+  m.attr("asked") = kAsked;
 }
 
 bool unwatched() {

@@ -16,6 +16,18 @@ namespace pyrnn {
 // `use_torch`, which hands over what torch is asked by, and `can_bypass_dispatcher`.
 void bind_tensors(pybind11::module_& m);
 
+// Why a call is declined, in words that `pyrnn.explain` repeats; null where it is served.
+using Refusal = const char*;
+constexpr Refusal kWatched = "a mode, a transform, a trace or autocast watches the call";
+constexpr Refusal kRecords = "gradients are recorded";
+constexpr Refusal kNotPlain =
+    "a tensor is no plain dense one on the CPU, or torch's tensors have no exchange table of DLPack";
+inline pybind11::object declined(Refusal why) { return pybind11::str(why); }
+
+// The threads of a call that is only asked about: it is declined as any other, or gets results without
+// numbers, for which nothing is computed.
+constexpr int kAsked = 0;
+
 // Whether nothing but autograd would see a call: no mode, transform, trace or autocast is active.
 bool unwatched();
 

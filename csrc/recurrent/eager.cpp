@@ -3,8 +3,8 @@
 // Python.
 //
 // Served are plain tensors on the CPU in perfect order. Everything else (other tensors, a watcher, a shape
-// that does not fit, lengths, packed data, projections, large results) is declined with None, and Python goes
-// the general way, which computes the same bits or has words for the error.
+// that does not fit, lengths, packed data, projections, large results) is declined in words, and Python goes
+// the general way, which computes the same bits or has an error to raise.
 #include "recurrent/eager.h"
 
 #include "common/dtype.h"
@@ -28,7 +28,7 @@ enum Layout { kTimeFirst, kBatchFirst, kStep };
 class Call {
  public:
   // `tensors`: input, h0, c0 (None: zeros), and the weights of one or two directions.
-  bool read(int cell, int layout, PyObject* const* tensors, Py_ssize_t count);
+  Refusal read(int cell, int layout, PyObject* const* tensors, Py_ssize_t count);
   // Output, final states; in training also what `gradients` takes again: saved values, then the output.
   py::object run(bool trains, int threads, int group_size);
   // Gradients of the tensors, None where not needed. `kept` is what training returned last.
@@ -57,15 +57,18 @@ class Call {
   bool batched;
 };
 
-bool Call::read(int cell, int the_layout, PyObject* const* given, Py_ssize_t count) {
+Refusal Call::read(int cell, int the_layout, PyObject* const* given, Py_ssize_t count) {
+  const Refusal other_weights = "the weights are not those of this cell in the input's dtype";
   const Py_ssize_t weights = count - 3;
-  if (weights != kWeights && weights != 2 * kWeights) return false;
-  if (cell < 0 || cell >= kCellKinds || the_layout < kTimeFirst || the_layout > kStep) return false;
-  if (!tensors.view_rows(given[0], input) || input.dtype < 0) return false;
+  if (weights != kWeights && weights != 2 * kWeights) return other_weights;
+  if (cell < 0 || cell >= kCellKinds || the_layout < kTimeFirst || the_layout > kStep)
+    return "no kernel computes this cell";
+  if (!tensors.view_rows(given[0], input)) return kNotPlain;
+  if (input.dtype < 0) return "the input's dtype has no kernel on the CPU";
   layout = the_layout;
   const int dims = layout == kStep ? 2 : 3;
   batched = input.dims == dims;
-  if (!batched && input.dims != dims - 1) return false;
+  if (!batched && input.dims != dims - 1) return "the input has another number of dimensions";
   p.cell = cell;
   p.dtype = input.dtype;
   p.D = weights / kWeights;
@@ -74,42 +77,45 @@ bool Call::read(int cell, int the_layout, PyObject* const* given, Py_ssize_t cou
   p.B = !batched ? 1 : input.size(layout == kTimeFirst ? 1 : 0);
   p.N = p.T * p.B;
   const auto present = [](PyObject* tensor) { return tensor != Py_None; };
-  const auto fits = [&](PyObject* tensor, TensorView& view) {
-    return tensors.view_contiguous(tensor, view) && view.dtype == p.dtype;
+  const auto fits = [&](PyObject* tensor, TensorView& view) -> Refusal {
+    if (!tensors.view_contiguous(tensor, view)) return kNotPlain;
+    return view.dtype == p.dtype ? nullptr : "the tensors differ in dtype";
   };
   const int64_t gates = kCells[cell].gates;
   for (int i = 0; i < weights; i++) {
     const int kind = i % kWeights, d = i / kWeights;
     Direction& w = p.direction[d];
     if (!present(given[3 + i])) {  // a bias, and then of both directions
-      if (kind < 2 || (d && weight[kind].data)) return false;
+      if (kind < 2 || (d && weight[kind].data)) return other_weights;
       continue;
     }
-    if (!fits(given[3 + i], weight[i])) return false;
+    if (const Refusal why = fits(given[3 + i], weight[i])) return why;
     if (i == 0 && weight[0].dims == 2) p.H = p.P = weight[0].size(0) / gates;
     const bool right = kind == 0   ? weight[i].has_shape({gates * p.H, p.I})
                        : kind == 1 ? weight[i].has_shape({gates * p.H, p.H})
                                    : weight[i].has_shape({gates * p.H});
-    if (!right || (d && !weight[kind].data)) return false;
+    if (!right || (d && !weight[kind].data)) return other_weights;
     const void** fields[] = {&w.w_ih, &w.w_hh, &w.b_ih, &w.b_hh};
     *fields[kind] = weight[i].data;
   }
-  if (!p.N || !p.I || !p.H || max(p.N, p.H) > kLargeCallBytes)
-    return false;  // nor do the next products overflow
-  if (saved_bytes() + output_bytes() > kLargeCallBytes) return false;
+  if (!p.N || !p.I || !p.H) return "a size is 0";
+  const Refusal large = "the results, with what training keeps, are above 32 MB";
+  if (max(p.N, p.H) > kLargeCallBytes) return large;  // nor do the next products overflow
+  if (saved_bytes() + output_bytes() > kLargeCallBytes) return large;
   const Shape expected = state();
-  const auto state_fits = [&](PyObject* tensor, TensorView& view) {
-    return fits(tensor, view) && expected.is_of(view);
-  };
-  if (present(given[1]) && !state_fits(given[1], h0)) return false;
-  if (present(given[2]) && !(has_c() && state_fits(given[2], c0))) return false;
+  TensorView* states[] = {&h0, &c0};
+  for (int i = 0; i < 2; i++) {
+    if (!present(given[1 + i])) continue;
+    if (const Refusal why = fits(given[1 + i], *states[i])) return why;
+    if (!expected.is_of(*states[i]) || (i && !has_c())) return "a state's shape does not fit the input";
+  }
   for (int d = 0; d < p.D; d++) {
     const int64_t offset = d * p.B * p.H * number_bytes(p.dtype);
     p.direction[d].h0 = h0.data ? h0.data + offset : nullptr;
     p.direction[d].c0 = c0.data ? c0.data + offset : nullptr;
   }
   p.x = sequence(input);
-  return true;
+  return nullptr;
 }
 
 Call::Shape Call::rows(int64_t features) const {
@@ -158,7 +164,7 @@ py::object Call::run(bool trains, int threads, int group_size) {
     p.direction[d].h_n = h_n.data + offset;
     p.direction[d].c_n = c_n.data ? c_n.data + offset : nullptr;
   }
-  {
+  if (threads != kAsked) {
     py::gil_scoped_release release;
     forward(p, nullptr, threads, group_size);
     // A copy: users may change theirs in place, `relu_(output)`.
@@ -247,12 +253,13 @@ int integer(PyObject* value) {
   return int(number);
 }
 
-// recurrent_call(record, cell, layout, threads, group_size, input, states, *weights): results, or None.
+// recurrent_call(record, cell, layout, threads, group_size, input, states, *weights): results, or why not.
 // `record(options, input, h0, c0, *weights)` is called where autograd records.
 PyObject* call(PyObject*, PyObject* const* args, Py_ssize_t count) {
   constexpr int kTensors = 7, kMost = 3 + 2 * kWeights;
   return guarded([&]() -> py::object {
-    if (count < kTensors || count - kTensors > 2 * kWeights) return py::none();
+    if (count < kTensors || count - kTensors > 2 * kWeights)
+      return declined("the weights are not those of a layer");
     const int cell = integer(args[1]), layout = integer(args[2]);
     // Room in front for the options of `record`.
     PyObject* all[1 + kMost] = {nullptr, args[5], Py_None, Py_None};
@@ -260,20 +267,23 @@ PyObject* call(PyObject*, PyObject* const* args, Py_ssize_t count) {
     PyObject* states = args[6];
     if (states != Py_None) {
       const bool pair = PyTuple_Check(states) || PyList_Check(states);
-      if (cell < 0 || cell >= kCellKinds || pair != kCells[cell].has_c) return py::none();
-      if (pair && PySequence_Fast_GET_SIZE(states) != 2) return py::none();
+      if (cell < 0 || cell >= kCellKinds || pair != kCells[cell].has_c ||
+          (pair && PySequence_Fast_GET_SIZE(states) != 2))
+        return declined("the states are not those of this cell");
       tensors[1] = pair ? PySequence_Fast_GET_ITEM(states, 0) : states;
       if (pair) tensors[2] = PySequence_Fast_GET_ITEM(states, 1);
     }
     const Py_ssize_t total = 3 + count - kTensors;
     for (Py_ssize_t i = 3; i < total; i++) tensors[i] = args[kTensors + i - 3];
     Call found;
-    if (!unwatched() || !found.read(cell, layout, tensors, total)) return py::none();
+    if (!unwatched()) return declined(kWatched);
+    if (const Refusal why = found.read(cell, layout, tensors, total)) return declined(why);
+    const int threads = integer(args[3]);
     bool records = false;
-    if (grad_enabled())
+    if (threads != kAsked && grad_enabled())
       for (Py_ssize_t i = 0; i < total && !records; i++)
         records = tensors[i] != Py_None && requires_grad(tensors[i]);
-    if (!records) return found.run(false, integer(args[3]), integer(args[4]));
+    if (!records) return found.run(false, threads, integer(args[4]));
     const py::tuple options = py::make_tuple(cell, layout);
     all[0] = options.ptr();
     return py::reinterpret_steal<py::object>(PyObject_Vectorcall(args[0], all, size_t(1 + total), nullptr));
@@ -285,8 +295,8 @@ PyObject* train(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&]() -> py::object {
     if (count != 5 || !PyTuple_Check(args[4])) throw py::type_error("recurrent_train takes 5 arguments");
     Call found;
-    if (!found.read(integer(args[0]), integer(args[1]), PySequence_Fast_ITEMS(args[4]),
-                    PyTuple_GET_SIZE(args[4])))
+    if (found.read(integer(args[0]), integer(args[1]), PySequence_Fast_ITEMS(args[4]),
+                   PyTuple_GET_SIZE(args[4])))
       return py::none();
     return found.run(true, integer(args[2]), integer(args[3]));
   });
@@ -300,7 +310,7 @@ PyObject* gradients(PyObject*, PyObject* const* args, Py_ssize_t count) {
     const Py_ssize_t total = PyTuple_GET_SIZE(args[4]);
     Call found;
     if (PyTuple_GET_SIZE(args[7]) != total || !unwatched() || grad_enabled() ||
-        !found.read(integer(args[0]), integer(args[1]), PySequence_Fast_ITEMS(args[4]), total))
+        found.read(integer(args[0]), integer(args[1]), PySequence_Fast_ITEMS(args[4]), total))
       return py::none();
     return found.gradients(PySequence_Fast_ITEMS(args[5]), PyTuple_GET_SIZE(args[5]), args[6], args[7],
                            integer(args[2]), integer(args[3]));

@@ -10,29 +10,34 @@ namespace {
 
 constexpr int kMostDims = 8;
 
-// activation(input weight^T + bias), or None where this is no call for it: derivatives, more rows, a tensor
-// that is not in perfect order. `bias` may be None; `activation`: its code.
+// activation(input weight^T + bias), or why this is no call for it: derivatives, more rows, a tensor that is
+// not in perfect order. `bias` may be None; `activation`: its code.
 py::object linear_of(const py::object& input, const py::object& weight, const py::object& bias,
                      int activation, int threads) {
   Tensors tensors;
   TensorView x, w, b, out;
-  if (!unwatched() || !tensors.view_contiguous(input.ptr(), x) || x.dtype < 0) return py::none();
-  if (x.dims < 1 || x.dims > kMostDims) return py::none();
+  const Refusal other = "shapes or dtypes do not fit together";
+  if (!unwatched()) return declined(kWatched);
+  if (!tensors.view_contiguous(input.ptr(), x)) return declined(kNotPlain);
+  if (x.dtype < 0) return declined("the dtype has no kernel on the CPU");
+  if (x.dims < 1 || x.dims > kMostDims) return declined("the input has another number of dimensions");
   int64_t rows = 1;
   for (int i = 0; i + 1 < x.dims; i++) rows = rows <= kMostRows ? rows * x.size(i) : rows;
-  if (rows < 1 || rows > kMostRows) return py::none();
-  if (!tensors.view_contiguous(weight.ptr(), w) || w.dtype != x.dtype || w.dims != 2) return py::none();
+  if (rows < 1) return declined("there are no rows");
+  if (rows > kMostRows) return declined(kManyRows);
+  if (!tensors.view_contiguous(weight.ptr(), w)) return declined(kNotPlain);
+  if (w.dtype != x.dtype || w.dims != 2) return declined(other);
   const int64_t K = x.size(-1), n = w.size(0);
-  if (K < 1 || n < 1 || w.size(1) != K || K > kLargeCallBytes || n > kLargeCallBytes) return py::none();
-  if (!bias.is_none() && (!tensors.view_contiguous(bias.ptr(), b) || b.dtype != x.dtype || !b.has_shape({n})))
-    return py::none();
+  if (K < 1 || n < 1 || w.size(1) != K || K > kLargeCallBytes || n > kLargeCallBytes) return declined(other);
+  if (!bias.is_none() && !tensors.view_contiguous(bias.ptr(), b)) return declined(kNotPlain);
+  if (!bias.is_none() && (b.dtype != x.dtype || !b.has_shape({n}))) return declined(other);
   if (grad_enabled())
     for (const py::object* each : {&input, &weight, &bias})
-      if (!each->is_none() && requires_grad(each->ptr())) return py::none();
+      if (!each->is_none() && requires_grad(each->ptr())) return declined(kRecords);
   int64_t shape[kMostDims];
   for (int i = 0; i < x.dims; i++) shape[i] = i + 1 < x.dims ? x.shape[i] : n;
   const py::object output = empty(shape, x.dims, x.dtype, out);
-  {
+  if (threads != kAsked) {
     py::gil_scoped_release release;
     linear(x.dtype, {rows, K, n, activation, x.data, w.data, b.data, nullptr, out.data}, threads);
   }

@@ -5,7 +5,7 @@
 // or, with the normalisations behind the sums, y = norm2(x + ...), x = norm1(input + ...). The parts are
 // asked first whether calling them would do anything else. Each result is rounded to the tensors' dtype, as
 // where a tensor is made of it. As in csrc/recurrent/eager.cpp, whatever is not in perfect order is declined
-// with None.
+// in words.
 #include "transformer/eager.h"
 
 #include <algorithm>
@@ -23,6 +23,8 @@ namespace py = pybind11;
 
 namespace pyrnn::transformer {
 namespace {
+
+constexpr Refusal kOtherPart = "a part was replaced or hooked, or is in training mode";
 
 struct Names {
   PyObject* norm1 = PyUnicode_InternFromString("norm1");
@@ -45,14 +47,14 @@ class Layer {
  public:
   // `call`: (options, keys, values, begin, end), with the options (those of attention, norm_first, the
   // activation's code, eps of both normalisations).
-  bool read(PyObject* layer, const py::tuple& call, const TensorView& tokens, Tensors& tensors);
+  Refusal read(PyObject* layer, const py::tuple& call, const TensorView& tokens, Tensors& tensors);
   size_t bytes() const { return size_t(3 * row() + rows * F * number_bytes(dtype)) + attention.bytes(); }
   // From and to rows without gaps; both may be the same. Needs no lock of Python.
   void run(const char* input, char* output, char* memory, int threads);
 
  private:
   int64_t row() const { return round_up(rows * E * number_bytes(dtype), 64); }
-  bool read_parts(PyObject* layer, Tensors& tensors);
+  Refusal read_parts(PyObject* layer, Tensors& tensors);
 
   int dtype, activation;
   int64_t rows, E, F;
@@ -62,43 +64,45 @@ class Layer {
   AttentionPart attention;
 };
 
-bool Layer::read(PyObject* layer, const py::tuple& call, const TensorView& tokens, Tensors& tensors) {
-  if (call.size() != 5) return false;
+Refusal Layer::read(PyObject* layer, const py::tuple& call, const TensorView& tokens, Tensors& tensors) {
+  if (call.size() != 5) throw py::value_error("pyrnn: a layer's call is 5 values");
   const py::tuple options = call[0];
-  if (options.size() != 5) return false;
+  if (options.size() != 5) throw py::value_error("pyrnn: a layer's options are 5");
   dtype = tokens.dtype;
   E = tokens.size(-1);
   rows = tokens.size(0) * (tokens.dims == 3 ? tokens.size(1) : 1);
   norm_first = options[1].cast<bool>();
   activation = options[2].cast<int>();
   for (int i = 0; i < 2; i++) eps[i] = options[size_t(3 + i)].cast<double>();
-  return read_parts(layer, tensors) &&
-         attention.read(part_of(layer, names().attention), options[0], tokens, tensors) &&
-         attention.read_cache(call, 1);
+  if (const Refusal why = read_parts(layer, tensors)) return why;
+  PyObject* self_attn = part_of(layer, names().attention);
+  if (const Refusal why = attention.read(self_attn, options[0], tokens, tensors)) return why;
+  return attention.read_cache(call, 1);
 }
 
-bool Layer::read_parts(PyObject* layer, Tensors& tensors) {
+Refusal Layer::read_parts(PyObject* layer, Tensors& tensors) {
   const Names& n = names();
   PyObject *norm1 = part_of(layer, n.norm1), *norm2 = part_of(layer, n.norm2);
   PyObject *first = part_of(layer, n.linear1), *second = part_of(layer, n.linear2);
   PyObject* self_attn = part_of(layer, n.attention);
   for (PyObject* name : n.dropouts)
-    if (!is_plain_in_evaluation(part_of(layer, name), kDropoutModule)) return false;
+    if (!is_plain_in_evaluation(part_of(layer, name), kDropoutModule)) return kOtherPart;
   for (PyObject* norm : {norm1, norm2})
-    if (!is_plain_in_evaluation(norm, kNormModule)) return false;
+    if (!is_plain_in_evaluation(norm, kNormModule)) return kOtherPart;
   for (PyObject* linear : {first, second})
-    if (!is_plain_in_evaluation(linear, kLinearModule)) return false;
-  if (!is_plain_in_evaluation(self_attn, kAttentionModule)) return false;
+    if (!is_plain_in_evaluation(linear, kLinearModule)) return kOtherPart;
+  if (!is_plain_in_evaluation(self_attn, kAttentionModule)) return kOtherPart;
   TensorView hidden;
   PyObject* weight = parameter_of(first, n.weight);
-  if (!weight || !tensors.view(weight, hidden) || hidden.dims != 2) return false;
+  if (!weight || !tensors.view(weight, hidden) || hidden.dims != 2) return kOtherParameters;
   F = hidden.size(0);
-  if (F < 1 || F > kLargeCallBytes) return false;
+  if (F < 1 || F > kLargeCallBytes) return kOtherParameters;
   const auto read = [&](PyObject* module, std::initializer_list<int64_t> shape, Parameters& to) {
     return read_parameters(module, n.weight, n.bias, dtype, shape, tensors, to);
   };
-  return read(norm1, {E}, norms[0]) && read(norm2, {E}, norms[1]) && read(first, {F, E}, linear1) &&
-         read(second, {E, F}, linear2);
+  const bool found = read(norm1, {E}, norms[0]) && read(norm2, {E}, norms[1]) &&
+                     read(first, {F, E}, linear1) && read(second, {E, F}, linear2);
+  return found ? nullptr : kOtherParameters;
 }
 
 void Layer::run(const char* input, char* output, char* memory, int threads) {
@@ -121,25 +125,30 @@ void Layer::run(const char* input, char* output, char* memory, int threads) {
 }
 
 // Whether a call on `tokens` is one for these functions.
-bool takes(const py::object& tokens, TensorView& input, Tensors& tensors) {
-  if (!unwatched() || !tensors.view_contiguous(tokens.ptr(), input) || input.dtype < 0) return false;
-  if (input.dims != 2 && input.dims != 3) return false;
+Refusal take(const py::object& tokens, TensorView& input, Tensors& tensors) {
+  if (grad_enabled()) return kRecords;
+  if (!unwatched()) return kWatched;
+  if (!tensors.view_contiguous(tokens.ptr(), input)) return kNotPlain;
+  if (input.dtype < 0) return "the dtype has no kernel on the CPU";
+  if (input.dims != 2 && input.dims != 3) return "the input has another number of dimensions";
   const int64_t E = input.size(-1), rows = input.size(0) * (input.dims == 3 ? input.size(1) : 1);
-  return rows >= 1 && rows <= rows::kMostRows && E >= 1 && E <= kLargeCallBytes;
+  if (rows > rows::kMostRows) return rows::kManyRows;
+  return rows >= 1 && E >= 1 && E <= kLargeCallBytes ? nullptr : "a size is 0, or out of proportion";
 }
 
 // What a MultiheadAttention makes of its tokens: with `room`, (keys, values, begin, end), behind those of a
-// cache. None where its parts must be called. Its own forward and hooks are the caller's to look at.
+// cache. Words where its parts must be called. Its own forward and hooks are the caller's to look at.
 py::object attention(const py::object& module, const py::tuple& options, const py::object& tokens,
                      const py::object& room, int threads) {
   Tensors tensors;
   TensorView input, out;
   AttentionPart found;
-  if (grad_enabled() || !takes(tokens, input, tensors)) return py::none();
-  if (!found.read(module.ptr(), options, input, tensors)) return py::none();
-  if (!room.is_none() && !found.read_cache(room, 0)) return py::none();
+  if (const Refusal why = take(tokens, input, tensors)) return declined(why);
+  if (const Refusal why = found.read(module.ptr(), options, input, tensors)) return declined(why);
+  if (!room.is_none())
+    if (const Refusal why = found.read_cache(room, 0)) return declined(why);
   const py::object output = empty(input.shape, input.dims, input.dtype, out);
-  {
+  if (threads != kAsked) {
     py::gil_scoped_release release;
     found.run(input.data, nullptr, out.data, memory(found.bytes()), threads);
   }
@@ -147,18 +156,21 @@ py::object attention(const py::object& module, const py::tuple& options, const p
 }
 
 // The output of new tokens that go through `modules`, whose keys and values go behind those of caches, and
-// through a last normalisation if there is one: (module, eps) or None. None where their parts must be called.
+// through a last normalisation if there is one: (module, eps) or None. Words where their parts must be
+// called.
 py::object layers(const py::tuple& modules, const py::tuple& calls, const py::object& last,
                   const py::object& tokens, int threads) {
   Tensors tensors;
   TensorView input, out;
-  if (grad_enabled() || !classes_are_plain() || !takes(tokens, input, tensors)) return py::none();
-  if (modules.empty() || modules.size() != calls.size()) return py::none();
+  if (!classes_are_plain()) return declined(kOtherPart);
+  if (const Refusal why = take(tokens, input, tensors)) return declined(why);
+  if (modules.empty() || modules.size() != calls.size()) return declined("there are no layers");
   const int64_t E = input.size(-1), rows = input.size(0) * (input.dims == 3 ? input.size(1) : 1);
   std::vector<Layer> stack(modules.size());
   size_t bytes = 0;
   for (size_t i = 0; i < stack.size(); i++) {
-    if (!stack[i].read(py::object(modules[i]).ptr(), calls[i], input, tensors)) return py::none();
+    const py::object module = modules[i];
+    if (const Refusal why = stack[i].read(module.ptr(), calls[i], input, tensors)) return declined(why);
     bytes = std::max(bytes, stack[i].bytes());
   }
   Parameters norm{};
@@ -167,12 +179,12 @@ py::object layers(const py::tuple& modules, const py::tuple& calls, const py::ob
     const py::tuple given = last;
     PyObject* module = py::object(given[0]).ptr();
     eps = given[1].cast<double>();
-    if (!is_plain_in_evaluation(module, kNormModule) ||
-        !read_parameters(module, names().weight, names().bias, input.dtype, {E}, tensors, norm))
-      return py::none();
+    if (!is_plain_in_evaluation(module, kNormModule)) return declined(kOtherPart);
+    if (!read_parameters(module, names().weight, names().bias, input.dtype, {E}, tensors, norm))
+      return declined(kOtherParameters);
   }
   const py::object output = empty(input.shape, input.dims, input.dtype, out);
-  {
+  if (threads != kAsked) {
     py::gil_scoped_release release;
     char* scratch = memory(bytes);
     for (size_t i = 0; i < stack.size(); i++)

@@ -57,22 +57,22 @@ bool read_parameters(PyObject* module, PyObject* weight_name, PyObject* bias_nam
   return true;
 }
 
-bool AttentionPart::read(PyObject* module, const py::tuple& options, const TensorView& tokens,
-                         Tensors& tensors) {
+Refusal AttentionPart::read(PyObject* module, const py::tuple& options, const TensorView& tokens,
+                            Tensors& tensors) {
   const Names& n = names();
   dtype = tokens.dtype;
   E = tokens.size(-1);
   rows = tokens.size(0) * (tokens.dims == 3 ? tokens.size(1) : 1);
   if (!read_parameters(module, n.in_proj_weight, n.in_proj_bias, dtype, {3 * E, E}, tensors, in_proj) ||
       !read_parameters(part_of(module, n.out_proj), n.weight, n.bias, dtype, {E, E}, tensors, out_proj))
-    return false;
+    return kOtherParameters;
   packed = std::make_unique<Rows>(tokens, 3 * E);
   attended = std::make_unique<Rows>(tokens, E);
   return attention.read(options, packed->view);
 }
 
-bool AttentionPart::read_cache(const py::tuple& room, size_t first) {
-  if (room.size() != first + 4) return false;
+Refusal AttentionPart::read_cache(const py::tuple& room, size_t first) {
+  if (room.size() != first + 4) throw py::value_error("pyrnn: a cache's room is 4 values");
   cached = true;
   return attention.read_cache(py::object(room[first]).ptr(), py::object(room[first + 1]).ptr(),
                               room[first + 2].cast<int64_t>(), room[first + 3].cast<int64_t>());

@@ -15,6 +15,8 @@ namespace pyrnn::transformer {
 // Memory between the products of a call, of the calling thread.
 char* memory(size_t bytes);
 
+constexpr Refusal kOtherParameters = "a parameter is computed, or no plain tensor of the tokens' dtype";
+
 struct Parameters {
   const char *weight, *bias;
 };
@@ -37,9 +39,9 @@ struct Rows {
 class AttentionPart {
  public:
   // `options` as SelfAttention::read takes them; `tokens`: [T, B, E], [B, T, E] or [T, E].
-  bool read(PyObject* module, const pybind11::tuple& options, const TensorView& tokens, Tensors& tensors);
+  Refusal read(PyObject* module, const pybind11::tuple& options, const TensorView& tokens, Tensors& tensors);
   // The tokens see those of a cache, too: (keys, values, begin, end) behind `first` others.
-  bool read_cache(const pybind11::tuple& room, size_t first);
+  Refusal read_cache(const pybind11::tuple& room, size_t first);
   size_t bytes() const;
   // From and to rows without gaps; `residual`, if given, is added to the output.
   void run(const char* input, const char* residual, char* output, char* memory, int threads);

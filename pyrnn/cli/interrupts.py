@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pyrnn._files import remove_unfinished
+
 INTERRUPTED = 130  # exit code: 128 + SIGINT
 
 
@@ -16,8 +18,8 @@ def interruptible_imports() -> Iterator[None]:
     """Within, Ctrl-C raises KeyboardInterrupt as ever, but during an import it ends the process at once.
 
     The exception would not get far: native code that is being set up may abort over it, and a module half
-    imported fails later in a way that nobody understands. Little is there to be put away by then; what is
-    (copies of texts, an empty folder) stays.
+    imported fails later in a way that nobody understands. Files that are being written are removed first, and
+    copies of texts have no name that could stay; an empty folder of a run may.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody else's to decide
         yield
@@ -32,6 +34,7 @@ def interruptible_imports() -> Iterator[None]:
 def _on_interrupt(number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
+            remove_unfinished()
             os._exit(INTERRUPTED)
         frame = frame.f_back
     raise KeyboardInterrupt

@@ -4,7 +4,7 @@ from pyrnn.data.batches import Groups, require_even_shares
 from pyrnn.data.padded import PaddedBatches
 from pyrnn.data.sequence_file import read_sequences, write_sequences
 from pyrnn.data.streams import StreamBatches, require_a_window, split_validation, validation_tokens
-from pyrnn.data.token_file import TokenFile, encode_file, open_tokens, windows, write_tokens
+from pyrnn.data.token_file import TokenFile, encode_file, encoded_text, open_tokens, windows, write_tokens
 from pyrnn.data.workers import PreparedBatches
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "StreamBatches",
     "TokenFile",
     "encode_file",
+    "encoded_text",
     "open_tokens",
     "read_sequences",
     "require_a_window",

@@ -7,13 +7,13 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyrnn._files import atomic_write, open_regular
+from pyrnn._files import atomic_write, nameless_file, open_regular
 from pyrnn.text.files import Source, read_text
 from pyrnn.text.tokenizer import Tokenizer
 
@@ -43,22 +43,28 @@ def write_tokens(path: str | Path, chunks: Iterable[Tensor]) -> int:
         ...     count, Path(folder, "tokens.bin").stat().st_size
         (3, 12)
     """
-    count = 0
     with atomic_write(Path(path)) as partial:
         with partial.open("wb") as file:
-            for ids in chunks:
-                if ids.dim() != 1 or ids.is_floating_point() or ids.is_complex():
-                    raise ValueError(
-                        f"ids must be vectors of integers [N], got {ids.dtype} of shape {list(ids.shape)}"
-                    )
-                if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) > _LARGEST_ID):
-                    raise ValueError(
-                        f"ids must lie in [0, 2**31), got {int(ids.min())} to {int(ids.max())} in one chunk"
-                    )
-                file.write(ids.cpu().numpy().astype("<i4").tobytes())
-                count += len(ids)
+            count = _write(file, chunks)
         if not count:
             raise ValueError(f"there are no tokens to write to {path}: the text is empty")
+    return count
+
+
+def _write(file: IO[bytes], chunks: Iterable[Tensor]) -> int:
+    """Write ids, and tell how many they are."""
+    count = 0
+    for ids in chunks:
+        if ids.dim() != 1 or ids.is_floating_point() or ids.is_complex():
+            raise ValueError(
+                f"ids must be vectors of integers [N], got {ids.dtype} of shape {list(ids.shape)}"
+            )
+        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) > _LARGEST_ID):
+            raise ValueError(
+                f"ids must lie in [0, 2**31), got {int(ids.min())} to {int(ids.max())} in one chunk"
+            )
+        file.write(ids.cpu().numpy().astype("<i4").tobytes())
+        count += len(ids)
     return count
 
 
@@ -245,3 +251,30 @@ def encode_file(
         5
     """
     return write_tokens(to, tokenizer.encode_chunks(read_text(text, chunk_characters=chunk_characters)))
+
+
+def encoded_text(text: Source, tokenizer: Tokenizer) -> TokenFile:
+    """The ids of a text of any length, in a temporary file without a name that goes with them.
+
+    Args:
+        text: as `encode_file` takes it.
+        tokenizer: gives the ids.
+
+    Raises:
+        ValueError: as of `read_text` and `tokenizer.encode`.
+        OSError: there is no room for temporary files.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrnn.text import train_tokenizer
+        >>> tokenizer = train_tokenizer(lambda: ["to be"], level="character")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     text = Path(folder, "text.txt")
+        ...     _ = text.write_text("to be or not to be")
+        ...     len(encoded_text(text, tokenizer))
+        18
+    """
+    with nameless_file() as (path, file):
+        _write(file, tokenizer.encode_chunks(read_text(text)))
+        file.flush()
+        return open_tokens(path, len(tokenizer))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn.cache import KeyValueCache
+
+if TYPE_CHECKING:
+    from pyrnn.nn.attention import MultiheadAttention
 
 
 def check_operands(
@@ -177,3 +182,49 @@ def with_extra_keys(
         nothing = k.new_zeros(B, H, 1, D)
         k, v = torch.cat((k, nothing), dim=2), torch.cat((v, nothing), dim=2)
     return k, v
+
+
+def check_call(
+    layer: MultiheadAttention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    key_padding_mask: Tensor | None,
+    attn_mask: Tensor | None,
+    cache: KeyValueCache | None,
+    weight: Tensor,
+    *,
+    is_causal: bool,
+    known: bool,
+    says_all: bool,
+) -> None:
+    """Raise unless the call fits; key and value are the query where a cache knows them.
+
+    `says_all`: the hint does, and `attn_mask` may be a causal mask of more queries and keys.
+    """
+    E = layer.embed_dim
+    widths = (E, E, E) if known else (E, layer.kdim, layer.vdim)
+    check_operands(query, key, value, widths=widths, batch_first=layer.batch_first)
+    check_alike(query, key, value, weight)
+    batch_dim, sequence_dim = (0, 1) if layer.batch_first else (1, 0)
+    if query.dim() == 2:
+        sequence_dim = 0
+    T, S = query.shape[sequence_dim], key.shape[sequence_dim]
+    kept = S
+    if cache is not None:
+        check_cache(cache, T, S, key_padding_mask, extra=layer._extra_keys, beyond=layer._beyond_torch())
+        kept = cache.length_with(S)
+    B = None if query.dim() == 2 else query.shape[batch_dim]
+    grows = cache is not None and not cache.fixed
+    check_hint(attn_mask, needs_mask=is_causal and not layer.causal and not grows)
+    mask = None if says_all else attn_mask
+    check_masks(mask, key_padding_mask, B=B, H=layer.num_heads, T=T, S=kept, new=S)
+
+
+def recall(
+    cache: KeyValueCache, new: list[Tensor], padding: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and padding of all calls, after appending those of this one (none if they are known)."""
+    if new:
+        cache.append(new[0], new[1], padding)
+    return cache.keys, cache.values, cache.padding  # type: ignore[return-value]  not None after an append

@@ -31,32 +31,38 @@ _native.cpu.use_modules(
 _MOST_TOKENS = 4
 
 
-def run_layers(layers: Iterable[Any], norm: Any, input: Any, caches: Sequence[Any]) -> Tensor | None:
-    """What plain `TransformerEncoderLayer`s make of new tokens, or None where their parts must be called.
+def run_layers(
+    layers: Iterable[Any], norm: Any, input: Any, caches: Sequence[Any], *, ask: bool = False
+) -> Tensor | str:
+    """What plain `TransformerEncoderLayer`s make of new tokens, or why their parts must be called.
 
     Args:
         layers: called without masks and hints; their own forward and hooks are the caller's to look at.
         norm: a normalisation behind the last one, or None.
         input: [T, B, E], or [B, T, E] if the layers have the batch first, or [T, E].
         caches: one for each layer.
+        ask: compute nothing: where the call would be served, the output holds no numbers.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or type(input) is not Tensor:
-        return None
-    if input.dim() not in (2, 3) or (norm is not None and type(norm) is not nn.LayerNorm):
-        return None
-    modules, calls = tuple(layers), []
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return "gradients are recorded, or torch.compile traces the call"
+    if type(input) is not Tensor or input.dim() not in (2, 3):
+        return "the input is no plain tensor of two or three dimensions"
+    if norm is not None and type(norm) is not nn.LayerNorm:
+        return "the last normalisation is no LayerNorm"
+    modules, calls, output = tuple(layers), [], ""
     for layer, cache in zip(modules, caches, strict=True):
         call = _prepare(layer, input, cache)
-        if call is None:
+        if isinstance(call, str):
+            output = call
             break
         calls.append(call)
-    output = None
-    if len(calls) == len(modules):
+    if not output:
         last = None if norm is None else (norm, norm.eps)
-        output = _native.cpu.transformer_layers(modules, tuple(calls), last, input, _native.num_threads())
+        threads = _native.cpu.asked if ask else _native.num_threads()
+        output = _native.cpu.transformer_layers(modules, tuple(calls), last, input, threads)
     for (options, *_), cache in zip(calls, caches, strict=False):
         T = _tokens(input, batch_first=options[0].batch_first)
-        cache.withdraw(T) if output is None else cache.extend(T)
+        cache.extend(T) if isinstance(output, Tensor) and not ask else cache.withdraw(T)
     return output
 
 
@@ -64,16 +70,20 @@ def _tokens(input: Tensor, *, batch_first: bool) -> int:
     return input.shape[1 if batch_first and input.dim() == 3 else 0]
 
 
-def _prepare(layer: Any, input: Tensor, cache: Any) -> tuple[Any, ...] | None:
-    """Options of one layer, and the room in its cache, which is taken."""
+def _prepare(layer: Any, input: Tensor, cache: Any) -> tuple[Any, ...] | str:
+    """Options of one layer, and the room in its cache, which is taken; or why there are none."""
     parts = layer.__dict__["_modules"]
     attention, activation = parts.get("self_attn"), name_of(layer.activation)
     if type(attention) is not MultiheadAttention or type(cache) is not KeyValueCache or activation is None:
-        return None
+        return "attention, cache or activation are of a kind that is not known"
     options = self_attention_options(attention, causal=True)
     eps = [getattr(parts.get(name), "eps", None) for name in ("norm1", "norm2")]
     if options is None or None in eps or cache.keep == 0:
-        return None
+        return "the attention turns queries, adds keys or drops weights, or a normalisation is another"
     T = _tokens(input, batch_first=attention.batch_first)
-    room = cache.room_for(T) if 0 < T <= _MOST_TOKENS else None
-    return None if room is None else ((options, layer.norm_first, ACTIVATIONS[activation], *eps), *room)
+    if not 0 < T <= _MOST_TOKENS:
+        return f"there are more than {_MOST_TOKENS} tokens of a sequence, or none"
+    room = cache.room_for(T)
+    if room is None:
+        return "the cache is empty, fixed or padded"
+    return (options, layer.norm_first, ACTIVATIONS[activation], *eps), *room

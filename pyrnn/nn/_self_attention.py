@@ -41,57 +41,90 @@ def self_attention_options(layer: MultiheadAttention, *, causal: bool) -> SelfAt
     return SelfAttention(layer.num_heads, layer.batch_first, causal, left, right, scale, layer._slopes)
 
 
-def run_attention(layer: MultiheadAttention, input: Any, key: Any, value: Any, cache: Any) -> Tensor | None:
-    """Self-attention of few tokens with both projections as one call of C++, or None where it is not one.
+_RESTRICTED = "a mask or a hint hides keys, or weights are needed"
+_OTHER = "the layer turns queries, adds keys or drops weights"
+_NO_ROOM = "the cache is of another kind, empty, fixed or padded, or gradients are recorded"
+
+
+def run_attention(
+    layer: MultiheadAttention,
+    input: Any,
+    key: Any,
+    value: Any,
+    cache: Any,
+    *,
+    restricted: bool,
+    ask: bool = False,
+) -> Tensor | str:
+    """Self-attention of few tokens with both projections as one call of C++, or why it is not one.
 
     Args:
-        layer: its own forward and hooks are the caller's to look at, as is that nothing is masked.
+        layer: its own forward and hooks are the caller's to look at.
         input: [T, B, E], or [B, T, E] if the layer has the batch first, or [T, E].
         key: `input`, or it is no self-attention.
         value: the same.
         cache: of the layer, or None.
+        restricted: whether keys are hidden otherwise than by the layer, or weights are needed.
+        ask: compute nothing: where the call would be served, the output holds no numbers.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or type(input) is not Tensor:
-        return None
-    if input is not key or key is not value or input.dim() not in (2, 3):
-        return None
+    if restricted:
+        return _RESTRICTED
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return "gradients are recorded, or torch.compile traces the call"
+    if type(input) is not Tensor or input is not key or key is not value or input.dim() not in (2, 3):
+        return "query, key and value are not one plain tensor of two or three dimensions"
     # Asked here, too, before room in a cache is taken.
-    few = input.numel() <= _native.cpu.most_rows * layer.embed_dim
-    options = self_attention_options(layer, causal=layer.causal) if few else None
-    if options is None or (cache is not None and type(cache) is not KeyValueCache):
-        return None
+    if input.numel() > _native.cpu.most_rows * layer.embed_dim:
+        return f"there are more than {_native.cpu.most_rows} tokens"
+    options = self_attention_options(layer, causal=layer.causal)
+    if options is None:
+        return _OTHER
+    threads = _native.cpu.asked if ask else _native.num_threads()
     if cache is None:
-        return _native.cpu.multihead_attention(layer, options, input, None, _native.num_threads())
+        return _native.cpu.multihead_attention(layer, options, input, None, threads)
     T = input.shape[1 if layer.batch_first and input.dim() == 3 else 0]
-    room = cache.room_for(T)
+    room = cache.room_for(T) if type(cache) is KeyValueCache else None
     if room is None:
-        return None
-    output = _native.cpu.multihead_attention(layer, options, input, room, _native.num_threads())
-    cache.withdraw(T) if output is None else cache.extend(T)
+        return _NO_ROOM
+    output = _native.cpu.multihead_attention(layer, options, input, room, threads)
+    cache.extend(T) if isinstance(output, Tensor) and not ask else cache.withdraw(T)
     return output
 
 
 def attend_eagerly(
-    layer: MultiheadAttention, packed: Tensor, cache: KeyValueCache | None, *, causal: bool
-) -> Tensor | None:
-    """The heads' outputs side by side, or None where the operator must do it.
+    layer: MultiheadAttention,
+    packed: Tensor | None,
+    cache: KeyValueCache | None,
+    *,
+    causal: bool,
+    restricted: bool,
+    ask: bool = False,
+) -> Tensor | str:
+    """The heads' outputs side by side, or why the operator must do it.
 
-    `packed` are queries, keys and values side by side; only `causal` and the layer's window hide keys.
+    Args:
+        layer: of which the linear layer behind the heads is left to the caller.
+        packed: queries, keys and values side by side, or None where no single product makes them.
+        cache: of the layer, or None.
+        causal: whether no query sees what is behind it.
+        restricted: as of `run_attention`, `causal` and the layer's window aside.
+        ask: as there.
     """
-    options = None if torch.compiler.is_compiling() else self_attention_options(layer, causal=causal)
+    if packed is None:
+        return "queries, keys and values are not made of one tensor by one weight"
+    if restricted:
+        return _RESTRICTED
+    if torch.compiler.is_compiling():
+        return "torch.compile traces the call"
+    options = self_attention_options(layer, causal=causal)
     if options is None:
-        return None
+        return _OTHER
     if cache is None:
-        return eager_self_attention(options, packed)
-    if type(cache) is not KeyValueCache:
-        return None
+        return eager_self_attention(options, packed, ask=ask)
     T = packed.shape[1 if layer.batch_first and packed.dim() == 3 else 0]
-    room = cache.room_for(T)
+    room = cache.room_for(T) if type(cache) is KeyValueCache else None
     if room is None:
-        return None
-    output = eager_self_attention.cached(options, packed, *room)
-    if output is None:
-        cache.withdraw(T)
-    else:
-        cache.extend(T)
+        return _NO_ROOM
+    output = eager_self_attention.cached(options, packed, *room, ask=ask)
+    cache.extend(T) if isinstance(output, Tensor) and not ask else cache.withdraw(T)
     return output

@@ -11,12 +11,9 @@ from pyrnn import ops
 from pyrnn._checks import as_bool, check_all_dense
 from pyrnn.nn import _nested
 from pyrnn.nn._attention_inputs import (
-    check_alike,
-    check_cache,
-    check_hint,
-    check_masks,
-    check_operands,
+    check_call,
     operator_masks,
+    recall,
     with_extra_keys,
 )
 from pyrnn.nn._self_attention import attend_eagerly, is_in_order, run_attention
@@ -196,17 +193,51 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             TypeError: an argument has another type, or a tensor is sparse.
             ValueError: the cache does not fit the call.
         """
-        masked = attn_mask is not None or key_padding_mask is not None or is_causal is not False
         if any(isinstance(operand, Tensor) and operand.is_nested for operand in (query, key, value)):
+            masked = attn_mask is not None or key_padding_mask is not None or is_causal is not False
             masked = masked or cache is not None
             return self._forward_nested(query, key, value, need_weights, average_attn_weights, masked=masked)
-        few = None if masked or need_weights else run_attention(self, query, key, value, cache)
-        if few is not None:
+        return self._attend(
+            query,
+            key,
+            value,
+            key_padding_mask,
+            need_weights,
+            attn_mask,
+            average_attn_weights,
+            is_causal,
+            cache,
+        )
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None,
+        need_weights: bool,
+        attn_mask: Tensor | None,
+        average_attn_weights: bool,
+        is_causal: bool,
+        cache: KeyValueCache | None,
+        *,
+        ask: bool = False,
+    ) -> tuple[Any, Any]:
+        """`forward` of what is not nested.
+
+        Asked alone, it computes nothing and gives words instead: why it is not one call of C++ with both
+        projections, and why not one between them. A tensor stands in the place of words where it is one.
+        """
+        masked = attn_mask is not None or key_padding_mask is not None or is_causal is not False
+        few = run_attention(self, query, key, value, cache, restricted=masked or need_weights, ask=ask)
+        if isinstance(few, Tensor):
             return few, None
         # Each weight is read once a call: a parametrization computes it, and may count how often.
         last, known, says_all = self.out_proj.weight, False, False
         if masked or query is not key or key is not value or not is_in_order(self, query, last, cache):
             if cache is None and is_like_tensor(query, key, value):
+                if ask:
+                    return few, few
                 options = (key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
                 return forward_of_torch(self, query, key, value, *options)
             check_all_dense(_TENSORS, (query, key, value, key_padding_mask, attn_mask), required=3)
@@ -215,22 +246,26 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             if known:
                 key, value, key_padding_mask = query, query, None
             says_all = is_causal and not need_weights and key_padding_mask is None and cache is None
-            self._check(
-                query, key, value, key_padding_mask, attn_mask, cache, last, is_causal=is_causal, known=known,
-                says_all=says_all,
+            check_call(
+                self, query, key, value, key_padding_mask, attn_mask, cache, last, is_causal=is_causal,
+                known=known, says_all=says_all,
             )  # fmt: skip
-        packed = None if known else self._project_together(query, key, value)
+        packed = None if known else self._project_together(query, key, value, ask=ask)
         unmasked = key_padding_mask is None and (attn_mask is None or says_all)
-        if packed is not None and unmasked and not need_weights:
-            merged = attend_eagerly(self, packed, cache, causal=self.causal or is_causal)
-            if merged is not None:
-                return ops.linear(merged, last, self.out_proj.bias), None
+        merged = attend_eagerly(
+            self, packed, cache, causal=self.causal or is_causal, restricted=need_weights or not unmasked,
+            ask=ask,
+        )  # fmt: skip
+        if ask:
+            return few, merged
+        if isinstance(merged, Tensor):
+            return ops.linear(merged, last, self.out_proj.bias), None
         q, *new = self._project(query, key, value, packed, cache, known=known)
         if query.dim() == 2 and key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(0)
         causal, query_start, extra = self.causal, 0, self._extra_keys
         if cache is not None:
-            k, v, key_padding_mask = _recall(cache, new, key_padding_mask)
+            k, v, key_padding_mask = recall(cache, new, key_padding_mask)
             if cache.fixed:  # a hint would take the first of these queries for the first of all
                 is_causal = False
             else:
@@ -265,12 +300,14 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             return output.squeeze(1), None if weights is None else weights.squeeze(0)
         return output, weights
 
-    def _project_together(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+    def _project_together(self, query: Tensor, key: Tensor, value: Tensor, *, ask: bool) -> Tensor | None:
         """Queries, keys and values side by side, if they are made of one tensor with one weight."""
-        if not (query is key and key is value):
+        weight: Any = self.in_proj_weight if query is key and key is value else None
+        if weight is None:
             return None
-        weight: Any = self.in_proj_weight
-        return None if weight is None else ops.linear(query, weight, self.in_proj_bias)
+        if ask:
+            return query.new_empty(*query.shape[:-1], 3 * self.embed_dim)
+        return ops.linear(query, weight, self.in_proj_bias)
 
     def _project(
         self,
@@ -315,42 +352,6 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
         bias = self.in_proj_bias
         return weights, (None,) * 3 if bias is None else bias.split(self.embed_dim)
 
-    def _check(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None,
-        attn_mask: Tensor | None,
-        cache: KeyValueCache | None,
-        weight: Tensor,
-        *,
-        is_causal: bool,
-        known: bool,
-        says_all: bool,
-    ) -> None:
-        """Raise unless the call fits; key and value are the query where a cache knows them.
-
-        `says_all`: the hint does, and `attn_mask` may be a causal mask of more queries and keys.
-        """
-        E = self.embed_dim
-        widths = (E, E, E) if known else (E, self.kdim, self.vdim)
-        check_operands(query, key, value, widths=widths, batch_first=self.batch_first)
-        check_alike(query, key, value, weight)
-        batch_dim, sequence_dim = (0, 1) if self.batch_first else (1, 0)
-        if query.dim() == 2:
-            sequence_dim = 0
-        T, S = query.shape[sequence_dim], key.shape[sequence_dim]
-        kept = S
-        if cache is not None:
-            check_cache(cache, T, S, key_padding_mask, extra=self._extra_keys, beyond=self._beyond_torch())
-            kept = cache.length_with(S)
-        B = None if query.dim() == 2 else query.shape[batch_dim]
-        grows = cache is not None and not cache.fixed
-        check_hint(attn_mask, needs_mask=is_causal and not self.causal and not grows)
-        mask = None if says_all else attn_mask
-        check_masks(mask, key_padding_mask, B=B, H=self.num_heads, T=T, S=kept, new=S)
-
     def _forward_nested(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool, average: bool, *, masked: bool
     ) -> tuple[Tensor, Tensor | None]:
@@ -383,12 +384,3 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
                 "rotary: use pyrnn.nn.TransformerEncoderLayer"
             )
         return super().merge_masks(attn_mask, key_padding_mask, query)
-
-
-def _recall(
-    cache: KeyValueCache, new: list[Tensor], padding: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys, values and padding of all calls, after appending those of this one (none if they are known)."""
-    if new:
-        cache.append(new[0], new[1], padding)
-    return cache.keys, cache.values, cache.padding  # type: ignore[return-value]  not None after an append

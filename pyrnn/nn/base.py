@@ -167,15 +167,39 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
             expected = (self.num_layers * self._num_directions, *batch, width)
             self.check_hidden_size(state, expected, f"Expected {name} size {{}}, got {{}}")  # type: ignore[arg-type]
 
+    def why_not_small(
+        self, input: Any, hx: Any, lengths: Any, reset: Any, *, return_cells: bool = False
+    ) -> str:
+        """Why a call is not one of C++ for each stacked layer, in words; empty where it is."""
+        if reset is not None and lengths is None:
+            hx, reset = self._reset_first(input, hx, reset)
+        options = {"return_cells": return_cells, "ask": True}
+        found = self._run_eagerly(input, hx, self._layer_weights(0), lengths, reset, **options)
+        return found if isinstance(found, str) else ""
+
     def _run_eagerly(
-        self, input: Any, hx: Any, weights: tuple[Weights, ...]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """`_run` of a small call by `eager_recurrent`; None where it declines, or somebody has own checks."""
+        self,
+        input: Any,
+        hx: Any,
+        weights: tuple[Weights, ...],
+        lengths: Any,
+        reset: Any,
+        *,
+        return_cells: bool,
+        ask: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor] | str:
+        """`_run` of a small call by `eager_recurrent`, which may be asked alone; or why it is none."""
+        if lengths is not None or reset is not None:
+            return "it has lengths, or resets inside a sequence"
+        if return_cells or self.checkpoint_every or self.proj_size:
+            return "it has a projection, checkpoint_every or return_cells"
         if is_replaced(self, "check_input", RecurrentLayer.check_input):
-            return None
+            return "check_input was replaced"
+        if self.num_layers > 1 and self.dropout and self.training:
+            return "there is dropout between the layers"
         states = self._states_of_layers(hx)
-        if states is None or (self.num_layers > 1 and self.dropout and self.training):
-            return None
+        if states is None:
+            return "the states are no plain tensors, or do not fit the layers"
         rows, finals = input, []
         for layer, state in enumerate(states):
             groups = self._layer_weights(layer) if layer else weights
@@ -185,9 +209,10 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
                 rows,
                 state,
                 tuple(weight for group in groups for weight in group[:-1]),
+                ask=ask,
             )
-            if found is None:
-                return None
+            if not isinstance(found, tuple):
+                return found
             rows, *final = found
             finals.append(final)
         h_n, c_n = finals[0][0], finals[0][-1]
@@ -247,14 +272,9 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         weights = self._layer_weights(0)
         if reset is not None and lengths is None:  # a sequence of length 0 keeps its state
             hx, reset = self._reset_first(input, hx, reset)
-        if (
-            lengths is None
-            and reset is None
-            and not (return_cells or self.checkpoint_every or self.proj_size)
-        ):
-            found = self._run_eagerly(input, hx, weights)
-            if found is not None:
-                return found
+        found = self._run_eagerly(input, hx, weights, lengths, reset, return_cells=return_cells)
+        if isinstance(found, tuple):
+            return found
         options = lengths is not None or reset is not None or return_cells
         if is_like_tensor(input) and not options:
             output, final = forward_of_torch(self, input, hx)

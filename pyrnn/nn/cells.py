@@ -32,12 +32,18 @@ class RecurrentCell(DropIn, RNNCellBase):
         rows, *first = [t.unsqueeze(0) if batched else t[None, None] for t in (input, *states)]
         return rows, first[0] if first else None, first[1] if len(first) == 2 else None
 
+    def why_not_small(self, input: Any, hx: Any) -> str:
+        """Why a call is not a single one of C++, in words; empty where it is."""
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        found = eager_recurrent(self._cell, STEP, input, hx, weights, ask=True)
+        return found if isinstance(found, str) else ""
+
     def _step(self, input: Tensor, hx: Any) -> tuple[Tensor, ...]:
         """One step for input [B, I] or [I]; returns h and, for an LSTM, c."""
         # Each is read once: a parametrization computes it, and may count how often.
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         found = eager_recurrent(self._cell, STEP, input, hx, weights)
-        if found is not None:
+        if isinstance(found, tuple):
             return found
         if is_like_tensor(input):
             result = forward_of_torch(self, input, hx)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,15 +15,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pyrnn._dispatch import autocast_enabled
 from pyrnn._words import counted
-from pyrnn.nn.attention import MultiheadAttention
+from pyrnn.nn._explained_attention import Attention, attentions_of, projection, restrictions
 from pyrnn.nn.base import RecurrentLayer
-from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.cells import RecurrentCell
 from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.sequences import Lengths, Sequences
-from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
-from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
-from pyrnn.ops import linear_route
 from pyrnn.ops.attention.explain import explain as explain_attention
 from pyrnn.ops.explanation import KernelExplanation
 from pyrnn.ops.recurrent.call import Problem
@@ -36,6 +32,7 @@ class LayerExplanation(KernelExplanation):
 
     layer: int
     sizes: str  # "I = 256, H = 512"
+    small: str  # whether the call is one of C++, or why not: docs/small-calls.md
     linear: str | None  # which library projects the queries; attention
 
     def __str__(self) -> str:
@@ -43,6 +40,7 @@ class LayerExplanation(KernelExplanation):
             f"layer {self.layer}: {self.sizes}",
             f"  route    {self.path}: {self.reason}",
             f"  kernel   {self.kernel}",
+            f"  small    {self.small}",
         ]
         if self.threads is not None:
             lines.append(f"  machine  {self.isa}, {counted(self.threads, 'thread')}")
@@ -100,8 +98,9 @@ def explain(module: nn.Module, *args: Any, **kwargs: Any) -> Explanation | Model
 
     Returns:
         For each stacked recurrent layer, or each attention: the route (native kernel or reference) and why,
-        kernel, instruction set and threads, or the engine on a GPU, how the work is shared, and what is kept
-        for the backward pass. For a model the same of each of its layers.
+        kernel, whether its call is a single one of C++ or why not, instruction set and threads, or the engine
+        on a GPU, how the work is shared, and what is kept for the backward pass. For a model the same of each
+        of its layers.
 
     Raises:
         TypeError: `module` is not one of ours and has none, or has an attention that is not.
@@ -155,7 +154,7 @@ def _explain_one(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
         return _explain_cell(layer, *args, **kwargs)
     # The class's: one that was put on the instance need not name its arguments.
     bound = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
-    attentions = list(_attentions(layer, bound.arguments))
+    attentions = list(attentions_of(layer, bound.arguments))
     return Explanation(
         f"{type(layer).__name__}: {counted(len(attentions), 'attention')}{_unless_replaced(layer)}",
         tuple(_explain_attention(number, attention) for number, attention in enumerate(attentions)),
@@ -169,12 +168,12 @@ def _explain_cell(layer: RecurrentCell, input: Tensor, hx: Any = None) -> Explan
         cell=layer._cell, T=1, B=B, I=I, H=H, P=H, D=1, N=B, packed=False, batch_first=False,
         checkpoint_every=0, dtype=_dtype_of(rows),
     )  # fmt: skip
-    told = _explain_layer(0, problem, rows, trains=_trains(rows, h, c, *layer.parameters()))
+    small = _small(layer.why_not_small(input, hx))
+    told = _explain_layer(0, problem, rows, small, trains=_trains(rows, h, c, *layer.parameters()))
     if not (I and H):
-        told = LayerExplanation(
-            layer=0, sizes=told.sizes, linear=None, path="reference", isa=None, threads=None, engine=None,
-            split=None, reason="no kernel computes a cell without features", memory=told.memory,
-            kernel=f"torch.nn, {layer._cell}",
+        told = replace(
+            told, path="reference", isa=None, threads=None, engine=None, split=None,
+            reason="no kernel computes a cell without features", kernel=f"torch.nn, {layer._cell}",
         )  # fmt: skip
     return Explanation(f"{layer}: one step, B = {B}, {rows.device}{_unless_replaced(layer)}", (told,))
 
@@ -191,11 +190,15 @@ def _explain_recurrent(
     sequences, states = layer._open(input, hx, lengths, reset)
     trains = _trains(sequences.rows, *states, *layer.parameters())
     problems = [_problem(layer, sequences, number) for number in range(layer.num_layers)]
+    small = _small(layer.why_not_small(input, hx, lengths, reset, return_cells=return_cells))
     first = problems[0]
     kind = "packed" if first.packed else "with lengths" if lengths is not None else "padded"
     return Explanation(
         f"{layer}: T = {first.T}, B = {first.B}, {kind}, {sequences.rows.device}{_unless_replaced(layer)}",
-        tuple(_explain_layer(number, p, sequences.rows, trains=trains) for number, p in enumerate(problems)),
+        tuple(
+            _explain_layer(number, problem, sequences.rows, small, trains=trains)
+            for number, problem in enumerate(problems)
+        ),
     )
 
 
@@ -210,11 +213,19 @@ def _dtype_of(tensor: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(tensor.device.type) if casts else tensor.dtype
 
 
-def _explain_layer(number: int, problem: Problem, rows: Tensor, *, trains: bool) -> LayerExplanation:
+def _small(why_not: str) -> str:
+    """Whether a recurrent call is a small one, in words."""
+    return f"no: {why_not}" if why_not else "one call of C++"
+
+
+def _explain_layer(
+    number: int, problem: Problem, rows: Tensor, small: str, *, trains: bool
+) -> LayerExplanation:
     projection = f", P = {problem.P}" if problem.P != problem.H else ""
     return LayerExplanation(
         layer=number,
         sizes=f"I = {problem.I}, H = {problem.H}{projection}",
+        small=small,
         linear=None,
         **vars(explain_recurrent(problem, rows, trains=trains)),
     )
@@ -248,46 +259,7 @@ def _problem(layer: RecurrentLayer, sequences: Sequences, number: int) -> Proble
     )
 
 
-@dataclass(frozen=True)
-class _Attention:
-    """One attention of a call."""
-
-    name: str
-    layer: MultiheadAttention
-    query: Tensor
-    key: Tensor
-    cache: KeyValueCache | None
-
-
-def _attentions(layer: nn.Module, call: dict[str, Any]) -> Iterator[_Attention]:
-    """Every attention of `layer(**call)`, in their order."""
-    cache = call.get("cache")
-    if isinstance(layer, MultiheadAttention):
-        same = call["query"] is call["key"]
-        yield _Attention("self-attention" if same else "attention", layer, call["query"], call["key"], cache)
-    elif isinstance(layer, TransformerEncoderLayer):
-        src = call["src"]
-        yield from _attentions(layer.self_attn, {"query": src, "key": src, "cache": cache})
-    elif isinstance(layer, TransformerDecoderLayer):
-        own, other = (None, None) if cache is None else cache
-        tgt, memory = call["tgt"], call["memory"]
-        yield from _attentions(layer.self_attn, {"query": tgt, "key": tgt, "cache": own})
-        yield from _attentions(layer.multihead_attn, {"query": tgt, "key": memory, "cache": other})
-    elif isinstance(layer, TransformerEncoder | TransformerDecoder):
-        for number, part in enumerate(layer.layers):
-            yield from _attentions(part, {**call, "cache": None if cache is None else cache[number]})
-    elif isinstance(layer, Transformer):
-        yield from _attentions(layer.encoder, {"src": call["src"]})
-        yield from _attentions(layer.decoder, {"tgt": call["tgt"], "memory": call["src"]})
-    else:
-        raise TypeError(
-            "explain expects attentions and Transformer layers of pyrnn's, got "
-            f"{type(layer).__module__}.{type(layer).__qualname__}; pyrnn.accelerate(model) turns torch's "
-            "into ours"
-        )
-
-
-def _explain_attention(number: int, attention: _Attention) -> LayerExplanation:
+def _explain_attention(number: int, attention: Attention) -> LayerExplanation:
     layer, query = attention.layer, attention.query
     batch_dim = 0 if layer.batch_first else 1
     sequence_dim = 1 - batch_dim if query.dim() == 3 else 0
@@ -296,33 +268,11 @@ def _explain_attention(number: int, attention: _Attention) -> LayerExplanation:
         S = attention.cache.length_with(S)
     B, H = query.shape[batch_dim] if query.dim() == 3 else 1, layer.num_heads
     dtype, trains = _dtype_of(query), _trains(query, attention.key, *layer.parameters())
-    told = explain_attention(query, dtype, (B, H, T, S), _restrictions(attention), trains=trains)
+    told = explain_attention(query, dtype, (B, H, T, S), restrictions(attention), trains=trains)
     return LayerExplanation(
         layer=number,
         sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",
-        linear=_projection(attention, query.to(dtype)),
+        small=attention.small,
+        linear=projection(attention),
         **{**vars(told), "reason": told.reason + _unless_replaced(layer)},
     )
-
-
-def _projection(attention: _Attention, query: Tensor) -> str:
-    """Who computes the forward product with the query's weights, in words."""
-    layer = attention.layer
-    weight: Any = layer.q_proj_weight
-    if layer.in_proj_weight is not None:
-        weight = (
-            layer.in_proj_weight
-            if attention.name == "self-attention"
-            else layer.in_proj_weight[: layer.embed_dim]
-        )
-    path, reason = linear_route(query, weight)
-    return f"{path}: {reason}"
-
-
-def _restrictions(attention: _Attention) -> Iterator[str]:
-    """What the layer itself, or its cache, keeps a query from seeing."""
-    layer, cache = attention.layer, attention.cache
-    if layer.causal or (cache is not None and not cache.fixed):
-        yield "causal"
-    if layer.window is not None:
-        yield f"window {layer.window}"

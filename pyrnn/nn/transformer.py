@@ -79,11 +79,10 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
             cache: what `new_cache` made.
         """
         masked = mask is not None or src_key_padding_mask is not None
-        if type(cache) is CacheList and not masked:
-            output = self._run_few_tokens(src, cache)
-            if output is not None:
-                return output
-        is_causal = _is_causal(mask) if is_causal is None else is_causal
+        output = self.run_at_once(src, cache, masked=masked)
+        if isinstance(output, Tensor):
+            return output
+        is_causal = is_causal_mask(mask) if is_causal is None else is_causal
         if masked and not all(is_plain(layer, _ENCODER_LAYER) for layer in self.layers):
             mask, src_key_padding_mask = (
                 added_mask(mask, src.dtype),
@@ -100,13 +99,21 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
             )
         return output if self.norm is None else self.norm(output)
 
-    def _run_few_tokens(self, src: Tensor, cache: CacheList) -> Tensor | None:
-        """All layers of a generating model's new tokens at once, or None where they must be called."""
+    def run_at_once(
+        self, src: Tensor, cache: CacheList | None, *, masked: bool, ask: bool = False
+    ) -> Tensor | str:
+        """All layers of a generating model's new tokens by one call of C++, or why they must be called.
+
+        `ask`: see `run_layers`.
+        """
+        if type(cache) is not CacheList or masked:
+            return "there is no cache, or a mask"
         layers: list[Any] = [*self.layers]
-        plain = len(layers) == len(cache) and all(
-            is_plain(layer, _ENCODER_LAYER) and not layer.replaces_parts() for layer in layers
-        )
-        return run_layers(layers, self.norm, src, cache) if plain else None
+        if len(layers) != len(cache) or not all(is_plain(layer, _ENCODER_LAYER) for layer in layers):
+            return "a layer is watched or of another kind, or the caches are not as many"
+        if any(layer.replaces_parts() for layer in layers):
+            return "attention or network of a layer were replaced"
+        return run_layers(layers, self.norm, src, cache, ask=ask)
 
 
 class TransformerDecoder(DropIn, nn.TransformerDecoder):
@@ -161,7 +168,7 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
             memory_is_causal: for each layer.
             cache: what `new_cache` made.
         """
-        tgt_is_causal = _is_causal(tgt_mask) if tgt_is_causal is None else tgt_is_causal
+        tgt_is_causal = is_causal_mask(tgt_mask) if tgt_is_causal is None else tgt_is_causal
         output = tgt
         for number, layer in enumerate(self.layers):
             output = layer(
@@ -289,7 +296,7 @@ def _cache_of(number: int, cache: CacheList | None) -> dict[str, Any]:
     return {} if cache is None else {"cache": cache[number]}
 
 
-def _is_causal(mask: Tensor | None) -> bool:
+def is_causal_mask(mask: Tensor | None) -> bool:
     """Whether `mask` forbids exactly what stands behind each query, and does nothing else.
 
     A compiled or traced graph cannot depend on what a mask holds: there the answer is no, and the mask is

@@ -132,11 +132,9 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
             # Not self(...): whoever watches this layer sees one call.
             output = TransformerEncoderLayer.forward(self, padded, None, padding)
             return _nested.unpad(output, padding, src.layout)
-        unmasked = src_mask is None and src_key_padding_mask is None
-        if cache is not None and unmasked and not self.replaces_parts():
-            output = run_layers((self,), None, src, (cache,))
-            if output is not None:
-                return output
+        output = self.run_at_once(src, cache, masked=src_mask is not None or src_key_padding_mask is not None)
+        if isinstance(output, Tensor):
+            return output
         check_dense("src", src)
         masks = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
@@ -144,6 +142,16 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
             return self._add_network(self.norm2(x), residual=x)
         x = self.norm1(self._add_attention(src, *masks, cache, residual=src))
         return self.norm2(self._add_network(x, residual=x))
+
+    def run_at_once(
+        self, src: Tensor, cache: KeyValueCache | None, *, masked: bool, ask: bool = False
+    ) -> Tensor | str:
+        """New tokens of a generating model by one call of C++, or why not; `ask`: see `run_layers`."""
+        if cache is None or masked:
+            return "there is no cache, or a mask"
+        if self.replaces_parts():
+            return "attention or network were replaced"
+        return run_layers((self,), None, src, (cache,), ask=ask)
 
     def replaces_parts(self) -> bool:
         """Whether a subclass or a user put something else in the place of attention or network."""

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from pyrnn import _native
 from pyrnn._checks import check_all_dense
-from pyrnn._dispatch import HAS_EXCHANGE_TABLE, any_autocast_enabled, autocast_disabled, autocast_enabled
-from pyrnn._native_args import DTYPES
+from pyrnn._dispatch import any_autocast_enabled, autocast_disabled, autocast_enabled
 from pyrnn.machine import processor
 from pyrnn.ops._operator import can_bypass_dispatcher, cast_tensor, wants_gradient
 from pyrnn.ops.dropout import Activation, dropout
@@ -81,9 +80,9 @@ def linear(
     code = 0 if activation is None else _CODES[as_activation(activation)]
     if not torch.compiler.is_compiling():
         output = _native.cpu.linear_of_rows(input, weight, bias, code, _native.num_threads())
-        if output is not None:
+        if isinstance(output, Tensor):
             return output
-    if any_autocast_enabled() and isinstance(input, Tensor) and autocast_enabled(input.device.type):
+    if _casts(input):
         tensors = (input, weight, bias)
         check_all_dense(_TENSORS, tensors, required=2)
         device_type = input.device.type
@@ -108,7 +107,7 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
     choice stands.
 
     Args:
-        input: [..., I].
+        input: [..., I]; autocast and the grad mode are those of the moment.
         weight: [O, I].
         product: "forward" (x W^T), "activated" (the same with an activation after it, where no derivative is
             prepared), "input_gradient" (g W) or "weight_gradient" (g^T x).
@@ -121,11 +120,25 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
         >>> linear_route(torch.zeros(20, 4), torch.zeros(3, 4)).path
         'torch'
     """
-    dtype, (O, I) = input.dtype, weight.shape  # noqa: E741
-    if product in ("forward", "activated") and _few_rows(input, weight):
+    if product not in ("forward", "activated"):
+        return _library_route(input, weight, product)
+    if _casts(input):
+        device_type = input.device.type
+        cast = cast_tensor(input, device_type), cast_tensor(weight, device_type)
+        with autocast_disabled(device_type):
+            return linear_route(*cast, product)
+    found = _native.cpu.linear_of_rows(input, weight, None, 0, _native.cpu.asked)
+    if isinstance(found, Tensor):
         return LinearRoute(
             "native", f"up to {_native.cpu.most_rows} rows: the weights are read where they lie"
         )
+    path, reason = _library_route(input, weight, product)
+    return LinearRoute(path, f"{reason}; not the kernel of few rows: {found}")
+
+
+def _library_route(input: Tensor, weight: Tensor, product: Product) -> LinearRoute:
+    """Which library computes a product, and why."""
+    dtype, (O, I) = input.dtype, weight.shape  # noqa: E741
     missing = _why_no_onednn(input.device.type, dtype)
     if missing:
         return LinearRoute("torch", missing)
@@ -204,15 +217,9 @@ def _left_to_torch(tensors: tuple[Tensor | None, ...]) -> bool:
     return not tensors[0].is_cpu or not can_bypass_dispatcher(tensors)  # type: ignore[union-attr]
 
 
-def _few_rows(input: Tensor, weight: Tensor) -> bool:
-    """Whether the kernel for few rows takes a call on plain tensors."""
-    return (
-        HAS_EXCHANGE_TABLE
-        and input.device.type == "cpu"
-        and input.dtype in DTYPES
-        and 0 < input.numel() <= _native.cpu.most_rows * input.shape[-1]
-        and not wants_gradient((input, weight))
-    )
+def _casts(input: Any) -> bool:
+    """Whether autocast has the say in a call on `input`."""
+    return any_autocast_enabled() and isinstance(input, Tensor) and autocast_enabled(input.device.type)
 
 
 @functools.cache

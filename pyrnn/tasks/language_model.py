@@ -5,7 +5,6 @@ Dimension key: T time, B batch, V vocabulary.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,10 +193,8 @@ class LanguageModeling(Task):
 
     def read(self, run: TextRun, source: Source) -> StreamBatches:
         """A text of any length, as ids in a temporary file that goes with the batches."""
-        with tempfile.TemporaryDirectory(prefix="pyrnn-evaluate-") as folder:
-            tokens = Path(folder) / TOKENS
-            pyrnn.data.encode_file(pyrnn.corpora.text_paths(source), run.tokenizer, tokens)
-            return validation_batches(pyrnn.data.open_tokens(tokens, len(run.tokenizer)), run.job)
+        ids = pyrnn.data.encoded_text(pyrnn.corpora.text_paths(source), run.tokenizer)
+        return validation_batches(ids, run.job)
 
     def unknown(self, run: Run, batches: Batches) -> int | None:
         """Tokens to predict that the vocabulary lacks."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import IO
+
+from pyrnn._files import nameless_file
 
 #: A file, a folder of files, or several of both.
 Source = str | Path | Sequence[str | Path]
@@ -56,8 +58,7 @@ def read_text(source: Source, *, chunk_characters: int = 1 << 20) -> Iterator[st
             yield chunk
             last, begins, empty = chunk, False, False
     if empty:
-        what = f"{paths[0]} is" if len(paths) == 1 else f"all of {', '.join(map(str, paths[:5]))} are"
-        raise ValueError(f"{what} empty: give a file with text")
+        raise _without_text(paths)
 
 
 def text_files(source: Source) -> list[Path]:
@@ -87,8 +88,9 @@ def spool() -> Iterator[Callable[[Source], list[Path]]]:
     r"""Within, a function that makes a text readable as often as one likes, and gives its files.
 
     A regular file is left where it is. What can be read only once (a pipe, the standard input, what a shell
-    makes of `<(...)`) is read to its end, checked as `read_text` does, into a temporary file, which is gone
-    afterwards. The same name stands for the same text each time.
+    makes of `<(...)`) is read to its end, checked as `read_text` does, into a file without a name, which is
+    gone afterwards, however the process ends. The same name stands for the same text each time. As among
+    regular files, some may be empty, but not all.
 
     Raises:
         OSError: there is no room for temporary files.
@@ -100,20 +102,46 @@ def spool() -> Iterator[Callable[[Source], list[Path]]]:
         [PosixPath('a.txt')]
     """
     copies: dict[Path, Path] = {}
-    with tempfile.TemporaryDirectory(prefix="pyrnn-text-") as folder:
+    with ExitStack() as opened:
 
         def copy(path: Path) -> Path:
             # One that is not there is for the reader to refuse.
             if not path.exists() or path.is_file():
                 return path
             if path not in copies:
-                target = Path(folder, f"{len(copies)}.txt")
-                with target.open("w", encoding="utf-8", newline="") as file:
-                    file.writelines(read_text(path))
-                copies[path] = target
+                place, file = opened.enter_context(nameless_file())
+                _copy(path, file)
+                copies[path] = place
             return copies[path]
 
-        yield lambda source: [copy(path) for path in text_files(source)]
+        def reusable(source: Source) -> list[Path]:
+            paths = text_files(source)
+            files = [copy(path) for path in paths]
+            # Asked here, for the reader would name a copy.
+            if files != paths and not any(next(_chunks(file, 1), "") for file in files):
+                raise _without_text(paths)
+            return files
+
+        yield reusable
+
+
+def _without_text(paths: Sequence[Path]) -> ValueError:
+    what = f"{paths[0]} is" if len(paths) == 1 else f"all of {', '.join(map(str, paths[:5]))} are"
+    return ValueError(f"{what} empty: give a file with text")
+
+
+def _copy(path: Path, to: IO[bytes]) -> None:
+    """The bytes of a text, unpacked; refuses what `_decoded` does, and stops there: a pipe may be endless."""
+
+    def copied(blocks: Iterator[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            to.write(block)
+            yield block
+
+    with path.open("rb") as raw:
+        for _ in _decoded(copied(_blocks(raw, path, _MOST_BYTES_AT_ONCE)), path):
+            pass
+    to.flush()
 
 
 def _expanded(path: Path) -> list[Path]:
@@ -134,7 +162,8 @@ def _chunks(path: Path, chunk_characters: int) -> Iterator[str]:
     """The text of one file, as `read_text` cuts it; nothing where it is empty."""
     held = ""
     with path.open("rb") as raw:
-        for piece in _unix_lines(_decoded(raw, path, min(chunk_characters, _MOST_BYTES_AT_ONCE))):
+        blocks = _blocks(raw, path, min(chunk_characters, _MOST_BYTES_AT_ONCE))
+        for piece in _unix_lines(_decoded(blocks, path)):
             held += piece
             begin = 0
             while len(held) - begin >= chunk_characters:
@@ -147,11 +176,11 @@ def _chunks(path: Path, chunk_characters: int) -> Iterator[str]:
         yield held
 
 
-def _decoded(raw: BufferedReader, path: Path, size: int) -> Iterator[str]:
-    """The file's text, at most `size` bytes of it at a time; refuses what is not text."""
+def _decoded(blocks: Iterator[bytes], path: Path) -> Iterator[str]:
+    """The text that the blocks of a file hold, block by block; refuses what is not text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset = 0
-    for block in _blocks(raw, path, size):
+    for block in blocks:
         if offset == 0 and block.startswith(_BOM):
             offset, block = len(_BOM), block[len(_BOM) :]
         if (nul := block.find(b"\0")) >= 0:

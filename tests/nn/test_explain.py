@@ -38,7 +38,9 @@ def test_the_split_is_the_one_of_the_call(monkeypatch: pytest.MonkeyPatch) -> No
         return forward(call, problem, **options)
 
     monkeypatch.setattr(cpu, "forward", recorded)
-    monkeypatch.setattr(EagerRecurrent, "__call__", lambda *args: None)  # the same kernels, called from C++
+    monkeypatch.setattr(
+        EagerRecurrent, "__call__", lambda *_, **__: "left out"
+    )  # the same kernels, called from C++
     explained: list[Any] = []
     split = cpu.split
     monkeypatch.setattr(
@@ -144,6 +146,7 @@ def test_it_reads_like_a_page() -> None:
         "layer",
         "route",
         "kernel",
+        "small",
         "machine",
         "split",
         "memory",
@@ -174,7 +177,7 @@ def test_attention() -> None:
         assert pyrnn.explain(layer, x, x, x).layers[0].memory.startswith("nothing is kept")
     words = str(explanation).splitlines()
     assert [line.split()[0] for line in words[1:]] == [
-        *("layer", "route", "kernel", "machine"),
+        *("layer", "route", "kernel", "small", "machine"),
         *("linear", "memory"),
     ]
     assert entry.linear is not None

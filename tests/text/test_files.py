@@ -2,6 +2,7 @@ import gzip
 import os
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,38 @@ def test_a_pipe_can_be_read_twice_from_its_copy(tmp_path: Path) -> None:
             assert "".join(read_text(files)) == "to be\nor not"
     writer.join()
     assert not files[0].exists()
+
+
+def _filled_pipe(path: Path, data: bytes) -> Path:
+    """A pipe that somebody writes `data` to, once."""
+    os.mkfifo(path)
+    threading.Thread(target=path.write_bytes, args=(data,), daemon=True).start()
+    return path
+
+
+@pytest.mark.parametrize("nothing", [b"", b"\xef\xbb\xbf", gzip.compress(b"")], ids=["", "mark", "gzip"])
+@pytest.mark.parametrize("make", [_written, _filled_pipe], ids=["file", "pipe"])
+def test_an_empty_text_among_others_is_taken_and_alone_refused(
+    tmp_path: Path, make: Callable[[Path, bytes], Path], nothing: bytes
+) -> None:
+    empty, full = make(tmp_path / "empty", nothing), make(tmp_path / "full", b"to be")
+    with spool() as reusable:
+        for named in ([empty, full], [full, empty]):
+            assert "".join(read_text(reusable(named))) == "to be"
+        with pytest.raises(ValueError, match="empty is empty: give a file with text"):
+            list(read_text(reusable(empty)))
+        other = _written(tmp_path / "other", b"")
+        with pytest.raises(ValueError, match=r"all of .*/empty, .*/other are empty"):
+            list(read_text(reusable([empty, other])))
+
+
+@pytest.mark.parametrize(
+    "data", [b"a\r\r\nb\r\n", b"\xef\xbb\xbf\xef\xbb\xbfa\n", gzip.compress(b"a\r\r\n"), b"\r"], ids=str
+)
+def test_a_pipe_gives_the_text_of_a_file_with_the_same_bytes(tmp_path: Path, data: bytes) -> None:
+    file, pipe = _written(tmp_path / "file", data), _filled_pipe(tmp_path / "pipe", data)
+    with spool() as reusable:
+        assert "".join(read_text(reusable(pipe))) == "".join(read_text(file))
 
 
 def test_a_pipe_that_holds_no_text_is_refused_by_its_own_name(tmp_path: Path) -> None:

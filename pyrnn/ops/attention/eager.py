@@ -2,7 +2,7 @@
 
 Cutting a projection into queries, keys and values and merging the heads again are six views, each of which
 costs more than the kernel of a few tokens. As in `pyrnn.ops.recurrent.eager`, plain tensors on the CPU in
-perfect order are served, and all others are left to the operator, which gives the same bits.
+perfect order are served, and all others are left, in words, to the operator, which gives the same bits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch.autograd import Function
 
 from pyrnn import _native
 from pyrnn.ops._derivatives import recompute_gradients
+
+_COMPILES = "torch.compile traces the call"
 
 
 class SelfAttention(NamedTuple):
@@ -40,25 +42,35 @@ class EagerSelfAttention:
     def __init__(self, attend: Callable[[SelfAttention, Tensor], Tensor]) -> None:
         self._record: Any = _make_function(attend).apply
 
-    def __call__(self, options: SelfAttention, packed: Tensor) -> Tensor | None:
-        """The output of a call, or None where the operator must do it.
+    def __call__(self, options: SelfAttention, packed: Tensor, *, ask: bool = False) -> Tensor | str:
+        """The output of a call, or why the operator must do it.
 
         Args:
             options: what to compute.
             packed: queries, keys and values of all heads side by side, [T, B, 3*E], [B, T, 3*E] with
                 `batch_first`, or [T, 3*E].
+            ask: compute nothing: where the call would be served, the output holds no numbers.
 
         Returns:
             The same with E features: the heads' outputs side by side.
         """
         if torch.compiler.is_compiling():
-            return None
-        return _native.cpu.attention_call(self._record, options, _native.num_threads(), packed)
+            return _COMPILES
+        threads = _native.cpu.asked if ask else _native.num_threads()
+        return _native.cpu.attention_call(self._record, options, threads, packed)
 
     def cached(
-        self, options: SelfAttention, packed: Tensor, keys: Tensor, values: Tensor, begin: int, end: int
-    ) -> Tensor | None:
-        """The output of new tokens that see those before them, or None as above. No derivative.
+        self,
+        options: SelfAttention,
+        packed: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        begin: int,
+        end: int,
+        *,
+        ask: bool = False,
+    ) -> Tensor | str:
+        """The output of new tokens that see those before them, or words as above. No derivative.
 
         Args:
             options: `causal` is taken for granted.
@@ -67,10 +79,12 @@ class EagerSelfAttention:
             values: the same of values.
             begin: of the keys that are kept.
             end: of them.
+            ask: as above.
         """
         if torch.compiler.is_compiling():
-            return None
-        return _native.cpu.attention_cached(options, _native.num_threads(), packed, keys, values, begin, end)
+            return _COMPILES
+        threads = _native.cpu.asked if ask else _native.num_threads()
+        return _native.cpu.attention_cached(options, threads, packed, keys, values, begin, end)
 
 
 def _make_function(attend: Callable[[SelfAttention, Tensor], Tensor]) -> type[Function]:

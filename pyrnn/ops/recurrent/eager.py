@@ -1,9 +1,9 @@
 """Calls of one recurrent layer, or of one step, that are a single call of C++ (csrc/recurrent/eager.cpp).
 
 Python's part of a call costs as much as a hundred thousand multiply-adds: a step of a decoder or an agent is
-over before. `EagerRecurrent` serves plain tensors on the CPU in perfect order and declines all others,
-whatever is wrong with them or watches them: the operator then does the call, which gives the same bits or
-says what is wrong.
+over before. `EagerRecurrent` serves plain tensors on the CPU in perfect order and declines all others in
+words, whatever is wrong with them or watches them: the operator then does the call, which gives the same bits
+or raises an error. `pyrnn.explain` asks without calling, and repeats the words.
 """
 
 from __future__ import annotations
@@ -36,25 +36,34 @@ class EagerRecurrent:
         self._record: Any = _make_function(operator).apply
 
     def __call__(
-        self, cell: str, layout: int, input: Any, hx: Any, weights: tuple[Tensor | None, ...]
-    ) -> tuple[Tensor, ...] | None:
-        """The results of a call, or None where the operator must do it.
+        self,
+        cell: str,
+        layout: int,
+        input: Any,
+        hx: Any,
+        weights: tuple[Tensor | None, ...],
+        *,
+        ask: bool = False,
+    ) -> tuple[Tensor, ...] | str:
+        """The results of a call, or why the operator must do it.
 
         Args:
             cell: as `recurrent` takes it.
             layout: `TIME_FIRST`: input [T, B, I]; `BATCH_FIRST`: [B, T, I]; `STEP`: [B, I]; or without B.
-            input: anything; None is the answer to what is no such tensor.
+            input: anything; what is no such tensor is declined.
             hx: None, h0, or a pair (h0, c0) for an LSTM: [D, B, H] each, for a step [B, H].
             weights: w_ih, w_hh, b_ih or None, b_hh or None; then those of a reverse direction.
+            ask: compute nothing: where the call would be served, the results hold no numbers.
 
         Returns:
             output, h_n and, for an LSTM, c_n, laid out as input and states are; for a step h and c.
         """
         if torch.compiler.is_compiling() or _native.emulated_cuda is not None:
-            return None
+            return "torch.compile traces the call, or the CUDA kernels are emulated"
         code, group_size = _CODES.get(cell, -1), cpu.forced_group_size
+        threads = _native.cpu.asked if ask else _native.num_threads()
         return _native.cpu.recurrent_call(
-            self._record, code, layout, _native.num_threads(), group_size, input, hx, *weights
+            self._record, code, layout, threads, group_size, input, hx, *weights
         )
 
 

@@ -1,0 +1,147 @@
+"""The attentions that a call of a layer holds, and whether each is a small call (docs/small-calls.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyrnn.nn.attention import MultiheadAttention
+from pyrnn.nn.cache import KeyValueCache
+from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder, is_causal_mask
+from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
+from pyrnn.ops import linear_route
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention of a call."""
+
+    name: str
+    layer: MultiheadAttention
+    query: Tensor
+    key: Tensor
+    cache: KeyValueCache | None
+    small: str
+
+
+def attentions_of(layer: nn.Module, call: dict[str, Any], wider: tuple[str, ...] = ()) -> Iterator[Attention]:
+    """Every attention of `layer(**call)`, in their order.
+
+    Args:
+        layer: an attention, or what has some.
+        call: its arguments by their names.
+        wider: why the layers around this one are no small calls; or one word, that they are.
+    """
+    cache = call.get("cache")
+    if isinstance(layer, MultiheadAttention):
+        query, key = call["query"], call["key"]
+        name = "self-attention" if query is key else "attention"
+        yield Attention(name, layer, query, key, cache, _small_attention(layer, call, wider))
+    elif isinstance(layer, TransformerEncoderLayer):
+        src, mask, padding = call["src"], call.get("src_mask"), call.get("src_key_padding_mask")
+        if cache is not None and wider != _SERVED:
+            wider = _ask(layer, src, cache, wider, masked=mask is not None or padding is not None)
+        yield from attentions_of(layer.self_attn, _inner(src, src, mask, padding, call, "", cache), wider)
+    elif isinstance(layer, TransformerDecoderLayer):
+        own, other = (None, None) if cache is None else cache
+        tgt, memory = call["tgt"], call["memory"]
+        masks = call.get("tgt_mask"), call.get("tgt_key_padding_mask")
+        yield from attentions_of(layer.self_attn, _inner(tgt, tgt, *masks, call, "tgt_", own))
+        masks = call.get("memory_mask"), call.get("memory_key_padding_mask")
+        yield from attentions_of(layer.multihead_attn, _inner(tgt, memory, *masks, call, "memory_", other))
+    elif isinstance(layer, TransformerEncoder | TransformerDecoder):
+        encodes = isinstance(layer, TransformerEncoder)
+        mask, hint = ("mask", "is_causal") if encodes else ("tgt_mask", "tgt_is_causal")
+        if call.get(hint) is None:
+            call = {**call, hint: is_causal_mask(call.get(mask))}
+        if encodes:
+            call = {**call, "src_mask": call.get(mask)}
+            if cache is not None:
+                masked = call["src_mask"] is not None or call.get("src_key_padding_mask") is not None
+                wider = _ask(layer, call["src"], cache, wider, masked=masked)
+        for number, part in enumerate(layer.layers):
+            yield from attentions_of(part, {**call, "cache": None if cache is None else cache[number]}, wider)
+    elif isinstance(layer, Transformer):
+        names = {"src": "src", "src_mask": "mask", "src_is_causal": "is_causal"}
+        names["src_key_padding_mask"] = "src_key_padding_mask"
+        yield from attentions_of(layer.encoder, {names[name]: call.get(name) for name in names})
+        yield from attentions_of(layer.decoder, {"memory_is_causal": False, **call, "memory": call["src"]})
+    else:
+        raise TypeError(
+            "explain expects attentions and Transformer layers of pyrnn's, got "
+            f"{type(layer).__module__}.{type(layer).__qualname__}; pyrnn.accelerate(model) turns torch's "
+            "into ours"
+        )
+
+
+#: Of what stands around an attention: it is a small call, and nothing of it is called.
+_SERVED = ("served",)
+
+
+def _ask(
+    layer: TransformerEncoder | TransformerEncoderLayer,
+    src: Tensor,
+    cache: Any,
+    wider: tuple[str, ...],
+    *,
+    masked: bool,
+) -> tuple[str, ...]:
+    """What is told of a layer to those inside it."""
+    found = layer.run_at_once(src, cache, masked=masked, ask=True)
+    return (*wider, found) if isinstance(found, str) else _SERVED
+
+
+def _inner(
+    query: Tensor, key: Tensor, mask: Any, padding: Any, call: dict[str, Any], prefix: str, cache: Any
+) -> dict[str, Any]:
+    """The call of an attention inside a layer."""
+    hint = call.get(f"{prefix}is_causal") or False
+    told = {"attn_mask": mask, "key_padding_mask": padding, "is_causal": hint, "need_weights": False}
+    return {"query": query, "key": key, "value": key, "cache": cache, **told}
+
+
+def _small_attention(layer: MultiheadAttention, call: dict[str, Any], wider: tuple[str, ...]) -> str:
+    """Whether a call is a small one, and why it is no wider part of the layers around it."""
+    if wider == _SERVED:
+        return "one call of C++ for the whole layer, or for all layers"
+    given = {name: call.get(name, value) for name, value in _UNRESTRICTED.items()}
+    whole, between = layer._attend(call["query"], call["key"], call["value"], **given, ask=True)
+    if isinstance(whole, Tensor):
+        what, why = "one call of C++ with both linear layers", wider
+    elif isinstance(between, Tensor):
+        what, why = "one call of C++ between the linear layers", (whole, *wider)
+    else:
+        what, why = "no", (between, whole, *wider)
+    return f"{what}; not more: {'; '.join(dict.fromkeys(why))}" if why else what
+
+
+_UNRESTRICTED: dict[str, Any] = {
+    "key_padding_mask": None, "need_weights": True, "attn_mask": None, "average_attn_weights": True,
+    "is_causal": False, "cache": None,
+}  # fmt: skip
+
+
+def projection(attention: Attention) -> str:
+    """Who computes the forward product with the query's weights, in words."""
+    layer = attention.layer
+    weight: Any = layer.q_proj_weight
+    if layer.in_proj_weight is not None:
+        weight = (
+            layer.in_proj_weight
+            if attention.name == "self-attention"
+            else layer.in_proj_weight[: layer.embed_dim]
+        )
+    path, reason = linear_route(attention.query, weight)
+    return f"{path}: {reason}"
+
+
+def restrictions(attention: Attention) -> Iterator[str]:
+    """What the layer itself, or its cache, keeps a query from seeing."""
+    layer, cache = attention.layer, attention.cache
+    if layer.causal or (cache is not None and not cache.fixed):
+        yield "causal"
+    if layer.window is not None:
+        yield f"window {layer.window}"
