@@ -233,23 +233,25 @@ def _shorten(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def check_lengths(lengths: Tensor, count: int, limit: int, like: Tensor, *, of: str, end: str) -> None:
+def check_lengths(
+    lengths: Tensor, count: int, limit: int, like: Tensor, *, of: str, end: str, name: str = "lengths"
+) -> None:
     """Require [B] = `count` integers in [0, `limit`], called `end`, for sequences of the argument `of`.
 
     The values are looked at where they can be read.
     """
     if lengths.dtype not in (torch.int64, torch.int32):
         raise TypeError(
-            f"lengths must be int32 or int64, got {lengths.dtype}; convert them with lengths.long()"
+            f"{name} must be int32 or int64, got {lengths.dtype}; convert them with {name}.long()"
         )
     if lengths.shape != (count,):
-        bad_shape("lengths", lengths, f"[B] = {show((count,))}")
-    check_device_or_cpu("lengths", lengths, like, of=of)
+        bad_shape(name, lengths, f"[B] = {show((count,))}")
+    check_device_or_cpu(name, lengths, like, of=of)
     if is_readable(lengths) and lengths.numel():
-        check_range(lengths, limit, end)
+        check_range(lengths, limit, end, name)
 
 
-def check_range(lengths: Tensor, limit: int, end: str) -> None:
+def check_range(lengths: Tensor, limit: int, end: str, name: str = "lengths") -> None:
     """Require lengths, at least one of them, in [0, `limit`]; the limit is called `end`."""
     require_storage(lengths)
     if lengths.numel() <= _FEW:
@@ -259,7 +261,7 @@ def check_range(lengths: Tensor, limit: int, end: str) -> None:
         shortest, longest = (int(value) for value in torch.aminmax(lengths))
     if shortest < 0 or longest > limit:
         raise ValueError(
-            f"lengths must lie in [0, {end}] with {end} = {limit}, got values from {shortest} to {longest}; "
+            f"{name} must lie in [0, {end}] with {end} = {limit}, got values from {shortest} to {longest}; "
             "clamp them, or pad to the longest sequence"
         )
 

@@ -2,15 +2,19 @@
 
 from pyrnn.ops._operator import Route
 from pyrnn.ops.attention import attention_route, scaled_dot_product_attention
+from pyrnn.ops.attention_decoder import attention_decoder, attention_decoder_route
 from pyrnn.ops.dropout import dropout, dropout_route
 from pyrnn.ops.linear import LinearRoute, linear, linear_route
 from pyrnn.ops.recurrent import recurrent, route
-from pyrnn.reference import RecurrentOutput
+from pyrnn.reference import DecoderOutput, RecurrentOutput
 
 __all__ = [
+    "DecoderOutput",
     "LinearRoute",
     "RecurrentOutput",
     "Route",
+    "attention_decoder",
+    "attention_decoder_route",
     "attention_route",
     "dropout",
     "dropout_route",

@@ -48,7 +48,17 @@ def step(cell: str, x: Tensor, h: Tensor, c: Tensor | None, weights: Weights) ->
         (tensor([[2., 0.]]), None)
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    gx, gh = linear(x, w_ih, b_ih), linear(h, w_hh, b_hh)
+    h, c = update(cell, linear(x, w_ih, b_ih), linear(h, w_hh, b_hh), h, c)
+    return (h if w_hr is None else linear(h, w_hr)), c
+
+
+def update(cell: str, gx: Tensor, gh: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The new (h, c) from the gates' parts by the input and by the state, `gx` and `gh` [B, G*H].
+
+    Example:
+        >>> update("rnn_relu", torch.tensor([[1.0, -3.0]]), torch.ones(1, 2), torch.ones(1, 2), None)
+        (tensor([[2., 0.]]), None)
+    """
     if cell == "rnn_tanh":
         return torch.tanh(gx + gh), None
     if cell == "rnn_relu":
@@ -62,8 +72,7 @@ def step(cell: str, x: Tensor, h: Tensor, c: Tensor | None, weights: Weights) ->
     assert c is not None, "a step of an LSTM needs its cell state"
     i, f, g, o = (gx + gh).chunk(4, -1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    h = torch.sigmoid(o) * torch.tanh(c)
-    return (h if w_hr is None else linear(h, w_hr)), c
+    return torch.sigmoid(o) * torch.tanh(c), c
 
 
 def recurrent(

@@ -1,0 +1,268 @@
+"""The decoder with attention: its derivatives, its steps, its lengths, its words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyrnn import reference
+from pyrnn.ops import attention_decoder, attention_decoder_route
+from pyrnn.reference import DecoderOutput
+from pyrnn.reference.recurrent import GATES
+
+#: Names of the tensors that have a gradient, in order.
+NAMES = (
+    *("input", "h_0", "c_0", "context_0", "keys", "values", "weight_hh", "bias_hh", "weight_context"),
+    *("weight_query", "score_weight", "weight_location", "alignment_0"),
+)
+SCORES = ("dot", "dot of a product", "additive", "location", "coverage")
+CELLS = tuple(GATES)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Arguments of a call: its tensors by `NAMES`, and its options."""
+
+    tensors: dict[str, Tensor]
+    options: dict[str, Any]
+
+    @property
+    def leaves(self) -> tuple[Tensor, ...]:
+        return tuple(self.tensors.values())
+
+    def to(self, dtype: torch.dtype) -> Decoder:
+        """A copy whose tensors are leaves."""
+        tensors = {name: t.detach().to(dtype, copy=True) for name, t in self.tensors.items()}
+        return Decoder({name: t.requires_grad_() for name, t in tensors.items()}, self.options)
+
+    def with_leaves(self, leaves: tuple[Tensor, ...]) -> Decoder:
+        return Decoder(dict(zip(self.tensors, leaves, strict=True)), self.options)
+
+    def without(self, *names: str) -> Decoder:
+        return Decoder({name: t for name, t in self.tensors.items() if name not in names}, self.options)
+
+    def run(
+        self, operator: Callable[..., DecoderOutput] = attention_decoder, **options: Any
+    ) -> DecoderOutput:
+        tensors: dict[str, Any] = {name: self.tensors.get(name) for name in NAMES}
+        return operator(**tensors, **self.options, **options)
+
+    def by_reference(self, **options: Any) -> DecoderOutput:
+        own = dict(self.options)
+        cell = own.pop("cell")
+        cell = f"rnn_{own.pop('nonlinearity')}" if cell == "rnn" else cell
+        tensors: dict[str, Any] = {name: self.tensors.get(name) for name in NAMES}
+        return reference.attention_decoder(cell, **tensors, **own, **options)
+
+
+def make_decoder(
+    cell: str = "lstm",
+    score: str = "dot",
+    *,
+    T: int = 3,
+    B: int = 2,
+    S: int = 3,
+    H: int = 2,
+    A: int = 3,
+    V: int = 2,
+    W: int = 3,
+    feeds: bool = True,
+    bias: bool = True,
+) -> Decoder:
+    """Random numbers in float64 with weights scaled as torch scales them."""
+    kind, _, nonlinearity = cell.partition("_")
+    rows, scale = GATES[cell] * H, H**-0.5
+    A = H if score == "dot" else A
+    W = 1 if score == "coverage" else W
+
+    def new(*shape: int, scale: float = 1.0) -> Tensor:
+        return (torch.randn(shape, dtype=torch.float64) * scale).requires_grad_()
+
+    filters = score in ("location", "coverage")
+    made = {
+        "input": new(T, B, rows),
+        "h_0": new(B, H),
+        "c_0": new(B, H) if cell == "lstm" else None,
+        "context_0": new(B, V),
+        "keys": new(S, B, A),
+        "values": new(S, B, V),
+        "weight_hh": new(rows, H, scale=scale),
+        "bias_hh": new(rows, scale=scale) if bias else None,
+        "weight_context": new(rows, V, scale=V**-0.5) if feeds else None,
+        "weight_query": new(A, H, scale=scale) if score != "dot" else None,
+        "score_weight": new(A) if filters or score == "additive" else None,
+        "weight_location": new(A, W) if filters else None,
+        "alignment_0": new(B, S) if filters else None,
+    }
+    options: dict[str, Any] = {"cell": kind, "cumulative": score == "coverage"}
+    if kind == "rnn":
+        options["nonlinearity"] = nonlinearity
+    if score.startswith("dot"):
+        options["scale"] = A**-0.5
+    return Decoder({name: t for name, t in made.items() if t is not None}, options)
+
+
+def results(out: DecoderOutput) -> tuple[Tensor, ...]:
+    return tuple(t for t in out if t is not None)
+
+
+def gradients(decoder: Decoder, out: DecoderOutput) -> tuple[Tensor, ...]:
+    """Of the leaves, from random gradients of all results, alike in every dtype."""
+    generator = torch.Generator().manual_seed(1)
+    found = results(out)
+    cotangents = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t) for t in found]
+    return torch.autograd.grad(found, decoder.leaves, cotangents, materialize_grads=True)
+
+
+LENGTHS: dict[str, Any] = {"source_lengths": torch.tensor([1, 3]), "lengths": torch.tensor([2, 1])}
+
+
+def function_of_leaves(decoder: Decoder, **options: Any) -> Callable[..., tuple[Tensor, ...]]:
+    return lambda *leaves: results(decoder.with_leaves(leaves).run(**options))
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "rnn_relu"])
+def test_gradcheck(cell: str, score: str) -> None:
+    decoder = make_decoder(cell, score)
+    assert torch.autograd.gradcheck(function_of_leaves(decoder, **LENGTHS), decoder.leaves)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
+def test_gradgradcheck(cell: str, score: str) -> None:
+    decoder = make_decoder(cell, score, T=2, H=1, A=2, V=1)
+    assert torch.autograd.gradgradcheck(function_of_leaves(decoder, **LENGTHS), decoder.leaves)
+
+
+# ------------------------------------------------------------------------------------------ one by one
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_one_after_another_give_the_whole_sequence(cell: str, score: str) -> None:
+    decoder = make_decoder(cell, score, T=5)
+    whole, tensors = decoder.run(), dict(decoder.tensors)
+    for t in range(5):
+        tensors["input"] = decoder.tensors["input"][t : t + 1]
+        step = Decoder(tensors, decoder.options).run()
+        for name in ("output", "context", "weights"):
+            torch.testing.assert_close(getattr(step, name)[0], getattr(whole, name)[t])
+        tensors |= {"h_0": step.h_n, "context_0": step.context[0]}
+        tensors |= {} if step.c_n is None else {"c_0": step.c_n}
+        tensors |= {"alignment_0": step.alignment_n} if "alignment_0" in tensors else {}
+    torch.testing.assert_close(step[3:], whole[3:])
+
+
+# --------------------------------------------------------------------------------------------- lengths
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("garbage", [torch.nan, torch.inf])
+def test_what_lies_behind_the_lengths_reaches_nothing(score: str, garbage: float) -> None:
+    decoder = make_decoder("gru", score, T=4, B=3, S=5)
+    lengths: dict[str, Any] = {"source_lengths": torch.tensor([0, 2, 5]), "lengths": torch.tensor([4, 0, 2])}
+    expected = decoder.run(**lengths)
+    spoilt = {name: t.detach().clone() for name, t in decoder.tensors.items()}
+    for b in range(3):
+        spoilt["keys"][lengths["source_lengths"][b] :, b] = garbage
+        spoilt["values"][lengths["source_lengths"][b] :, b] = garbage
+        spoilt["input"][lengths["lengths"][b] :, b] = garbage
+        if "alignment_0" in spoilt:
+            spoilt["alignment_0"][b, lengths["source_lengths"][b] :] = garbage
+    other = Decoder({name: t.requires_grad_() for name, t in spoilt.items()}, decoder.options)
+    found = other.run(**lengths)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    torch.testing.assert_close(gradients(other, found), gradients(decoder, expected), rtol=0, atol=0)
+
+
+def test_a_source_without_positions_has_weights_and_context_of_zero() -> None:
+    out = make_decoder("lstm", "location").run(source_lengths=torch.zeros(2, dtype=torch.int64))
+    assert not out.weights.any()
+    assert not out.context.any()
+    assert not out.alignment_n.any()
+
+
+@pytest.mark.parametrize("score", ["dot", "location"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_lengths_end_a_sequence_as_a_shorter_call_does(cell: str, score: str) -> None:
+    decoder = make_decoder(cell, score, T=4, B=3)
+    lengths = torch.tensor([2, 4, 0])
+    out = decoder.run(lengths=lengths)
+    for b, length in enumerate(lengths.tolist()):
+        shorter = Decoder(decoder.tensors | {"input": decoder.tensors["input"][:length]}, decoder.options)
+        alone = shorter.run()
+        for name in ("output", "context", "weights"):
+            torch.testing.assert_close(getattr(out, name)[:length, b], getattr(alone, name)[:, b])
+            assert not getattr(out, name)[length:, b].any()
+        for ours, theirs in zip(results(out)[3:], results(alone)[3:], strict=True):
+            torch.testing.assert_close(ours[b], theirs[b])
+
+
+# ----------------------------------------------------------------------------------------------- words
+
+BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
+    "cell": (ValueError, "cell must be one of lstm, gru, rnn, got 'x'", {"cell": "x"}),
+    "nonlinearity": (ValueError, "belongs to the cell 'rnn'", {"nonlinearity": "relu"}),
+    "scale": (TypeError, "scale should be of type float, got: str", {"scale": "x"}),
+    "infinite scale": (ValueError, "scale must be a finite number, got inf", {"scale": torch.inf}),
+    "cumulative": (TypeError, "cumulative should be of type bool, got: int", {"cumulative": 2}),
+    "source lengths": (
+        ValueError,
+        r"source_lengths must lie in \[0, S\] with S = 3, got values from -1 to 4",
+        {"source_lengths": torch.tensor([-1, 4])},
+    ),
+    "lengths": (TypeError, "lengths must be int32 or int64", {"lengths": torch.tensor([1.0, 2.0])}),
+    "c_0": (ValueError, "c_0 .* belongs to the cell 'lstm', and to no other; got None", {"c_0": None}),
+    "alignment": (ValueError, "alignment_0 is what weight_location reads", {"alignment_0": torch.ones(2, 3)}),
+    "location": (
+        ValueError,
+        "weight_location belongs to the additive",
+        {"weight_location": torch.ones(2, 3)},
+    ),
+    "query": (ValueError, "expected A = H = 2, got A = 5", {"keys": torch.ones(3, 2, 5)}),
+    "values": (ValueError, r"values must have shape \[S, B, V\]", {"values": torch.ones(3, 3, 2)}),
+    "input": (ValueError, r"input must have shape \[T, B, 4\*H\] with H = 2", {"input": torch.ones(3, 2, 6)}),
+    "integers": (TypeError, "input must be a floating", {"input": torch.ones(3, 2, 8, dtype=torch.int64)}),
+    "dtype": (ValueError, "input and h_0 are not the same dtype", {"h_0": torch.ones(2, 2).double()}),
+    "none": (TypeError, "keys must be a dense strided tensor, got list", {"keys": [1.0]}),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arguments_are_refused_in_words(case: str) -> None:
+    error, words, changes = BAD[case]
+    decoder = make_decoder().to(torch.float32)
+    arguments = {**dict.fromkeys(NAMES), **decoder.tensors, **decoder.options, **changes}
+    with pytest.raises(error, match=words):
+        attention_decoder(**arguments)
+
+
+def test_the_filter_must_have_a_middle() -> None:
+    decoder = make_decoder("gru", "location", W=2)
+    with pytest.raises(ValueError, match=r"weight_location must have shape \[A, W\] with W odd"):
+        decoder.run()
+
+
+def test_the_additive_score_has_no_scale() -> None:
+    with pytest.raises(ValueError, match="scale belongs to the dot product"):
+        make_decoder("gru", "additive").run(scale=2.0)
+
+
+def test_route_names_who_computes() -> None:
+    assert attention_decoder_route(torch.zeros(1, 1, 1, dtype=torch.float16)).path == "reference"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_results_have_the_dtype_of_the_input(cell: str, score: str, dtype: torch.dtype) -> None:
+    decoder = make_decoder(cell, score).to(dtype)
+    out = decoder.run()
+    assert {t.dtype for t in results(out)} == {dtype}
+    assert {t.dtype for t in gradients(decoder, out)} == {dtype}
