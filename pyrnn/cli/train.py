@@ -128,9 +128,9 @@ def _train(
                 f"{run} had ended already, after {before[-1]['step']:,} steps: more --epochs or --max-steps, "
                 "or another --patience, lets it go on"
             )
-        word = "lowest" if task.objective.direction == "min" else "highest"
+        word = "lowest" if best.objective.direction == "min" else "highest"
         tell(
-            f"{run}: {word} validation {task.objective.metric} {best.score:.4f}{task.score_unit}, "
+            f"{run}: {word} validation {best.objective.metric} {best.score:.4f}{task.score_unit}, "
             f"in epoch {best.epoch}"
         )
         following = next(iter(task.verbs), "evaluate")

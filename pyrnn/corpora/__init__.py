@@ -11,15 +11,18 @@ from pyrnn.corpora.corpora import (
     text_paths,
 )
 from pyrnn.corpora.dates import DATE_SPLITS, DateSplit, dates
+from pyrnn.corpora.named import PAIRS, named_pairs
 
 __all__ = [
     "BIBLE",
     "DATE_SPLITS",
     "DateSplit",
+    "PAIRS",
     "SHAKESPEARE",
     "bible",
     "bible_path",
     "dates",
+    "named_pairs",
     "shakespeare",
     "shakespeare_path",
     "text_path",

@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from pyrnn.models.backbones import state_shapes as state_shapes
     from pyrnn.models.configs import Architecture as Architecture
     from pyrnn.models.configs import LanguageModelConfig as LanguageModelConfig
+    from pyrnn.models.configs import Seq2SeqConfig as Seq2SeqConfig
     from pyrnn.models.configs import TaggerConfig as TaggerConfig
     from pyrnn.models.configs import TokenModelConfig as TokenModelConfig
     from pyrnn.models.language_model import LanguageModel as LanguageModel
     from pyrnn.models.pretrained import Pretrained as Pretrained
+    from pyrnn.models.seq2seq import Seq2Seq as Seq2Seq
+    from pyrnn.models.seq2seq import Source as Source
     from pyrnn.models.state import DecoderState as DecoderState
     from pyrnn.models.state import State as State
     from pyrnn.models.state import StepOutput as StepOutput
@@ -26,8 +29,15 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "configs": ["Architecture", "LanguageModelConfig", "TaggerConfig", "TokenModelConfig"],
+        "configs": [
+            "Architecture",
+            "LanguageModelConfig",
+            "Seq2SeqConfig",
+            "TaggerConfig",
+            "TokenModelConfig",
+        ],
         "language_model": ["LanguageModel"],
+        "seq2seq": ["Seq2Seq", "Source"],
         "tagger": ["Tagger"],
         "backbones": ["Backend", "recurrent_class", "state_shapes"],
         "pretrained": ["Pretrained"],

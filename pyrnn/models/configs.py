@@ -146,3 +146,64 @@ class TaggerConfig(TokenModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range(self, ("num_tags",), least=1)
+
+
+@dataclass(frozen=True)
+class Seq2SeqConfig(TokenModelConfig):
+    """Sizes of a `Seq2Seq`, beside those of `TokenModelConfig`, which are those of the target.
+
+    The scores are explained in `pyrnn.nn.AttentionDecoder`.
+
+    Args:
+        source_vocabulary_size: tokens of the source that the model knows.
+        attention: the scores of a recurrent decoder: "dot", "scaled", "general", "additive", "location" or
+            "coverage"; or "none": all it knows is the encoder's last state. A transformer has its own, and
+            this no effect.
+        input_feeding: the context of a step goes into the next step's cell, not only to the softmax.
+        bidirectional: the encoder's lowest recurrent layer reads the source from both ends, H / 2 units each
+            way; a transformer always does.
+        residual: recurrent layers above the lowest add their input to their output.
+        norm_first: a transformer normalises what goes into its parts instead of what comes out.
+        tied: "none"; "target": the embedding of the target is the softmax's weight; "all": that of the source
+            as well, over one vocabulary.
+            Source: Press and Wolf, "Using the output embedding to improve language models", 2017.
+        vector_input: the source is vectors of so many features instead of tokens, for instance of a picture
+            or of speech; 0 for tokens.
+
+    Raises:
+        ValueError: as of `TokenModelConfig`, an odd width of an encoder that reads from both ends, or one
+            embedding for vocabularies of two sizes.
+
+    Example:
+        >>> config = Seq2SeqConfig(90, source_vocabulary_size=100, architecture="gru", attention="dot")
+        >>> config.hidden_size
+        256
+    """
+
+    source_vocabulary_size: int = 1
+    attention: Literal["none", "dot", "scaled", "general", "additive", "location", "coverage"] = "additive"
+    input_feeding: bool = True
+    bidirectional: bool = True
+    residual: bool = False
+    norm_first: bool = True
+    tied: Literal["none", "target", "all"] = "none"
+    vector_input: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, ("source_vocabulary_size",), least=1)
+        require_range(self, ("vector_input",), least=0)
+        require_choices(self, ("attention", "tied"))
+        recurrent = self.architecture != "transformer"
+        if recurrent and self.bidirectional and self.hidden_size % 2:
+            raise ValueError(
+                f"hidden_size must be even for an encoder that reads from both ends, got {self.hidden_size}: "
+                "set it so, or bidirectional to false"
+            )
+        if self.tied == "all" and self.vector_input:
+            raise ValueError("vectors as input have no embedding to tie: set tied to 'target'")
+        if self.tied == "all" and self.source_vocabulary_size != self.vocabulary_size:
+            raise ValueError(
+                f"one embedding serves vocabularies of one size, got {self.source_vocabulary_size} and "
+                f"{self.vocabulary_size}: share the vocabulary, or set tied to 'target'"
+            )

@@ -1,6 +1,7 @@
 """Recurrent layers and cells, attention and Transformers: drop-in for torch.nn's."""
 
 from pyrnn.nn.attention import MultiheadAttention
+from pyrnn.nn.attention_decoder import AttentionDecoder
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.cells import GRUCell, LSTMCell, RNNCell
 from pyrnn.nn.frozen import frozen_weights
@@ -24,6 +25,7 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "MultiheadAttention",
+    "AttentionDecoder",
     "TransformerEncoderLayer",
     "TransformerDecoderLayer",
     "TransformerEncoder",

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from pyrnn.tasks.runs import load_run as load_run
     from pyrnn.tasks.runs import make_job as make_job
     from pyrnn.tasks.runs import verb_of as verb_of
+    from pyrnn.tasks.translate import TranslateConfig as TranslateConfig
+    from pyrnn.tasks.translate import Translated as Translated
+    from pyrnn.tasks.translate import translate as translate
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "registry": ["TASKS", "find_task"],
+        "translate": ["TranslateConfig", "Translated", "translate"],
         "runs": ["evaluate", "load_run", "make_job", "verb_of"],
     },
 )

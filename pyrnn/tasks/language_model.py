@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyrnn.models import LanguageModel
     from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import LineReader, Source, Tokenizer
+    from pyrnn.train.config import TrainConfig
     from pyrnn.train.job import Job
 
 VOCABULARY, TOKENS, VALIDATION_TOKENS = "vocab.json", "tokens.bin", "validation.bin"
@@ -156,10 +157,14 @@ class LanguageModeling(Task):
         """Tokens to predict."""
         return int((batch["target"] != pyrnn.losses.IGNORE).sum())
 
-    def loss(self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None) -> Loss:
+    def loss(
+        self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None, config: TrainConfig
+    ) -> Loss:
         """Cross-entropy of a window, from the state that the one before left."""
         logits, state = model(batch["input"], pyrnn.models.state_of(carried))
-        total = pyrnn.losses.sequence_cross_entropy(logits.float(), batch["target"], reduction="sum")
+        total = pyrnn.losses.sequence_cross_entropy(
+            logits.float(), batch["target"], reduction="sum", label_smoothing=config.label_smoothing
+        )
         return Loss(total, pyrnn.models.state_tensors(pyrnn.models.detach_state(state)))
 
     def sizes_of(self, model: Pretrained, batches: Batches) -> dict[str, int]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: "package.module:Class" of each task by its name.
 TASKS: dict[str, str] = {
     "language-model": "pyrnn.tasks.language_model:LanguageModeling",
+    "translation": "pyrnn.tasks.translation:Translation",
     "tagger": "pyrnn.tasks.tagger:Tagging",
 }
 

@@ -101,7 +101,7 @@ def evaluate(run: Run, source: Source) -> dict[str, float]:
         scores = task.evaluate(run.model, batches).compute()
     for name, score in scores.items():
         # Only a large loss leaves something infinite, its perplexity.
-        if math.isnan(score) or (name in ("loss", task.objective.metric) and math.isinf(score)):
+        if math.isnan(score) or (name in ("loss", task.objective_of(run.job).metric) and math.isinf(score)):
             raise ValueError(f"the {name} is {score}: the weights are damaged; did training diverge?")
     unknown = task.unknown(run, batches)
     return scores if unknown is None else {**scores, "unknown": float(unknown)}

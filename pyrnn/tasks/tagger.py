@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyrnn.models import Tagger
     from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import Source, TaggedSentence, Vocabulary
+    from pyrnn.train.config import TrainConfig
     from pyrnn.train.job import Job
 
 VOCABULARY, TRAIN, VALIDATION = "vocab.json", "train.safetensors", "validation.safetensors"
@@ -169,10 +170,16 @@ class Tagging(Task):
         """Tokens that have a tag."""
         return int((batch["tag"] != pyrnn.losses.IGNORE).sum())
 
-    def loss(self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None) -> Loss:
+    def loss(
+        self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None, config: TrainConfig
+    ) -> Loss:
         """Cross-entropy of the tags."""
         logits = model(batch["token"], lengths=batch["lengths"])
-        return Loss(pyrnn.losses.sequence_cross_entropy(logits.float(), batch["tag"], reduction="sum"))
+        return Loss(
+            pyrnn.losses.sequence_cross_entropy(
+                logits.float(), batch["tag"], reduction="sum", label_smoothing=config.label_smoothing
+            )
+        )
 
     def evaluate(self, model: nn.Module, batches: Batches) -> Metrics:
         """Loss, and accuracy: the share of tokens whose likeliest tag is theirs."""

@@ -1,6 +1,6 @@
 """From text to ids: files, tokenizers, vocabularies."""
 
-from pyrnn.text.columns import TaggedSentence, read_columns, read_sentences
+from pyrnn.text.columns import TaggedSentence, read_columns, read_lines, read_sentences
 from pyrnn.text.files import Source, read_text, spool, text_files
 from pyrnn.text.lines import LineReader, as_lines, gathered
 from pyrnn.text.pairs import PAIR_FORMATS, PairFormat, PairSplit, SentencePair, read_pairs, split_pairs
@@ -18,6 +18,7 @@ __all__ = [
     "gathered",
     "TaggedSentence",
     "read_columns",
+    "read_lines",
     "read_sentences",
     "PAIR_FORMATS",
     "PairFormat",

@@ -60,6 +60,16 @@ class Tokenizer(ABC):
             ValueError: an id outside [0, V).
         """
 
+    def tokenize(self, text: str) -> list[str]:
+        """What each token of `encode(text)` stands for in it; an unknown one too as it was written.
+
+        Example:
+            >>> from pyrnn.text import train_tokenizer
+            >>> train_tokenizer(lambda: ["to be or not to be"], level="word").tokenize("to be, Ada")
+            ['to', 'be', ',', 'Ada']
+        """
+        return [self.token(id) for id in self.encode(text).tolist()]
+
     @abstractmethod
     def token(self, id: int) -> str:
         """The token of one id, as one shows it alone.
@@ -207,6 +217,10 @@ class VocabularyTokenizer(Tokenizer):
     def encode(self, text: str) -> Tensor:
         """As of `Tokenizer.encode`."""
         return self.vocabulary.encode(text if self.level == "character" else words(text))
+
+    def tokenize(self, text: str) -> list[str]:
+        """As of `Tokenizer.tokenize`."""
+        return list(text if self.level == "character" else words(text))
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """As of `Tokenizer.decode_stream`; a piece is a token with what stands before it."""

@@ -33,6 +33,9 @@ class TrainConfig:
         weight_decay: the decay of the weights: decoupled in AdamW, added to the gradient in SGD.
         decayed: which parameters decay: "all", or "matrices", those of two dimensions and more, which leaves
             biases and the gains of norms alone.
+        label_smoothing: how much of a target's probability goes evenly to all classes, in the loss that is
+            trained with; scores are those of the targets alone.
+            Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
         clip_norm: the global gradient norm is scaled down to this where it is larger.
         patience: stop after this many epochs without a better validation; 0 never stops early.
         ema_decay: validate and keep the exponential moving average of the weights, whose old value weighs so
@@ -68,6 +71,7 @@ class TrainConfig:
     momentum: float = 0.0
     weight_decay: float = 0.1
     decayed: Literal["all", "matrices"] = "all"
+    label_smoothing: float = 0.0
     clip_norm: float = 1.0
     patience: int = 0
     ema_decay: float = 0.0
@@ -87,10 +91,11 @@ class TrainConfig:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         require_range(self, ("max_steps", "warmup_steps", "weight_decay", "patience", "seed"), least=0)
         require_range(self, ("workers",), least=0, most=_MOST_WORKERS)
-        if not all(0 <= rate < 1 for rate in (*self.betas, self.momentum, self.ema_decay)):
+        rates = (*self.betas, self.momentum, self.ema_decay, self.label_smoothing)
+        if not all(0 <= rate < 1 for rate in rates):
             raise ValueError(
-                f"betas, momentum and ema_decay must lie in [0, 1), got {self.betas}, {self.momentum} and "
-                f"{self.ema_decay}"
+                f"betas, momentum, ema_decay and label_smoothing must lie in [0, 1), got {self.betas}, "
+                f"{self.momentum}, {self.ema_decay} and {self.label_smoothing}"
             )
         require_choices(self, ("decay", "optimizer", "decayed", "precision"))
         if self.ema_decay and self.average_epochs > 1:

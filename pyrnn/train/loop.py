@@ -36,6 +36,7 @@ def fit(
     resume: bool = False,
     reporter: Reporter | None = None,
     processes: ProcessGroup | None = None,
+    objective: Objective | None = None,
     before_steps: Callable[[], None] | None = None,
 ) -> list[EpochMetrics]:
     """Train `model` in place and return the metrics of every epoch.
@@ -54,6 +55,7 @@ def fit(
         resume: go on from the folder's checkpoint, if there is one yet.
         reporter: is told of the start, of each step and epoch, in the first process.
         processes: those that train together; each calls this with the same arguments.
+        objective: which score decides; the task's own unless given.
         before_steps: called in the first process once it is sure that the training can go on.
 
     Raises:
@@ -64,7 +66,8 @@ def fit(
     """
     processes = processes or ProcessGroup()
     trainer = GradientTrainer(task, model, batches, config, processes=processes)
-    loop = TrainingLoop(trainer, validation, config, task.objective, processes, folder, reporter)
+    objective = task.objective if objective is None else objective
+    loop = TrainingLoop(trainer, validation, config, objective, processes, folder, reporter)
     if resume and folder is not None and (folder / CHECKPOINT).exists():
         loop.resume(folder)
     elif processes.rank:

@@ -97,6 +97,7 @@ def train(
             resume=resume,
             reporter=reporter,
             processes=processes,
+            objective=task.objective_of(job),
             before_steps=lambda: None if job == own else _write_config(job, folder),
         )
         return task.load(folder, job)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyrnn.metrics import Metrics
     from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import Source
+    from pyrnn.train.config import TrainConfig
     from pyrnn.train.job import Job
     from pyrnn.train.run_folder import Run
 
@@ -142,6 +143,10 @@ class Task(ABC):
     verbs: ClassVar[Mapping[str, Verb]] = {}
     examples: ClassVar[Sequence[str]] = ()
 
+    def objective_of(self, job: Job) -> Objective:
+        """What "best" means in a job; a task of which a job may choose says so here."""
+        return self.objective
+
     @abstractmethod
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
         """Read the data once, write `files` into the folder, and return the model's `sizes`.
@@ -174,13 +179,20 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def loss(self, model: torch.nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None) -> Loss:
+    def loss(
+        self,
+        model: torch.nn.Module,
+        batch: Batch,
+        carried: tuple[Tensor, ...] | None,
+        config: TrainConfig,
+    ) -> Loss:
         """The loss of a batch on the model's device, in training mode.
 
         Args:
             model: the model, or what wraps it.
             batch: as of `batches`, on the model's device.
             carried: what the step before returned; None at the start of an epoch.
+            config: the recipe, of which a loss may have settings.
         """
 
     @abstractmethod

@@ -182,7 +182,7 @@ class GradientTrainer:
             own = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
             with self._synchronized(last=part == len(batches) - 1):
                 with self._autocast():
-                    loss = self.task.loss(self._parallel, own, self._carried[part])
+                    loss = self.task.loss(self._parallel, own, self._carried[part], self.config)
                 share = loss.sum / _or_one(weight)
                 # The average that DistributedDataParallel takes over processes is their sum / world.
                 self._optimization.backward(share * self.processes.world)

@@ -22,6 +22,8 @@ _BENCH = "bench "
 _COMPUTING = (
     "train language-model",
     "train tagger",
+    "train translation",
+    "translate",
     "evaluate",
     "generate",
     "score",

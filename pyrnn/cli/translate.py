@@ -1,0 +1,99 @@
+"""pyrnn translate: what a trained translator makes of the lines of the standard input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
+
+import pyrnn
+from pyrnn.cli.devices import Device, Threads, device_of, use_threads
+from pyrnn.cli.help import RunFolder, option
+from pyrnn.cli.settings import with_settings
+from pyrnn.cli.standard_input import standard_input
+from pyrnn.cli.terminal import Raw, tell, write
+from pyrnn.tasks.translate import TranslateConfig
+
+if TYPE_CHECKING:
+    from pyrnn.tasks.translate import Translated
+    from pyrnn.tasks.translation import TranslationRun
+
+_AT_ONCE = 512  # lines that are read before an answer: those of like length share a batch
+
+
+@with_settings({"Search": TranslateConfig}, leave_out=("forbidden_tokens",))
+def translate(
+    run: RunFolder,
+    scores: Annotated[
+        bool, option("Print score and log-probability before each translation, with tabs between.")
+    ] = False,
+    replace_unknown: Annotated[
+        bool,
+        option("Put the source's word with most attention where the model writes its unknown word."),
+    ] = False,
+    attention_dir: Annotated[
+        Optional[Path],
+        option("Draw the attention of each line's best translation there: 1.png, 2.png ...", metavar="PATH"),
+    ] = None,
+    reference: Annotated[
+        Optional[Path],
+        option("A file of as many right translations: tell their BLEU with its interval.", metavar="PATH"),
+    ] = None,
+    batch_size: Annotated[int, option("Lines searched side by side.", metavar="N", min=1)] = 32,
+    device: Device = "auto",
+    threads: Threads = None,
+    raw: Raw = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    r"""Translate the standard input to the standard output: a line for each line, an empty one for an empty.
+
+    \b
+      pyrnn translate runs/en-es < sentences.en > sentences.es
+      pyrnn translate runs/en-es --beam-width 10 --reference sentences.es < sentences.en > out.es
+      pyrnn translate runs/en-es --n-best 5 --scores < sentences.en
+
+    With --n-best N there are N lines for each, the number of the input line and a tab before each.
+    """
+    use_threads(threads)
+    config = TranslateConfig(**settings)
+    loaded = cast("TranslationRun", pyrnn.tasks.load_run(run, verb="translate", device=device_of(device)))
+    references = None if reference is None else list(pyrnn.text.read_lines(reference))
+    if attention_dir is not None:
+        attention_dir.mkdir(parents=True, exist_ok=True)
+    reader, number, best = standard_input(), 0, list[str]()
+    for lines in pyrnn.text.gathered(reader, lambda: reader.ready, most=_AT_ONCE):
+        found = pyrnn.tasks.translate(
+            loaded, lines, config, batch_size=batch_size, replace_unknown=replace_unknown
+        )
+        for translations in found:
+            number += 1
+            best.append(translations[0].text)
+            for each in translations:
+                write(_line(each, number if config.n_best > 1 else None, scores=scores) + "\n", raw=raw)
+            if attention_dir is not None and translations[0].target:
+                _draw(translations[0], attention_dir / f"{number}.png")
+    if references is not None:
+        _tell_bleu(best, references, reference)
+
+
+def _line(found: Translated, number: int | None, *, scores: bool) -> str:
+    text = " ".join(found.text.splitlines())  # a model of characters may write a line's end
+    columns = [] if number is None else [str(number)]
+    columns += [f"{found.score:.4f}", f"{found.log_probability:.4f}"] if scores else []
+    return "\t".join([*columns, text])
+
+
+def _draw(found: Translated, path: Path) -> None:
+    if found.attention is None:
+        raise ValueError("this model gives no attention: there is nothing to draw")
+    pyrnn.plot.plot_attention(found.attention, path, queries=found.target, keys=found.source)
+
+
+def _tell_bleu(found: list[str], references: list[str], path: Path | None) -> None:
+    if len(found) != len(references):
+        raise ValueError(
+            f"{path} has {len(references):,} lines, the input {len(found):,}: each line needs its reference"
+        )
+    score = pyrnn.metrics.bleu(found, references)
+    interval = pyrnn.metrics.bootstrap_interval(found, references)
+    tell(f"{score}; 95 % interval {interval.low:.2f} to {interval.high:.2f}; {score.signature}")

@@ -1,0 +1,41 @@
+"""What decoders carry beside their own state: the source, the same for all that is written about it.
+
+Dimension key: S source time, N sequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tensors of N sources, and which of the sources first given each row is.
+
+    A search continues one source in many ways and drops the bad ones at every step; the source itself is
+    copied only when another one comes into a row.
+
+    Args:
+        tensors: [S, N, ...] each.
+        lengths: [N] int64, positions of each source.
+        origin: [N] int64.
+    """
+
+    tensors: tuple[Tensor, ...]
+    lengths: Tensor
+    origin: Tensor
+
+    @classmethod
+    def of(cls, tensors: tuple[Tensor, ...], lengths: Tensor) -> Encoded:
+        """N distinct sources."""
+        return cls(tensors, lengths, torch.arange(len(lengths), device=lengths.device))
+
+    def select(self, rows: Tensor | slice) -> Encoded:
+        """The sources of some rows: this object itself where each row keeps its source."""
+        origin = self.origin[rows]
+        if torch.equal(origin, self.origin):
+            return self
+        return Encoded(tuple(t[:, rows] for t in self.tensors), self.lengths[rows], origin)

@@ -1,0 +1,204 @@
+"""Pairs of sentences: read, turned into ids, and put into batches.
+
+Dimension key: S source time, T target time, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pyrnn
+from pyrnn._configuration import require_choices, require_range
+from pyrnn.train.task import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyrnn.data import PaddedBatches
+    from pyrnn.text import SentencePair, Source, Tokenizer
+    from pyrnn.train.job import Job
+
+SOURCE_VOCABULARY, VOCABULARY = "source_vocab.json", "vocab.json"
+
+#: Which fields of a pair have lengths in common.
+GROUPS = {"source_lengths": ("source",), "lengths": ("input", "output")}
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """The pairs of a run, their tokens, and what counts as good.
+
+    Args:
+        pairs: a file (UTF-8, plain or gzip) of lines "source TAB target", or of CSV if its name ends with
+            .csv or .csv.gz, a folder of such files, or "bible-en-es" or "dates" for the pairs that come with
+            the package. With `targets`: a file of sources, one a line.
+        targets: a file of the same number of lines, the translations of `pairs`.
+        columns: the two columns where a file has more, by their numbers or their names in its first line.
+        swap: translate the other way.
+        validation_pairs: others to validate on; some of `pairs` unless given.
+        validation_targets: their translations, where they are files of their own.
+        validation_size: how many of `pairs` are held out otherwise, chosen among those whose sides occur
+            once.
+        level: tokens are "character", "word" or "subword".
+        max_vocabulary: tokens of each vocabulary at most; at level subword 2000 unless given.
+        min_count: tokens that occur less often become <unk>.
+        shared_vocabulary: one vocabulary for both sides.
+        reverse_source: read sources from their end, which helps a fixed vector.
+            Source: Sutskever et al., "Sequence to sequence learning with neural networks", 2014, section 3.3.
+        longest: pairs with a side of more tokens are left out of training.
+        objective: what "best" and patience mean: "loss" of the validation pairs, or "bleu" of what the model
+            writes for them, each token the likeliest one.
+
+    Raises:
+        ValueError: a count below one or beyond 64 bits, not two columns, or an unknown choice.
+    """
+
+    pairs: str | tuple[str, ...] = ""
+    targets: str | tuple[str, ...] | None = None
+    columns: tuple[str, str] | None = None
+    swap: bool = False
+    validation_pairs: str | tuple[str, ...] | None = None
+    validation_targets: str | tuple[str, ...] | None = None
+    validation_size: int = 500
+    level: Literal["character", "word", "subword"] = "subword"
+    max_vocabulary: int | None = None
+    min_count: int = 1
+    shared_vocabulary: bool = True
+    reverse_source: bool = False
+    longest: int = 200
+    objective: Literal["loss", "bleu"] = "loss"
+
+    def __post_init__(self) -> None:
+        require_range(self, ("validation_size", "min_count", "longest"), least=1)
+        if self.max_vocabulary is not None:
+            require_range(self, ("max_vocabulary",), least=2)
+        require_choices(self, ("level", "objective"))
+
+
+@dataclass(frozen=True)
+class PairBatches:
+    """Batches of pairs, as of `pyrnn.data.PaddedBatches`.
+
+    Args:
+        padded: the batches.
+        tokenizer: of the targets where what the model writes for them is to be scored, too.
+    """
+
+    padded: PaddedBatches
+    tokenizer: Tokenizer | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs of a full batch."""
+        return self.padded.batch_size
+
+    def __len__(self) -> int:
+        return len(self.padded)
+
+    def __getitem__(self, step: int) -> Batch:
+        """Batch `step`."""
+        return self.padded[step]
+
+    def shard(self, rank: int, world: int) -> PairBatches:
+        """Part `rank` of `world` of every batch."""
+        return replace(self, padded=self.padded.shard(rank, world))
+
+
+def read(source: Source, targets: Source | None, data: PairsConfig) -> list[SentencePair]:
+    """The pairs of files or of a shipped corpus, as `data` says."""
+    if targets is None and isinstance(source, str) and source in pyrnn.corpora.PAIRS:
+        pairs = pyrnn.corpora.named_pairs(source)
+        return [pyrnn.text.SentencePair(b, a) for a, b in pairs] if data.swap else pairs
+    first = source if isinstance(source, str | Path) else next(iter(source))
+    is_csv = targets is None and str(first).removesuffix(".gz").endswith(".csv")
+    columns = None
+    if data.columns is not None:
+        left, right = (int(name) if name.isdigit() else name for name in data.columns)
+        columns = left, right
+    with pyrnn.text.spool() as reusable:  # either may be a pipe
+        source = reusable(source)
+        targets = None if targets is None else reusable(targets)
+        return list(
+            pyrnn.text.read_pairs(
+                source, targets, format="csv" if is_csv else "tsv", columns=columns, swap=data.swap
+            )
+        )
+
+
+def start_id(tokenizer: Tokenizer) -> int:
+    """The token that ends every sentence and begins every target.
+
+    Raises:
+        ValueError: the tokenizer has none.
+    """
+    if tokenizer.eos_id is None:
+        raise ValueError("the tokenizer has no token for the end of a sentence")
+    return tokenizer.eos_id
+
+
+def encode_source(text: str, tokenizer: Tokenizer, data: PairsConfig) -> Tensor:
+    """Ids of a source, with its end behind it: an empty one has that alone."""
+    import torch
+
+    ids = tokenizer.encode(text)
+    return torch.cat([ids.flip(0) if data.reverse_source else ids, torch.tensor([start_id(tokenizer)])])
+
+
+def encode(
+    pairs: Iterable[SentencePair], source: Tokenizer, target: Tokenizer, data: PairsConfig
+) -> dict[str, list[Tensor]]:
+    """Sources with their end, and targets as what the decoder reads and what it is to write."""
+    import torch
+
+    end = torch.tensor([start_id(target)])
+    fields: dict[str, list[Tensor]] = {"source": [], "input": [], "output": []}
+    for pair in pairs:
+        ids = target.encode(pair.target)
+        fields["source"].append(encode_source(pair.source, source, data))
+        fields["input"].append(torch.cat([end, ids]))
+        fields["output"].append(torch.cat([ids, end]))
+    return fields
+
+
+def kept(fields: dict[str, list[Tensor]], data: PairsConfig) -> dict[str, list[Tensor]]:
+    """The pairs that are short enough to train on."""
+    sides = zip(fields["source"], fields["output"], strict=True)
+    places = [n for n, pair in enumerate(sides) if max(map(len, pair)) <= data.longest + 1]
+    if not places:
+        raise ValueError(f"every pair has a side of more than {data.longest} tokens: set longest higher")
+    return {name: [items[n] for n in places] for name, items in fields.items()}
+
+
+def train_tokenizers(pairs: Sequence[SentencePair], data: PairsConfig) -> tuple[Tokenizer, Tokenizer]:
+    """Tokenizers of sources and targets: the same one where they share a vocabulary."""
+    sides = [[pair.source for pair in pairs], [pair.target for pair in pairs]]
+    texts = [[*sides[0], *sides[1]]] if data.shared_vocabulary else sides
+    size = data.max_vocabulary or (2000 if data.level == "subword" else None)
+    found = [
+        pyrnn.text.train_tokenizer(
+            lambda lines=lines: (f"{line}\n" for line in lines),
+            level=data.level,
+            max_size=size,
+            min_count=data.min_count,
+        )
+        for lines in texts
+    ]
+    return found[0], found[-1]
+
+
+def load_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
+    """Those of a run."""
+    source, target = (pyrnn.text.Tokenizer.load(folder / name) for name in (SOURCE_VOCABULARY, VOCABULARY))
+    return source, target
+
+
+def batches_of(
+    fields: Mapping[str, Sequence[Tensor]], job: Job, *, seed: int | None, tokenizer: Tokenizer | None = None
+) -> PairBatches:
+    """Batches of what `encode` gave; in the order of the lengths without a seed."""
+    size, fill = job.train.batch_size, {"output": pyrnn.losses.IGNORE}
+    padded = pyrnn.data.PaddedBatches(fields, batch_size=size, fill=fill, seed=seed, groups=GROUPS)
+    return PairBatches(padded, tokenizer)

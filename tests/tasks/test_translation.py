@@ -1,0 +1,166 @@
+"""Translation from pairs in a file to lines on standard output."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrnn.search import SearchConfig
+from pyrnn.tasks import evaluate, find_task, load_run, make_job, translate
+from pyrnn.tasks.translation import TranslationRun
+from pyrnn.train import resumed_job, train
+from tests.train.small_runs import KillAt, Killed, result_of
+
+SMALL = {
+    "level": "character",
+    "hidden_size": 32,
+    "embedding_size": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "batch_size": 16,
+    "warmup_steps": 5,
+    "validation_size": 20,
+    "label_smoothing": 0.0,
+}
+
+
+def pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Letters, and the same in capitals from the end: each has to be found at another place."""
+    draw = random.Random(seed)
+    words = ["".join(draw.choice("abcdef") for _ in range(draw.randint(2, 7))) for _ in range(count)]
+    return [(word, word[::-1].upper()) for word in words]
+
+
+def write(path: Path, content: list[tuple[str, str]]) -> Path:
+    path.write_text("".join(f"{a}\t{b}\n" for a, b in content))
+    return path
+
+
+def small_job(folder: Path, *, count: int = 400, **settings: Any) -> Any:
+    file = write(folder / "pairs.tsv", pairs(count))
+    return make_job("translation", {"pairs": str(file), "epochs": 2, **SMALL, **settings})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TranslationRun:
+    folder = tmp_path_factory.mktemp("translation")
+    job = small_job(folder, count=1200, architecture="gru", epochs=12, learning_rate=0.01)
+    run = train(job, folder / "run")
+    assert isinstance(run, TranslationRun)
+    return run
+
+
+def texts_of(run: TranslationRun, sentences: list[str], **options: Any) -> list[str]:
+    return [found[0].text for found in translate(run, sentences, **options)]
+
+
+def test_it_learns_to_attend(trained: TranslationRun) -> None:
+    held_out = pairs(60, seed=5)
+    found = texts_of(trained, [a for a, _ in held_out])
+    assert sum(a == b for a, (_, b) in zip(found, held_out, strict=True)) >= 54
+
+
+def test_a_sentence_is_translated_alike_alone_and_beside_others(trained: TranslationRun) -> None:
+    sentences = [a for a, _ in pairs(30, seed=6)] + ["", "  ", "aaaa"]
+    together = texts_of(trained, sentences)
+    assert together == [texts_of(trained, [sentence])[0] for sentence in sentences]
+    assert together[30:32] == ["", ""]
+
+
+def test_attention_and_scores(trained: TranslationRun) -> None:
+    (found,) = translate(trained, ["abcdef"], SearchConfig(beam_width=4, n_best=3))
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    best = found[0]
+    assert best.source[:6] == list("abcdef")
+    assert best.target[:6] == list("FEDCBA")
+    assert best.attention is not None
+    assert best.attention.shape == (len(best.target), len(best.source))
+    assert best.log_probability < 0
+
+
+def test_evaluation_has_bleu(trained: TranslationRun, tmp_path: Path) -> None:
+    scores = evaluate(trained, write(tmp_path / "other.tsv", pairs(40, seed=9)))
+    assert {"loss", "perplexity", "accuracy", "bleu", "unknown"} <= scores.keys()
+    assert scores["accuracy"] > 0.9
+
+
+KINDS: list[dict[str, Any]] = [
+    {"objective": "bleu"},
+    {"reverse_source": True, "attention": "none"},
+    {"architecture": "transformer", "level": "subword", "max_vocabulary": 270},
+    {"swap": True, "level": "word", "shared_vocabulary": False, "tied": "target"},
+]
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_a_run_is_read_again(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = train(small_job(tmp_path, count=60, epochs=1, **settings), tmp_path / "run")
+    again = load_run(tmp_path / "run")
+    assert isinstance(run, TranslationRun)
+    assert isinstance(again, TranslationRun)
+    assert texts_of(again, ["abc", "FED"]) == texts_of(run, ["abc", "FED"])
+    expected = ("bleu", "max") if "objective" in settings else ("loss", "min")
+    assert (run.best.objective.metric, run.best.objective.direction) == expected
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_a_killed_run_goes_on_bit_for_bit(architecture: str, tmp_path: Path) -> None:
+    job = small_job(tmp_path, count=100, architecture=architecture, dropout=0.2, label_smoothing=0.1)
+    train(job, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(job, tmp_path / "killed", reporter=KillAt(7))
+    train(resumed_job(find_task("translation"), tmp_path / "killed"), tmp_path / "killed", resume=True)
+    assert result_of(tmp_path / "killed") == result_of(tmp_path / "whole")
+
+
+def test_two_files_and_other_validation_pairs(tmp_path: Path) -> None:
+    content = pairs(60)
+    for name, side in (("train.a", 0), ("train.b", 1)):
+        (tmp_path / name).write_text("".join(pair[side] + "\n" for pair in content))
+    other = write(tmp_path / "other.csv", [])
+    other.write_text("left,right\n" + "".join(f"{a},{b}\n" for a, b in pairs(10, seed=3)))
+    settings = {"targets": str(tmp_path / "train.b"), "validation_pairs": str(tmp_path / "train.a")}
+    settings |= {"pairs": str(tmp_path / "train.a"), "validation_targets": str(tmp_path / "train.b")}
+    job = make_job("translation", {**SMALL, "epochs": 1, **settings})
+    assert train(job, tmp_path / "run").epochs
+    settings = {"columns": ("left", "right"), "pairs": str(other), "validation_size": 3}
+    job = make_job("translation", {**SMALL, "epochs": 1, **settings})
+    assert train(job, tmp_path / "csv").epochs
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"pairs": ""}, "needs pairs to learn from"),
+        ({"validation_size": 500}, "too few to hold out 500"),
+        ({"longest": 1}, "every pair has a side of more than 1 tokens"),
+        ({"shared_vocabulary": False}, "one embedding for both sides"),
+    ],
+)
+def test_what_cannot_be_trained_on(settings: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        train(small_job(tmp_path, count=60, **settings), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_sentences_that_cannot_be_translated(trained: TranslationRun) -> None:
+    with pytest.raises(ValueError, match="must be one line"):
+        translate(trained, ["a\nb"])
+    assert texts_of(trained, ["xyz"])[0] is not None  # unknown characters
+
+
+def test_unknown_words_are_copied_from_the_source(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.tsv"
+    names = [f"n{n}" for n in range(40)]
+    file.write_text("".join(f"hello {name}\thola {name}\n" for name in names * 3))
+    settings = {**SMALL, "level": "word", "min_count": 7, "epochs": 8, "learning_rate": 0.02}
+    job = make_job("translation", {"pairs": str(file), "validation_pairs": str(file), **settings})
+    run = train(job, tmp_path / "run")
+    assert isinstance(run, TranslationRun)
+    assert texts_of(run, ["hello n7"]) != ["hola n7"]
+    assert texts_of(run, ["hello n7", "hello Ada"], replace_unknown=True) == ["hola n7", "hola Ada"]
