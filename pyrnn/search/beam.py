@@ -160,9 +160,9 @@ class _Beam:
         log_probability, parent, token = self._choose(output.logits)
         step = len(self.steps) + 1
         ended = (self.limits == step).unsqueeze(1)
-        ended = (ended if self.eos_id is None else ended | (token == self.eos_id)) & (
-            log_probability > -math.inf
-        )
+        if self.eos_id is not None:
+            ended = ended | (token == self.eos_id)
+        ended = ended & (log_probability > -math.inf)
         attention = self._cover(output.attention, parent)
         score = self._score(log_probability, step).masked_fill(~ended, -math.inf)
         self.places = self.places - ended.sum(1, keepdim=True)

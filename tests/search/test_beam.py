@@ -140,6 +140,28 @@ def test_banks_find_what_is_required_where_it_is_likely() -> None:
     assert best.tokens == best_of_all.tokens
 
 
+def test_a_beam_narrower_than_the_banks_goes_for_what_is_required() -> None:
+    config = SearchConfig(beam_width=1, max_tokens=4)
+    model = constant_model(torch.tensor([0.0, 5.0, 0.0, -3.0]))
+    [[best]] = beam_search(model, BOS, config, eos_id=EOS, required=[[3, 2]])
+    assert best.tokens == (2, 3, 1, 1)
+
+
+@pytest.mark.parametrize("norm", ["power", "gnmt"])
+def test_a_long_output_may_overtake_one_that_ended_early(norm: Any) -> None:
+    """At the next length it would still score lower: what counts is the greatest length there may be."""
+    model = TableDecoder(3)
+    with torch.no_grad():
+        model.table.copy_(torch.tensor([-99.0, -99.0, 0.0]).expand(HASHES, 3))
+        model.table[hash_of([1])] = torch.tensor([0.8, 1e-40, 0.2]).double().log()
+    config = SearchConfig(beam_width=2, n_best=1, max_tokens=40, length_norm=norm)
+    [[best]] = beam_search(model, BOS, config, eos_id=EOS)
+    assert best.tokens == (2,) * 40
+    assert best.score == pytest.approx(math.log(0.2) / config.norm(40))
+    [[short]] = beam_search(model, BOS, SearchConfig(beam_width=2, max_tokens=40), eos_id=EOS)
+    assert short.tokens == (EOS,)
+
+
 def test_a_wider_beam_than_the_vocabulary_starts_with_fewer_hypotheses() -> None:
     model = TableDecoder(3)
     config = SearchConfig(beam_width=50, n_best=50, max_tokens=2)

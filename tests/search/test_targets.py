@@ -176,6 +176,7 @@ def test_unknown_words_come_from_where_the_attention_is() -> None:
     known = {"zwei": "two"}
     assert replace_unknown(tokens, attention, source, unknown="<unk>", dictionary=known) == ["a", "two", "x"]
     assert replace_unknown(["a", "b", "c"], attention, source, unknown="<unk>") == ["a", "b", "c"]
+    assert replace_unknown(["<unk>"], attention, source, unknown="<unk>") == ["x"]
     assert replace_unknown([], attention[:0], source, unknown="<unk>") == []
     with pytest.raises(ValueError, match=r"attention must be \[3, 3\].*got shape \[2, 3\]"):
         replace_unknown(tokens, attention[:2], source, unknown="<unk>")
