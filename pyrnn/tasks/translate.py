@@ -146,8 +146,8 @@ def _readable(run: TranslationRun, text: str, found: Hypothesis, replace_unknown
             raise ValueError("the tokenizer knows no unknown words: there is nothing to replace")
         if attention is None:
             raise ValueError("unknown words are replaced through the attention, and this model gives none")
-        words = pyrnn.search.replace_unknown(
-            target, attention, source, unknown=tokenizer.token(tokenizer.unk_id)
+        words = pyrnn.search.replace_unknown(  # by a word, which the end of the source is not
+            target, attention[:, :-1], source[:-1], unknown=tokenizer.token(tokenizer.unk_id)
         )
         written = words[: len(found.content)]
         text = "".join(written) if tokenizer.level == "character" else " ".join(written)
