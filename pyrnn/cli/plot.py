@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
@@ -12,6 +12,9 @@ from pyrnn.cli.devices import Threads, use_threads
 from pyrnn.cli.help import HelpCommand, HelpGroup, argument, option
 from pyrnn.cli.terminal import write
 from pyrnn.tasks.language_model import bytes_per_token
+
+if TYPE_CHECKING:
+    from pyrnn.tasks.translation import TranslationRun
 
 app = typer.Typer(cls=HelpGroup, help="Draw pictures (needs matplotlib).", no_args_is_help=True)
 
@@ -39,6 +42,31 @@ def curves(
             lengths[label] = length
     pyrnn.plot.plot_curves(rows, to, bytes_per_token=lengths)
     write(f"{to}\n")
+
+
+@app.command(cls=HelpCommand)
+def attention(
+    run: Annotated[Path, argument("Folder of a trained translator with attention.", "RUN")],
+    source: Annotated[str, option("The sentence to translate.", metavar="TEXT")],
+    target: Annotated[
+        Optional[str],
+        option("Show how this translation is read instead of what the model writes.", metavar="TEXT"),
+    ] = None,
+    threads: Threads = None,
+    to: Target = Path("attention.png"),
+) -> None:
+    """Show where a translator looks in a sentence while it writes each token of its translation.
+
+    \b
+      pyrnn plot attention runs/en-es --source 'so be it' --to attention.png
+    """
+    use_threads(threads)
+    loaded = cast("TranslationRun", pyrnn.tasks.load_run(run, verb="translate"))
+    found = pyrnn.tasks.attention_of(loaded, source, target)
+    if found.attention is None:
+        raise ValueError(f"{run}: this model gives no attention: there is nothing to draw")
+    pyrnn.plot.plot_attention(found.attention, to, queries=found.target, keys=found.source)
+    write(f"{found.text}\n{to}\n")
 
 
 @app.command(cls=HelpCommand)

@@ -16,7 +16,8 @@ from pyrnn.tasks.registry import TASKS, find_task
 
 def verb_commands() -> dict[str, Callable[..., None]]:
     """The command of every verb. One that several tasks have in common is one function."""
-    verbs = {name: verb for task in map(find_task, TASKS) for name, verb in task.verbs.items()}
+    # The help of a verb that several tasks have is that of the first of them.
+    verbs = {name: verb for task in map(find_task, reversed(TASKS)) for name, verb in task.verbs.items()}
     commands = {}
     for name, verb in verbs.items():
         module, _, attribute = verb.function.partition(":")

@@ -5,21 +5,27 @@ from typing import TYPE_CHECKING
 from pyrnn._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pyrnn.tasks.pairs import pairs_of as pairs_of
     from pyrnn.tasks.registry import TASKS as TASKS
     from pyrnn.tasks.registry import find_task as find_task
     from pyrnn.tasks.runs import evaluate as evaluate
     from pyrnn.tasks.runs import load_run as load_run
     from pyrnn.tasks.runs import make_job as make_job
     from pyrnn.tasks.runs import verb_of as verb_of
+    from pyrnn.tasks.search_analysis import WidthAnalysis as WidthAnalysis
+    from pyrnn.tasks.search_analysis import analyze_search as analyze_search
     from pyrnn.tasks.translate import TranslateConfig as TranslateConfig
     from pyrnn.tasks.translate import Translated as Translated
+    from pyrnn.tasks.translate import attention_of as attention_of
     from pyrnn.tasks.translate import translate as translate
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "registry": ["TASKS", "find_task"],
-        "translate": ["TranslateConfig", "Translated", "translate"],
+        "pairs": ["pairs_of"],
+        "search_analysis": ["WidthAnalysis", "analyze_search"],
+        "translate": ["TranslateConfig", "Translated", "attention_of", "translate"],
         "runs": ["evaluate", "load_run", "make_job", "verb_of"],
     },
 )

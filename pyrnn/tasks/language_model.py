@@ -218,6 +218,8 @@ def score_lines(run: TextRun, lines: Iterable[str]) -> Iterator[str]:
     The columns, separated by tabs: log-probability in nats, nats per token, perplexity, tokens scored,
     unknown tokens, sentence. Empty lines are left out. A line that cannot be scored has "-" for numbers and,
     in a seventh column, why; the exit code then is 2.
+
+    A translator scores pairs, the source, a tab and the target in each line, and prints both.
     """
     reader = pyrnn.text.as_lines(lines)
     failed = count = 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyrnn.data import PaddedBatches
     from pyrnn.text import SentencePair, Source, Tokenizer
     from pyrnn.train.job import Job
+    from pyrnn.train.run_folder import Run
 
 SOURCE_VOCABULARY, VOCABULARY = "source_vocab.json", "vocab.json"
 
@@ -126,6 +127,11 @@ def read(source: Source, targets: Source | None, data: PairsConfig) -> list[Sent
                 source, targets, format="csv" if is_csv else "tsv", columns=columns, swap=data.swap
             )
         )
+
+
+def pairs_of(run: Run, source: Source) -> list[SentencePair]:
+    """Pairs in columns, of the direction in which a run translates."""
+    return read(source, None, run.job.data)
 
 
 def start_id(tokenizer: Tokenizer) -> int:

@@ -5,19 +5,26 @@ Dimension key: S source tokens, L tokens of an output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import starmap
+from typing import TYPE_CHECKING, Any
 
 import pyrnn
 from pyrnn.search.config import LengthNorm, SearchConfig
-from pyrnn.tasks.pairs import encode_source, start_id
+from pyrnn.tasks.pairs import encode, encode_source, start_id
 from pyrnn.tasks.translation import TranslationRun
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pyrnn.models import Source
     from pyrnn.search import Hypothesis
+
+
+_AT_ONCE = 1024  # pairs that `pyrnn score` reads before it answers
+_SCORED_TOGETHER = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +54,27 @@ class Translated:
 
     Args:
         text: as people write it.
-        score: by which it is ranked, see `pyrnn.search.SearchConfig`.
-        log_probability: in nats, of all its tokens and its end.
+        hypothesis: what the search found: its ids, score and log-probability.
         source: the S tokens that were read, in their order, the end among them.
         target: the L tokens that were written.
         attention: [L, S] weights by which each was chosen; None of models without.
     """
 
     text: str
-    score: float
-    log_probability: float
+    hypothesis: Hypothesis
     source: list[str]
     target: list[str]
     attention: Tensor | None
+
+    @property
+    def score(self) -> float:
+        """By which it is ranked, see `pyrnn.search.SearchConfig`."""
+        return self.hypothesis.score
+
+    @property
+    def log_probability(self) -> float:
+        """In nats, of all its tokens and its end."""
+        return self.hypothesis.log_probability
 
 
 def translate(
@@ -101,37 +116,42 @@ def translate(
         part = places[begin : begin + batch_size]
         outputs = _search(run, [ids[n] for n in part], config, may_be_unknown=replace_unknown)
         for n, hypotheses in zip(part, outputs, strict=True):
-            found[n] = [_readable(run, texts[n], each, replace_unknown) for each in hypotheses]
-    return [found.get(n, [_NOTHING]) for n in range(len(texts))]
+            found[n] = [_readable(run, texts[n], each, replace_unknown=replace_unknown) for each in hypotheses]
+    nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
+    return [found.get(n, [nothing]) for n in range(len(texts))]
 
 
-_NOTHING = Translated("", 0.0, 0.0, [], [], None)
+def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, Any]:
+    """Sources on the model's device, padded, and the model's state after it read them."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    device = next(run.model.parameters()).device
+    lengths = torch.tensor([len(each) for each in ids], device=device)
+    source = pyrnn.models.Source(pad_sequence(list(ids)).to(device), lengths)
+    with pyrnn.search.evaluating(run.model):
+        return source, run.model.start(source)
 
 
 def _search(
     run: TranslationRun, ids: Sequence[Tensor], config: SearchConfig, *, may_be_unknown: bool
 ) -> list[list[Hypothesis]]:
     import torch
-    from torch.nn.utils.rnn import pad_sequence
 
     end, unk = start_id(run.tokenizer), run.tokenizer.unk_id
-    device = next(run.model.parameters()).device
-    lengths = torch.tensor([len(each) for each in ids], device=device)
-    source = pyrnn.models.Source(pad_sequence(list(ids)).to(device), lengths)
-    with pyrnn.search.evaluating(run.model):
-        state = run.model.start(source)
+    source, state = encoded_source(run, ids)
     return pyrnn.search.beam_search(
         run.model,
         [torch.tensor([end])] * len(ids),
         config,
         eos_id=end,
         state=state,
-        source_lengths=lengths,
+        source_lengths=source.lengths,
         suppress_ids=() if unk is None or may_be_unknown else (unk,),
     )
 
 
-def _readable(run: TranslationRun, text: str, found: Hypothesis, replace_unknown: bool) -> Translated:
+def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unknown: bool) -> Translated:
     tokenizer, attention = run.tokenizer, found.attention
     end = run.source_tokenizer.token(start_id(run.source_tokenizer))
     source = [*run.source_tokenizer.tokenize(text.strip()), end]
@@ -151,4 +171,77 @@ def _readable(run: TranslationRun, text: str, found: Hypothesis, replace_unknown
         )
         written = words[: len(found.content)]
         text = "".join(written) if tokenizer.level == "character" else " ".join(written)
-    return Translated(text, found.score, found.log_probability, source, target, attention)
+    return Translated(text, found, source, target, attention)
+
+
+def attention_of(run: TranslationRun, source: str, target: str | None = None) -> Translated:
+    """The best translation of a sentence, or a given one, with the attention by which it is written."""
+    if target is None:
+        found = translate(run, [source])[0][0]
+        if not found.target:
+            raise ValueError("the sentence is empty: give some words to translate")
+        return found
+    import torch
+
+    fields = encode([pyrnn.text.SentencePair(source, target)], run.source_tokenizer, run.tokenizer, run.job.data)
+    read, state = encoded_source(run, fields["source"])
+    first = [torch.tensor([start_id(run.tokenizer)])]
+    (hypothesis,) = pyrnn.search.score_references(
+        run.model,
+        first,
+        fields["output"],
+        TranslateConfig(),
+        eos_id=start_id(run.tokenizer),
+        state=state,
+        source_lengths=read.lengths,
+    )
+    return _readable(run, source, hypothesis, replace_unknown=False)
+
+
+def score_pairs(run: TranslationRun, lines: Iterable[str]) -> Iterator[str]:
+    r"""Read pairs from standard input, source TAB target, and print each target's log-probability.
+
+      printf 'so be it\tasí sea\n' | pyrnn score runs/en-es
+
+    The columns, separated by tabs: log-probability in nats, nats per token, perplexity, tokens scored,
+    unknown tokens, source, target. Empty lines are left out. A line that cannot be scored has "-" for
+    numbers and, behind it, why; the exit code then is 2.
+    """
+    reader = pyrnn.text.as_lines(lines)
+    failed = count = 0
+    for part in pyrnn.text.gathered((line for line in reader if line), lambda: reader.ready, most=_AT_ONCE):
+        sides = [line.split("\t") for line in part]
+        scores = iter(_scores(run, [(side[0], side[1]) for side in sides if len(side) == 2]))
+        for line, side in zip(part, sides, strict=True):
+            count += 1
+            if len(side) != 2:
+                failed += 1
+                yield f"-\t-\t-\t-\t-\t{line}\tnot scored: {len(side)} columns, expected source and target"
+                continue
+            total, tokens, unknown = next(scores)
+            perplexity = math.exp(min(-total / tokens, 700))
+            numbers = f"{total:.4f}\t{-total / tokens:.4f}\t{perplexity:.2f}\t{tokens}\t{unknown}"
+            yield f"{numbers}\t{side[0]}\t{side[1]}"
+    if not count:
+        raise ValueError("standard input has no pairs: give one a line, a tab between source and target")
+    if failed:
+        raise ValueError(f"{failed} of {count} pairs could not be scored; their lines say why")
+
+
+def _scores(run: TranslationRun, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[float, int, int]]:
+    """Log-probability, tokens and unknown tokens of each target."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    fields = encode(starmap(pyrnn.text.SentencePair, pairs), run.source_tokenizer, run.tokenizer, run.job.data)
+    for begin in range(0, len(pairs), _SCORED_TOGETHER):
+        part = slice(begin, begin + _SCORED_TOGETHER)
+        _, state = encoded_source(run, fields["source"][part])
+        outputs = fields["output"][part]
+        first = torch.tensor([start_id(run.tokenizer)])
+        targets = [torch.cat([first, output]) for output in outputs]
+        lengths = torch.tensor([len(each) for each in targets])
+        totals = pyrnn.search.score_targets(run.model, state, pad_sequence(targets).T, lengths)
+        unk = run.tokenizer.unk_id
+        for total, output in zip(totals.tolist(), outputs, strict=True):
+            yield total, len(output), 0 if unk is None else int((output == unk).sum())

@@ -6,7 +6,7 @@ Dimension key: S source time, T target time, B batch, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -74,6 +74,8 @@ class Translation(Task):
     }
     verbs: ClassVar[Mapping[str, Verb]] = {
         "translate": Verb("pyrnn.cli.translate:translate", whole=True),
+        "score": Verb("pyrnn.tasks.translate:score_pairs"),
+        "analyze-search": Verb("pyrnn.cli.analyze_search:analyze_search", whole=True),
     }
     examples = (
         "RUN --pairs en-es.tsv",
@@ -192,9 +194,8 @@ class Translation(Task):
     def read(self, run: Run, source: Source) -> PairBatches:
         """Pairs in columns, also scored by BLEU."""
         assert isinstance(run, TranslationRun)
-        data = replace(run.job.data, targets=None)
-        pairs = paired.read(source, None, data)
-        fields = paired.encode(pairs, run.source_tokenizer, run.tokenizer, data)
+        pairs = paired.pairs_of(run, source)
+        fields = paired.encode(pairs, run.source_tokenizer, run.tokenizer, run.job.data)
         return paired.batches_of(fields, run.job, seed=None, tokenizer=run.tokenizer)
 
     def unknown(self, run: Run, batches: Batches) -> int | None:

@@ -1,0 +1,123 @@
+"""The translator's commands from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.tasks.test_translation import pairs, write
+
+
+@pytest.fixture(scope="module")
+def content() -> list[tuple[str, str]]:
+    return pairs(120)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, content: list[tuple[str, str]]) -> Path:
+    from pyrnn.tasks import make_job
+    from pyrnn.train import train
+    from tests.tasks.test_translation import SMALL
+
+    folder = tmp_path_factory.mktemp("translation")
+    file = write(folder / "pairs.tsv", content)
+    job = make_job("translation", {"pairs": str(file), **SMALL, "epochs": 2, "architecture": "gru"})
+    train(job, folder / "run")
+    return folder / "run"
+
+
+def test_train(command: Command, tmp_path: Path, content: list[tuple[str, str]]) -> None:
+    file, run = write(tmp_path / "pairs.tsv", content), tmp_path / "run"
+    flags = "--level character --epochs 1 --hidden-size 8 --embedding-size 4 --batch-size 8 --validation-size 9"
+    code, out, err = command(f"train translation {run} --pairs {file} {flags} --objective bleu")
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert all(row["validation_bleu"] >= 0 for row in rows if "epoch" in row)
+    assert f"{run}: highest validation bleu" in err
+    assert f"next: pyrnn translate {run}" in err
+    code, out, err = command(f"info {run}")
+    assert code == 0, err
+    assert "translation: " in out
+
+
+def test_a_line_for_a_line(command: Command, run: Path, tmp_path: Path) -> None:
+    code, out, err = command(f"translate {run}", stdin="abc\n\n  \nxyz\n" + "abcdef" * 40)
+    assert code == 0, err
+    lines = out.split("\n")
+    assert len(lines) == 6
+    assert lines[1:3] == ["", ""]
+    code, out, err = command(f"translate {run} --n-best 3 --beam-width 4 --scores", stdin="abc\n\nfed\n")
+    assert code == 0, err
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows] == ["1"] * 3 + ["2"] + ["3"] * 3
+    assert all(len(row) == 4 and float(row[1]) <= 0 for row in rows)
+    reference = tmp_path / "reference.txt"
+    reference.write_text("CBA\nFED\n")
+    pictures = tmp_path / "pictures"
+    line = f"translate {run} --reference {reference} --attention-dir {pictures}"
+    code, out, err = command(line, stdin="abc\ndef\n")
+    assert code == 0, err
+    assert "BLEU = " in err
+    assert "95 % interval" in err
+    assert sorted(path.name for path in pictures.iterdir()) == ["1.png", "2.png"]
+    code, _, err = command(line, stdin="abc\n")
+    assert code == 2
+    assert "has 2 lines, the input 1" in err
+
+
+def test_scores_of_pairs(command: Command, run: Path) -> None:
+    code, out, err = command(f"score {run}", stdin="abc\tCBA\n\nabc\tABC\nabc\n")
+    assert code == 2
+    assert "1 of 3 pairs could not be scored" in err
+    right, wrong, odd = (line.split("\t") for line in out.splitlines())
+    assert right[3] == wrong[3] == "4"
+    assert right[5:] == ["abc", "CBA"]
+    assert odd[-1] == "not scored: 1 columns, expected source and target"
+
+
+def test_evaluation_and_search_errors(
+    command: Command, run: Path, tmp_path: Path, content: list[tuple[str, str]]
+) -> None:
+    file, table = write(tmp_path / "test.tsv", content[:20]), tmp_path / "sentences.tsv"
+    code, out, err = command(f"evaluate {run} --text {file} --json")
+    assert code == 0, err
+    assert 0 <= json.loads(out)["bleu"] <= 100
+    picture = tmp_path / "widths.png"
+    flags = f"--width 1 --width 3 --sentences {table} --to {picture}"
+    code, out, err = command(f"analyze-search {run} --text {file} {flags}")
+    assert code == 0, err
+    rows = [line.split("\t") for line in out.splitlines()[1:3]]
+    assert [row[0] for row in rows] == ["1", "3"]
+    assert all(sum(map(int, row[4:])) == 20 for row in rows)
+    assert all(float(row[2]) >= float(row[1]) for row in rows)  # the oracle is no worse
+    lines = [line.split("\t") for line in table.read_text().splitlines()]
+    assert len(lines) == 40
+    assert {line[1] for line in lines} <= {"none", "search", "model"}
+    for width in ("1", "3"):
+        counted = sum(line[:2] == [width, "search"] for line in lines)
+        assert counted == int(next(row for row in rows if row[0] == width)[5])
+    assert picture.stat().st_size > 1000
+
+
+def test_a_picture_of_attention(command: Command, run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "attention.png"
+    code, out, err = command(f"plot attention {run} --source abc --to {to}")
+    assert code == 0, err
+    assert out.endswith(f"{to}\n")
+    code, out, err = command(f"plot attention {run} --source abc --target CBA --to {to}")
+    assert (code, out) == (0, f"CBA\n{to}\n"), err
+    code, _, err = command(f"plot attention {run} --source '' --to {to}")
+    assert code == 2
+    assert "empty" in err
+
+
+def test_runs_of_other_tasks(command: Command, run: Path, trained: Path) -> None:
+    code, _, err = command(f"translate {trained}", stdin="abc\n")
+    assert code == 2
+    assert "which cannot translate" in err
+    code, _, err = command(f"generate {run} --prompt a")
+    assert code == 2
+    assert "which cannot generate; it can evaluate, translate, score, analyze-search" in err
