@@ -10,7 +10,7 @@
   lint  [--fix]    ruff, pyright, clang-format and the project rules; --fix rewrites what it can
   ctest [--plain]  the C++ tests under AddressSanitizer and UBSan; --plain leaves the sanitizers out
   build [--cuda]   sdist and wheel into dist/; the wheel is installed into a new environment and tried;
-                   --quick: with the kernels of the baseline alone, to try that the packages are complete
+                   --quick: the kernels of the baseline alone, not optimised: are the packages complete?
                    --cuda: the wheel holds the CUDA module for all architectures of a release
   emulate MODE [ARGS]  the CUDA tests on the host: plain, sanitized or race; ARGS go to pytest
   gpu [STAGE ...]  everything that only a machine with a GPU can prove, within 8 minutes (docs/gpu.md);

@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -31,7 +31,7 @@ _unfinished: set[Path] = set()
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Generator[Path, None, None]:
     """Give a path to write to; on success its file takes the place of `path` in one step.
 
     Whoever reads `path`, and a process killed at any moment, finds the old file or the new one. The file has
@@ -64,7 +64,7 @@ def remove_unfinished() -> None:
 
 
 @contextmanager
-def nameless_file() -> Iterator[tuple[Path, IO[bytes]]]:
+def nameless_file() -> Generator[tuple[Path, IO[bytes]], None, None]:
     """A temporary file for writing, and a path by which this process, and its forks, may open it meanwhile.
 
     Its bytes go with the last that has it open, so nothing is left behind: not after Ctrl-C at any moment,
@@ -98,7 +98,7 @@ def is_partial(path: Path) -> bool:
 
 
 @contextmanager
-def open_regular(path: Path, *, most: int | None = None) -> Iterator[BufferedReader]:
+def open_regular(path: Path, *, most: int | None = None) -> Generator[BufferedReader, None, None]:
     """Open a file for reading that is one: no pipe, which might never end, and no device.
 
     Args:

@@ -39,8 +39,8 @@ def analyze_search(
     sentences: Annotated[
         Optional[Path],
         option(
-            "Write a line for each pair and width: width, fault, score found, score of the reference, source, "
-            "what was found, reference, with tabs between.",
+            "Write a line for each pair and width, width, fault, score found, score of the "
+            "reference, source, what was found, reference, with tabs between.",
             metavar="PATH",
         ),
     ] = None,

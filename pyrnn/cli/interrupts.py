@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,7 +14,7 @@ INTERRUPTED = 130  # exit code: 128 + SIGINT
 
 
 @contextmanager
-def interruptible_imports() -> Iterator[None]:
+def interruptible_imports() -> Generator[None, None, None]:
     """Within, Ctrl-C raises KeyboardInterrupt as ever, but during an import it ends the process at once.
 
     The exception would not get far: native code that is being set up may abort over it, and a module half

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -138,7 +138,7 @@ def _train(
 
 
 @contextmanager
-def _reporters(log_to: Path | None) -> Iterator[pyrnn.train.Reporter]:
+def _reporters(log_to: Path | None) -> Generator[pyrnn.train.Reporter, None, None]:
     """What shows the training, and with a folder what keeps it for TensorBoard."""
     with ExitStack() as stack:
         told: list[pyrnn.train.Reporter] = [stack.enter_context(pyrnn.train.reporter_for(sys.stdout))]
@@ -148,7 +148,7 @@ def _reporters(log_to: Path | None) -> Iterator[pyrnn.train.Reporter]:
 
 
 @contextmanager
-def _news_on_stderr() -> Iterator[None]:
+def _news_on_stderr() -> Generator[None, None, None]:
     """Within, what the package tells of its progress goes to standard error, also where nobody watches."""
     logger, handler = logging.getLogger("pyrnn"), _Teller()
     before = logger.level

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def layer_inputs(encoder: nn.TransformerEncoder) -> Iterator[list[Tensor]]:
+def layer_inputs(encoder: nn.TransformerEncoder) -> Generator[list[Tensor], None, None]:
     """Within, a call of `encoder` fills the list with each layer's input, [T, B, E] or [B, T, E].
 
     Raises:

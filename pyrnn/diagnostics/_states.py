@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ class Trace:
 
 
 @contextmanager
-def stepwise(layer: nn.RNNBase) -> Iterator[Trace]:
+def stepwise(layer: nn.RNNBase) -> Generator[Trace, None, None]:
     """Within, the layer runs step by step."""
     trace = Trace()
     handle = layer.register_forward_hook(trace, with_kwargs=True)

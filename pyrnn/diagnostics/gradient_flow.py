@@ -7,7 +7,7 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -286,7 +286,7 @@ def _last_output(result: Any, *, batch_first: bool) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(model: nn.Module) -> Generator[None, None, None]:
     """Within, the model is in evaluation mode."""
     training = {module: module.training for module in model.modules()}
     try:

@@ -127,13 +127,11 @@ _UNRESTRICTED: dict[str, Any] = {
 def projection(attention: Attention) -> str:
     """Who computes the forward product with the query's weights, in words."""
     layer = attention.layer
-    weight: Any = layer.q_proj_weight
-    if layer.in_proj_weight is not None:
-        weight = (
-            layer.in_proj_weight
-            if attention.name == "self-attention"
-            else layer.in_proj_weight[: layer.embed_dim]
-        )
+    weight: Any = layer.in_proj_weight  # torch's own type leaves out that it may be None
+    if weight is None:
+        weight = layer.q_proj_weight
+    elif attention.name != "self-attention":
+        weight = weight[: layer.embed_dim]
     path, reason = linear_route(attention.query, weight)
     return f"{path}: {reason}"
 

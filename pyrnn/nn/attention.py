@@ -349,7 +349,7 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         else:
             weights = packed.split(self.embed_dim)
-        bias = self.in_proj_bias
+        bias: Any = self.in_proj_bias
         return weights, (None,) * 3 if bias is None else bias.split(self.embed_dim)
 
     def _forward_nested(

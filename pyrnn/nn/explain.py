@@ -274,5 +274,5 @@ def _explain_attention(number: int, attention: Attention) -> LayerExplanation:
         sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",
         small=attention.small,
         linear=projection(attention),
-        **{**vars(told), "reason": told.reason + _unless_replaced(layer)},
+        **vars(replace(told, reason=told.reason + _unless_replaced(layer))),
     )

@@ -89,7 +89,8 @@ def linear(
         input, weight, bias = (cast_tensor(tensor, device_type) for tensor in tensors)
         with autocast_disabled(device_type):
             return linear(input, weight, bias, activation)
-    given = input is not None and weight is not None
+    required: tuple[Any, Any] = (input, weight)  # whatever it is that a caller gave
+    given = required[0] is not None and required[1] is not None
     unwatched = given and can_bypass_dispatcher((input, weight, bias))  # then they are dense tensors
     if not unwatched or not _fits(input, weight, bias):
         _check(input, weight, bias)

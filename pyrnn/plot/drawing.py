@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ _LONGEST_NAME = 40
 
 
 @contextmanager
-def picture(path: str | Path, *, width: float, height: float) -> Iterator[Any]:
+def picture(path: str | Path, *, width: float, height: float) -> Generator[Any, None, None]:
     """Give a matplotlib Figure of `width` x `height` inches to draw on; on success it is saved at `path`.
 
     No window opens and the caller's matplotlib settings stay as they are.

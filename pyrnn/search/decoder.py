@@ -5,7 +5,7 @@ Dimension key: N sequences, T tokens read at once, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -118,7 +118,7 @@ def prefill(model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None =
 
 
 @contextmanager
-def evaluating(model: object) -> Iterator[None]:
+def evaluating(model: object) -> Generator[None, None, None]:
     """Evaluation mode without gradients; afterwards the model is in the mode in which it came.
 
     A generator must leave this block before it yields: gradients are off for the whole thread, the caller's

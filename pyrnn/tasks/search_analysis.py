@@ -77,9 +77,7 @@ def analyze_search(
     return [_analyze(run, pairs, references, replace(config, beam_width=w, n_best=w)) for w in widths]
 
 
-def _references(
-    run: TranslationRun, pairs: Sequence[SentencePair], config: SearchConfig
-) -> list[Hypothesis]:
+def _references(run: TranslationRun, pairs: Sequence[SentencePair], config: SearchConfig) -> list[Hypothesis]:
     """The references as the model scores them."""
     import torch
 

@@ -116,7 +116,9 @@ def translate(
         part = places[begin : begin + batch_size]
         outputs = _search(run, [ids[n] for n in part], config, may_be_unknown=replace_unknown)
         for n, hypotheses in zip(part, outputs, strict=True):
-            found[n] = [_readable(run, texts[n], each, replace_unknown=replace_unknown) for each in hypotheses]
+            found[n] = [
+                _readable(run, texts[n], each, replace_unknown=replace_unknown) for each in hypotheses
+            ]
     nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
     return [found.get(n, [nothing]) for n in range(len(texts))]
 
@@ -183,7 +185,9 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
         return found
     import torch
 
-    fields = encode([pyrnn.text.SentencePair(source, target)], run.source_tokenizer, run.tokenizer, run.job.data)
+    fields = encode(
+        [pyrnn.text.SentencePair(source, target)], run.source_tokenizer, run.tokenizer, run.job.data
+    )
     read, state = encoded_source(run, fields["source"])
     first = [torch.tensor([start_id(run.tokenizer)])]
     (hypothesis,) = pyrnn.search.score_references(
@@ -233,7 +237,9 @@ def _scores(run: TranslationRun, pairs: Sequence[tuple[str, str]]) -> Iterator[t
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    fields = encode(starmap(pyrnn.text.SentencePair, pairs), run.source_tokenizer, run.tokenizer, run.job.data)
+    fields = encode(
+        starmap(pyrnn.text.SentencePair, pairs), run.source_tokenizer, run.tokenizer, run.job.data
+    )
     for begin in range(0, len(pairs), _SCORED_TOGETHER):
         part = slice(begin, begin + _SCORED_TOGETHER)
         _, state = encoded_source(run, fields["source"][part])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -84,7 +84,7 @@ def text_files(source: Source) -> list[Path]:
 
 
 @contextmanager
-def spool() -> Iterator[Callable[[Source], list[Path]]]:
+def spool() -> Generator[Callable[[Source], list[Path]], None, None]:
     r"""Within, a function that makes a text readable as often as one likes, and gives its files.
 
     A regular file is left where it is. What can be read only once (a pipe, the standard input, what a shell

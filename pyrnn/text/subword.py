@@ -8,7 +8,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -215,7 +215,7 @@ def _lines(chunks: Iterable[str], seen: set[str], read: Callable[[int], None]) -
 
 
 @contextmanager
-def _news() -> Iterator[Callable[[int], None]]:
+def _news() -> Generator[Callable[[int], None], None, None]:
     """Tell how learning goes, every few seconds; gives a function that is told of characters that were read.
 
     A thread of its own tells, for the library says nothing until it is done.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -47,7 +47,7 @@ class WeightAverage:
             self._ends = [*self._ends, self._copy()][-self._epochs :]
 
     @contextmanager
-    def applied(self) -> Iterator[nn.Module]:
+    def applied(self) -> Generator[nn.Module, None, None]:
         """The model with the averaged weights, which are exchanged for its own again afterwards."""
         average = self._moving if self._decay else self._mean()
         if not average:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -67,7 +68,8 @@ def local_device(device: torch.device) -> torch.device:
     here = _number_of("LOCAL_WORLD_SIZE", 1)
     if device.type != "cuda" or not _has_launcher():
         return device
-    if device.index is None:
+    index: Any = device.index  # may be None, which torch's own type leaves out
+    if index is None:
         device = torch.device("cuda", _number_of("LOCAL_RANK", 0))
     elif here > 1:
         raise ValueError(f"{device} would be the GPU of {here} processes; write cuda, and each takes its own")
@@ -80,7 +82,7 @@ def local_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def process_group(device: torch.device) -> Iterator[ProcessGroup]:
+def process_group(device: torch.device) -> Generator[ProcessGroup, None, None]:
     """Join the processes that torchrun started: gloo on CPUs, NCCL on GPUs. Without torchrun there is one.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -196,7 +196,7 @@ def _check_resumed(job: Job, folder: Path) -> None:
 
 
 @contextmanager
-def _together(processes: ProcessGroup, device: torch.device) -> Iterator[None]:
+def _together(processes: ProcessGroup, device: torch.device) -> Generator[None, None, None]:
     """Go on when all processes have come to the end of the block, or end all of them if one has not.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ except ImportError:  # Windows
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Generator[None, None, None]:
     """Hold `folder` for one training. The kernel keeps the lock and lets go of it when the process ends,
     however it ends: nothing stale is left.
 

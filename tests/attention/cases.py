@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +144,7 @@ def laid_out(layout: str, B: int, heads: int, rows: int, features: int, dtype: t
 
 
 @contextmanager
-def on_threads(count: int) -> Iterator[None]:
+def on_threads(count: int) -> Generator[None, None, None]:
     """Run on `count` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

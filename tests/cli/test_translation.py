@@ -31,7 +31,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, content: list[tuple[str, str]]
 
 def test_train(command: Command, tmp_path: Path, content: list[tuple[str, str]]) -> None:
     file, run = write(tmp_path / "pairs.tsv", content), tmp_path / "run"
-    flags = "--level character --epochs 1 --hidden-size 8 --embedding-size 4 --batch-size 8 --validation-size 9"
+    flags = (
+        "--level character --epochs 1 --hidden-size 8 --embedding-size 4 --batch-size 8 --validation-size 9"
+    )
     code, out, err = command(f"train translation {run} --pairs {file} {flags} --objective bleu")
     assert code == 0, err
     rows = [json.loads(line) for line in out.splitlines()]

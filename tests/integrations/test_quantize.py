@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.ao.quantization import quantize_dynamic
+from torch.ao.quantization import quantize_dynamic  # pyright: ignore[reportDeprecated]
 
 import pyrnn
 from tests.integrations.model import twins
@@ -21,7 +21,10 @@ def test_a_restored_model_is_quantized_as_torch_s() -> None:
     kinds: Any = {nn.LSTM, nn.GRUCell}  # torch's Transformer layer runs with no quantized Linear
     assert "quantize_dynamic" in str(pyrnn.accelerate(copy.deepcopy(theirs))).splitlines()[-1]
     pyrnn.restore(ours)
-    expected, quantized = (quantize_dynamic(model, kinds) for model in (theirs, ours))
+    expected, quantized = (
+        quantize_dynamic(model, kinds)  # pyright: ignore[reportDeprecated]
+        for model in (theirs, ours)
+    )
     assert [type(m) for m in quantized.modules()] == [type(m) for m in expected.modules()]
     tokens = torch.randint(0, 11, (4, 6))
     assert torch.equal(quantized(tokens), expected(tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -120,7 +120,7 @@ def test_a_change_of_the_layers(change: Callable[[Model], None]) -> None:
 
 
 @contextmanager
-def recorded(model: Model, told: list[str]) -> Iterator[None]:
+def recorded(model: Model, told: list[str]) -> Generator[None, None, None]:
     """Hooks of every kind on every module, and on all modules."""
     names = {module: name for name, module in model.named_modules()}
 

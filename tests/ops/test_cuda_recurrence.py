@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,7 +68,7 @@ def test_a_plan_is_asked_for_on_its_device(monkeypatch: pytest.MonkeyPatch) -> N
     entered: list[torch.device] = []
 
     @contextmanager
-    def on_device(device: torch.device) -> Iterator[None]:
+    def on_device(device: torch.device) -> Generator[None, None, None]:
         entered.append(device)
         yield
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -122,7 +122,7 @@ def cases(isa: str, cell: str, dtype: torch.dtype) -> Iterator[Case]:
 
 
 @contextmanager
-def split(threads: int, group_size: int = 0) -> Iterator[None]:
+def split(threads: int, group_size: int = 0) -> Generator[None, None, None]:
     """Run on `threads` threads in groups of `group_size` (0: the heuristic decides)."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

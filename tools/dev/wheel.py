@@ -40,12 +40,16 @@ def build(arguments: list[str]) -> int:
     shutil.rmtree(dist, ignore_errors=True)
     # The wheel is made from the sdist, which proves that the sdist is complete.
     cuda = "ON" if "--cuda" in arguments else "OFF"
-    sets = ("baseline",) if "--quick" in arguments else INSTRUCTION_SETS
+    quick = "--quick" in arguments
+    sets = ("baseline",) if quick else INSTRUCTION_SETS
+    # Whether the packages are complete does not depend on how fast their kernels are.
+    unoptimized = ("PYRNN_KERNEL_OPTIMIZATION=-O0", "CMAKE_CXX_FLAGS_RELEASE=-O0 -DNDEBUG") if quick else ()
     check_call(
         *(PYTHON, "-m", "build", "--no-isolation", "--outdir", dist),
         *(
             f"-Ccmake.define.PYRNN_CUDA={cuda}",
             f"-Ccmake.define.PYRNN_INSTRUCTION_SETS={';'.join(sets)}",
+            *(f"-Ccmake.define.{definition}" for definition in unoptimized),
             ROOT,
         ),
         otherwise="the packages could not be built",

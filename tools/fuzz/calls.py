@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
@@ -45,7 +45,7 @@ class Environment:
     autocast: bool = False
 
     @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> Generator[None, None, None]:
         _native.set_isa(self.isa)
         torch.set_num_threads(self.threads)
         values.seed_torch(0)
@@ -165,7 +165,8 @@ def numbers(result: Any, names: Names, wanted: tuple[str, ...], labels: tuple[st
         if t.requires_grad
     ]
     have = leaves(names)
-    grads = torch.autograd.grad(roots, [have[name] for name in wanted], given, allow_unused=True)
+    # Some may be None, which torch's own types leave out.
+    grads: Any = torch.autograd.grad(roots, [have[name] for name in wanted], given, allow_unused=True)
     for name, grad in zip(wanted, grads, strict=True):
         found[f"d_{name}"] = torch.zeros_like(have[name]) if grad is None else grad
     return found

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ _shift = 0
 
 
 @contextmanager
-def other_numbers(shift: int) -> Iterator[None]:
+def other_numbers(shift: int) -> Generator[None, None, None]:
     """Every seed stands for other random numbers inside: the same call once more, with other luck."""
     global _shift
     before, _shift = _shift, shift

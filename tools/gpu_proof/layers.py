@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +61,7 @@ def plans(case: GpuCase) -> list[_native.CudaPlan]:
 
 
 @contextmanager
-def forced_engine(name: str) -> Iterator[None]:
+def forced_engine(name: str) -> Generator[None, None, None]:
     """Run every pass of ours on this engine; "" leaves it to the heuristic."""
     before = recurrence.forced_engine
     recurrence.forced_engine = name

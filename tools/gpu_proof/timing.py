@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +47,7 @@ def inputs_for(bytes_each: int, cache: int) -> int:
 
 
 @contextmanager
-def arithmetic(name: str) -> Iterator[None]:
+def arithmetic(name: str) -> Generator[None, None, None]:
     """Forbid TF32 ("exact"), or leave torch's settings as they are ("default")."""
     settings: tuple[Any, Any] = torch.backends.cudnn, torch.backends.cuda.matmul
     before = [setting.allow_tf32 for setting in settings]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ def by_torch_or_reference(names: Names, run: Callable[[Names], Any], *, torchs: 
 
 
 @contextlib.contextmanager
-def _reference_operators() -> Iterator[None]:
+def _reference_operators() -> Generator[None, None, None]:
     ours = {name: getattr(ops, name) for name in _REFERENCES}
     for name, operator in _REFERENCES.items():
         setattr(ops, name, operator)
