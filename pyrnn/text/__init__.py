@@ -2,6 +2,7 @@
 
 from pyrnn.text.columns import TaggedSentence, read_columns, read_lines, read_sentences
 from pyrnn.text.files import Source, read_text, spool, text_files
+from pyrnn.text.imported import HuggingFaceTokenizer, SentencePieceTokenizer, read_tokenizer
 from pyrnn.text.lines import LineReader, as_lines, gathered
 from pyrnn.text.pairs import PAIR_FORMATS, PairFormat, PairSplit, SentencePair, read_pairs, split_pairs
 from pyrnn.text.subword import SubwordTokenizer
@@ -32,5 +33,8 @@ __all__ = [
     "Tokenizer",
     "VocabularyTokenizer",
     "SubwordTokenizer",
+    "HuggingFaceTokenizer",
+    "SentencePieceTokenizer",
+    "read_tokenizer",
     "train_tokenizer",
 ]

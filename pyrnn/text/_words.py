@@ -12,7 +12,7 @@ UNK, EOS = "<unk>", "<eos>"
 
 #: Characters that join two parts of a word: apostrophes and hyphens.
 _JOINERS = "'’‐‑\\-"
-_CLOSING, _OPENING = frozenset(".,;:!?)]}…%"), frozenset("([{")
+_CLOSING, _OPENING = frozenset(".,;:!?)]}…%’”"), frozenset("([{¿¡“")
 
 
 def words(text: str) -> list[str]:

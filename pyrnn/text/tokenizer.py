@@ -115,11 +115,15 @@ class Tokenizer(ABC):
         Raises:
             ValueError: something else: wrong types, missing or unknown keys, an unknown level, tokens
                 that make no vocabulary.
-            ImportError: subwords, and the `tokenizers` library is missing.
+            ImportError: subwords, and the library that they need is missing.
         """
         if not isinstance(values, dict):
             raise ValueError(f"a tokenizer is described by a table, got {type(values).__name__}")
         level = values.get("level")
+        if level == "subword" and "library" in values:
+            from pyrnn.text.imported import imported_from_json
+
+            return imported_from_json(values)
         if level == "subword":
             # Here, because that module needs this one.
             from pyrnn.text.subword import SubwordTokenizer

@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 from pyrnn.text._words import cut_safely, last_word_cut, spaced, words
 
 #: Rich in what decides where a word ends.
-TEXT = st.text(
-    st.one_of(st.sampled_from("ab1_'’-‐<unk>.,;!()[ \t\n\r\x1c\u2028é\u0301\u200dहिन्दी中"), st.characters())
-)
+SAMPLES = "ab1_'’-‐<unk>.,;!()[¿¡“” \t\n\r\x1c\u2028é\u0301\u200dहिन्दी中"
+TEXT = st.text(st.one_of(st.sampled_from(SAMPLES), st.characters()))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +37,13 @@ def test_words(text: str, tokens: list[str]) -> None:
 def test_written_words_are_the_same_words(text: str) -> None:
     tokens = words(text)
     assert words("".join(spaced(tokens))) == tokens
+
+
+@pytest.mark.parametrize(
+    "text", ["¿Qué? ¡No!", "“To be,” he said (or not).", "the apostles’ feet, l’été", "3% […] a; b: c"]
+)
+def test_punctuation_is_written_as_before(text: str) -> None:
+    assert "".join(spaced(words(text))) == text
 
 
 @given(TEXT)
