@@ -39,7 +39,7 @@ def analyze_search(
     sentences: Annotated[
         Optional[Path],
         option(
-            "Write a line for each pair and width, width, fault, score found, score of the "
+            "Write a line for each pair and width: width, fault, score found, score of the "
             "reference, source, what was found, reference, with tabs between.",
             metavar="PATH",
         ),

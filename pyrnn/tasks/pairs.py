@@ -43,6 +43,8 @@ class PairsConfig:
         validation_targets: their translations, where they are files of their own.
         validation_size: how many of `pairs` are held out otherwise, chosen among those whose sides occur
             once.
+        tokenizer: a tokenizer.json or sentencepiece model of yours for both sides, instead of one that is
+            learned.
         level: tokens are "character", "word" or "subword".
         max_vocabulary: tokens of each vocabulary at most; at level subword 2000 unless given.
         min_count: tokens that occur less often become <unk>.
@@ -64,6 +66,7 @@ class PairsConfig:
     validation_pairs: str | tuple[str, ...] | None = None
     validation_targets: str | tuple[str, ...] | None = None
     validation_size: int = 500
+    tokenizer: str | None = None
     level: Literal["character", "word", "subword"] = "subword"
     max_vocabulary: int | None = None
     min_count: int = 1
@@ -180,6 +183,9 @@ def kept(fields: dict[str, list[Tensor]], data: PairsConfig) -> dict[str, list[T
 
 def train_tokenizers(pairs: Sequence[SentencePair], data: PairsConfig) -> tuple[Tokenizer, Tokenizer]:
     """Tokenizers of sources and targets: the same one where they share a vocabulary."""
+    if data.tokenizer is not None:
+        given = pyrnn.text.read_tokenizer(data.tokenizer)
+        return given, given
     sides = [[pair.source for pair in pairs], [pair.target for pair in pairs]]
     texts = [[*sides[0], *sides[1]]] if data.shared_vocabulary else sides
     size = data.max_vocabulary or (2000 if data.level == "subword" else None)

@@ -48,7 +48,7 @@ class Translation(Task):
     data_config = PairsConfig
     model_config = Seq2SeqConfig
     sizes = ("vocabulary_size", "source_vocabulary_size")
-    vocabulary_settings = ("level", "max_vocabulary", "min_count", "shared_vocabulary")
+    vocabulary_settings = ("tokenizer", "level", "max_vocabulary", "min_count", "shared_vocabulary")
     files = (SOURCE_VOCABULARY, VOCABULARY, TRAIN, VALIDATION)
     objective = Objective("loss", "min")
     score_unit = ""
@@ -92,7 +92,7 @@ class Translation(Task):
         data: PairsConfig = job.data
         if not data.pairs:
             raise ValueError("a translator needs pairs to learn from: name their file with pairs")
-        if job.model.tied == "all" and not data.shared_vocabulary:
+        if job.model.tied == "all" and not (data.shared_vocabulary or data.tokenizer):
             raise ValueError(
                 "tied 'all' is one embedding for both sides, whose tokens then must be the same: set tied to "
                 "'target', or shared_vocabulary to true"

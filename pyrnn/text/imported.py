@@ -146,13 +146,14 @@ class HuggingFaceTokenizer(_ImportedTokenizer):
         added = self._library.get_added_tokens_decoder().values()
         special = {token.content for token in added if token.special}
         self._eos = next((name for name in _EOS_NAMES if name in special), None) if eos is None else eos
-        self.eos_id = self._library.token_to_id(self._eos or "")
-        if self.eos_id is None:
+        eos_id = self._library.token_to_id(self._eos or "")
+        if eos_id is None:
             usual, own = ", ".join(_EOS_NAMES), ", ".join(sorted(special)) or "none"
             raise ValueError(
                 f"no token {eos!r} ends a line: expected a special token of a usual name ({usual}), its own "
                 f"are {own}: name one with eos"
             )
+        self.eos_id = eos_id
         self._content = (self._eos, self._library.to_str())
 
     def __len__(self) -> int:

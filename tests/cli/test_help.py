@@ -24,13 +24,15 @@ _COMPUTING = (
     "train tagger",
     "train translation",
     "translate",
+    "analyze-search",
+    "plot attention",
     "evaluate",
     "generate",
     "score",
     "tag",
     "plot gradients",
 )
-_ON_CPU = ("plot gradients",)
+_ON_CPU = ("plot gradients", "plot attention")
 
 
 def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -148,6 +148,21 @@ def test_what_cannot_be_trained_on(settings: dict[str, Any], words: str, tmp_pat
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_a_tokenizer_of_the_users(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    words = {word: n for n, word in enumerate(["</s>", "<unk>", *"abcdefABCDEF"])}
+    own = Tokenizer(models.BPE(vocab=words, merges=[], unk_token="<unk>"))
+    own.add_special_tokens(["</s>"])
+    own.save(str(tmp_path / "tokenizer.json"))
+    job = small_job(tmp_path, count=60, epochs=1, tokenizer=str(tmp_path / "tokenizer.json"))
+    run = train(job, tmp_path / "run")
+    assert isinstance(run, TranslationRun)
+    assert run.model.vocabulary_size == len(words)
+    (tmp_path / "tokenizer.json").unlink()
+    assert texts_of(load_run(tmp_path / "run"), ["abc"]) == texts_of(run, ["abc"])  # type: ignore[arg-type]
+
+
 def test_sentences_that_cannot_be_translated(trained: TranslationRun) -> None:
     with pytest.raises(ValueError, match="must be one line"):
         translate(trained, ["a\nb"])

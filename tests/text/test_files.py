@@ -193,7 +193,7 @@ def _filled_pipe(path: Path, data: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("nothing", [b"", b"\xef\xbb\xbf", gzip.compress(b"")], ids=["", "mark", "gzip"])
+@pytest.mark.parametrize("nothing", [b"", b"\xef\xbb\xbf", gzip.compress(b"")], ids=["empty", "mark", "gzip"])
 @pytest.mark.parametrize("make", [_written, _filled_pipe], ids=["file", "pipe"])
 def test_an_empty_text_among_others_is_taken_and_alone_refused(
     tmp_path: Path, make: Callable[[Path, bytes], Path], nothing: bytes
@@ -210,7 +210,9 @@ def test_an_empty_text_among_others_is_taken_and_alone_refused(
 
 
 @pytest.mark.parametrize(
-    "data", [b"a\r\r\nb\r\n", b"\xef\xbb\xbf\xef\xbb\xbfa\n", gzip.compress(b"a\r\r\n"), b"\r"], ids=str
+    "data",
+    [b"a\r\r\nb\r\n", b"\xef\xbb\xbf\xef\xbb\xbfa\n", gzip.compress(b"a\r\r\n"), b"\r"],
+    ids=["returns", "marks", "gzip", "return alone"],
 )
 def test_a_pipe_gives_the_text_of_a_file_with_the_same_bytes(tmp_path: Path, data: bytes) -> None:
     file, pipe = _written(tmp_path / "file", data), _filled_pipe(tmp_path / "pipe", data)
