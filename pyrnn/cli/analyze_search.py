@@ -11,7 +11,7 @@ from pyrnn.cli.devices import Device, Threads, device_of, use_threads
 from pyrnn.cli.help import RunFolder, option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.terminal import write
-from pyrnn.tasks.translate import TranslateConfig
+from pyrnn.tasks.translating import TranslateConfig
 
 if TYPE_CHECKING:
     from pyrnn.tasks.search_analysis import WidthAnalysis

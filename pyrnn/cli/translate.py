@@ -11,10 +11,10 @@ from pyrnn.cli.help import RunFolder, option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.standard_input import standard_input
 from pyrnn.cli.terminal import Raw, tell, write
-from pyrnn.tasks.translate import TranslateConfig
+from pyrnn.tasks.translating import TranslateConfig
 
 if TYPE_CHECKING:
-    from pyrnn.tasks.translate import Translated
+    from pyrnn.tasks.translating import Translated
     from pyrnn.tasks.translation import TranslationRun
 
 _AT_ONCE = 512  # lines that are read before an answer: those of like length share a batch

@@ -45,6 +45,7 @@ class Seq2Seq(Pretrained):
         config: the sizes.
 
     Example:
+        >>> import torch
         >>> config = Seq2SeqConfig(50, source_vocabulary_size=60, architecture="gru", hidden_size=16)
         >>> model = Seq2Seq(config).eval()
         >>> source = Source(torch.randint(60, (7, 2)), torch.tensor([7, 4]))

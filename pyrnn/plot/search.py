@@ -19,6 +19,10 @@ class WidthRow(NamedTuple):
         correct: outputs that are right.
         search: wrong ones whose reference the model likes better.
         model: other wrong ones.
+
+    Example:
+        >>> WidthRow(5, bleu=9.1, oracle_bleu=12.0, correct=12, search=8, model=80).width
+        5
     """
 
     width: int

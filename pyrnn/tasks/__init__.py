@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pyrnn.tasks.runs import verb_of as verb_of
     from pyrnn.tasks.search_analysis import WidthAnalysis as WidthAnalysis
     from pyrnn.tasks.search_analysis import analyze_search as analyze_search
-    from pyrnn.tasks.translate import TranslateConfig as TranslateConfig
-    from pyrnn.tasks.translate import Translated as Translated
-    from pyrnn.tasks.translate import attention_of as attention_of
-    from pyrnn.tasks.translate import translate as translate
+    from pyrnn.tasks.translating import TranslateConfig as TranslateConfig
+    from pyrnn.tasks.translating import Translated as Translated
+    from pyrnn.tasks.translating import attention_of as attention_of
+    from pyrnn.tasks.translating import translate as translate
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -25,7 +25,7 @@ __getattr__, __dir__ = lazy_names(
         "registry": ["TASKS", "find_task"],
         "pairs": ["pairs_of"],
         "search_analysis": ["WidthAnalysis", "analyze_search"],
-        "translate": ["TranslateConfig", "Translated", "attention_of", "translate"],
+        "translating": ["TranslateConfig", "Translated", "attention_of", "translate"],
         "runs": ["evaluate", "load_run", "make_job", "verb_of"],
     },
 )

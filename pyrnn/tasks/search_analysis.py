@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyrnn
 from pyrnn.search.config import SearchConfig
 from pyrnn.tasks.pairs import encode, start_id
-from pyrnn.tasks.translate import Translated, encoded_source, translate
+from pyrnn.tasks.translating import Translated, encoded_source, translate
 
 if TYPE_CHECKING:
     from pyrnn.search import Hypothesis, SearchErrors

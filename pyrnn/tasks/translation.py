@@ -74,7 +74,7 @@ class Translation(Task):
     }
     verbs: ClassVar[Mapping[str, Verb]] = {
         "translate": Verb("pyrnn.cli.translate:translate", whole=True),
-        "score": Verb("pyrnn.tasks.translate:score_pairs"),
+        "score": Verb("pyrnn.tasks.translating:score_pairs"),
         "analyze-search": Verb("pyrnn.cli.analyze_search:analyze_search", whole=True),
     }
     examples = (
