@@ -23,6 +23,11 @@ class Source(NamedTuple):
     Args:
         tokens: [S, N] int64 ids, or [S, N, F] vectors of a model with `vector_input`.
         lengths: [N] int64 in [1, S].
+
+    Example:
+        >>> import torch
+        >>> Source(torch.tensor([[5, 7], [2, 0]]), torch.tensor([2, 1])).lengths
+        tensor([2, 1])
     """
 
     tokens: Tensor

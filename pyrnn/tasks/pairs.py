@@ -133,7 +133,21 @@ def read(source: Source, targets: Source | None, data: PairsConfig) -> list[Sent
 
 
 def pairs_of(run: Run, source: Source) -> list[SentencePair]:
-    """Pairs in columns, of the direction in which a run translates."""
+    r"""Pairs in columns, of the direction in which a run translates.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrnn.tasks import make_job
+        >>> from pyrnn.train import train
+        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "pairs.tsv")
+        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
+        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
+        ...     pairs_of(run, file)[1]
+        SentencePair(source='two', target='2')
+    """
     return read(source, None, run.job.data)
 
 

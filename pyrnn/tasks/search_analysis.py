@@ -31,6 +31,14 @@ class WidthAnalysis:
         errors: how many are right, missed by the search, or preferred by the model.
         best: the best translation of each pair.
         references: the right one of each pair, as the model scores it.
+
+    Example:
+        >>> from pyrnn.search import Hypothesis, SearchErrors
+        >>> right = Hypothesis((4, 0), score=-0.5, log_probability=-1.0, finished=True)
+        >>> found = Translated("sí", right, ["yes", "<eos>"], ["sí", "<eos>"], None)
+        >>> analysis = WidthAnalysis(1, 100.0, 100.0, SearchErrors(1, 0, 0), [found], [right])
+        >>> list(analysis.faults())
+        ['none']
     """
 
     width: int
@@ -55,7 +63,7 @@ class WidthAnalysis:
 def analyze_search(
     run: TranslationRun, pairs: Sequence[SentencePair], config: SearchConfig, widths: Sequence[int]
 ) -> list[WidthAnalysis]:
-    """Compare what beams of several widths find with the references, y^ with y*, for each pair.
+    r"""Compare what beams of several widths find with the references, y^ with y*, for each pair.
 
     Where score(y*) > score(y^) the search missed something better; else the model holds the wrong
     translation at least as good as the right one, and no search would help.
@@ -70,6 +78,22 @@ def analyze_search(
         ValueError: no pairs, no widths, or as `pyrnn.tasks.translate`.
 
     Source: Stahlberg and Byrne, "On NMT search errors and model errors: cat got your tongue?", 2019.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrnn.tasks import make_job
+        >>> from pyrnn.train import train
+        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "pairs.tsv")
+        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
+        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
+        >>> from pyrnn.search import SearchConfig
+        >>> from pyrnn.text import SentencePair
+        >>> one, two = analyze_search(run, [SentencePair("two", "2")], SearchConfig(), [1, 2])
+        >>> len(one.best), sorted(vars(two.errors).values())
+        (1, [0, 0, 1])
     """
     if not pairs or not widths:
         raise ValueError(f"expected pairs and widths, got {len(pairs)} pairs and {len(widths)} widths")

@@ -58,6 +58,12 @@ class Translated:
         source: the S tokens that were read, in their order, the end among them.
         target: the L tokens that were written.
         attention: [L, S] weights by which each was chosen; None of models without.
+
+    Example:
+        >>> from pyrnn.search import Hypothesis
+        >>> found = Hypothesis((4, 0), score=-0.5, log_probability=-1.0, finished=True)
+        >>> Translated("sí", found, ["yes", "<eos>"], ["sí", "<eos>"], None).score
+        -0.5
     """
 
     text: str
@@ -85,7 +91,7 @@ def translate(
     batch_size: int = 32,
     replace_unknown: bool = False,
 ) -> list[list[Translated]]:
-    """Translate sentences, those of like length together.
+    r"""Translate sentences, those of like length together.
 
     Args:
         run: a trained translator.
@@ -103,6 +109,20 @@ def translate(
         ValueError: a sentence that the tokenizer cannot encode, or with a line break; unknown words are to be
             replaced and the model gives no attention, or the tokenizer knows no unknown words; or as
             `pyrnn.search.beam_search`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrnn.tasks import make_job
+        >>> from pyrnn.train import train
+        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "pairs.tsv")
+        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
+        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
+        >>> [[found], [nothing]] = translate(run, ["two", ""])
+        >>> found.source, nothing.text
+        (['t', 'w', 'o', '\n'], '')
     """
     config = TranslateConfig() if config is None else config
     for text in texts:
@@ -177,7 +197,21 @@ def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unkn
 
 
 def attention_of(run: TranslationRun, source: str, target: str | None = None) -> Translated:
-    """The best translation of a sentence, or a given one, with the attention by which it is written."""
+    r"""The best translation of a sentence, or a given one, with the attention by which it is written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrnn.tasks import make_job
+        >>> from pyrnn.train import train
+        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "pairs.tsv")
+        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
+        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
+        >>> attention_of(run, "two", "2").attention.shape
+        torch.Size([2, 4])
+    """
     if target is None:
         found = translate(run, [source])[0][0]
         if not found.target:

@@ -67,7 +67,15 @@ def _sentences_of(path: Path) -> Iterator[TaggedSentence]:
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a text file without their ends, as `read_text` reads it."""
+    r"""The lines of a text file without their ends, as `read_text` reads it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w") as file:
+        ...     print("to be", "or not", sep="\n", file=file, flush=True)
+        ...     list(read_lines(file.name))
+        ['to be', 'or not']
+    """
     yield from split_lines(read_text(path), name=path)
 
 
