@@ -85,7 +85,7 @@ class Regression(Task):
     def weight(self, batch: Batch) -> int:
         return int((batch["y"] != 0).sum())
 
-    def loss(self, model: nn.Module, batch: Batch, carried: object) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch, carried: object, config: TrainConfig) -> Loss:
         errors = (model(batch["x"]).float() - batch["y"]) ** 2
         return Loss((errors * (batch["y"] != 0)).sum())
 
