@@ -35,7 +35,7 @@ HUGE, BEYOND = 10**12, 2**63
         (f"--seed {BEYOND}", "seed must be at most"),
         ("--seed -1", "seed must not be negative"),
         ("--weight-decay inf", "weight_decay must be at most"),
-        ("--betas nan 0.9", "betas, momentum and ema_decay must lie in"),
+        ("--betas nan 0.9", "betas, momentum, ema_decay and label_smoothing must lie in"),
         (f"--level subword --max-vocabulary {HUGE}", "max_size must be at most 1048576 at level subword"),
         ("--threads 100000", r"threads must lie in \[1, \d+\] on this machine, got 100000"),
         ("--threads 0", "threads must lie in"),

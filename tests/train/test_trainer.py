@@ -92,7 +92,7 @@ class Regression(Task):
     def evaluate(self, model: nn.Module, batches: Batches) -> Perplexity:
         scores = Perplexity()
         for batch in epoch_of(batches):
-            scores.update(self.loss(model, batch, None).sum, self.weight(batch))
+            scores.update(self.loss(model, batch, None, TrainConfig()).sum, self.weight(batch))
         return scores
 
     def load(self, folder: Path, job: Any, **options: Any) -> Run:
