@@ -63,6 +63,9 @@ class Call(NamedTuple):
             ValueError: anything else that does not fit. The values of lengths are read only where they can be
                 (`is_readable`); shapes, dtypes and devices are checked everywhere.
         """
+        for name in ("h_0", "context_0", "keys", "values", "weight_hh"):
+            if getattr(self, name) is None:
+                raise TypeError(f"{name} must be a tensor, got None")
         cell, input, keys, values = self.cell, self.input, self.keys, self.values
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
