@@ -9,6 +9,7 @@ import torch
 
 from pyrnn.ops import attention_decoder, attention_decoder_route
 from tests.ops.decoders import CELLS, NAMES, SCORES, Decoder, gradients, make_decoder, results
+from tests.ops.kinds import NOT_DENSE, TOO_LITTLE_MEMORY
 
 # ------------------------------------------------------------------------------------------ one by one
 
@@ -111,6 +112,34 @@ def test_bad_arguments_are_refused_in_words(case: str) -> None:
     arguments = {**dict.fromkeys(NAMES), **decoder.tensors, **decoder.options, **changes}
     with pytest.raises(error, match=words):
         attention_decoder(**arguments)
+
+
+@pytest.mark.parametrize("name", ["h_0", "context_0", "keys", "values", "weight_hh"])
+def test_what_must_be_there(name: str) -> None:
+    with pytest.raises((TypeError, RuntimeError), match=name):
+        make_decoder().without(name).run()
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("kind", TOO_LITTLE_MEMORY)
+def test_tensors_with_too_little_memory_are_refused(kind: str, requires_grad: bool) -> None:
+    decoder = make_decoder("lstm", "location")
+    for name, tensor in decoder.tensors.items():
+        bad = TOO_LITTLE_MEMORY[kind](tensor.detach()).requires_grad_(requires_grad)
+        with pytest.raises(ValueError, match="memory"):
+            Decoder(decoder.tensors | {name: bad}, decoder.options).run()
+
+
+@pytest.mark.parametrize("kind", NOT_DENSE)
+def test_tensors_of_other_layouts_are_refused(kind: str) -> None:
+    decoder = make_decoder("lstm", "location").to(torch.float32)
+    for name, tensor in decoder.tensors.items():
+        if tensor.dim() == 2:
+            bad = NOT_DENSE[kind](tensor.detach())
+            with pytest.raises(
+                (TypeError, ValueError), match=f"{name} must be a dense|and {name} are not the same"
+            ):
+                Decoder(decoder.tensors | {name: bad}, decoder.options).run()
 
 
 def test_the_filter_must_have_a_middle() -> None:
