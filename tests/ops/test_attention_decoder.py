@@ -78,7 +78,7 @@ def test_lengths_end_a_sequence_as_a_shorter_call_does(cell: str, score: str) ->
 # ----------------------------------------------------------------------------------------------- words
 
 BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
-    "cell": (ValueError, "cell must be one of lstm, gru, rnn, got 'x'", {"cell": "x"}),
+    "cell": (ValueError, "cell must be one of rnn, gru, lstm, got 'x'", {"cell": "x"}),
     "nonlinearity": (ValueError, "belongs to the cell 'rnn'", {"nonlinearity": "relu"}),
     "scale": (TypeError, "scale should be of type float, got: str", {"scale": "x"}),
     "infinite scale": (ValueError, "scale must be a finite number, got inf", {"scale": torch.inf}),
