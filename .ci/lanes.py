@@ -37,6 +37,7 @@ LANES = {
         ("emulate", "sanitized", "tests/cuda/test_accuracy.py", "-k", ACCURACY),
         ("bench", "recurrent", *QUICK, "--variant", "plain", "--seconds", "0.2"),
         ("bench", "attention", *QUICK, "--variant", "plain", "decode", "--seconds", "0.1"),
+        ("bench", "decoder", *QUICK, "--variant", "plain", "--seconds", "0.1"),
         ("bench", "overhead", *QUICK, "--seconds", "0.05"),
         ("bench", "generation", *QUICK, "--seconds", "0.05"),
         ("bench", "transformer", *QUICK, "--variant", "dropout", "--seconds", "0.1"),

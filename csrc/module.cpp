@@ -10,6 +10,7 @@
 #include "common/plain_module.h"
 #include "common/tensor.h"
 #include "common/workspace.h"
+#include "decoder/cpu/engine.h"
 #include "module_tables.h"
 #include "pointwise/cpu/engine.h"
 #include "recurrent/cpu/engine.h"
@@ -167,6 +168,92 @@ void bind(py::module_& m, py::dict& fields) {
 
 }  // namespace pyrnn::attention
 
+// ---- decoder
+
+namespace pyrnn::decoder {
+namespace {
+
+#define F(member) PYRNN_FIELD(Problem, member)
+const Field<Problem> kProblem[] = {F(cell),
+                                   F(dtype),
+                                   F(T),
+                                   F(B),
+                                   F(S),
+                                   F(H),
+                                   F(A),
+                                   F(V),
+                                   F(W),
+                                   F(cumulative),
+                                   F(scale),
+                                   F(source_lengths),
+                                   F(lengths),
+                                   F(x),
+                                   F(keys),
+                                   F(values),
+                                   F(h_0),
+                                   F(c_0),
+                                   F(context_0),
+                                   F(weight_hh),
+                                   F(bias_hh),
+                                   F(weight_context),
+                                   F(weight_query),
+                                   F(score_weight),
+                                   F(weight_location),
+                                   F(alignment_0),
+                                   F(output),
+                                   F(context),
+                                   F(weights),
+                                   F(h_n),
+                                   F(c_n),
+                                   F(alignment_n),
+                                   F(gates),
+                                   F(queries),
+                                   F(g_output),
+                                   F(g_context),
+                                   F(g_weights),
+                                   F(g_h_n),
+                                   F(g_c_n),
+                                   F(g_alignment_n),
+                                   F(d_x),
+                                   F(d_h_0),
+                                   F(d_c_0),
+                                   F(d_context_0),
+                                   F(d_keys),
+                                   F(d_values),
+                                   F(d_weight_hh),
+                                   F(d_bias_hh),
+                                   F(d_weight_context),
+                                   F(d_weight_query),
+                                   F(d_score_weight),
+                                   F(d_weight_location),
+                                   F(d_alignment_0)};
+#undef F
+
+template <void (*kRun)(const Problem&, int)>
+void run(const py::tuple& problem, int threads) {
+  Problem p{};
+  fill(p, kProblem, problem);
+  py::gil_scoped_release release;
+  kRun(p, threads);
+}
+
+int threads_of_call(const py::tuple& problem, int threads) {
+  Problem p{};
+  fill(p, kProblem, problem);
+  return threads_of(p, threads);
+}
+
+}  // namespace
+
+void bind(py::module_& m, py::dict& fields) {
+  fields["decoder.Problem"] = names_of(kProblem);
+  m.def("decoder_forward", &run<forward>);
+  m.def("decoder_backward", &run<backward>);
+  m.def("decoder_threads", &threads_of_call);
+}
+
+}  // namespace pyrnn::decoder
+
 // ---- pointwise
 
 namespace pyrnn::pointwise {
@@ -214,6 +301,7 @@ PYBIND11_MODULE(_cpu, m) {
   pyrnn::recurrent::bind(m, fields);
   pyrnn::attention::bind(m, fields);
   pyrnn::pointwise::bind(m, fields);
+  pyrnn::decoder::bind(m, fields);
   m.attr("fields") = fields;
   pyrnn::export_tables(m);
 }

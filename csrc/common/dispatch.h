@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attention/cpu/kernels.h"
+#include "decoder/cpu/kernels.h"
 #include "pointwise/cpu/kernels.h"
 #include "recurrent/cpu/kernels.h"
 #include "rows/cpu/kernels.h"
@@ -16,6 +17,7 @@ struct KernelSet {
   const attention::Kernels* attention;
   const pointwise::Kernels* pointwise;
   const rows::Kernels* rows;
+  const decoder::Kernels* decoder;
 };
 
 std::vector<std::string> isas();        // those that this processor can run, best first

@@ -27,6 +27,14 @@ def attention(context: typer.Context) -> None:
     case.main(context.args)
 
 
+@app.command("decoder", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
+def decoder(context: typer.Context) -> None:
+    """Time the decoder with attention against a loop; --help lists the options."""
+    from pyrnn.bench import decoder as case
+
+    case.main(context.args)
+
+
 @app.command("transformer", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def transformer(context: typer.Context) -> None:
     """Time the attention and Transformer layers; --help lists the options."""

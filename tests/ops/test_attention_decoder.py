@@ -1,144 +1,15 @@
-"""The decoder with attention: its derivatives, its steps, its lengths, its words."""
+"""The decoder with attention: its steps, its lengths, its words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from pyrnn import reference
 from pyrnn.ops import attention_decoder, attention_decoder_route
-from pyrnn.reference import DecoderOutput
-from pyrnn.reference.recurrent import GATES
-
-#: Names of the tensors that have a gradient, in order.
-NAMES = (
-    *("input", "h_0", "c_0", "context_0", "keys", "values", "weight_hh", "bias_hh", "weight_context"),
-    *("weight_query", "score_weight", "weight_location", "alignment_0"),
-)
-SCORES = ("dot", "dot of a product", "additive", "location", "coverage")
-CELLS = tuple(GATES)
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """Arguments of a call: its tensors by `NAMES`, and its options."""
-
-    tensors: dict[str, Tensor]
-    options: dict[str, Any]
-
-    @property
-    def leaves(self) -> tuple[Tensor, ...]:
-        return tuple(self.tensors.values())
-
-    def to(self, dtype: torch.dtype) -> Decoder:
-        """A copy whose tensors are leaves."""
-        tensors = {name: t.detach().to(dtype, copy=True) for name, t in self.tensors.items()}
-        return Decoder({name: t.requires_grad_() for name, t in tensors.items()}, self.options)
-
-    def with_leaves(self, leaves: tuple[Tensor, ...]) -> Decoder:
-        return Decoder(dict(zip(self.tensors, leaves, strict=True)), self.options)
-
-    def without(self, *names: str) -> Decoder:
-        return Decoder({name: t for name, t in self.tensors.items() if name not in names}, self.options)
-
-    def run(
-        self, operator: Callable[..., DecoderOutput] = attention_decoder, **options: Any
-    ) -> DecoderOutput:
-        tensors: dict[str, Any] = {name: self.tensors.get(name) for name in NAMES}
-        return operator(**tensors, **self.options, **options)
-
-    def by_reference(self, **options: Any) -> DecoderOutput:
-        own = dict(self.options)
-        cell = own.pop("cell")
-        cell = f"rnn_{own.pop('nonlinearity')}" if cell == "rnn" else cell
-        tensors: dict[str, Any] = {name: self.tensors.get(name) for name in NAMES}
-        return reference.attention_decoder(cell, **tensors, **own, **options)
-
-
-def make_decoder(
-    cell: str = "lstm",
-    score: str = "dot",
-    *,
-    T: int = 3,
-    B: int = 2,
-    S: int = 3,
-    H: int = 2,
-    A: int = 3,
-    V: int = 2,
-    W: int = 3,
-    feeds: bool = True,
-    bias: bool = True,
-) -> Decoder:
-    """Random numbers in float64 with weights scaled as torch scales them."""
-    kind, _, nonlinearity = cell.partition("_")
-    rows, scale = GATES[cell] * H, H**-0.5
-    A = H if score == "dot" else A
-    W = 1 if score == "coverage" else W
-
-    def new(*shape: int, scale: float = 1.0) -> Tensor:
-        return (torch.randn(shape, dtype=torch.float64) * scale).requires_grad_()
-
-    filters = score in ("location", "coverage")
-    made = {
-        "input": new(T, B, rows),
-        "h_0": new(B, H),
-        "c_0": new(B, H) if cell == "lstm" else None,
-        "context_0": new(B, V),
-        "keys": new(S, B, A),
-        "values": new(S, B, V),
-        "weight_hh": new(rows, H, scale=scale),
-        "bias_hh": new(rows, scale=scale) if bias else None,
-        "weight_context": new(rows, V, scale=V**-0.5) if feeds else None,
-        "weight_query": new(A, H, scale=scale) if score != "dot" else None,
-        "score_weight": new(A) if filters or score == "additive" else None,
-        "weight_location": new(A, W) if filters else None,
-        "alignment_0": new(B, S) if filters else None,
-    }
-    options: dict[str, Any] = {"cell": kind, "cumulative": score == "coverage"}
-    if kind == "rnn":
-        options["nonlinearity"] = nonlinearity
-    if score.startswith("dot"):
-        options["scale"] = A**-0.5
-    return Decoder({name: t for name, t in made.items() if t is not None}, options)
-
-
-def results(out: DecoderOutput) -> tuple[Tensor, ...]:
-    return tuple(t for t in out if t is not None)
-
-
-def gradients(decoder: Decoder, out: DecoderOutput) -> tuple[Tensor, ...]:
-    """Of the leaves, from random gradients of all results, alike in every dtype."""
-    generator = torch.Generator().manual_seed(1)
-    found = results(out)
-    cotangents = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t) for t in found]
-    return torch.autograd.grad(found, decoder.leaves, cotangents, materialize_grads=True)
-
-
-LENGTHS: dict[str, Any] = {"source_lengths": torch.tensor([1, 3]), "lengths": torch.tensor([2, 1])}
-
-
-def function_of_leaves(decoder: Decoder, **options: Any) -> Callable[..., tuple[Tensor, ...]]:
-    return lambda *leaves: results(decoder.with_leaves(leaves).run(**options))
-
-
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "rnn_relu"])
-def test_gradcheck(cell: str, score: str) -> None:
-    decoder = make_decoder(cell, score)
-    assert torch.autograd.gradcheck(function_of_leaves(decoder, **LENGTHS), decoder.leaves)
-
-
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
-def test_gradgradcheck(cell: str, score: str) -> None:
-    decoder = make_decoder(cell, score, T=2, H=1, A=2, V=1)
-    assert torch.autograd.gradgradcheck(function_of_leaves(decoder, **LENGTHS), decoder.leaves)
-
+from tests.ops.decoders import CELLS, NAMES, SCORES, Decoder, gradients, make_decoder, results
+from tests.ops.kinds import NOT_DENSE, TOO_LITTLE_MEMORY
 
 # ------------------------------------------------------------------------------------------ one by one
 
@@ -207,7 +78,7 @@ def test_lengths_end_a_sequence_as_a_shorter_call_does(cell: str, score: str) ->
 # ----------------------------------------------------------------------------------------------- words
 
 BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
-    "cell": (ValueError, "cell must be one of lstm, gru, rnn, got 'x'", {"cell": "x"}),
+    "cell": (ValueError, "cell must be one of rnn, gru, lstm, got 'x'", {"cell": "x"}),
     "nonlinearity": (ValueError, "belongs to the cell 'rnn'", {"nonlinearity": "relu"}),
     "scale": (TypeError, "scale should be of type float, got: str", {"scale": "x"}),
     "infinite scale": (ValueError, "scale must be a finite number, got inf", {"scale": torch.inf}),
@@ -241,6 +112,34 @@ def test_bad_arguments_are_refused_in_words(case: str) -> None:
     arguments = {**dict.fromkeys(NAMES), **decoder.tensors, **decoder.options, **changes}
     with pytest.raises(error, match=words):
         attention_decoder(**arguments)
+
+
+@pytest.mark.parametrize("name", ["h_0", "context_0", "keys", "values", "weight_hh"])
+def test_what_must_be_there(name: str) -> None:
+    with pytest.raises((TypeError, RuntimeError), match=name):
+        make_decoder().without(name).run()
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("kind", TOO_LITTLE_MEMORY)
+def test_tensors_with_too_little_memory_are_refused(kind: str, requires_grad: bool) -> None:
+    decoder = make_decoder("lstm", "location")
+    for name, tensor in decoder.tensors.items():
+        bad = TOO_LITTLE_MEMORY[kind](tensor.detach()).requires_grad_(requires_grad)
+        with pytest.raises(ValueError, match="memory"):
+            Decoder(decoder.tensors | {name: bad}, decoder.options).run()
+
+
+@pytest.mark.parametrize("kind", NOT_DENSE)
+def test_tensors_of_other_layouts_are_refused(kind: str) -> None:
+    decoder = make_decoder("lstm", "location").to(torch.float32)
+    for name, tensor in decoder.tensors.items():
+        if tensor.dim() == 2:
+            bad = NOT_DENSE[kind](tensor.detach())
+            with pytest.raises(
+                (TypeError, ValueError), match=f"{name} must be a dense|and {name} are not the same"
+            ):
+                Decoder(decoder.tensors | {name: bad}, decoder.options).run()
 
 
 def test_the_filter_must_have_a_middle() -> None:

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pyrnn.ops import dropout, recurrent, scaled_dot_product_attention
 from tests.attention.checking import of_kernel, of_reference
 from tests.helpers import make_layer
+from tests.ops.decoders import make_decoder
+from tests.ops.decoders import results as results_of
 
 Run = Callable[[], tuple[tuple[Tensor, ...], list[Tensor]]]
 
@@ -51,7 +53,22 @@ def drop() -> tuple[tuple[Tensor, ...], list[Tensor]]:
     return (dropout(leaves[0], 0.3, residual=leaves[1], activation="gelu", seed=torch.tensor(4)),), leaves
 
 
-RUNS = {"scaled_dot_product_attention": attention, "recurrent": lstm, "dropout": drop}
+def decode() -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    torch.manual_seed(0)
+    decoder = make_decoder("gru", "location", T=4, B=6, S=5).to(torch.float32)
+    lengths: dict[str, Any] = {
+        "source_lengths": torch.tensor([5, 0, 2, 1, 3, 4]),
+        "lengths": torch.tensor([4, 2, 0, 1, 4, 3]),
+    }
+    return results_of(decoder.run(**lengths)), [*decoder.leaves]
+
+
+RUNS = {
+    "scaled_dot_product_attention": attention,
+    "recurrent": lstm,
+    "dropout": drop,
+    "attention_decoder": decode,
+}
 
 
 def results(run: Run) -> list[Tensor]:
@@ -76,6 +93,7 @@ def test_both_paths_give_the_same_bits(name: str) -> None:
         ("scaled_dot_product_attention", "ScaledDotProductAttention"),
         ("recurrent", "Recurrent"),
         ("dropout", "Dropout"),
+        ("attention_decoder", "AttentionDecoder"),
     ],
 )
 def test_the_fast_path_is_taken(name: str, node: str) -> None:

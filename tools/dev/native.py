@@ -12,7 +12,9 @@ from tools.dev.shell import PYTHON, ROOT, check_call, fail, query, run, tool
 
 def ctest(arguments: list[str]) -> int:
     setup()
-    folder = checking_build("test_recurrent", "test_attention", sanitized="--plain" not in arguments)
+    folder = checking_build(
+        "test_recurrent", "test_attention", "test_decoder", sanitized="--plain" not in arguments
+    )
     return run(tool("ctest"), "--test-dir", folder, "--output-on-failure", "--no-tests=error")
 
 

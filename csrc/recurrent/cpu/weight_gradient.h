@@ -6,6 +6,7 @@
 // The right operands are packed once for all threads; each thread owns rows of the results and packs its left
 // operand in blocks that stay in L2.
 #pragma once
+#include "common/outer_product.h"
 #include "recurrent/cpu/backward_layout.h"
 
 namespace pyrnn::recurrent {
@@ -18,9 +19,9 @@ struct Gradients {
   using Element = typename Op::Element;
   using Storage = typename Op::Storage;
   static constexpr int L = kLanes<A>, kVectors = Layout::kVectors, kColumns = Layout::kColumns;
-  static constexpr int MR = max_rows(kVectors);
-  static constexpr int64_t kBlock = Layout::kBlock / MR * MR;
-  static constexpr int64_t kTogetherBytes = 32 << 10;
+  using Outer = OuterProduct<S, Op>;
+  static constexpr int64_t kBlock = Outer::kBlock;
+  static_assert(kColumns == Outer::kColumns);
 
   const Problem& p;
   const Layout& m;
@@ -56,6 +57,7 @@ struct Gradients {
   void weights(int d, int64_t rows, bool first, bool last) const {
     const Direction& w = p.direction[d];
     if (!w.d_w_ih) return;
+    const Outer outer{m.left, elements<Op>(m.segment_rows) * kColumns};
     const auto& c = m.segment[d];
     const auto& k = m.product[d];
     // A slot's block costs one unit of work for each product that it takes part in; threads get equal parts.
@@ -71,16 +73,16 @@ struct Gradients {
         if (!owned) continue;
         const int64_t unit = p.H * i / blocks, count = p.H * (i + 1) / blocks - unit;
         A* sums = k.d_bias + slot * m.unit_stride + unit;
-        pack_left(c.d_gates + slot * m.unit_stride + unit, m.gate_stride, rows, count, sums);
+        outer.pack_left(c.d_gates + slot * m.unit_stride + unit, m.gate_stride, rows, count, sums);
         if (has_input) {
           int64_t row = Cell::input_grad_gate(in) * p.H + unit;
-          multiply(c.x_panels, rows, row, count, p.I, k.d_w_ih, (S*)w.d_w_ih, first, last);
-          if (last && w.d_b_ih) write(sums, (S*)w.d_b_ih + row, count);
+          outer.multiply(c.x_panels, rows, row, count, p.I, k.d_w_ih, (S*)w.d_w_ih, first, last);
+          if (last && w.d_b_ih) Outer::write(sums, (S*)w.d_b_ih + row, count);
         }
         if (has_hidden) {
           int64_t row = Cell::hidden_grad_gate(hidden) * p.H + unit;
-          multiply(c.h_panels, rows, row, count, p.P, k.d_w_hh, (S*)w.d_w_hh, first, last);
-          if (last && w.d_b_hh) write(sums, (S*)w.d_b_hh + row, count);
+          outer.multiply(c.h_panels, rows, row, count, p.P, k.d_w_hh, (S*)w.d_w_hh, first, last);
+          if (last && w.d_b_hh) Outer::write(sums, (S*)w.d_b_hh + row, count);
         }
       }
     }
@@ -90,8 +92,8 @@ struct Gradients {
     for (int64_t i = own.begin; i < own.end; i++) {
       const int64_t row = p.P * i / project_blocks, count = p.P * (i + 1) / project_blocks - row;
       A unused[kBlock] = {};
-      pack_left(c.d_projected + row, m.h_stride, rows, count, unused);
-      multiply(c.m_panels, rows, row, count, p.H, k.d_w_hr, (S*)w.d_w_hr, first, last);
+      outer.pack_left(c.d_projected + row, m.h_stride, rows, count, unused);
+      outer.multiply(c.m_panels, rows, row, count, p.H, k.d_w_hr, (S*)w.d_w_hr, first, last);
     }
   }
 
@@ -163,57 +165,6 @@ struct Gradients {
       }
       store(to + u, value);
     }
-  }
-
-  void pack_left(const Storage* from, int64_t stride, int64_t rows, int64_t count, A* sums) const {
-    for (int64_t u = 0; u < count; u += MR)
-      pack_transposed_tile<Op, MR>(m.left + u * elements<Op>(rows), from + u, stride, rows,
-                                   int(min(MR, count - u)), sums + u);
-  }
-
-  // C [count rows from `row`][n] (+)= left^T panels. Full tiles are written in place, others through a
-  // buffer. As many panels as the first cache holds take turns, so that rows of C are written in longer
-  // pieces.
-  void multiply(const Element* panels, int64_t K, int64_t row, int64_t count, int64_t n, A* C, S* final,
-                bool first, bool last) const {
-    const int64_t stride = elements<Op>(m.segment_rows) * kColumns, all = ceil_div(n, kColumns);
-    const int64_t bytes =
-        max(1, elements<Op>(K)) * kColumns * int64_t(sizeof(Element));  // K is 0 behind lengths
-    const int64_t together = max(1, kTogetherBytes / bytes);
-    for (int64_t begin = 0; begin < all; begin += together)
-      for (int64_t u = 0; u < count; u += MR)
-        for (int64_t i = begin; i < min(begin + together, all); i++) {
-          const int valid = int(min(MR, count - u));
-          const int64_t columns = n - i * kColumns;
-          A* c = C + (row + u) * n + i * kColumns;
-          TileArgs<Op> tile = {elements<Op>(K),
-                               m.left + u * elements<Op>(K),
-                               1,
-                               MR,
-                               panels + i * stride,
-                               first ? nullptr : c,
-                               n,
-                               c,
-                               n};
-          if (columns >= kColumns) {
-            run_tile<Op, kVectors>(valid, tile);
-            continue;
-          }
-          alignas(64) A buffer[MR * kColumns] = {};
-          for (int r = 0; r < valid && !first; r++)
-            for (int64_t j = 0; j < columns; j++) buffer[r * kColumns + j] = c[r * n + j];
-          tile.init = tile.c = buffer;
-          tile.init_row = tile.c_row = kColumns;
-          run_tile<Op, kVectors>(valid, tile);
-          for (int r = 0; r < valid; r++)
-            for (int64_t j = 0; j < columns; j++) c[r * n + j] = buffer[r * kColumns + j];
-        }
-    if constexpr (!kSame<S, A>)
-      if (last) write(C + row * n, final + row * n, count * n);
-  }
-
-  static void write(const A* from, S* to, int64_t n) {
-    for (int64_t i = 0; i < n; i += L) store_n(to + i, load_n<A>(from + i, n - i), n - i);
   }
 };
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyrnn import reference
-from pyrnn._checks import as_bool, as_number
+from pyrnn._checks import as_bool, as_number, check_like
 from pyrnn._dispatch import autocast_disabled
-from pyrnn._native_args import require_readable_storage
-from pyrnn.ops._operator import Operator, Route, Spec
-from pyrnn.ops.attention_decoder.call import Call, cell_of, empty_gradients, empty_results
+from pyrnn._native_args import accumulation_dtype, require_readable_storage
+from pyrnn.ops._operator import Operator, Part, Route, Spec
+from pyrnn.ops.attention_decoder import cpu
+from pyrnn.ops.attention_decoder.call import (
+    Call,
+    cell_of,
+    empty_gradients,
+    empty_results,
+    workspace_shapes,
+)
 from pyrnn.reference import DecoderOutput
 
 
@@ -138,8 +145,38 @@ def attention_decoder_route(input: Tensor) -> Route:
 # -------------------------------------------------------------------------------------------- kernels
 
 
-def _no_kernel(*args: Any) -> Any:
-    raise NotImplementedError("the decoder has no kernel yet")
+def _infer(*args: Any) -> tuple[Tensor, ...]:
+    call = Call.for_kernels(*args)
+    return cpu.forward(call, call.problem(), train=False)[:6]
+
+
+def _forward(*args: Any) -> tuple[Tensor, ...]:
+    call = Call.for_kernels(*args)
+    return cpu.forward(call, call.problem(), train=True)
+
+
+def _backward(*args: Any) -> tuple[Tensor, ...]:
+    call, kept = Call.for_kernels(*_arguments(args)), args[21:26]
+    p = call.problem()
+    input, gates, queries = call.input, *workspace_shapes(p, has_query=call.weight_query is not None)
+    results = dict(zip(DecoderOutput._fields, p.result_shapes, strict=True))
+    sums = accumulation_dtype(input.dtype)
+    for name, tensor, shape, dtype in (
+        *((name, kept[n], results[name], input.dtype) for n, name in enumerate(DecoderOutput._fields[:3])),
+        ("gates", kept[3], gates, sums),
+        ("queries", kept[4], queries, sums),
+    ):
+        check_like(name, tensor, shape, dtype, input, "input", f"that of the forward's {name}")
+    for name, grad in zip(DecoderOutput._fields, args[:6], strict=True):
+        if grad is not None:
+            label, meaning = f"the gradient of {name}", "that of its tensor"
+            check_like(label, grad, results[name], input.dtype, input, "input", meaning)
+    return tuple(cpu.backward(call, p, args[:6], kept, needs=args[29]))
+
+
+def _arguments(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Those of the call among the arguments of its backward pass."""
+    return (*args[6:21], *args[26:29])
 
 
 def _reference(*args: Any) -> tuple[Tensor | None, ...]:
@@ -165,17 +202,21 @@ def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
 
 
 def _fake_backward(*args: Any) -> tuple[Tensor, ...]:
-    return tuple(empty_gradients(Call._make((*args[6:21], *args[26:29])), args[29]))
+    return tuple(empty_gradients(Call._make(_arguments(args)), args[29]))
 
 
-class _Reference(Operator):
-    """As long as there is no kernel."""
+def _flops(part: Part, args: tuple[Any, ...]) -> int:
+    """Padding counts, as in torch's products: the shapes do not tell the lengths."""
+    call: Any = Call._make(_arguments(args) if part == "backward" else args)
+    # Shapes stand for tensors here.
+    (T, B, _), (S, _, A), (_, _, V) = call.input, call.keys, call.values
+    weights = (call.weight_hh, call.weight_context, call.weight_query)
+    row = sum(math.prod(weight) for weight in weights if weight is not None)
+    row += S * ((A if call.score_weight is None else 0) + V)
+    return 2 * T * B * row * (2 if part == "backward" else 1)  # of both factors
 
-    def unsupported_reason(self, device_type: str, dtype: torch.dtype) -> str:
-        return super().unsupported_reason(device_type, dtype) or "the decoder has no kernel yet"
 
-
-_operator = _Reference(
+_operator = Operator(
     Spec(
         name="attention_decoder",
         tensors="Tensor input, Tensor h_0, Tensor? c_0, Tensor context_0, Tensor keys, Tensor values, "
@@ -189,11 +230,12 @@ _operator = _Reference(
         differentiable=tuple(range(13)),  # all but the lengths
         devices=("cpu",),
         autocasts=True,
-        infer=_no_kernel,
-        forward=_no_kernel,
-        backward=_no_kernel,
+        infer=_infer,
+        forward=_forward,
+        backward=_backward,
         reference=_reference,
         fake_forward=_fake_forward,
         fake_backward=_fake_backward,
+        flops=_flops,
     )
 )

@@ -21,7 +21,8 @@ from pyrnn._native_args import CELLS, accumulation_dtype
 #: Which gradients a backward pass is asked for: the first 13 tensors of a call.
 Needs = Sequence[bool]
 
-_UNITS = {"lstm": ("lstm",), "gru": ("gru",), "rnn": ("rnn_tanh", "rnn_relu")}
+_NONLINEARITIES = ("tanh", "relu")
+_CELLS = ("rnn", *(name for name in CELLS if not name.startswith("rnn_")))
 
 
 class Call(NamedTuple):
@@ -63,6 +64,9 @@ class Call(NamedTuple):
             ValueError: anything else that does not fit. The values of lengths are read only where they can be
                 (`is_readable`); shapes, dtypes and devices are checked everywhere.
         """
+        for name in ("h_0", "context_0", "keys", "values", "weight_hh"):
+            if getattr(self, name) is None:
+                raise TypeError(f"{name} must be a tensor, got None")
         cell, input, keys, values = self.cell, self.input, self.keys, self.values
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
@@ -165,13 +169,13 @@ def cell_of(cell: Any, nonlinearity: Any) -> str:
     for name, value in (("cell", cell), ("nonlinearity", nonlinearity)):
         if not isinstance(value, str):
             raise wrong_type(name, "str", value)
-    if cell not in _UNITS:
-        raise ValueError(f"cell must be one of {', '.join(_UNITS)}, got {cell!r}")
-    if nonlinearity not in ("tanh", "relu"):
+    if cell not in _CELLS:
+        raise ValueError(f"cell must be one of {', '.join(_CELLS)}, got {cell!r}")
+    if nonlinearity not in _NONLINEARITIES:
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
     if cell != "rnn" and nonlinearity != "tanh":
         raise ValueError(f"nonlinearity belongs to the cell 'rnn', got {nonlinearity!r} for {cell!r}")
-    return _UNITS[cell][nonlinearity == "relu"] if cell == "rnn" else cell
+    return f"rnn_{nonlinearity}" if cell == "rnn" else cell
 
 
 def workspace_shapes(p: Problem, *, has_query: bool) -> tuple[tuple[int, ...], ...]:

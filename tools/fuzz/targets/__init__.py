@@ -6,12 +6,22 @@ from collections.abc import Callable
 
 from tools.fuzz.calls import Call
 from tools.fuzz.drawing import Drawer
-from tools.fuzz.targets import attention, layers, losses, pointwise, positions, recurrent, transformers
+from tools.fuzz.targets import (
+    attention,
+    decoder,
+    layers,
+    losses,
+    pointwise,
+    positions,
+    recurrent,
+    transformers,
+)
 
 #: How often each is called, relative to the others.
 _TARGETS: dict[str, tuple[Callable[[Drawer], Call], int]] = {
     "recurrent": (recurrent.draw, 6),
     "attention": (attention.draw, 8),
+    "decoder": (decoder.draw, 4),
     "dropout": (pointwise.draw_dropout, 3),
     "linear": (pointwise.draw_linear, 3),
     "losses": (losses.draw, 3),
