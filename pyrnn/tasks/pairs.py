@@ -113,8 +113,9 @@ class PairBatches:
 
 def read(source: Source, targets: Source | None, data: PairsConfig) -> list[SentencePair]:
     """The pairs of files or of a shipped corpus, as `data` says."""
-    if targets is None and isinstance(source, str) and source in pyrnn.corpora.PAIRS:
-        pairs = pyrnn.corpora.named_pairs(source)
+    name = source[0] if isinstance(source, list | tuple) and len(source) == 1 else source
+    if targets is None and name in pyrnn.corpora.PAIRS:
+        pairs = pyrnn.corpora.named_pairs(str(name))
         return [pyrnn.text.SentencePair(b, a) for a, b in pairs] if data.swap else pairs
     first = source if isinstance(source, str | Path) else next(iter(source))
     is_csv = targets is None and str(first).removesuffix(".gz").endswith(".csv")
