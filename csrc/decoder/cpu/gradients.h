@@ -151,7 +151,8 @@ struct Gradients {
     const auto to = [&](const Weight& w, int64_t row, int64_t count) {
       if (w.final) outer.multiply(w.panels, K, row, count, w.n, w.sums, w.final, first, last);
     };
-    for (int slot = 0; slot < Cell::kSlots; slot++)
+    const bool of_gates = hidden.final || context.final || p.d_bias_hh;
+    for (int slot = 0; of_gates && slot < Cell::kSlots; slot++)
       blocks(p.H, [&](int64_t unit, int64_t count) {
         const int in = slot - Cell::kInputGradSlot, own = slot - Cell::kHiddenGradSlot;
         A* sums = d_bias + slot * unit_stride + unit;
