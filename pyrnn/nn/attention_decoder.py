@@ -167,6 +167,29 @@ class AttentionDecoder(nn.Module):
         alignment = None if self.weight_location is None else zeros(B, S)
         return AttentionState(zeros(B, self.hidden_size) if h is None else h, c, zeros(B, M), alignment)
 
+    @property
+    def scale(self) -> float:
+        """What a dot product is multiplied by."""
+        return self.hidden_size**-0.5 if self.attention == "scaled" else 1.0
+
+    def operands(self, input: Tensor, memory: Memory, state: AttentionState) -> tuple[Tensor | None, ...]:
+        """The tensors of a call, as the operator takes them."""
+        return (
+            ops.linear(input, self.weight_ih, self.bias_ih),
+            state.h,
+            state.c,
+            state.context,
+            memory.keys,
+            memory.values,
+            self.weight_hh,
+            self.bias_hh,
+            self.weight_context,
+            self.weight_query,
+            self.score_weight,
+            self.weight_location,
+            state.alignment,
+        )
+
     def forward(
         self,
         input: Tensor,
@@ -192,21 +215,9 @@ class AttentionDecoder(nn.Module):
         """
         state = self.start(memory) if state is None else state
         output, context, weights, h, c, alignment = ops.attention_decoder(
-            ops.linear(input, self.weight_ih, self.bias_ih),
-            state.h,
-            state.c,
-            state.context,
-            memory.keys,
-            memory.values,
-            self.weight_hh,
-            self.bias_hh,
-            self.weight_context,
-            self.weight_query,
-            self.score_weight,
-            self.weight_location,
-            state.alignment,
+            *self.operands(input, memory, state),
             cell=self.cell,
-            scale=self.hidden_size**-0.5 if self.attention == "scaled" else 1.0,
+            scale=self.scale,
             cumulative=self.attention == "coverage",
             source_lengths=memory.lengths,
             lengths=lengths,

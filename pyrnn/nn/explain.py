@@ -16,14 +16,20 @@ from torch.nn.utils.rnn import PackedSequence
 from pyrnn._dispatch import autocast_enabled
 from pyrnn._words import counted
 from pyrnn.nn._explained_attention import Attention, attentions_of, projection, restrictions
+from pyrnn.nn.attention_decoder import AttentionDecoder, AttentionState, Memory
 from pyrnn.nn.base import RecurrentLayer
 from pyrnn.nn.cells import RecurrentCell
 from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.sequences import Lengths, Sequences
 from pyrnn.ops.attention.explain import explain as explain_attention
+from pyrnn.ops.attention_decoder.call import Call as DecoderCall
+from pyrnn.ops.attention_decoder.explain import explain as explain_decoder
 from pyrnn.ops.explanation import KernelExplanation
 from pyrnn.ops.recurrent.call import Problem
 from pyrnn.ops.recurrent.explain import explain as explain_recurrent
+
+#: What can be explained: layers in the place of torch's, and those that torch lacks.
+_LAYERS = (DropIn, AttentionDecoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +98,7 @@ def explain(module: nn.Module, *args: Any, **kwargs: Any) -> Explanation | Model
 
     Args:
         module: `pyrnn.RNN`, `GRU`, `LSTM` or a cell; `pyrnn.nn.MultiheadAttention`, a Transformer or a part
-            of one; or a model with such layers.
+            of one; `pyrnn.nn.AttentionDecoder`; or a model with such layers.
         args: As for the module.
         kwargs: As for the module.
 
@@ -112,9 +118,9 @@ def explain(module: nn.Module, *args: Any, **kwargs: Any) -> Explanation | Model
         >>> explanation.layers[0].path
         'native'
     """
-    if isinstance(module, DropIn):
+    if isinstance(module, _LAYERS):
         return _explain_one(module, *args, **kwargs)
-    layers = [name for name, layer in _outermost(module) if isinstance(layer, DropIn)]
+    layers = [name for name, layer in _outermost(module) if isinstance(layer, _LAYERS)]
     if not layers:
         raise TypeError(
             "explain expects a layer of pyrnn's or a model that has one, got "
@@ -143,7 +149,7 @@ def _outermost(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Modu
     for child_name, child in module.named_children():
         path = f"{name}.{child_name}" if name else child_name
         yield path, child
-        if not isinstance(child, DropIn):
+        if not isinstance(child, _LAYERS):
             yield from _outermost(child, path)
 
 
@@ -152,6 +158,8 @@ def _explain_one(layer: nn.Module, *args: Any, **kwargs: Any) -> Explanation:
         return _explain_recurrent(layer, *args, **kwargs)
     if isinstance(layer, RecurrentCell):
         return _explain_cell(layer, *args, **kwargs)
+    if isinstance(layer, AttentionDecoder):
+        return _explain_decoder(layer, *args, **kwargs)
     # The class's: one that was put on the instance need not name its arguments.
     bound = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
     attentions = list(attentions_of(layer, bound.arguments))
@@ -200,6 +208,29 @@ def _explain_recurrent(
             for number, problem in enumerate(problems)
         ),
     )
+
+
+def _explain_decoder(
+    layer: AttentionDecoder,
+    input: Tensor,
+    memory: Memory,
+    state: AttentionState | None = None,
+    *,
+    lengths: Tensor | None = None,
+) -> Explanation:
+    operands: Any = layer.operands(input, memory, layer.start(memory) if state is None else state)
+    cell, cumulative = "rnn_tanh" if layer.cell == "rnn" else layer.cell, layer.attention == "coverage"
+    call = DecoderCall(*operands, memory.lengths, lengths, cell, layer.scale, cumulative)
+    p = call.problem()
+    told = LayerExplanation(
+        layer=0,
+        sizes=f"H = {p.H}, A = {p.A}, V = {p.V}",
+        small="no: the operator of a decoder has no such call",
+        linear=None,
+        **vars(explain_decoder(call, trains=_trains(*operands))),
+    )
+    sizes = f"T = {p.T}, B = {p.B}, S = {p.S}, {input.device}"
+    return Explanation(f"{layer}: {sizes}{_unless_replaced(layer)}", (told,))
 
 
 def _trains(*tensors: Tensor | None) -> bool:
