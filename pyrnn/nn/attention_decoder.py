@@ -172,7 +172,7 @@ class AttentionDecoder(nn.Module):
         """What a dot product is multiplied by."""
         return self.hidden_size**-0.5 if self.attention == "scaled" else 1.0
 
-    def operands(self, input: Tensor, memory: Memory, state: AttentionState) -> tuple[Tensor | None, ...]:
+    def operands(self, input: Tensor, memory: Memory, state: AttentionState) -> tuple[Any, ...]:
         """The tensors of a call, as the operator takes them."""
         return (
             ops.linear(input, self.weight_ih, self.bias_ih),

@@ -220,7 +220,8 @@ def _explain_decoder(
 ) -> Explanation:
     operands: Any = layer.operands(input, memory, layer.start(memory) if state is None else state)
     cell, cumulative = "rnn_tanh" if layer.cell == "rnn" else layer.cell, layer.attention == "coverage"
-    call = DecoderCall(*operands, memory.lengths, lengths, cell, layer.scale, cumulative)
+    options = (memory.lengths, lengths, cell, layer.scale, cumulative)
+    call = DecoderCall._make((*operands, *options))
     p = call.problem()
     told = LayerExplanation(
         layer=0,
