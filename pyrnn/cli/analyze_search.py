@@ -100,9 +100,7 @@ def _lines(found: WidthAnalysis, pairs: list[SentencePair]) -> list[str]:
                 fault,
                 f"{best.score:.4f}",
                 f"{reference.score:.4f}",
-                pair.source,
-                " ".join(best.text.splitlines()),
-                pair.target,
+                *(" ".join(side.split()) for side in (pair.source, best.text, pair.target)),
             ]
         )
         for fault, best, reference, pair in every

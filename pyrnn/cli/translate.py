@@ -52,7 +52,8 @@ def translate(
       pyrnn translate runs/en-es --beam-width 10 --reference sentences.es < sentences.en > out.es
       pyrnn translate runs/en-es --n-best 5 --scores < sentences.en
 
-    With --n-best N there are N lines for each, the number of the input line and a tab before each.
+    With --n-best N there are up to N lines for each, one for an empty line, the number of the input line and
+    a tab before each.
     """
     use_threads(threads)
     config = TranslateConfig(**settings)
@@ -63,7 +64,11 @@ def translate(
     reader, number, best = standard_input(), 0, list[str]()
     for lines in pyrnn.text.gathered(reader, lambda: reader.ready, most=_AT_ONCE):
         found = pyrnn.tasks.translate(
-            loaded, lines, config, batch_size=batch_size, replace_unknown=replace_unknown
+            loaded,
+            lines,
+            config,
+            batch_size=batch_size,
+            unknown="replace" if replace_unknown else "avoid",
         )
         for translations in found:
             number += 1
@@ -77,7 +82,7 @@ def translate(
 
 
 def _line(found: Translated, number: int | None, *, scores: bool) -> str:
-    text = " ".join(found.text.splitlines())  # a model of characters may write a line's end
+    text = " ".join(found.text.replace("\t", " ").splitlines())  # a model of characters may write them
     columns = [] if number is None else [str(number)]
     columns += [f"{found.score:.4f}", f"{found.log_probability:.4f}"] if scores else []
     return "\t".join([*columns, text])

@@ -65,7 +65,7 @@ def plot_widths(rows: Sequence[WidthRow], path: str | Path) -> None:
             colour = COLOURS[number]
             scores.plot(places, values, color=colour, marker=MARKERS[number], label=label)
         scores.set_ylabel("BLEU")
-        scores.set_ylim(bottom=0)
+        scores.set_ylim(0, 1.08 * max(1.0, *(row.oracle_bleu for row in rows), *(row.bleu for row in rows)))
         below = [0.0] * len(rows)
         for colour, label, counts in (
             (COLOURS[2], "right", [row.correct for row in rows]),

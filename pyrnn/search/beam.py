@@ -251,8 +251,10 @@ class _Beam:
             rows, token = rows[keep], token[keep]
             self._keep(keep)
         rows = rows.flatten()
-        stays = len(rows) == B * K and (
-            K == 1 or (_looks_are_free(rows.device) and torch.equal(rows, torch.arange(len(rows))))
+        stays = (
+            keep is None
+            and len(rows) == B * K
+            and (K == 1 or (_looks_are_free(rows.device) and torch.equal(rows, torch.arange(len(rows)))))
         )
         return token.flatten(), None if stays else rows
 

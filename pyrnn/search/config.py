@@ -38,7 +38,8 @@ class OutputConfig:
     forbidden_tokens: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        require_range(self, ("max_tokens", "min_tokens", "no_repeat_ngram", "max_tokens_per_source"), least=0)
+        require_range(self, ("max_tokens", "min_tokens", "no_repeat_ngram"), least=0)
+        require_range(self, ("max_tokens_per_source",), least=0, most=1000)
         if self.min_tokens > self.max_tokens and self.max_tokens_per_source == 0:
             raise ValueError(
                 f"min_tokens must be at most max_tokens, got {self.min_tokens} and {self.max_tokens}"
@@ -123,7 +124,8 @@ class SearchConfig(OutputConfig):
         super().__post_init__()
         require_range(self, ("beam_width", "n_best"), least=1)
         require_choices(self, ("length_norm",))
-        require_range(self, ("alpha", "coverage_penalty"), least=0)
+        require_range(self, ("alpha",), least=0, most=10)
+        require_range(self, ("coverage_penalty",), least=0)
         if self.n_best > self.beam_width:
             raise ValueError(
                 f"n_best must be at most beam_width, got {self.n_best} and {self.beam_width}: a beam finds "

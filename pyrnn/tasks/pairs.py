@@ -5,10 +5,10 @@ Dimension key: S source time, T target time, B batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyrnn
 from pyrnn._configuration import require_choices, require_range
@@ -33,9 +33,10 @@ class PairsConfig:
     """The pairs of a run, their tokens, and what counts as good.
 
     Args:
-        pairs: a file (UTF-8, plain or gzip) of lines "source TAB target", or of CSV if its name ends with
-            .csv or .csv.gz, a folder of such files, or "bible-en-es" or "dates" for the pairs that come with
-            the package. With `targets`: a file of sources, one a line.
+        pairs: a file (UTF-8, plain or gzip) of lines "source TAB target", a folder of such files, a file of
+            CSV whose name ends with .csv or .csv.gz, or "bible-en-es" or "dates" for the pairs that come with
+            the package. Several are joined, all of the kind of the first. With `targets`: a file of sources,
+            one a line.
         targets: a file of the same number of lines, the translations of `pairs`.
         columns: the two columns where a file has more, by their numbers or their names in its first line.
         swap: translate the other way.
@@ -111,26 +112,31 @@ class PairBatches:
         return replace(self, padded=self.padded.shard(rank, world))
 
 
-def read(source: Source, targets: Source | None, data: PairsConfig) -> list[SentencePair]:
-    """The pairs of files or of a shipped corpus, as `data` says."""
+def read(
+    source: Source, targets: Source | None, data: PairsConfig, reusable: Callable[[Any], Any]
+) -> list[SentencePair]:
+    """The pairs of files or of a shipped corpus, as `data` says; `reusable` is that of `pyrnn.text.spool`."""
     name = source[0] if isinstance(source, list | tuple) and len(source) == 1 else source
     if targets is None and name in pyrnn.corpora.PAIRS:
         pairs = pyrnn.corpora.named_pairs(str(name))
         return [pyrnn.text.SentencePair(b, a) for a, b in pairs] if data.swap else pairs
-    first = source if isinstance(source, str | Path) else next(iter(source))
+    first = source if isinstance(source, str | Path) else next(iter(source), "")
     is_csv = targets is None and str(first).removesuffix(".gz").endswith(".csv")
     columns = None
     if data.columns is not None:
-        left, right = (int(name) if name.isdigit() else name for name in data.columns)
+        left, right = (int(name) if name.isdecimal() else name for name in data.columns)
+        if left == right:
+            raise ValueError(f"columns must be two, got {left!r} twice")
         columns = left, right
-    with pyrnn.text.spool() as reusable:  # either may be a pipe
-        source = reusable(source)
-        targets = None if targets is None else reusable(targets)
-        return list(
-            pyrnn.text.read_pairs(
-                source, targets, format="csv" if is_csv else "tsv", columns=columns, swap=data.swap
-            )
+    return list(
+        pyrnn.text.read_pairs(
+            reusable(source),
+            None if targets is None else reusable(targets),
+            format="csv" if is_csv else "tsv",
+            columns=columns,
+            swap=data.swap,
         )
+    )
 
 
 def pairs_of(run: Run, source: Source) -> list[SentencePair]:
@@ -149,7 +155,8 @@ def pairs_of(run: Run, source: Source) -> list[SentencePair]:
         ...     pairs_of(run, file)[1]
         SentencePair(source='two', target='2')
     """
-    return read(source, None, run.job.data)
+    with pyrnn.text.spool() as reusable:
+        return read(source, None, run.job.data, reusable)
 
 
 def start_id(tokenizer: Tokenizer) -> int:

@@ -129,7 +129,8 @@ def _analyze(
     references: list[Hypothesis],
     config: SearchConfig,
 ) -> WidthAnalysis:
-    found = translate(run, [pair.source for pair in pairs], config)
+    # References may hold the token for unknown words, and so may what is compared with them.
+    found = translate(run, [pair.source for pair in pairs], config, unknown="write")
     best = [each[0] for each in found]
     targets = [pair.target for pair in pairs]
     oracle = [_nearest(each, target) for each, target in zip(found, targets, strict=True)]

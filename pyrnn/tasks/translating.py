@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyrnn
 from pyrnn.search.config import LengthNorm, SearchConfig
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pyrnn.models import Source
     from pyrnn.search import Hypothesis
 
+
+#: What becomes of the token for unknown words.
+Unknown = Literal["avoid", "write", "replace"]
 
 _AT_ONCE = 1024  # pairs that `pyrnn score` reads before it answers
 _SCORED_TOGETHER = 32
@@ -89,7 +92,7 @@ def translate(
     config: SearchConfig | None = None,
     *,
     batch_size: int = 32,
-    replace_unknown: bool = False,
+    unknown: Unknown = "avoid",
 ) -> list[list[Translated]]:
     r"""Translate sentences, those of like length together.
 
@@ -99,16 +102,17 @@ def translate(
         config: how to search; `TranslateConfig` unless given.
         batch_size: sentences that are searched side by side; it does not change a translation, but for
             rounding.
-        replace_unknown: let the model write its token for unknown words, and put there the source's token
-            that got most of the attention; else it is never written.
+        unknown: what becomes of the token for unknown words: "avoid" never writes it, "write" lets the model,
+            "replace" puts the source's token there that got most of the attention.
 
     Returns:
         For each sentence at most `config.n_best` translations, the best first.
 
     Raises:
-        ValueError: a sentence that the tokenizer cannot encode, or with a line break; unknown words are to be
-            replaced and the model gives no attention, or the tokenizer knows no unknown words; or as
-            `pyrnn.search.beam_search`.
+        ValueError: a sentence that the tokenizer cannot encode, or with a line break; a batch size below one;
+            unknown words are to be replaced and the model gives no attention, or its tokens are no words or
+            characters; or as `pyrnn.search.beam_search`.
+        TypeError: one string instead of a list of them.
 
     Example:
         >>> import tempfile
@@ -125,32 +129,47 @@ def translate(
         (['t', 'w', 'o', '\n'], '')
     """
     config = TranslateConfig() if config is None else config
-    for text in texts:
-        if "\n" in text:
-            raise ValueError(f"a sentence must be one line, got {text[:40]!r}")
-    data = run.job.data
-    ids = [encode_source(text.strip(), run.source_tokenizer, data) for text in texts]
+    if isinstance(texts, str):
+        raise TypeError(f"expected a list of sentences, got one string, {texts[:40]!r}; put it in a list")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if unknown == "replace" and not isinstance(run.tokenizer, pyrnn.text.VocabularyTokenizer):
+        raise ValueError("unknown words are replaced where tokens are words or characters; these are not")
+    texts, data = [_one_line(text) for text in texts], run.job.data
+    ids = [encode_source(text, run.source_tokenizer, data) for text in texts]
     found: dict[int, list[Translated]] = {}
-    places = sorted((n for n in range(len(texts)) if texts[n].strip()), key=lambda n: len(ids[n]))
+    places = sorted((n for n in range(len(texts)) if texts[n]), key=lambda n: len(ids[n]))
     for begin in range(0, len(places), batch_size):
         part = places[begin : begin + batch_size]
-        outputs = _search(run, [ids[n] for n in part], config, may_be_unknown=replace_unknown)
+        outputs = _search(run, [ids[n] for n in part], config, may_be_unknown=unknown != "avoid")
         for n, hypotheses in zip(part, outputs, strict=True):
             found[n] = [
-                _readable(run, texts[n], each, replace_unknown=replace_unknown) for each in hypotheses
+                _readable(run, texts[n], each, replace_unknown=unknown == "replace") for each in hypotheses
             ]
     nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
     return [found.get(n, [nothing]) for n in range(len(texts))]
 
 
-def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, Any]:
-    """Sources on the model's device, padded, and the model's state after it read them."""
+def _one_line(text: str) -> str:
+    """A sentence without white space at its ends, as training reads it."""
+    if "\n" in text.strip():
+        raise ValueError(f"a sentence must be one line, got {text[:40]!r}")
+    return text.strip()
+
+
+def padded_source(run: TranslationRun, ids: Sequence[Tensor]) -> Source:
+    """Sources on the model's device."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
     device = next(run.model.parameters()).device
     lengths = torch.tensor([len(each) for each in ids], device=device)
-    source = pyrnn.models.Source(pad_sequence(list(ids)).to(device), lengths)
+    return pyrnn.models.Source(pad_sequence(list(ids)).to(device), lengths)
+
+
+def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, Any]:
+    """Sources, and the model's state after it read them."""
+    source = padded_source(run, ids)
     with pyrnn.search.evaluating(run.model):
         return source, run.model.start(source)
 
@@ -176,23 +195,22 @@ def _search(
 def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unknown: bool) -> Translated:
     tokenizer, attention = run.tokenizer, found.attention
     end = run.source_tokenizer.token(start_id(run.source_tokenizer))
-    source = [*run.source_tokenizer.tokenize(text.strip()), end]
+    source = [*run.source_tokenizer.tokenize(text), end]
     if attention is not None:
         attention = attention[:, : len(source)]
         if run.job.data.reverse_source:  # back in the order of the text, the end behind it
             attention = attention[:, [*range(len(source) - 2, -1, -1), len(source) - 1]]
     target = [tokenizer.token(id) for id in found.tokens]
     text = tokenizer.decode(found.content)
-    if replace_unknown:
-        if tokenizer.unk_id is None:
-            raise ValueError("the tokenizer knows no unknown words: there is nothing to replace")
+    if replace_unknown and tokenizer.unk_id in found.content:
+        assert isinstance(tokenizer, pyrnn.text.VocabularyTokenizer)
+        assert tokenizer.unk_id is not None
         if attention is None:
             raise ValueError("unknown words are replaced through the attention, and this model gives none")
         words = pyrnn.search.replace_unknown(  # by a word, which the end of the source is not
             target, attention[:, :-1], source[:-1], unknown=tokenizer.token(tokenizer.unk_id)
         )
-        written = words[: len(found.content)]
-        text = "".join(written) if tokenizer.level == "character" else " ".join(written)
+        text = tokenizer.join(words[: len(found.content)])
     return Translated(text, found, source, target, attention)
 
 
@@ -219,6 +237,7 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
         return found
     import torch
 
+    source, target = _one_line(source), _one_line(target)
     fields = encode(
         [pyrnn.text.SentencePair(source, target)], run.source_tokenizer, run.tokenizer, run.job.data
     )
@@ -242,13 +261,13 @@ def score_pairs(run: TranslationRun, lines: Iterable[str]) -> Iterator[str]:
       printf 'so be it\tasí sea\n' | pyrnn score runs/en-es
 
     The columns, separated by tabs: log-probability in nats, nats per token, perplexity, tokens scored,
-    unknown tokens, source, target. Empty lines are left out. A line that cannot be scored has "-" for
+    unknown tokens, source, target. Empty lines are left out. A line of other than two columns has "-" for
     numbers and, behind it, why; the exit code then is 2.
     """
     reader = pyrnn.text.as_lines(lines)
     failed = count = 0
     for part in pyrnn.text.gathered((line for line in reader if line), lambda: reader.ready, most=_AT_ONCE):
-        sides = [line.split("\t") for line in part]
+        sides = [[side.strip() for side in line.split("\t")] for line in part]
         scores = iter(_scores(run, [(side[0], side[1]) for side in sides if len(side) == 2]))
         for line, side in zip(part, sides, strict=True):
             count += 1
@@ -268,7 +287,6 @@ def score_pairs(run: TranslationRun, lines: Iterable[str]) -> Iterator[str]:
 
 def _scores(run: TranslationRun, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[float, int, int]]:
     """Log-probability, tokens and unknown tokens of each target."""
-    import torch
     from torch.nn.utils.rnn import pad_sequence
 
     fields = encode(
@@ -276,12 +294,18 @@ def _scores(run: TranslationRun, pairs: Sequence[tuple[str, str]]) -> Iterator[t
     )
     for begin in range(0, len(pairs), _SCORED_TOGETHER):
         part = slice(begin, begin + _SCORED_TOGETHER)
-        _, state = encoded_source(run, fields["source"][part])
+        source, inputs = padded_source(run, fields["source"][part]), pad_sequence(fields["input"][part])
         outputs = fields["output"][part]
-        first = torch.tensor([start_id(run.tokenizer)])
-        targets = [torch.cat([first, output]) for output in outputs]
-        lengths = torch.tensor([len(each) for each in targets])
-        totals = pyrnn.search.score_targets(run.model, state, pad_sequence(targets).T, lengths)
+        with pyrnn.search.evaluating(run.model):
+            logits = run.model(*source, inputs.to(source.tokens.device)).float()
+        losses = pyrnn.losses.sequence_cross_entropy(
+            logits,
+            pad_sequence(outputs, padding_value=pyrnn.losses.IGNORE).to(logits.device),
+            reduction="none",
+        )
+        totals = -losses.double().sum(0)
+        if bool(totals.isnan().any()):
+            raise ValueError("the model gives NaN: the weights are damaged; did training diverge?")
         unk = run.tokenizer.unk_id
         for total, output in zip(totals.tolist(), outputs, strict=True):
             yield total, len(output), 0 if unk is None else int((output == unk).sum())

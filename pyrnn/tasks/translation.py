@@ -97,13 +97,16 @@ class Translation(Task):
                 "tied 'all' is one embedding for both sides, whose tokens then must be the same: set tied to "
                 "'target', or shared_vocabulary to true"
             )
+        if data.validation_targets is not None and data.validation_pairs is None:
+            raise ValueError("validation_targets are the targets of validation_pairs, and none are given")
         if job.model.vector_input:
             raise ValueError("sentences are tokens: set vector_input to 0")
-        pairs = paired.read(data.pairs, data.targets, data)
-        if data.validation_pairs is None:
-            pairs, validation, _ = pyrnn.text.split_pairs(pairs, validation=data.validation_size, test=0)
-        else:
-            validation = paired.read(data.validation_pairs, data.validation_targets, data)
+        with pyrnn.text.spool() as reusable:  # any of the files may be a pipe
+            pairs = paired.read(data.pairs, data.targets, data, reusable)
+            if data.validation_pairs is None:
+                pairs, validation, _ = pyrnn.text.split_pairs(pairs, validation=data.validation_size, test=0)
+            else:
+                validation = paired.read(data.validation_pairs, data.validation_targets, data, reusable)
         if job.train.init_from is None:
             tokenizers = paired.train_tokenizers(pairs, data)
         else:
@@ -212,18 +215,19 @@ def _add_greedy(bleu: Any, model: Seq2Seq, source: Any, output: Tensor, tokenize
     import torch
 
     end = paired.start_id(tokenizer)
-    config = pyrnn.search.SearchConfig(
-        beam_width=1,
-        max_tokens=len(output) + 50,  # longer ones are wrong whatever follows
-    )
+    # Of the source alone: processes share a batch, and its longest target may be another's.
+    config = pyrnn.search.SearchConfig(beam_width=1, max_tokens=50, max_tokens_per_source=3.0)
     found = pyrnn.search.beam_search(
         model,
         [torch.tensor([end])] * output.shape[1],
         config,
         eos_id=end,
         state=model.start(source),
+        source_lengths=source.lengths,
         suppress_ids=() if tokenizer.unk_id is None else (tokenizer.unk_id,),
     )
     for (best,), row in zip(found, output.T, strict=True):
+        if not bool((row != pyrnn.losses.IGNORE).any()):
+            continue  # a process without a row of this batch has one of filling
         reference = row[(row != pyrnn.losses.IGNORE) & (row != end)]
         bleu.update(tokenizer.decode(best.content), tokenizer.decode(reference))

@@ -233,6 +233,16 @@ class VocabularyTokenizer(Tokenizer):
             return spaced(tokens)
         return (_REPLACEMENT if token == self.vocabulary.unk else token for token in tokens)
 
+    def join(self, tokens: Iterable[str]) -> str:
+        """The text of tokens, which need not be in the vocabulary.
+
+        Example:
+            >>> tokenizer = train_tokenizer(lambda: ["to be, or not"], level="word")
+            >>> tokenizer.join(["to", "Ada", ",", "or"])
+            'to Ada, or'
+        """
+        return "".join(spaced(tokens) if self.level == "word" else tokens)
+
     def token(self, id: int) -> str:
         """As of `Tokenizer.token`."""
         return self.vocabulary.tokens_of((id,))[0]

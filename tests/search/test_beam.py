@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pyrnn.models import LanguageModel, LanguageModelConfig
 from pyrnn.search import Hypothesis, SamplingConfig, SearchConfig, beam, beam_search, generate
 from tests.search.decoders import (
     HASHES,
@@ -355,3 +356,22 @@ def test_attention_is_that_of_each_token(monkeypatch: pytest.MonkeyPatch) -> Non
         whole: Tensor | None = model.step(read, state).attention
         assert whole is not None
         torch.testing.assert_close(best.attention, whole[0, :, : lengths[row]])
+
+
+def test_a_source_that_is_done_at_once_leaves_the_others_their_own_states() -> None:
+    """Rows that are as many as before need not be the same ones."""
+    compared = 0
+    for seed in range(60):
+        torch.manual_seed(seed)
+        model = LanguageModel(LanguageModelConfig(6, hidden_size=8)).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(6)  # so that some prompts end in their first step
+        prompts, config = [torch.tensor([0]), torch.tensor([1])], SearchConfig(beam_width=2, max_tokens=6)
+        together = beam_search(model, prompts, config, eos_id=0)
+        for prompt, found in zip(prompts, together, strict=True):
+            [alone] = beam_search(model, [prompt], config, eos_id=0)
+            assert found[0].tokens == alone[0].tokens
+            assert found[0].score == pytest.approx(alone[0].score, abs=1e-4)
+            compared += len(found[0].tokens) == 1
+    assert compared  # sources that were done at once

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from pyrnn.search import SearchConfig
-from pyrnn.tasks import evaluate, find_task, load_run, make_job, translate
+from pyrnn.metrics import bleu
+from pyrnn.search import SearchConfig, evaluating
+from pyrnn.tasks import attention_of, evaluate, find_task, load_run, make_job, translate
+from pyrnn.tasks.translating import score_pairs
 from pyrnn.tasks.translation import TranslationRun
 from pyrnn.train import resumed_job, train
 from tests.train.small_runs import KillAt, Killed, result_of
@@ -85,8 +88,39 @@ def test_attention_and_scores(trained: TranslationRun) -> None:
 
 def test_evaluation_has_bleu(trained: TranslationRun, tmp_path: Path) -> None:
     scores = evaluate(trained, write(tmp_path / "other.tsv", pairs(40, seed=9)))
-    assert {"loss", "perplexity", "accuracy", "bleu", "unknown"} <= scores.keys()
+    assert {"loss", "perplexity", "accuracy", "unknown"} <= scores.keys()
     assert scores["accuracy"] > 0.9
+    config = SearchConfig(beam_width=1, max_tokens=50, max_tokens_per_source=3.0)
+    found = texts_of(trained, [a for a, _ in pairs(40, seed=9)], config=config)
+    assert scores["bleu"] == pytest.approx(bleu(found, [b for _, b in pairs(40, seed=9)]).score)
+    # Shards add up, also where one has no row of the last batch.
+    batches = trained.job.task.read(trained, write(tmp_path / "odd.tsv", pairs(33, seed=9)))
+    with evaluating(trained.model):
+        whole, *parts = (
+            trained.job.task.evaluate(trained.model, each)
+            for each in (batches, batches.shard(0, 2), batches.shard(1, 2))
+        )
+    assert parts[0].add(parts[1]).compute() == pytest.approx(whole.compute())
+
+
+def test_white_space_at_the_ends_is_no_part_of_a_sentence(trained: TranslationRun) -> None:
+    found = attention_of(trained, "  abc ", " CBA ")
+    assert found.attention is not None
+    torch.testing.assert_close(found.attention.sum(-1), torch.ones(4))
+    inside, around = (list(score_pairs(trained, [line])) for line in ("abc\tCBA", " abc \t CBA "))
+    assert inside == around
+
+
+@pytest.mark.parametrize("architecture", ["gru", "transformer"])
+def test_scores_are_those_of_the_search(architecture: str, tmp_path: Path) -> None:
+    run = train(small_job(tmp_path, count=60, epochs=1, architecture=architecture), tmp_path / "run")
+    assert isinstance(run, TranslationRun)
+    lines = ["abc\tCBA", "fedcba\tA", "aa\t"]  # targets of unequal lengths
+    scores = [float(line.split("\t")[0]) for line in score_pairs(run, lines)]
+    alone = [float(next(iter(score_pairs(run, [line]))).split("\t")[0]) for line in lines]
+    assert scores == pytest.approx(alone, abs=2e-4)
+    by_search = [attention_of(run, *line.split("\t")).log_probability for line in lines]
+    assert scores == pytest.approx(by_search, abs=2e-4)
 
 
 KINDS: list[dict[str, Any]] = [
@@ -139,6 +173,8 @@ def test_two_files_and_other_validation_pairs(tmp_path: Path) -> None:
         ({"pairs": ""}, "needs pairs to learn from"),
         ({"validation_size": 500}, "too few to hold out 500"),
         ({"longest": 1}, "every pair has a side of more than 1 tokens"),
+        ({"validation_targets": "x"}, "are the targets of validation_pairs"),
+        ({"columns": ("1", "1")}, "columns must be two"),
         ({"shared_vocabulary": False}, "one embedding for both sides"),
     ],
 )
@@ -166,7 +202,12 @@ def test_a_tokenizer_of_the_users(tmp_path: Path) -> None:
 def test_sentences_that_cannot_be_translated(trained: TranslationRun) -> None:
     with pytest.raises(ValueError, match="must be one line"):
         translate(trained, ["a\nb"])
-    assert texts_of(trained, ["xyz"])[0] is not None  # unknown characters
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        translate(trained, ["a"], batch_size=-1)
+    with pytest.raises(TypeError, match="put it in a list"):
+        translate(trained, "abc")
+    with pytest.raises(ValueError, match="must be one line"):
+        attention_of(trained, "a\nb", "B")
 
 
 def test_unknown_words_are_copied_from_the_source(tmp_path: Path) -> None:
@@ -178,4 +219,5 @@ def test_unknown_words_are_copied_from_the_source(tmp_path: Path) -> None:
     run = train(job, tmp_path / "run")
     assert isinstance(run, TranslationRun)
     assert texts_of(run, ["n7"]) != ["n7"]
-    assert texts_of(run, ["n7", "Ada", "hello"], replace_unknown=True) == ["n7", "Ada", "hola"]
+    assert texts_of(run, ["n7", "Ada", "hello"], unknown="replace") == ["n7", "Ada", "hola"]
+    assert texts_of(run, ["n7"], unknown="write") == ["<unk>"]
