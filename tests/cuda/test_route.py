@@ -105,7 +105,7 @@ def test_explain(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert entry.split is not None
     assert entry.split.endswith("the step engine was asked for")
     lines = [line.split()[0] for line in str(pyrnn.explain(layer, input)).splitlines()[1:]]
-    assert lines == ["layer", "route", "kernel", "engine", "split", "memory"]
+    assert lines == ["layer", "route", "kernel", "small", "engine", "split", "memory"]
 
 
 @pytest.mark.parametrize("name", ["lengths", "list"])
