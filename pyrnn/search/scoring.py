@@ -239,9 +239,10 @@ def _log_probabilities(
         left = lengths[:live] - begin
         steps = min(window_steps(live, V), max(_SHORTEST_WINDOW, int(left[-1])), T - begin)
         window = slice(live), slice(begin, begin + steps)
-        options = {"lengths": left.clamp(max=steps).to(outputs.device)} if left[-1] < steps else {}
         state = state if live == before else state.select(slice(live))
-        output = model.step(inputs[window], state, **options)
+        # Without lengths, which not every model takes: what is read behind an end comes after all that
+        # counts, and its row goes on in no further window.
+        output = model.step(inputs[window], state)
         state, before = output.state, live
         losses = sequence_cross_entropy(
             float_logits(output.logits).transpose(0, 1), targets[window].T, reduction="none"

@@ -157,19 +157,14 @@ def _one_line(text: str) -> str:
     return text.strip()
 
 
-def padded_source(run: TranslationRun, ids: Sequence[Tensor]) -> Source:
-    """Sources on the model's device."""
+def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, Any]:
+    """Sources on the model's device, padded, and the model's state after it read them."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
     device = next(run.model.parameters()).device
     lengths = torch.tensor([len(each) for each in ids], device=device)
-    return pyrnn.models.Source(pad_sequence(list(ids)).to(device), lengths)
-
-
-def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, Any]:
-    """Sources, and the model's state after it read them."""
-    source = padded_source(run, ids)
+    source = pyrnn.models.Source(pad_sequence(list(ids)).to(device), lengths)
     with pyrnn.search.evaluating(run.model):
         return source, run.model.start(source)
 
@@ -287,6 +282,7 @@ def score_pairs(run: TranslationRun, lines: Iterable[str]) -> Iterator[str]:
 
 def _scores(run: TranslationRun, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[float, int, int]]:
     """Log-probability, tokens and unknown tokens of each target."""
+    import torch
     from torch.nn.utils.rnn import pad_sequence
 
     fields = encode(
@@ -294,18 +290,11 @@ def _scores(run: TranslationRun, pairs: Sequence[tuple[str, str]]) -> Iterator[t
     )
     for begin in range(0, len(pairs), _SCORED_TOGETHER):
         part = slice(begin, begin + _SCORED_TOGETHER)
-        source, inputs = padded_source(run, fields["source"][part]), pad_sequence(fields["input"][part])
-        outputs = fields["output"][part]
-        with pyrnn.search.evaluating(run.model):
-            logits = run.model(*source, inputs.to(source.tokens.device)).float()
-        losses = pyrnn.losses.sequence_cross_entropy(
-            logits,
-            pad_sequence(outputs, padding_value=pyrnn.losses.IGNORE).to(logits.device),
-            reduction="none",
-        )
-        totals = -losses.double().sum(0)
-        if bool(totals.isnan().any()):
-            raise ValueError("the model gives NaN: the weights are damaged; did training diverge?")
+        _, state = encoded_source(run, fields["source"][part])
+        first, outputs = torch.tensor([start_id(run.tokenizer)]), fields["output"][part]
+        targets = [torch.cat([first, output]) for output in outputs]
+        lengths = torch.tensor([len(target) for target in targets])
+        totals = pyrnn.search.score_targets(run.model, state, pad_sequence(targets).T, lengths)
         unk = run.tokenizer.unk_id
         for total, output in zip(totals.tolist(), outputs, strict=True):
             yield total, len(output), 0 if unk is None else int((output == unk).sum())
