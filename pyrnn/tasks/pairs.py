@@ -44,8 +44,8 @@ class PairsConfig:
         validation_targets: their translations, where they are files of their own.
         validation_size: how many of `pairs` are held out otherwise, chosen among those whose sides occur
             once.
-        tokenizer: a tokenizer.json or sentencepiece model of yours for both sides, instead of one that is
-            learned.
+        tokenizer: a tokenizer.json or sentencepiece model of yours for both sides, instead of one of some
+            level that is learned.
         level: tokens are "character", "word" or "subword".
         max_vocabulary: tokens of each vocabulary at most; at level subword 2000 unless given.
         min_count: tokens that occur less often become <unk>.
@@ -57,7 +57,8 @@ class PairsConfig:
             writes for them, each token the likeliest one.
 
     Raises:
-        ValueError: a count below one or beyond 64 bits, not two columns, or an unknown choice.
+        ValueError: a count below one or beyond 64 bits, not two columns, an unknown choice, or a tokenizer
+            and how to learn one.
     """
 
     pairs: str | tuple[str, ...] = ""
@@ -81,6 +82,10 @@ class PairsConfig:
         if self.max_vocabulary is not None:
             require_range(self, ("max_vocabulary",), least=2)
         require_choices(self, ("level", "objective"))
+        if self.tokenizer is not None and (self.max_vocabulary, self.min_count) != (None, 1):
+            raise ValueError(
+                "a tokenizer of yours has its vocabulary: leave max_vocabulary and min_count out"
+            )
 
 
 @dataclass(frozen=True)

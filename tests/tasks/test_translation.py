@@ -195,6 +195,8 @@ def test_a_tokenizer_of_the_users(tmp_path: Path) -> None:
     run = train(job, tmp_path / "run")
     assert isinstance(run, TranslationRun)
     assert run.model.vocabulary_size == len(words)
+    with pytest.raises(ValueError, match="has its vocabulary"):
+        small_job(tmp_path, tokenizer="own.json", max_vocabulary=300)
     (tmp_path / "tokenizer.json").unlink()
     assert texts_of(load_run(tmp_path / "run"), ["abc"]) == texts_of(run, ["abc"])  # type: ignore[arg-type]
 
