@@ -1,7 +1,7 @@
 """A benchmark of this package against torch: its cases, the command line, one row a case, record and report.
 
-`recurrent.py`, `attention.py`, `decoder.py`, `transformer.py`, `overhead.py` and `generation.py` say what the
-cases are and what the two sides do; all else is here.
+`recurrent.py`, `attention.py`, `decoder.py`, `seq2seq.py`, `transformer.py`, `overhead.py` and
+`generation.py` say what the cases are and what the two sides do; all else is here.
 """
 
 from __future__ import annotations
