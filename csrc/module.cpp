@@ -11,6 +11,7 @@
 #include "common/tensor.h"
 #include "common/workspace.h"
 #include "decoder/cpu/engine.h"
+#include "decoder/eager.h"
 #include "module_tables.h"
 #include "pointwise/cpu/engine.h"
 #include "recurrent/cpu/engine.h"
@@ -250,6 +251,7 @@ void bind(py::module_& m, py::dict& fields) {
   m.def("decoder_forward", &run<forward>);
   m.def("decoder_backward", &run<backward>);
   m.def("decoder_threads", &threads_of_call);
+  bind_eager(m);
 }
 
 }  // namespace pyrnn::decoder

@@ -32,14 +32,14 @@ struct ExchangeTable {
   int (*view)(void* object, DLTensor* to);
 };
 constexpr int kCpu = 1;
-constexpr uint8_t kUnsigned = 1, kFloat = 2, kBfloat = 4;
+constexpr uint8_t kSigned = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4, kBool = 6;
 
 int dtype_of(DLDataType dtype) {  // -1: none that has kernels here
   if (dtype.lanes != 1) return -1;
   if (dtype.code == kFloat) return dtype.bits == 32 ? kFloat32 : dtype.bits == 64 ? kFloat64 : -1;
+  if (dtype.code == kSigned && dtype.bits == 64) return kIntegers;
   return dtype.code == kBfloat && dtype.bits == 16 ? kBfloat16 : -1;
 }
-constexpr int kBytes = -2;  // what is kept for a backward pass
 
 // ---- what torch is asked by, handed over by pyrnn/_native_args.py
 
@@ -104,7 +104,8 @@ bool describe(PyObject* tensor, TensorView& to) {
     PyErr_Clear();
     return false;
   }
-  const bool bytes = found.dtype.code == kUnsigned && found.dtype.bits == 8;
+  const bool bytes =
+      (found.dtype.code == kUnsigned || found.dtype.code == kBool) && found.dtype.bits == 8;
   to = {static_cast<char*>(found.data) + found.byte_offset, bytes ? kBytes : dtype_of(found.dtype),
         found.ndim, found.shape, found.strides};
   return found.device_type == kCpu && to.dtype != -1;
@@ -267,7 +268,7 @@ bool grad_enabled() { return is(quiet(PyObject_CallNoArgs(torch.grad_enabled)), 
 bool requires_grad(PyObject* tensor) { return is(attribute(tensor, names().requires_grad), Py_True); }
 
 int64_t number_bytes(int dtype) {
-  return dtype == kFloat64 ? 8 : dtype == kFloat32 ? 4 : dtype == kBfloat16 ? 2 : 1;
+  return dtype == kFloat64 || dtype == kIntegers ? 8 : dtype == kFloat32 ? 4 : dtype == kBfloat16 ? 2 : 1;
 }
 
 bool TensorView::has_shape(const int64_t* expected, int count) const {

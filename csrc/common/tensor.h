@@ -38,12 +38,15 @@ bool requires_grad(PyObject* tensor);
 // From here on the general path asks for large pages, and what Python costs does not count.
 constexpr int64_t kLargeCallBytes = 32 << 20;
 
+// In place of a DType: torch.uint8 and torch.bool, which hold what training keeps and padding; torch.int64.
+constexpr int kBytes = -2, kIntegers = -3;
+
 int64_t number_bytes(int dtype);
 
 // Numbers of one tensor. Owns nothing: the tensor must live.
 struct TensorView {
   char* data = nullptr;
-  int dtype = 0;  // DType
+  int dtype = 0;  // DType, or a code below
   int dims = 0;
   const int64_t *shape = nullptr, *strides = nullptr;  // [dims], strides in elements
 

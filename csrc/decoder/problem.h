@@ -45,6 +45,7 @@ struct Problem {  // numbers are of the storage type where nothing else is said,
 // Rows are those of the batch by decreasing length, tokens the rows that live at each step, step after step.
 struct Plan {
   int threads;
+  const void* packed;                // the cell's weights, where a scope keeps them packed; else null
   int64_t steps;                     // of the longest row
   int64_t tokens;                    // of all steps
   const int64_t* batch;              // [B] of each row its index into the batch
@@ -53,6 +54,19 @@ struct Plan {
   const int64_t *token_t, *token_b;  // [tokens] step, and index into the batch
   Flag* flags;                       // [threads]
 };
+
+// The cell as a recurrent layer whose input is the context. N is that of one step: how a product is made must
+// not depend on how many steps are made at once.
+inline recurrent::Problem as_layer(const Problem& p) {
+  recurrent::Problem layer{};
+  layer.cell = int(p.cell), layer.dtype = int(p.dtype);
+  layer.T = p.T, layer.B = p.B, layer.N = p.B, layer.D = 1;
+  layer.I = p.weight_context ? p.V : 0, layer.H = layer.P = p.H;
+  layer.direction[0].w_ih = p.weight_context;
+  layer.direction[0].w_hh = p.weight_hh;
+  layer.direction[0].b_hh = p.bias_hh;
+  return layer;
+}
 
 // One cell, storage type and instruction set.
 struct Kernel {

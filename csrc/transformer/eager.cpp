@@ -1,7 +1,8 @@
-// A Transformer encoder's layers on a few tokens of a model that generates, as one call of C++. Each is
+// A Transformer's layers on a few tokens of a model that generates, as one call of C++. Each is
 //
 //   x = input + out_proj(attention(in_proj(norm1(input)), cache))    y = x + linear2(f(linear1(norm2(x))))
 //
+// a decoder's with x = x + out_proj(attention(in_proj(norm2(x)), memory)) in between, and norm3 in the second;
 // or, with the normalisations behind the sums, y = norm2(x + ...), x = norm1(input + ...). The parts are
 // asked first whether calling them would do anything else. Each result is rounded to the tensors' dtype, as
 // where a tensor is made of it. As in csrc/recurrent/eager.cpp, whatever is not in perfect order is declined
@@ -27,13 +28,14 @@ namespace {
 constexpr Refusal kOtherPart = "a part was replaced or hooked, or is in training mode";
 
 struct Names {
-  PyObject* norm1 = PyUnicode_InternFromString("norm1");
-  PyObject* norm2 = PyUnicode_InternFromString("norm2");
+  PyObject* norms[3] = {PyUnicode_InternFromString("norm1"), PyUnicode_InternFromString("norm2"),
+                        PyUnicode_InternFromString("norm3")};
   PyObject* linear1 = PyUnicode_InternFromString("linear1");
   PyObject* linear2 = PyUnicode_InternFromString("linear2");
-  PyObject* dropouts[3] = {PyUnicode_InternFromString("dropout"), PyUnicode_InternFromString("dropout1"),
-                           PyUnicode_InternFromString("dropout2")};
+  PyObject* dropouts[4] = {PyUnicode_InternFromString("dropout"), PyUnicode_InternFromString("dropout1"),
+                           PyUnicode_InternFromString("dropout2"), PyUnicode_InternFromString("dropout3")};
   PyObject* attention = PyUnicode_InternFromString("self_attn");
+  PyObject* memory = PyUnicode_InternFromString("multihead_attn");
   PyObject* weight = PyUnicode_InternFromString("weight");
   PyObject* bias = PyUnicode_InternFromString("bias");
 };
@@ -46,52 +48,59 @@ const Names& names() {
 class Layer {
  public:
   // `call`: (options, keys, values, begin, end), with the options (those of attention, norm_first, the
-  // activation's code, eps of both normalisations).
+  // activation's code, eps of the normalisations); of a decoder's layer then what MemoryAttentionPart takes.
   Refusal read(PyObject* layer, const py::tuple& call, const TensorView& tokens, Tensors& tensors);
-  size_t bytes() const { return size_t(3 * row() + rows * F * number_bytes(dtype)) + attention.bytes(); }
+  size_t bytes() const { return size_t(3 * row() + rows * F * number_bytes(dtype)) + attention_bytes(); }
   // From and to rows without gaps; both may be the same. Needs no lock of Python.
   void run(const char* input, char* output, char* memory, int threads);
 
  private:
   int64_t row() const { return round_up(rows * E * number_bytes(dtype), 64); }
+  size_t attention_bytes() const { return std::max(attention.bytes(), attends ? memory.bytes() : 0); }
+  int norm_count() const { return attends ? 3 : 2; }
   Refusal read_parts(PyObject* layer, Tensors& tensors);
 
   int dtype, activation;
   int64_t rows, E, F;
-  bool norm_first;
-  double eps[2];
-  Parameters norms[2], linear1, linear2;
+  bool norm_first, attends;  // to a memory
+  double eps[3];
+  Parameters norms[3], linear1, linear2;
   AttentionPart attention;
+  MemoryAttentionPart memory;
 };
 
 Refusal Layer::read(PyObject* layer, const py::tuple& call, const TensorView& tokens, Tensors& tensors) {
-  if (call.size() != 5) throw py::value_error("pyrnn: a layer's call is 5 values");
+  if (call.size() != 5 && call.size() != 6) throw py::value_error("pyrnn: a layer's call is 5 or 6 values");
+  attends = call.size() == 6;
   const py::tuple options = call[0];
-  if (options.size() != 5) throw py::value_error("pyrnn: a layer's options are 5");
+  if (int(options.size()) != 3 + norm_count()) throw py::value_error("pyrnn: options of another layer");
   dtype = tokens.dtype;
   E = tokens.size(-1);
   rows = tokens.size(0) * (tokens.dims == 3 ? tokens.size(1) : 1);
   norm_first = options[1].cast<bool>();
   activation = options[2].cast<int>();
-  for (int i = 0; i < 2; i++) eps[i] = options[size_t(3 + i)].cast<double>();
+  for (int i = 0; i < norm_count(); i++) eps[i] = options[size_t(3 + i)].cast<double>();
   if (const Refusal why = read_parts(layer, tensors)) return why;
+  const py::tuple own = options[0];
   PyObject* self_attn = part_of(layer, names().attention);
-  if (const Refusal why = attention.read(self_attn, options[0], tokens, tensors)) return why;
-  return attention.read_cache(call, 1);
+  if (const Refusal why = attention.read(self_attn, own, tokens, tensors)) return why;
+  if (const Refusal why = attention.read_cache(call, 1)) return why;
+  if (!attends) return nullptr;
+  PyObject* other = part_of(layer, names().memory);
+  if (!is_plain_in_evaluation(other, kAttentionModule)) return kOtherPart;
+  return memory.read(other, own[0].cast<int64_t>(), own[1].cast<bool>(), tokens, call[5], tensors);
 }
 
 Refusal Layer::read_parts(PyObject* layer, Tensors& tensors) {
   const Names& n = names();
-  PyObject *norm1 = part_of(layer, n.norm1), *norm2 = part_of(layer, n.norm2);
   PyObject *first = part_of(layer, n.linear1), *second = part_of(layer, n.linear2);
-  PyObject* self_attn = part_of(layer, n.attention);
-  for (PyObject* name : n.dropouts)
-    if (!is_plain_in_evaluation(part_of(layer, name), kDropoutModule)) return kOtherPart;
-  for (PyObject* norm : {norm1, norm2})
-    if (!is_plain_in_evaluation(norm, kNormModule)) return kOtherPart;
+  for (int i = 0; i < norm_count() + 1; i++)
+    if (!is_plain_in_evaluation(part_of(layer, n.dropouts[i]), kDropoutModule)) return kOtherPart;
+  for (int i = 0; i < norm_count(); i++)
+    if (!is_plain_in_evaluation(part_of(layer, n.norms[i]), kNormModule)) return kOtherPart;
   for (PyObject* linear : {first, second})
     if (!is_plain_in_evaluation(linear, kLinearModule)) return kOtherPart;
-  if (!is_plain_in_evaluation(self_attn, kAttentionModule)) return kOtherPart;
+  if (!is_plain_in_evaluation(part_of(layer, n.attention), kAttentionModule)) return kOtherPart;
   TensorView hidden;
   PyObject* weight = parameter_of(first, n.weight);
   if (!weight || !tensors.view(weight, hidden) || hidden.dims != 2) return kOtherParameters;
@@ -100,28 +109,35 @@ Refusal Layer::read_parts(PyObject* layer, Tensors& tensors) {
   const auto read = [&](PyObject* module, std::initializer_list<int64_t> shape, Parameters& to) {
     return read_parameters(module, n.weight, n.bias, dtype, shape, tensors, to);
   };
-  const bool found = read(norm1, {E}, norms[0]) && read(norm2, {E}, norms[1]) &&
-                     read(first, {F, E}, linear1) && read(second, {E, F}, linear2);
+  bool found = read(first, {F, E}, linear1) && read(second, {E, F}, linear2);
+  for (int i = 0; i < norm_count(); i++) found = found && read(part_of(layer, n.norms[i]), {E}, norms[i]);
   return found ? nullptr : kOtherParameters;
 }
 
-void Layer::run(const char* input, char* output, char* memory, int threads) {
-  const auto linear = [&](const char* x, const Parameters& with, const char* residual, char* out, int64_t K,
+void Layer::run(const char* input, char* output, char* scratch, int threads) {
+  const auto linear = [&](const char* from, const Parameters& with, const char* residual, char* to, int64_t K,
                           int64_t n, int f = pointwise::kIdentity) {
-    rows::linear(dtype, {rows, K, n, f, x, with.weight, with.bias, residual, out}, threads);
+    rows::linear(dtype, {rows, K, n, f, from, with.weight, with.bias, residual, to}, threads);
   };
-  const auto norm = [&](const char* x, int which, char* out) {
-    rows::norm(dtype, {rows, E, eps[which], x, norms[which].weight, norms[which].bias, out});
+  const auto norm = [&](const char* from, int which, char* to) {
+    rows::norm(dtype, {rows, E, eps[which], from, norms[which].weight, norms[which].bias, to});
   };
-  const int64_t step = row();
-  char *normed = memory, *x = memory + step, *sum = memory + 2 * step, *inner = memory + 3 * step;
-  char* hidden = inner + attention.bytes();
+  char *normed = scratch, *x = scratch + row(), *sum = scratch + 2 * row(), *inner = scratch + 3 * row();
+  char* hidden = inner + attention_bytes();
+  // Each part adds to what it is given: to `x` from `normed`, or to `sum`, which is normalised to `x`.
   if (norm_first) norm(input, 0, normed);
   attention.run(norm_first ? normed : input, input, norm_first ? x : sum, inner, threads);
-  norm_first ? norm(x, 1, normed) : norm(sum, 0, x);
+  if (!norm_first) norm(sum, 0, x);
+  if (attends) {
+    if (norm_first) norm(x, 1, normed);
+    memory.run(norm_first ? normed : x, x, norm_first ? x : sum, inner, threads);
+    if (!norm_first) norm(sum, 1, x);
+  }
+  const int last = norm_count() - 1;
+  if (norm_first) norm(x, last, normed);
   linear(norm_first ? normed : x, linear1, nullptr, hidden, E, F, activation);
   linear(hidden, linear2, x, norm_first ? output : sum, F, E);
-  if (!norm_first) norm(sum, 1, output);
+  if (!norm_first) norm(sum, last, output);
 }
 
 // Whether a call on `tokens` is one for these functions.

@@ -1,5 +1,6 @@
 #include "transformer/parts.h"
 
+#include "attention/cpu/engine.h"
 #include "common/integers.h"
 #include "common/plain_module.h"
 #include "rows/cpu/engine.h"
@@ -72,7 +73,7 @@ Refusal AttentionPart::read(PyObject* module, const py::tuple& options, const Te
 }
 
 Refusal AttentionPart::read_cache(const py::tuple& room, size_t first) {
-  if (room.size() != first + 4) throw py::value_error("pyrnn: a cache's room is 4 values");
+  if (room.size() < first + 4) throw py::value_error("pyrnn: a cache's room is 4 values");
   cached = true;
   return attention.read_cache(py::object(room[first]).ptr(), py::object(room[first + 1]).ptr(),
                               room[first + 2].cast<int64_t>(), room[first + 3].cast<int64_t>());
@@ -94,6 +95,67 @@ void AttentionPart::run(const char* input, const char* residual, char* output, c
   rows::linear(dtype,
                {rows, E, E, pointwise::kIdentity, attended->view.data, out_proj.weight, out_proj.bias,
                 residual, output},
+               threads);
+}
+
+Refusal MemoryAttentionPart::read(PyObject* module, int64_t heads, bool batch_first, const TensorView& tokens,
+                                  const py::tuple& memory, Tensors& tensors) {
+  const Names& n = names();
+  const int dtype = tokens.dtype;
+  E = tokens.size(-1);
+  const bool batched = tokens.dims == 3;
+  const int64_t B = batched ? tokens.size(batch_first ? 0 : 1) : 1;
+  const int64_t T = tokens.size(batched && batch_first ? 1 : 0);
+  rows = B * T;
+  if (!read_parameters(module, n.in_proj_weight, n.in_proj_bias, dtype, {3 * E, E}, tensors, in_proj) ||
+      !read_parameters(part_of(module, n.out_proj), n.weight, n.bias, dtype, {E, E}, tensors, out_proj))
+    return kOtherParameters;
+  if (heads < 1 || E % heads) return "the heads do not divide the features";
+  attention::Problem& p = problem;
+  p.dtype = dtype, p.B = B, p.T = T, p.H = p.K = heads, p.D = p.V = E / heads;
+  p.window_left = p.window_right = -1;
+  p.scale = 1 / __builtin_sqrt(double(p.D));
+  if (memory.size() != 3) throw py::value_error("pyrnn: what is kept of a memory is 3 values");
+  const Refusal other = "the cache holds another memory";
+  TensorView views[3];
+  for (size_t i = 0; i < 3; i++) {
+    const py::object tensor = memory[i];
+    if (i == 2 && tensor.is_none()) continue;
+    if (!(i == 2 ? tensors.view_contiguous(tensor.ptr(), views[i]) : tensors.view_rows(tensor.ptr(), views[i])))
+      return kNotPlain;
+    tensors.keep(tensor.ptr());
+  }
+  const TensorView &keys = views[0], &values = views[1], &padding = views[2];
+  if (keys.dims != 4) return other;
+  p.S = keys.size(2);
+  if (p.S < 1 || p.S > kLargeCallBytes) return other;
+  for (const TensorView* view : {&keys, &values})
+    if (view->dtype != dtype || !view->has_shape({B, heads, p.S, p.D})) return other;
+  if (padding.data && (padding.dtype != kBytes || !padding.has_shape({B, 1, p.S, 1}))) return other;
+  const auto strided = [](const TensorView& view) {
+    return attention::Heads{view.data, view.stride(0), view.stride(1), view.stride(2)};
+  };
+  p.k = strided(keys), p.v = strided(values);
+  p.padding = reinterpret_cast<const uint8_t*>(padding.data);
+  // Of queries and outputs, which lie in rows without gaps.
+  p.q = p.out = batch_first ? attention::Heads{nullptr, T * E, p.D, E} : attention::Heads{nullptr, E, p.D, B * E};
+  return nullptr;
+}
+
+size_t MemoryAttentionPart::bytes() const {
+  return size_t(round_up(2 * rows * E * number_bytes(int(problem.dtype)), 64));
+}
+
+void MemoryAttentionPart::run(const char* input, const char* residual, char* output, char* memory,
+                              int threads) {
+  const int dtype = int(problem.dtype);
+  char* attended = memory + rows * E * number_bytes(dtype);
+  rows::linear(dtype, {rows, E, E, pointwise::kIdentity, input, in_proj.weight, in_proj.bias, nullptr, memory},
+               threads);
+  problem.q.data = memory, problem.out.data = attended;
+  attention::forward(problem, threads);
+  rows::linear(dtype,
+               {rows, E, E, pointwise::kIdentity, attended, out_proj.weight, out_proj.bias, residual, output},
                threads);
 }
 

@@ -55,4 +55,20 @@ class AttentionPart {
   attention::SelfAttention attention;
 };
 
+// A MultiheadAttention to keys and values that are known: out_proj(attention(its part of in_proj(x))).
+class MemoryAttentionPart {
+ public:
+  // `heads` and `batch_first` of the module; keys and values [B, H, S, D], padding bool [B, 1, S, 1] or None.
+  Refusal read(PyObject* module, int64_t heads, bool batch_first, const TensorView& tokens,
+               const pybind11::tuple& memory, Tensors& tensors);
+  size_t bytes() const;
+  // Output = residual + what the attention gives, from and to rows without gaps; both may be the same.
+  void run(const char* input, const char* residual, char* output, char* memory, int threads);
+
+ private:
+  int64_t rows, E;
+  Parameters in_proj, out_proj;
+  attention::Problem problem{};
+};
+
 }  // namespace pyrnn::transformer

@@ -18,6 +18,7 @@ from pyrnn.models.configs import Seq2SeqConfig
 from pyrnn.models.state import State, state_of, state_tensors
 from pyrnn.nn import AttentionDecoder
 from pyrnn.nn.attention_decoder import AttentionState, Memory
+from pyrnn.nn.parts import apply_linear
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class RecurrentDecoder(nn.Module):
             x = x + output if self.residual else output
         if self.combination is not None:
             assert context is not None
-            x = torch.tanh(self.combination(_drop(self, torch.cat([x, context], dim=-1))))
+            x = torch.tanh(apply_linear(self.combination, _drop(self, torch.cat([x, context], dim=-1))))
         return x, weights, RecurrentDecoderState(tuple(states), attending, state.source)
 
     def _attend(self, vectors: Tensor, state: RecurrentDecoderState, lengths: Tensor | None) -> Any:

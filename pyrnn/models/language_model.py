@@ -17,6 +17,7 @@ from pyrnn.models.configs import LanguageModelConfig
 from pyrnn.models.pretrained import Pretrained
 from pyrnn.models.state import CachedState, DecoderState, State, StepOutput
 from pyrnn.nn.base import drop_locked
+from pyrnn.nn.parts import apply_linear
 
 
 class LanguageModel(Pretrained):
@@ -54,6 +55,7 @@ class LanguageModel(Pretrained):
         V, H, E = config.vocabulary_size, config.hidden_size, config.vector_size
         self.embedding = None if config.input == "one-hot" else nn.Embedding(V, E)
         self._backbone_name, backbone = make_backbone(config, backend)
+        self._backend = backend
         self.add_module(self._backbone_name, backbone)
         self.bottleneck = nn.Linear(H, E, bias=False) if config.tied and H != E else None
         self.projection = nn.Linear(E if config.tied else H, V)
@@ -88,8 +90,8 @@ class LanguageModel(Pretrained):
         backbone: Any = self._modules[self._backbone_name]
         output, new_state = backbone(vectors, state, **options)
         if self.bottleneck is not None:
-            output = self.bottleneck(output)
-        return self.projection(self._drop(output, self.config.dropout)), new_state
+            output = self._linear(self.bottleneck, output)
+        return self._linear(self.projection, self._drop(output, self.config.dropout)), new_state
 
     @property
     def vocabulary_size(self) -> int:
@@ -138,6 +140,9 @@ class LanguageModel(Pretrained):
         # The backbone's, by any parameter: what users put in a part's place need not have a weight.
         floats = (p.dtype for p in self.parameters() if p.is_floating_point())
         return F.one_hot(input, self.config.vocabulary_size).to(next(floats, torch.get_default_dtype()))
+
+    def _linear(self, module: nn.Module, rows: Tensor) -> Tensor:
+        return apply_linear(module, rows) if self._backend == "pyrnn" else module(rows)
 
     def _drop(self, rows: Tensor, p: float) -> Tensor:
         if not (self.training and p):

@@ -15,6 +15,7 @@ from pyrnn.models._transformer_seq2seq import TransformerCoder
 from pyrnn.models.configs import Seq2SeqConfig
 from pyrnn.models.pretrained import Pretrained
 from pyrnn.models.state import StepOutput
+from pyrnn.nn.parts import apply_linear
 
 
 class Source(NamedTuple):
@@ -172,8 +173,8 @@ class Seq2Seq(Pretrained):
             output, weights, state = self.decoder(vectors, state, lengths=lengths)
             output = F.dropout(output, self.config.dropout, self.training)
         if self.bottleneck is not None:
-            output = self.bottleneck(output)
-        return self.projection(output), weights, state
+            output = apply_linear(self.bottleneck, output)
+        return apply_linear(self.projection, output), weights, state
 
     def _drop(self, vectors: Tensor) -> Tensor:
         return F.dropout(vectors, self.config.input_dropout, self.training)

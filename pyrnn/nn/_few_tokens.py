@@ -15,10 +15,10 @@ from pyrnn._dispatch import (
     global_forward_hooks,
     global_forward_pre_hooks,
 )
-from pyrnn.nn._parts import DROPOUT, LINEAR, name_of
+from pyrnn.nn.parts import DROPOUT, LINEAR, name_of
 from pyrnn.nn._self_attention import self_attention_options
 from pyrnn.nn.attention import MultiheadAttention
-from pyrnn.nn.cache import KeyValueCache
+from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.plain import kind_of
 from pyrnn.ops.dropout.cpu import ACTIVATIONS
 
@@ -34,13 +34,14 @@ _MOST_TOKENS = 4
 def run_layers(
     layers: Iterable[Any], norm: Any, input: Any, caches: Sequence[Any], *, ask: bool = False
 ) -> Tensor | str:
-    """What plain `TransformerEncoderLayer`s make of new tokens, or why their parts must be called.
+    """What plain layers of a Transformer make of new tokens, or why their parts must be called.
 
     Args:
-        layers: called without masks and hints; their own forward and hooks are the caller's to look at.
+        layers: `TransformerEncoderLayer`s, or `TransformerDecoderLayer`s, called without masks and hints; their
+            own forward and hooks are the caller's to look at.
         norm: a normalisation behind the last one, or None.
         input: [T, B, E], or [B, T, E] if the layers have the batch first, or [T, E].
-        caches: one for each layer.
+        caches: one for each layer; of a decoder's a pair, the second one filled.
         ask: compute nothing: where the call would be served, the output holds no numbers.
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
@@ -49,6 +50,9 @@ def run_layers(
         return "the input is no plain tensor of two or three dimensions"
     if norm is not None and type(norm) is not nn.LayerNorm:
         return "the last normalisation is no LayerNorm"
+    # Asked here, too, before room in a cache is taken.
+    if input.numel() > _native.cpu.most_rows * input.shape[-1]:
+        return f"there are more than {_native.cpu.most_rows} tokens"
     modules, calls, output = tuple(layers), [], ""
     for layer, cache in zip(modules, caches, strict=True):
         call = _prepare(layer, input, cache)
@@ -60,9 +64,10 @@ def run_layers(
         last = None if norm is None else (norm, norm.eps)
         threads = _native.cpu.asked if ask else _native.num_threads()
         output = _native.cpu.transformer_layers(modules, tuple(calls), last, input, threads)
-    for (options, *_), cache in zip(calls, caches, strict=False):
-        T = _tokens(input, batch_first=options[0].batch_first)
-        cache.extend(T) if isinstance(output, Tensor) and not ask else cache.withdraw(T)
+    for ((own, *_), *_), cache in zip(calls, caches, strict=False):
+        grows = cache[0] if type(cache) is CacheList else cache
+        T = _tokens(input, batch_first=own.batch_first)
+        grows.extend(T) if isinstance(output, Tensor) and not ask else grows.withdraw(T)
     return output
 
 
@@ -71,13 +76,20 @@ def _tokens(input: Tensor, *, batch_first: bool) -> int:
 
 
 def _prepare(layer: Any, input: Tensor, cache: Any) -> tuple[Any, ...] | str:
-    """Options of one layer, and the room in its cache, which is taken; or why there are none."""
-    parts = layer.__dict__["_modules"]
-    attention, activation = parts.get("self_attn"), name_of(layer.activation)
+    """Options of one layer, the room in its cache, which is taken, and its memory; or why there are none."""
+    parts, activation = layer.__dict__["_modules"], name_of(layer.activation)
+    attention, other = parts.get("self_attn"), parts.get("multihead_attn")
+    memory = ()
+    if type(cache) is CacheList and other is not None:
+        cache, known = cache
+        found = _memory_of(other, known)
+        if isinstance(found, str):
+            return found
+        memory = (found,)
     if type(attention) is not MultiheadAttention or type(cache) is not KeyValueCache or activation is None:
         return "attention, cache or activation are of a kind that is not known"
     options = self_attention_options(attention, causal=True)
-    eps = [getattr(parts.get(name), "eps", None) for name in ("norm1", "norm2")]
+    eps = [getattr(parts.get(f"norm{n + 1}"), "eps", None) for n in range(2 + len(memory))]
     if options is None or None in eps or cache.keep == 0:
         return "the attention turns queries, adds keys or drops weights, or a normalisation is another"
     T = _tokens(input, batch_first=attention.batch_first)
@@ -86,4 +98,14 @@ def _prepare(layer: Any, input: Tensor, cache: Any) -> tuple[Any, ...] | str:
     room = cache.room_for(T)
     if room is None:
         return "the cache is empty, fixed or padded"
-    return (options, layer.norm_first, ACTIVATIONS[activation], *eps), *room
+    return ((options, layer.norm_first, ACTIVATIONS[activation], *eps), *room, *memory)
+
+
+def _memory_of(attention: Any, cache: Any) -> tuple[Tensor, Tensor, Tensor | None] | str:
+    """Keys, values and padding that a decoder's layer attends to, or why they are not to be had."""
+    if type(attention) is not MultiheadAttention or type(cache) is not KeyValueCache:
+        return "the attention to the memory, or its cache, are of a kind that is not known"
+    options = self_attention_options(attention, causal=attention.causal)
+    if options is None or options.causal or attention.window is not None or options.slopes is not None:
+        return "the attention to the memory turns queries, adds or hides keys, or drops weights"
+    return cache.memory or "the memory's keys are not known yet"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn import ops
+from pyrnn.ops.attention_decoder.call import cell_of
 
 Attention = Literal["dot", "scaled", "general", "additive", "location", "coverage"]
 
@@ -166,6 +167,11 @@ class AttentionDecoder(nn.Module):
             c = zeros(B, self.hidden_size)
         alignment = None if self.weight_location is None else zeros(B, S)
         return AttentionState(zeros(B, self.hidden_size) if h is None else h, c, zeros(B, M), alignment)
+
+    @property
+    def _cell(self) -> str:
+        """The operators' name of the cell."""
+        return cell_of(self.cell, "tanh")
 
     @property
     def scale(self) -> float:

@@ -115,6 +115,14 @@ class KeyValueCache:
         padding = self._kept(2)
         return None if padding is None else padding[:, 0, :, 0]
 
+    @property
+    def memory(self) -> tuple[Tensor, Tensor, Tensor | None] | None:
+        """Keys, values and padding, bool [B, 1, S, 1] or None, of a memory that is held; else None."""
+        if not self.fixed or not self._buffers:
+            return None
+        keys, values, *padding = self._buffers
+        return keys, values, padding[0] if padding else None
+
     def length_with(self, T: int) -> int:
         """How many keys are kept once T more are appended; of a memory that is held already, its own."""
         if self.fixed and self._buffers:

@@ -23,6 +23,7 @@ from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.sequences import Lengths, Sequences
 from pyrnn.ops.attention.explain import explain as explain_attention
 from pyrnn.ops.attention_decoder.call import Call as DecoderCall
+from pyrnn.ops.attention_decoder.eager import small_call
 from pyrnn.ops.attention_decoder.explain import explain as explain_decoder
 from pyrnn.ops.explanation import KernelExplanation
 from pyrnn.ops.recurrent.call import Problem
@@ -219,14 +220,15 @@ def _explain_decoder(
     lengths: Tensor | None = None,
 ) -> Explanation:
     operands: Any = layer.operands(input, memory, layer.start(memory) if state is None else state)
-    cell, cumulative = "rnn_tanh" if layer.cell == "rnn" else layer.cell, layer.attention == "coverage"
-    options = (memory.lengths, lengths, cell, layer.scale, cumulative)
-    call = DecoderCall._make((*operands, *options))
+    cumulative = layer.attention == "coverage"
+    tensors = (*operands, memory.lengths, lengths)
+    found = small_call(tensors, layer._cell, layer.scale, cumulative=cumulative, ask=True)
+    call = DecoderCall._make((*tensors, layer._cell, layer.scale, cumulative))
     p = call.problem()
     told = LayerExplanation(
         layer=0,
         sizes=f"H = {p.H}, A = {p.A}, V = {p.V}",
-        small="no: the operator of a decoder has no such call",
+        small=_small(found if isinstance(found, str) else ""),
         linear=None,
         **vars(explain_decoder(call, trains=_trains(*operands))),
     )

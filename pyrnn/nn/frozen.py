@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pyrnn import _native
 from pyrnn._dispatch import is_readable
+from pyrnn.nn.attention_decoder import AttentionDecoder
 from pyrnn.nn.base import RecurrentLayer
 from pyrnn.nn.cells import RecurrentCell
 from pyrnn.ops.recurrent.cpu import CPU_DTYPES, PackedWeights
@@ -86,6 +87,8 @@ def _weights_of(layer: nn.Module) -> Iterator[tuple[str, tuple[Tensor | None, ..
         stacked = [tuple(weight for direction in each for weight in direction) for each in groups]
     elif isinstance(layer, RecurrentCell):
         stacked = [(layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh, None)]
+    elif isinstance(layer, AttentionDecoder):
+        stacked = [(layer.weight_context, layer.weight_hh, None, layer.bias_hh, None)]
     else:
         return
     own = {id(parameter) for parameter in layer._parameters.values()}  # not what a parametrization computes

@@ -14,10 +14,10 @@ from pyrnn._dispatch import has_python_dispatch
 from pyrnn.nn._few_tokens import run_layers
 from pyrnn.nn.cache import CacheList
 from pyrnn.nn.drop_in import DropIn
-from pyrnn.nn.plain import is_plain, kind_of
+from pyrnn.nn.plain import Kind, is_plain, kind_of
 from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer, added_mask
 
-_ENCODER_LAYER = kind_of(TransformerEncoderLayer)
+_ENCODER_LAYER, _DECODER_LAYER = kind_of(TransformerEncoderLayer), kind_of(TransformerDecoderLayer)
 
 
 class TransformerEncoder(DropIn, nn.TransformerEncoder):
@@ -106,14 +106,9 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
 
         `ask`: see `run_layers`.
         """
-        if type(cache) is not CacheList or masked:
-            return "there is no cache, or a mask"
-        layers: list[Any] = [*self.layers]
-        if len(layers) != len(cache) or not all(is_plain(layer, _ENCODER_LAYER) for layer in layers):
-            return "a layer is watched or of another kind, or the caches are not as many"
-        if any(layer.replaces_parts() for layer in layers):
-            return "attention or network of a layer were replaced"
-        return run_layers(layers, self.norm, src, cache, ask=ask)
+        if masked:
+            return "there is a mask"
+        return _run_at_once(self, src, cache, _ENCODER_LAYER, ask=ask)
 
 
 class TransformerDecoder(DropIn, nn.TransformerDecoder):
@@ -168,6 +163,10 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
             memory_is_causal: for each layer.
             cache: what `new_cache` made.
         """
+        if tgt_mask is None and memory_mask is None and tgt_key_padding_mask is None:
+            found = self.run_at_once(tgt, cache)
+            if isinstance(found, Tensor):
+                return found
         tgt_is_causal = is_causal_mask(tgt_mask) if tgt_is_causal is None else tgt_is_causal
         output = tgt
         for number, layer in enumerate(self.layers):
@@ -183,6 +182,24 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
                 **_cache_of(number, cache),
             )
         return output if self.norm is None else self.norm(output)
+
+    def run_at_once(self, tgt: Tensor, cache: CacheList | None, *, ask: bool = False) -> Tensor | str:
+        """All layers of a generating model's new tokens by one call of C++, or why they must be called.
+
+        `ask`: see `run_layers`.
+        """
+        return _run_at_once(self, tgt, cache, _DECODER_LAYER, ask=ask)
+
+
+def _run_at_once(stack: Any, input: Tensor, cache: Any, kind: Kind, *, ask: bool) -> Tensor | str:
+    if type(cache) is not CacheList:
+        return "there is no cache"
+    layers: list[Any] = [*stack.layers]
+    if len(layers) != len(cache) or not all(is_plain(layer, kind) for layer in layers):
+        return "a layer is watched or of another kind, or the caches are not as many"
+    if any(layer.replaces_parts() for layer in layers):
+        return "attention or network of a layer were replaced"
+    return run_layers(layers, stack.norm, input, cache, ask=ask)
 
 
 class Transformer(DropIn, nn.Transformer):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pyrnn._checks import check_all_dense, check_dense
 from pyrnn.nn import _nested
 from pyrnn.nn._few_tokens import run_layers
-from pyrnn.nn._parts import apply_dropout, feed_forward
+from pyrnn.nn.parts import apply_dropout, feed_forward
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.drop_in import DropIn
@@ -286,6 +286,10 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         Raises:
             AssertionError, RuntimeError, ValueError: as there.
         """
+        if cache is not None and tgt_mask is None and memory_mask is None and tgt_key_padding_mask is None:
+            found = self.run_at_once(tgt, cache)
+            if isinstance(found, Tensor):
+                return found
         check_all_dense(("tgt", "memory"), (tgt, memory), required=2)
         if cache is not None and (not isinstance(cache, list) or len(cache) != 2):
             raise TypeError(f"expected cache to be what layer.new_cache() makes, got {type(cache).__name__}")
@@ -299,6 +303,20 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         x = self.norm1(self._add_attention(tgt, *masks, own, residual=tgt))
         x = self.norm2(self._add_memory(x, memory, *memory_masks, other, residual=x))
         return self.norm3(self._add_network(x, residual=x))
+
+    def run_at_once(self, tgt: Tensor, cache: Any, *, ask: bool = False) -> Tensor | str:
+        """New tokens of a generating model by one call of C++, or why not; `ask`: see `run_layers`."""
+        if self.replaces_parts():
+            return "attention or network were replaced"
+        return run_layers((self,), None, tgt, (cache,), ask=ask)
+
+    def replaces_parts(self) -> bool:
+        """Whether a subclass or a user put something else in the place of attentions or network."""
+        return (
+            is_replaced(self, "_sa_block", _DECODER_ATTENTION)
+            or is_replaced(self, "_mha_block", _DECODER_MEMORY)
+            or is_replaced(self, "_ff_block", _DECODER_NETWORK)
+        )
 
     def _add_attention(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import pyrnn.nn
-from pyrnn.nn._parts import LINEAR
+from pyrnn.nn.parts import LINEAR
 from pyrnn.nn.plain import is_plain, kind_of
 from tests.nn.hung import HUNG, PARTS, assert_alike, call, changed, layer_of
 

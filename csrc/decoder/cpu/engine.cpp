@@ -1,6 +1,7 @@
 #include "decoder/cpu/engine.h"
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -10,6 +11,7 @@
 #include "common/pass.h"
 #include "common/workspace.h"
 #include "recurrent/cells/table.h"
+#include "recurrent/cpu/frozen.h"
 #ifdef _OPENMP
 #  include <omp.h>
 #endif
@@ -36,7 +38,7 @@ struct PlanStorage {
       active[t] = rows, first[t] = int64_t(token_t.size());
       for (int64_t r = 0; r < rows; r++) token_t.push_back(t), token_b.push_back(batch[r]);
     }
-    plan = {threads,      length(batch[0]), int64_t(token_t.size()), batch.data(), active.data(),
+    plan = {threads,      nullptr,          length(batch[0]), int64_t(token_t.size()), batch.data(), active.data(),
             first.data(), token_t.data(),   token_b.data(),          flags.data()};
   }
 };
@@ -62,6 +64,11 @@ void run(const Problem& p, Pass pass, int threads) {
   const Kernel& kernel = kernels(int(p.dtype)).decoder->cell[p.cell];
   PlanStorage storage(p, threads);
   const Plan& plan = storage.plan;
+  recurrent::Problem layer = as_layer(p);
+  std::shared_ptr<const recurrent::Packed> frozen;
+  if (pass == Pass::forward)
+    frozen = recurrent::use_frozen(layer, kernels(int(p.dtype)).recurrent->cell[p.cell]);
+  storage.plan.packed = layer.packed[0];
   const auto work = pass == Pass::forward ? kernel.forward : kernel.backward;
   char* memory = workspace((pass == Pass::forward ? kernel.forward_bytes : kernel.backward_bytes)(p, plan));
   if (threads == 1) return work(p, plan, memory, 0);  // never a parallel region for one: safe after fork

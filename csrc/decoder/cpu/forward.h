@@ -40,7 +40,7 @@ class Forward {
 
  public:
   Forward(const Problem& problem, const Plan& the_plan, int the_thread)
-      : p(problem), plan(the_plan), thread(the_thread), layer(as_layer(problem)), source(problem) {}
+      : p(problem), plan(the_plan), thread(the_thread), layer(with_packed(problem, the_plan)), source(problem) {}
 
   size_t layout(char* base) {
     Scratch s{base};
@@ -48,7 +48,8 @@ class Forward {
     carry_stride = Weights::panels(layer) * kUnits;
     h_stride = operand_stride(max(p.H, carry_stride)), context_stride = operand_stride(p.V);
     weights.layout(s, layer, 0, plan.threads, thread);
-    query_product.layout(s, p.weight_query, p.A, p.H, Weights::in_place(layer));
+    // Packing pays for many steps alone; nor is a scope's result to depend on how many there are.
+    query_product.layout(s, p.weight_query, p.A, p.H, Weights::in_place(layer) || plan.packed);
     source.layout(s);
     for (Storage*& each : h) each = s.take<Storage>(p.B * h_stride);
     context = s.take<Storage>(p.B * context_stride);
@@ -64,7 +65,7 @@ class Forward {
   }
 
   void run() {
-    Range mine = partition(Weights::panels(layer), plan.threads, thread);
+    Range mine = partition(plan.packed ? 0 : Weights::panels(layer), plan.threads, thread);
     for (int64_t i = mine.begin; i < mine.end; i++) weights.pack(layer, layer.direction[0], i);
     query_product.pack(plan.threads, thread);
     if (thread == 0) source.prepare();
@@ -84,6 +85,12 @@ class Forward {
   }
 
  private:
+  static recurrent::Problem with_packed(const Problem& p, const Plan& plan) {
+    recurrent::Problem found = as_layer(p);
+    found.packed[0] = plan.packed;
+    return found;
+  }
+
   void wait() { barrier(plan.flags, plan.threads, thread, epoch); }
 
   void load_states(int64_t r) {

@@ -7,18 +7,6 @@
 namespace pyrnn::decoder {
 namespace {
 
-// N is that of one step: how a product is made must not depend on how many steps are made at once.
-inline recurrent::Problem as_layer(const Problem& p) {
-  recurrent::Problem layer{};
-  layer.cell = int(p.cell), layer.dtype = int(p.dtype);
-  layer.T = p.T, layer.B = p.B, layer.N = p.B, layer.D = 1;
-  layer.I = p.weight_context ? p.V : 0, layer.H = layer.P = p.H;
-  layer.direction[0].w_ih = p.weight_context;
-  layer.direction[0].w_hh = p.weight_hh;
-  layer.direction[0].b_hh = p.bias_hh;
-  return layer;
-}
-
 // Rows of an operand of the storage type, whole elements, off the power of two.
 constexpr int64_t operand_stride(int64_t features) { return round_up(features, 32) + 32; }
 
@@ -70,9 +58,12 @@ struct ForwardProduct {
       const int64_t count = min(L, n - column);
       const S* w[L];
       for (int64_t l = 0; l < L; l++) w[l] = weight + (column + min(l, count - 1)) * K;
-      Vec<A> sums[kFewRows];
-      dot_rows<Op, S>(rows, K, a, a_row, w, count, sums);
-      for (int64_t r = 0; r < rows; r++) to(r, column, sums[r]);
+      for (int64_t first = 0; first < rows; first += kFewRows) {
+        Vec<A> sums[kFewRows];
+        const int64_t together = min(kFewRows, rows - first);
+        dot_rows<Op, S>(together, K, a + first * a_row, a_row, w, count, sums);
+        for (int64_t r = 0; r < together; r++) to(first + r, column, sums[r]);
+      }
     }
   }
 };

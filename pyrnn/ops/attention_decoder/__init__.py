@@ -20,6 +20,7 @@ from pyrnn.ops.attention_decoder.call import (
     empty_results,
     workspace_shapes,
 )
+from pyrnn.ops.attention_decoder.eager import small_call
 from pyrnn.reference import DecoderOutput
 
 
@@ -124,6 +125,9 @@ def attention_decoder(
         cumulative = as_bool("cumulative", cumulative)
     tensors = (input, h_0, c_0, context_0, keys, values, weight_hh, bias_hh, weight_context, weight_query)
     tensors = (*tensors, score_weight, weight_location, alignment_0, source_lengths, lengths)
+    found = small_call(tensors, name, scale, cumulative=cumulative)
+    if not isinstance(found, str):
+        return DecoderOutput._make(found)
     output, context, weights, h_n, c_n, alignment_n = _operator(*tensors, name, scale, cumulative)
     return DecoderOutput(output, context, weights, h_n, c_n if name == "lstm" else None, alignment_n)
 

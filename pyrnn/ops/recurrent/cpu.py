@@ -193,18 +193,17 @@ class PackedWeights:
 
     Args:
         cell: as the operator takes it.
-        weights: 5 of each direction, `WEIGHT_NAMES` in order, dense, on the CPU, of one of `CPU_DTYPES`.
+        weights: 5 of each direction, `WEIGHT_NAMES` in order, w_ih of a cell without input None; dense, on the CPU, of one of `CPU_DTYPES`.
     """
 
     def __init__(self, cell: str, weights: tuple[Tensor | None, ...]) -> None:
         # Their memory must stay, also where somebody gives a parameter other `data`.
         self._memory = [None if weight is None else weight.detach() for weight in weights]
         w_ih, w_hh = weights[:2]
-        assert w_ih is not None
         assert w_hh is not None
-        D, H = len(weights) // 5, w_ih.shape[0] // CELLS[cell].gates
+        D, H = len(weights) // 5, w_hh.shape[0] // CELLS[cell].gates
         each = [[*addresses(weights[5 * d : 5 * d + 5]), 0, 0] for d in range(D)]
-        I, P, dtype = w_ih.shape[1], w_hh.shape[1], DTYPES[w_ih.dtype]  # noqa: E741
+        I, P, dtype = 0 if w_ih is None else w_ih.shape[1], w_hh.shape[1], DTYPES[w_hh.dtype]  # noqa: E741
         problem = NativeProblem(CELLS[cell].code, dtype, 0, 0, I, H, P, D, 0, 0)
         packed = _native.cpu.PackedWeights(problem, tuple(NativeDirection(*own) for own in each))
         self.freeze, self.thaw = packed.freeze, packed.thaw

@@ -1,4 +1,4 @@
-"""Linear layers and dropouts of a Transformer layer, by our operators where they are plain torch modules."""
+"""Linear layers and dropouts inside larger layers, by our operators where they are plain torch modules."""
 
 from __future__ import annotations
 
