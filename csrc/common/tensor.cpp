@@ -104,8 +104,7 @@ bool describe(PyObject* tensor, TensorView& to) {
     PyErr_Clear();
     return false;
   }
-  const bool bytes =
-      (found.dtype.code == kUnsigned || found.dtype.code == kBool) && found.dtype.bits == 8;
+  const bool bytes = (found.dtype.code == kUnsigned || found.dtype.code == kBool) && found.dtype.bits == 8;
   to = {static_cast<char*>(found.data) + found.byte_offset, bytes ? kBytes : dtype_of(found.dtype),
         found.ndim, found.shape, found.strides};
   return found.device_type == kCpu && to.dtype != -1;

@@ -16,8 +16,22 @@ namespace {
 
 // The tensors of a call, in the operator's order; its last one, the target's lengths, must be None.
 enum Operand {
-  kInput, kH0, kC0, kContext0, kKeys, kValues, kWeightHh, kBiasHh, kWeightContext, kWeightQuery,
-  kScoreWeight, kWeightLocation, kAlignment0, kSourceLengths, kLengths, kOperands
+  kInput,
+  kH0,
+  kC0,
+  kContext0,
+  kKeys,
+  kValues,
+  kWeightHh,
+  kBiasHh,
+  kWeightContext,
+  kWeightQuery,
+  kScoreWeight,
+  kWeightLocation,
+  kAlignment0,
+  kSourceLengths,
+  kLengths,
+  kOperands
 };
 
 constexpr Refusal kOtherShapes = "the tensors' shapes or dtypes do not fit together";
@@ -49,7 +63,7 @@ Refusal Call::read(int cell, double scale, bool cumulative, const py::tuple& giv
     const bool rows = i == kInput || i == kKeys || i == kValues;
     if (!(rows ? tensors.view_rows(tensor(i), view[i]) : tensors.view_contiguous(tensor(i), view[i])))
       return kNotPlain;
-    if (view[i].dtype != view[kInput].dtype) return kOtherShapes;
+    if (view[i].dtype != view[kInput].dtype || !view[i].data) return kOtherShapes;  // one without numbers
     if (grad_enabled() && requires_grad(tensor(i))) return kRecords;
   }
   if (const Refusal why = read_sizes()) return why;
@@ -100,9 +114,10 @@ Refusal Call::read_sizes() {
   }
   const auto sequence = [](const TensorView& of) { return Sequence{of.data, of.stride(0), of.stride(1)}; };
   p.x = sequence(x), p.keys = sequence(keys), p.values = sequence(values);
-  const void** fields[] = {nullptr, &p.h_0, &p.c_0, &p.context_0, nullptr, nullptr, &p.weight_hh,
-                           &p.bias_hh, &p.weight_context, &p.weight_query, &p.score_weight,
-                           &p.weight_location, &p.alignment_0};
+  const void** fields[] = {nullptr,           &p.h_0,          &p.c_0,          &p.context_0,
+                           nullptr,           nullptr,         &p.weight_hh,    &p.bias_hh,
+                           &p.weight_context, &p.weight_query, &p.score_weight, &p.weight_location,
+                           &p.alignment_0};
   for (int i = 0; i < kSourceLengths; i++)
     if (fields[i]) *fields[i] = view[i].data;
   return __builtin_isfinite(p.scale) ? nullptr : kOtherShapes;

@@ -1,10 +1,10 @@
-// Layers that work row by row, for a few rows: linear with what follows it, and layer normalisation.
+// Layers that work row by row: linear with what follows it, and layer normalisation.
 //
 //   linear:  out[r] = residual[r] + activation(bias + W x[r])
 //   norm:    out[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, over the row's n features
 //
-// For a model that generates: W is read where it lies, once for all rows, and that is what a call costs;
-// 2 rows n K operations.
+// For a model that generates: W is read once for all rows, which is what a call on few of them costs; 2 rows n
+// K operations.
 #pragma once
 #include <stdint.h>
 
@@ -35,10 +35,11 @@ struct Norm {
 // One storage type and instruction set.
 struct Kernels {
   int64_t (*scratch_bytes)(const Linear&);
+  int64_t (*panel_bytes)(const Linear&);  // of each thread
   // Before the first task: x as the products read it.
   void (*prepare)(const Linear&, char* scratch);
   // Features [begin, end) of all rows.
-  void (*linear)(const Linear&, const char* scratch, int64_t begin, int64_t end);
+  void (*linear)(const Linear&, const char* scratch, char* panel, int64_t begin, int64_t end);
   void (*norm)(const Norm&);
 };
 

@@ -2,11 +2,11 @@
 //
 //   x = input + out_proj(attention(in_proj(norm1(input)), cache))    y = x + linear2(f(linear1(norm2(x))))
 //
-// a decoder's with x = x + out_proj(attention(in_proj(norm2(x)), memory)) in between, and norm3 in the second;
-// or, with the normalisations behind the sums, y = norm2(x + ...), x = norm1(input + ...). The parts are
-// asked first whether calling them would do anything else. Each result is rounded to the tensors' dtype, as
-// where a tensor is made of it. As in csrc/recurrent/eager.cpp, whatever is not in perfect order is declined
-// in words.
+// a decoder's with x = x + out_proj(attention(in_proj(norm2(x)), memory)) in between, and norm3 in the
+// second; or, with the normalisations behind the sums, y = norm2(x + ...), x = norm1(input + ...). The parts
+// are asked first whether calling them would do anything else. Each result is rounded to the tensors' dtype,
+// as where a tensor is made of it. As in csrc/recurrent/eager.cpp, whatever is not in perfect order is
+// declined in words.
 #include "transformer/eager.h"
 
 #include <algorithm>

@@ -121,7 +121,8 @@ Refusal MemoryAttentionPart::read(PyObject* module, int64_t heads, bool batch_fi
   for (size_t i = 0; i < 3; i++) {
     const py::object tensor = memory[i];
     if (i == 2 && tensor.is_none()) continue;
-    if (!(i == 2 ? tensors.view_contiguous(tensor.ptr(), views[i]) : tensors.view_rows(tensor.ptr(), views[i])))
+    if (!(i == 2 ? tensors.view_contiguous(tensor.ptr(), views[i])
+                 : tensors.view_rows(tensor.ptr(), views[i])))
       return kNotPlain;
     tensors.keep(tensor.ptr());
   }
@@ -138,7 +139,8 @@ Refusal MemoryAttentionPart::read(PyObject* module, int64_t heads, bool batch_fi
   p.k = strided(keys), p.v = strided(values);
   p.padding = reinterpret_cast<const uint8_t*>(padding.data);
   // Of queries and outputs, which lie in rows without gaps.
-  p.q = p.out = batch_first ? attention::Heads{nullptr, T * E, p.D, E} : attention::Heads{nullptr, E, p.D, B * E};
+  p.q = p.out =
+      batch_first ? attention::Heads{nullptr, T * E, p.D, E} : attention::Heads{nullptr, E, p.D, B * E};
   return nullptr;
 }
 
@@ -150,7 +152,8 @@ void MemoryAttentionPart::run(const char* input, const char* residual, char* out
                               int threads) {
   const int dtype = int(problem.dtype);
   char* attended = memory + rows * E * number_bytes(dtype);
-  rows::linear(dtype, {rows, E, E, pointwise::kIdentity, input, in_proj.weight, in_proj.bias, nullptr, memory},
+  rows::linear(dtype,
+               {rows, E, E, pointwise::kIdentity, input, in_proj.weight, in_proj.bias, nullptr, memory},
                threads);
   problem.q.data = memory, problem.out.data = attended;
   attention::forward(problem, threads);

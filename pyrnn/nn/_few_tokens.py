@@ -15,10 +15,10 @@ from pyrnn._dispatch import (
     global_forward_hooks,
     global_forward_pre_hooks,
 )
-from pyrnn.nn.parts import DROPOUT, LINEAR, name_of
 from pyrnn.nn._self_attention import self_attention_options
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
+from pyrnn.nn.parts import DROPOUT, LINEAR, name_of
 from pyrnn.nn.plain import kind_of
 from pyrnn.ops.dropout.cpu import ACTIVATIONS
 

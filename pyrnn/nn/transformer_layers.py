@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from pyrnn._checks import check_all_dense, check_dense
 from pyrnn.nn import _nested
 from pyrnn.nn._few_tokens import run_layers
-from pyrnn.nn.parts import apply_dropout, feed_forward
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.drop_in import DropIn
+from pyrnn.nn.parts import apply_dropout, feed_forward
 from pyrnn.nn.plain import is_plain, is_replaced, kind_of, own_method
 from pyrnn.nn.positions import RotaryEmbedding
 

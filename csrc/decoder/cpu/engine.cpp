@@ -38,8 +38,8 @@ struct PlanStorage {
       active[t] = rows, first[t] = int64_t(token_t.size());
       for (int64_t r = 0; r < rows; r++) token_t.push_back(t), token_b.push_back(batch[r]);
     }
-    plan = {threads,      nullptr,          length(batch[0]), int64_t(token_t.size()), batch.data(), active.data(),
-            first.data(), token_t.data(),   token_b.data(),          flags.data()};
+    plan = {threads,       nullptr,      length(batch[0]), int64_t(token_t.size()), batch.data(),
+            active.data(), first.data(), token_t.data(),   token_b.data(),          flags.data()};
   }
 };
 

@@ -40,7 +40,11 @@ class Forward {
 
  public:
   Forward(const Problem& problem, const Plan& the_plan, int the_thread)
-      : p(problem), plan(the_plan), thread(the_thread), layer(with_packed(problem, the_plan)), source(problem) {}
+      : p(problem),
+        plan(the_plan),
+        thread(the_thread),
+        layer(with_packed(problem, the_plan)),
+        source(problem) {}
 
   size_t layout(char* base) {
     Scratch s{base};

@@ -1,4 +1,6 @@
-// Linear layers and layer normalisation of a few rows.
+// Linear layers and layer normalisation of rows. Few rows read the weights where they lie; more of them share
+// a panel of weights, which a thread packs just before its only use and always into the same memory, where
+// it stays in its cache.
 #pragma once
 #include "common/few_rows.h"
 #include "pointwise/cpu/activations.h"
@@ -11,39 +13,34 @@ template <class S, class Op>
 struct Rows {
   using A = typename Op::Acc;
   using Storage = typename Op::Storage;
-  static constexpr int L = kLanes<A>;
+  using Element = typename Op::Element;
+  static constexpr int L = kLanes<A>, kVectors = 2, kColumns = kVectors * L;
   static constexpr bool kInPlace = kSame<S, Storage>;
+  static constexpr int64_t kPackedRows = 24;  // from here on packing a panel costs less than it gains
+
+  static bool packs(const Linear& p) { return p.rows >= kPackedRows; }
+  // Whether the products read a copy of x: in their own type, and of whole elements.
+  static bool copies(const Linear& p) { return !kInPlace || (packs(p) && p.K % Op::kPerElement); }
+  static int64_t row_of(const Linear& p) { return copies(p) ? round_up(p.K, Op::kPerElement) : p.K; }
 
   static int64_t scratch_bytes(const Linear& p) {
-    return kInPlace ? 0 : p.rows * p.K * int64_t(sizeof(Storage));
+    return copies(p) ? p.rows * row_of(p) * int64_t(sizeof(Storage)) : 0;
+  }
+  static int64_t panel_bytes(const Linear& p) {
+    return packs(p) ? elements<Op>(p.K) * kColumns * int64_t(sizeof(Element)) : 0;
   }
   static void prepare(const Linear& p, char* scratch) {
-    if constexpr (!kInPlace)
-      for (int64_t r = 0; r < p.rows; r++)
-        copy_row<Op>((Storage*)scratch + r * p.K, (const S*)p.x + r * p.K, p.K, p.K);
+    if (!copies(p)) return;
+    for (int64_t r = 0; r < p.rows; r++)
+      copy_row<Op>((Storage*)scratch + r * row_of(p), (const S*)p.x + r * p.K, p.K, row_of(p));
   }
 
-  static void linear(const Linear& p, const char* scratch, int64_t begin, int64_t end) {
-    const Storage* x = kInPlace ? (const Storage*)p.x : (const Storage*)scratch;
-    const S *bias = (const S*)p.bias, *residual = (const S*)p.residual;
-    for (int64_t c = begin; c < end; c += L) {
-      const int64_t columns = min(L, end - c);
-      const S* weight[L];
-      for (int64_t l = 0; l < L; l++) weight[l] = (const S*)p.weight + min(c + l, p.n - 1) * p.K;
-      for (int64_t first = 0; first < p.rows; first += kFewRows) {
-        const int64_t count = min(kFewRows, p.rows - first);
-        Vec<A> sums[kFewRows];
-        dot_rows<Op, S>(count, p.K, x + first * p.K, p.K, weight, columns, sums);
-        for (int64_t r = 0; r < count; r++) {
-          const int64_t at = (first + r) * p.n + c;
-          Vec<A> v = sums[r];
-          if (bias) v += load_n<A>(bias + c, columns);
-          v = activate(p.activation, v);
-          if (residual) v += load_n<A>(residual + at, columns);
-          store_n((S*)p.out + at, v, columns);
-        }
-      }
-    }
+  static void linear(const Linear& p, const char* scratch, char* panel, int64_t begin, int64_t end) {
+    const Storage* x = copies(p) ? (const Storage*)scratch : (const Storage*)p.x;
+    if (packs(p))
+      for (int64_t c = begin; c < end; c += kColumns) packed_panel(p, x, (Element*)panel, c, end);
+    else
+      for (int64_t c = begin; c < end; c += L) columns_in_place(p, x, c, min(L, end - c));
   }
 
   static void norm(const Norm& p) {
@@ -72,6 +69,42 @@ struct Rows {
   }
 
  private:
+  static void columns_in_place(const Linear& p, const Storage* x, int64_t c, int64_t columns) {
+    const S* weight[L];
+    for (int64_t l = 0; l < L; l++) weight[l] = (const S*)p.weight + min(c + l, p.n - 1) * p.K;
+    for (int64_t first = 0; first < p.rows; first += kFewRows) {
+      const int64_t count = min(kFewRows, p.rows - first);
+      Vec<A> sums[kFewRows];
+      dot_rows<Op, S>(count, p.K, x + first * row_of(p), row_of(p), weight, columns, sums);
+      for (int64_t r = 0; r < count; r++) finish(p, first + r, c, columns, sums[r]);
+    }
+  }
+
+  static void packed_panel(const Linear& p, const Storage* x, Element* panel, int64_t c, int64_t end) {
+    pack_from_columns<Op, kVectors, S>(panel, p.K, [&](int column) -> const S* {
+      return c + column < end ? (const S*)p.weight + (c + column) * p.K : nullptr;
+    });
+    for_row_tiles<kVectors>(p.rows, [&](int64_t first, int count) {
+      alignas(64) A sums[max_rows(kVectors) * kColumns];
+      run_tile<Op, kVectors>(
+          count, {elements<Op>(p.K), (const Element*)(x + first * row_of(p)), row_of(p) / Op::kPerElement, 1,
+                  panel, nullptr, 0, sums, kColumns});
+      for (int r = 0; r < count; r++)
+        for (int v = 0; v < kVectors && c + v * L < end; v++)
+          finish(p, first + r, c + v * L, min(L, end - c - v * L), load<A>(sums + r * kColumns + v * L));
+    });
+  }
+
+  // What follows the product, of one row's `columns` features from c on.
+  static void finish(const Linear& p, int64_t row, int64_t c, int64_t columns, Vec<A> v) {
+    const S *bias = (const S*)p.bias, *residual = (const S*)p.residual;
+    const int64_t at = row * p.n + c;
+    if (bias) v += load_n<A>(bias + c, columns);
+    v = activate(p.activation, v);
+    if (residual) v += load_n<A>(residual + at, columns);
+    store_n((S*)p.out + at, v, columns);
+  }
+
   static Vec<A> activate(int64_t activation, Vec<A> v) {
     switch (activation) {
       case pointwise::kRelu:
