@@ -51,7 +51,9 @@ def attentions_of(layer: nn.Module, call: dict[str, Any], wider: tuple[str, ...]
         masks = call.get("tgt_mask"), call.get("tgt_key_padding_mask")
         yield from attentions_of(layer.self_attn, _inner(tgt, tgt, *masks, call, "tgt_", own))
         masks = call.get("memory_mask"), call.get("memory_key_padding_mask")
-        yield from attentions_of(layer.multihead_attn, _inner(tgt, memory, *masks, call, "memory_", other))
+        inner = _inner(tgt, memory, *masks, call, "memory_", other)
+        inner["need_weights"] = call.get("weights") is not None
+        yield from attentions_of(layer.multihead_attn, inner)
     elif isinstance(layer, TransformerEncoder | TransformerDecoder):
         encodes = isinstance(layer, TransformerEncoder)
         mask, hint = ("mask", "is_causal") if encodes else ("tgt_mask", "tgt_is_causal")
@@ -63,7 +65,10 @@ def attentions_of(layer: nn.Module, call: dict[str, Any], wider: tuple[str, ...]
                 masked = call["src_mask"] is not None or call.get("src_key_padding_mask") is not None
                 wider = _ask(layer, call["src"], cache, wider, masked=masked)
         for number, part in enumerate(layer.layers):
-            yield from attentions_of(part, {**call, "cache": None if cache is None else cache[number]}, wider)
+            inner = {**call, "cache": None if cache is None else cache[number]}
+            if number < len(layer.layers) - 1:  # of a decoder's, the last tells its weights
+                inner["weights"] = None
+            yield from attentions_of(part, inner, wider)
     elif isinstance(layer, Transformer):
         names = {"src": "src", "src_mask": "mask", "src_is_causal": "is_causal"}
         names["src_key_padding_mask"] = "src_key_padding_mask"

@@ -154,6 +154,7 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
         memory_is_causal: bool = False,
         *,
         cache: CacheList | None = None,
+        weights: list[Tensor] | None = None,
     ) -> Tensor:
         """Run the layers in turn. Arguments and errors: see `TransformerDecoderLayer.forward`.
 
@@ -167,9 +168,11 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
             tgt_is_causal: for each layer; None: find out whether `tgt_mask` is causal.
             memory_is_causal: for each layer.
             cache: what `new_cache` made.
+            weights: for the last layer, which must be ours: a list that gets what it gave to each position of
+                the memory.
         """
         tgt_is_causal = is_causal_mask(tgt_mask) if tgt_is_causal is None else tgt_is_causal
-        output = tgt
+        output, last = tgt, len(self.layers) - 1
         for number, layer in enumerate(self.layers):
             output = layer(
                 output,
@@ -181,6 +184,7 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
                 tgt_is_causal=tgt_is_causal,
                 memory_is_causal=memory_is_causal,
                 **_cache_of(number, cache),
+                **_weights_of(layer, weights if number == last else None),
             )
         return output if self.norm is None else self.norm(output)
 
@@ -294,6 +298,16 @@ def _cache_of(number: int, cache: CacheList | None) -> dict[str, Any]:
     if cache is not None and not isinstance(cache, list):
         raise TypeError(f"expected cache to be what new_cache() makes, got {type(cache).__name__}")
     return {} if cache is None else {"cache": cache[number]}
+
+
+def _weights_of(layer: nn.Module, weights: list[Tensor] | None) -> dict[str, Any]:
+    """The argument `weights` of a layer, which only ours take."""
+    if weights is not None and not isinstance(layer, TransformerDecoderLayer):
+        raise TypeError(
+            f"only pyrnn's layers tell their weights, not {type(layer).__module__}."
+            f"{type(layer).__qualname__}; pyrnn.accelerate(model) turns torch's layers into ours"
+        )
+    return {} if weights is None else {"weights": weights}
 
 
 def is_causal_mask(mask: Tensor | None) -> bool:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pyrnn._checks import check_all_dense, check_dense
 from pyrnn.nn import _nested
 from pyrnn.nn._few_tokens import run_layers
-from pyrnn.nn._parts import apply_dropout, feed_forward
+from pyrnn.nn._parts import apply_dropout, attend, feed_forward
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.drop_in import DropIn
@@ -268,6 +268,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         memory_is_causal: bool = False,
         *,
         cache: CacheList | None = None,
+        weights: list[Tensor] | None = None,
     ) -> Tensor:
         """Run the layer on [T, B, E] with a memory [S, B, E]; [B, T, E] and [B, S, E] with `batch_first`.
 
@@ -282,6 +283,9 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
             memory_is_causal: the same for the memory.
             cache: keys and values of the positions before and of the memory (`new_cache`): the memory and its
                 padding are looked at in the first call alone.
+            weights: a list, to which those of the attention to the memory are appended: the mean over the
+                heads, [B, T, S], after dropout; nothing, if somebody put an attention there that tells none.
+                So hooks see the same output with and without.
 
         Raises:
             AssertionError, RuntimeError, ValueError: as there.
@@ -294,10 +298,10 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         memory_masks = (memory_mask, memory_key_padding_mask, memory_is_causal)
         if self.norm_first:
             x = self._add_attention(self.norm1(tgt), *masks, own, residual=tgt)
-            x = self._add_memory(self.norm2(x), memory, *memory_masks, other, residual=x)
+            x = self._add_memory(self.norm2(x), memory, *memory_masks, other, weights, residual=x)
             return self._add_network(self.norm3(x), residual=x)
         x = self.norm1(self._add_attention(tgt, *masks, own, residual=tgt))
-        x = self.norm2(self._add_memory(x, memory, *memory_masks, other, residual=x))
+        x = self.norm2(self._add_memory(x, memory, *memory_masks, other, weights, residual=x))
         return self.norm3(self._add_network(x, residual=x))
 
     def _add_attention(
@@ -325,6 +329,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         padding: Tensor | None,
         is_causal: bool,
         cache: Any,
+        weights: list[Tensor] | None,
         *,
         residual: Tensor,
     ) -> Tensor:
@@ -332,7 +337,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         if is_replaced(self, "_mha_block", _DECODER_MEMORY):
             options = {} if cache is None else {"cache": cache}
             return residual + self._mha_block(x, memory, mask, padding, is_causal, **options)
-        attended = attend(self.multihead_attn, x, memory, mask, padding, is_causal, cache)
+        attended = attend(self.multihead_attn, x, memory, mask, padding, is_causal, cache, weights=weights)
         return apply_dropout(self.dropout2, attended, residual=residual)
 
     def _add_network(self, x: Tensor, *, residual: Tensor) -> Tensor:
@@ -356,29 +361,6 @@ def new_cache(attention: nn.Module) -> KeyValueCache:
             f"{type(attention).__qualname__}; pyrnn.accelerate(model) turns torch's layers into ours"
         )
     return attention.new_cache()
-
-
-def attend(
-    attention: nn.Module,
-    query: Tensor,
-    memory: Tensor,
-    attn_mask: Tensor | None,
-    key_padding_mask: Tensor | None,
-    is_causal: bool,
-    cache: Any,
-) -> Tensor:
-    """The output of an attention layer, ours or one that takes what torch's takes."""
-    options = {} if cache is None else {"cache": cache}
-    return attention(
-        query,
-        memory,
-        memory,
-        attn_mask=attn_mask,
-        key_padding_mask=key_padding_mask,
-        need_weights=False,
-        is_causal=is_causal,
-        **options,
-    )[0]
 
 
 def added_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
