@@ -69,6 +69,7 @@ def translate(
             config,
             batch_size=batch_size,
             unknown="replace" if replace_unknown else "avoid",
+            return_attention=attention_dir is not None,
         )
         for translations in found:
             number += 1

@@ -16,7 +16,7 @@ class Encoded:
     """Tensors of N sources, and which of the sources first given each row is.
 
     A search continues one source in many ways and drops the bad ones at every step; the source itself is
-    copied only when another one comes into a row.
+    copied only when another one comes into a row. Whoever knows that none does need not `select`.
 
     Args:
         tensors: [S, N, ...] each.
@@ -31,11 +31,15 @@ class Encoded:
     @classmethod
     def of(cls, tensors: tuple[Tensor, ...], lengths: Tensor) -> Encoded:
         """N distinct sources."""
+        lengths = lengths.to(tensors[0].device)  # where rows are chosen
         return cls(tensors, lengths, torch.arange(len(lengths), device=lengths.device))
 
     def select(self, rows: Tensor | slice) -> Encoded:
-        """The sources of some rows: this object itself where each row keeps its source."""
+        """The sources of some rows: on the CPU this object itself where each row keeps its source.
+
+        A GPU is not asked whether they do, for the host would wait for the answer.
+        """
         origin = self.origin[rows]
-        if torch.equal(origin, self.origin):
+        if origin.is_cpu and torch.equal(origin, self.origin):
             return self
         return Encoded(tuple(t[:, rows] for t in self.tensors), self.lengths[rows], origin)

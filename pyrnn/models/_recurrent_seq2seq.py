@@ -5,7 +5,7 @@ Dimension key: S source time, T target time, B batch, E embedding, H hidden, L l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -37,10 +37,15 @@ class RecurrentDecoderState:
 
     def select(self, rows: Tensor | slice) -> RecurrentDecoderState:
         """The state of some of the sequences, in the given order; [N] int64 indices may repeat."""
+        source = None if self.source is None else self.source.select(rows)
+        return replace(self.select_within(rows), source=source)
+
+    def select_within(self, rows: Tensor | slice) -> RecurrentDecoderState:
+        """`select` of as many rows, where each keeps its source."""
         return RecurrentDecoderState(
             tuple(tuple(part[:, rows] for part in layer) for layer in self.layers),
             tuple(part[rows] for part in self.attending),
-            None if self.source is None else self.source.select(rows),
+            self.source,
         )
 
 

@@ -107,13 +107,21 @@ class LanguageModel(Pretrained):
         backbone = self._modules[self._backbone_name]
         return DecoderState(backbone.start() if isinstance(backbone, CausalTransformer) else None)
 
-    def step(self, tokens: Tensor, state: DecoderState, *, lengths: Tensor | None = None) -> StepOutput:
+    def step(
+        self,
+        tokens: Tensor,
+        state: DecoderState,
+        *,
+        lengths: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> StepOutput:
         """Read one token of each sequence, or several at once.
 
         Args:
             tokens: [N] or [N, T] int64 ids in [0, V).
             state: of N sequences, or one that `start` gave.
             lengths: [N] int64 in [0, T]: tokens of each sequence; what stands beyond is not read.
+            need_weights: has no effect, for there is no source to attend to.
 
         Returns:
             Logits [N, V], or [N, T, V] that mean nothing beyond a length; the state after the last token.

@@ -57,7 +57,8 @@ class Seq2Seq(Pretrained):
         >>> source = Source(torch.randint(60, (7, 2)), torch.tensor([7, 4]))
         >>> model(source.tokens, source.lengths, torch.randint(50, (5, 2))).shape
         torch.Size([5, 2, 50])
-        >>> logits, state, attention = model.step(torch.tensor([0, 0]), model.start(source))
+        >>> start = model.start(source)
+        >>> logits, state, attention = model.step(torch.tensor([0, 0]), start, need_weights=True)
         >>> logits.shape, attention.shape
         (torch.Size([2, 50]), torch.Size([2, 7]))
     """
@@ -115,7 +116,7 @@ class Seq2Seq(Pretrained):
             IndexError: an id outside its vocabulary.
         """
         state = self.start(Source(source, source_lengths))
-        return self._decode(target, state, lengths=None, generates=False)[0]
+        return self._decode(target, state, generates=False)[0]
 
     def start(self, source: Any = None) -> Any:
         """The state before the first token of each target.
@@ -137,44 +138,58 @@ class Seq2Seq(Pretrained):
         outputs, states = self.encoder(vectors, lengths)
         return self.decoder.start(outputs, lengths, states)
 
-    def step(self, tokens: Tensor, state: Any, *, lengths: Tensor | None = None) -> StepOutput:
+    def step(
+        self, tokens: Tensor, state: Any, *, lengths: Tensor | None = None, need_weights: bool = False
+    ) -> StepOutput:
         """Read one token of each target, or several at once.
 
         Args:
             tokens: [N] or [N, T] int64 ids in [0, V).
             state: of N sequences.
-            lengths: [N] int64 in [0, T]: tokens of each sequence, for recurrent models.
+            lengths: [N] int64 in [0, T]: tokens of each sequence; what stands beyond is not read.
+            need_weights: whether to return attention weights. Not asking for them saves time and memory.
 
         Returns:
-            Logits [N, V], or [N, T, V] that mean nothing beyond a length; the state after the last token;
-            attention weights [N, S] or [N, T, S] of a recurrent decoder that attends.
+            Logits [N, V], or [N, T, V]; the state after the last token; attention weights [N, S] or
+            [N, T, S] if needed, in the model's dtype and 0 behind a source's end: of a recurrent decoder
+            those of the layer that attends, of a Transformer those of the last layer's attention to the
+            source, the mean over its heads; None of a model without attention. Logits and weights mean
+            nothing beyond a length.
 
         Raises:
-            ValueError: lengths for a transformer, whose cache has one for all.
+            ValueError: lengths that are not [N] or lie outside [0, T].
+            TypeError: lengths that are no integers.
         """
-        if tokens.dim() == 1:
-            logits, weights, state = self._decode(tokens.unsqueeze(0), state, lengths=lengths, generates=True)
+        one = tokens.dim() == 1
+        target = tokens.unsqueeze(0) if one else tokens.T
+        logits, weights, state = self._decode(target, state, lengths=lengths, need_weights=need_weights)
+        if one:
             return StepOutput(logits.squeeze(0), state, None if weights is None else weights.squeeze(0))
-        logits, weights, state = self._decode(tokens.T, state, lengths=lengths, generates=True)
         attention = None if weights is None else weights.transpose(0, 1)
         return StepOutput(logits.transpose(0, 1), state, attention)
 
     def _decode(
-        self, target: Tensor, state: Any, *, lengths: Tensor | None, generates: bool
+        self,
+        target: Tensor,
+        state: Any,
+        *,
+        generates: bool = True,
+        lengths: Tensor | None = None,
+        need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None, Any]:
         """Logits [T, B, V], attention weights [T, B, S] or None, and the next state."""
-        vectors, weights = self._drop(self.embedding(target)), None
+        vectors = self._drop(self.embedding(target))
         if self.transformer is not None:
-            if lengths is not None:
-                raise ValueError("a Transformer's decoder reads as many tokens of each sequence: no lengths")
-            output, state = self.transformer(vectors, state, generates=generates)
+            output, weights, state = self.transformer(
+                vectors, state, lengths, generates=generates, need_weights=need_weights
+            )
         else:
             assert self.decoder is not None
             output, weights, state = self.decoder(vectors, state, lengths=lengths)
             output = F.dropout(output, self.config.dropout, self.training)
         if self.bottleneck is not None:
             output = apply_linear(self.bottleneck, output)
-        return apply_linear(self.projection, output), weights, state
+        return apply_linear(self.projection, output), weights if need_weights else None, state
 
     def _drop(self, vectors: Tensor) -> Tensor:
         return F.dropout(vectors, self.config.input_dropout, self.training)

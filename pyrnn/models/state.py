@@ -112,7 +112,8 @@ class StepOutput(NamedTuple):
     Args:
         logits: of the next token: [N, V] after one token of each sequence, [N, T, V] after each of T.
         state: to go on from; it has a method `select(rows)`.
-        attention: weights over the source, [N, S] or [N, T, S], of models that attend to one; else None.
+        attention: weights over the source, [N, S] or [N, T, S], where they are needed and the model attends
+            to one; else None.
 
     Example:
         >>> from pyrnn.models import LanguageModel, LanguageModelConfig

@@ -43,15 +43,19 @@ def attentions_of(layer: nn.Module, call: dict[str, Any], wider: tuple[str, ...]
     elif isinstance(layer, TransformerEncoderLayer):
         src, mask, padding = call["src"], call.get("src_mask"), call.get("src_key_padding_mask")
         if cache is not None and wider != _SERVED:
-            wider = _ask(layer, src, cache, wider, masked=mask is not None or padding is not None)
+            wider = _ask(layer, call, wider)
         yield from attentions_of(layer.self_attn, _inner(src, src, mask, padding, call, "", cache), wider)
     elif isinstance(layer, TransformerDecoderLayer):
         own, other = (None, None) if cache is None else cache
         tgt, memory = call["tgt"], call["memory"]
+        if cache is not None and wider != _SERVED:
+            wider = _ask(layer, call, wider)
         masks = call.get("tgt_mask"), call.get("tgt_key_padding_mask")
-        yield from attentions_of(layer.self_attn, _inner(tgt, tgt, *masks, call, "tgt_", own))
+        yield from attentions_of(layer.self_attn, _inner(tgt, tgt, *masks, call, "tgt_", own), wider)
         masks = call.get("memory_mask"), call.get("memory_key_padding_mask")
-        yield from attentions_of(layer.multihead_attn, _inner(tgt, memory, *masks, call, "memory_", other))
+        inner = _inner(tgt, memory, *masks, call, "memory_", other)
+        inner["need_weights"] = call.get("weights") is not None
+        yield from attentions_of(layer.multihead_attn, inner, wider)
     elif isinstance(layer, TransformerEncoder | TransformerDecoder):
         encodes = isinstance(layer, TransformerEncoder)
         mask, hint = ("mask", "is_causal") if encodes else ("tgt_mask", "tgt_is_causal")
@@ -59,11 +63,13 @@ def attentions_of(layer: nn.Module, call: dict[str, Any], wider: tuple[str, ...]
             call = {**call, hint: is_causal_mask(call.get(mask))}
         if encodes:
             call = {**call, "src_mask": call.get(mask)}
-            if cache is not None:
-                masked = call["src_mask"] is not None or call.get("src_key_padding_mask") is not None
-                wider = _ask(layer, call["src"], cache, wider, masked=masked)
+        if cache is not None:
+            wider = _ask(layer, call, wider)
         for number, part in enumerate(layer.layers):
-            yield from attentions_of(part, {**call, "cache": None if cache is None else cache[number]}, wider)
+            inner = {**call, "cache": None if cache is None else cache[number]}
+            if number < len(layer.layers) - 1:  # of a decoder's, the last tells its weights
+                inner["weights"] = None
+            yield from attentions_of(part, inner, wider)
     elif isinstance(layer, Transformer):
         names = {"src": "src", "src_mask": "mask", "src_is_causal": "is_causal"}
         names["src_key_padding_mask"] = "src_key_padding_mask"
@@ -81,16 +87,15 @@ def attentions_of(layer: nn.Module, call: dict[str, Any], wider: tuple[str, ...]
 _SERVED = ("served",)
 
 
-def _ask(
-    layer: TransformerEncoder | TransformerEncoderLayer,
-    src: Tensor,
-    cache: Any,
-    wider: tuple[str, ...],
-    *,
-    masked: bool,
-) -> tuple[str, ...]:
-    """What is told of a layer to those inside it."""
-    found = layer.run_at_once(src, cache, masked=masked, ask=True)
+#: Arguments of layers and stacks that their single calls do not know.
+_BEYOND = ("src_mask", "src_key_padding_mask", "tgt_mask", "tgt_key_padding_mask", "memory_mask", "weights")
+
+
+def _ask(layer: Any, call: dict[str, Any], wider: tuple[str, ...]) -> tuple[str, ...]:
+    """What is told of a layer, or of a stack, to those inside it."""
+    input = call["src"] if "src" in call else call["tgt"]
+    restricted = any(call.get(name) is not None for name in _BEYOND)
+    found = layer.run_at_once(input, call["cache"], restricted=restricted, ask=True)
     return (*wider, found) if isinstance(found, str) else _SERVED
 
 

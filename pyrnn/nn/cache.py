@@ -188,7 +188,8 @@ class KeyValueCache:
     def reorder(self, indices: Tensor) -> None:
         """Let row `indices[n]` be row n from now on: the beams that survive, some of them more than once.
 
-        One copy of what is kept; none if every row stays where it is.
+        One copy of what is kept; none on the CPU if every row stays where it is. A GPU is not asked, for the
+        host would wait for the answer.
 
         Args:
             indices: int64 [N]. N may differ from B.
@@ -196,8 +197,7 @@ class KeyValueCache:
         check_dense("indices", indices)
         if not self._buffers:
             return
-        rows = torch.arange(self._buffers[0].shape[0], device=indices.device)
-        if torch.equal(indices, rows):
+        if indices.is_cpu and torch.equal(indices, torch.arange(self._buffers[0].shape[0])):
             return
         if torch.is_grad_enabled():
             self._replace([kept.index_select(0, indices) for kept in self._all_kept()])

@@ -1,4 +1,4 @@
-"""Linear layers and dropouts inside larger layers, by our operators where they are plain torch modules."""
+"""Parts of larger layers: attentions, and by our operators the linear layers and dropouts of torch."""
 
 from __future__ import annotations
 
@@ -50,6 +50,34 @@ def feed_forward(layer: Any, input: Tensor, dropout: nn.Module, *, residual: Ten
     else:
         hidden = apply_dropout(inner, apply_linear(first, input), activation=layer.activation)
     return apply_dropout(dropout, apply_linear(layer.linear2, hidden), residual=residual)
+
+
+def attend(
+    attention: nn.Module,
+    query: Tensor,
+    memory: Tensor,
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
+    is_causal: bool,
+    cache: Any,
+    *,
+    weights: list[Tensor] | None = None,
+) -> Tensor:
+    """The output of an attention layer, ours or one that takes what torch's takes; `weights` get its own."""
+    options = {} if cache is None else {"cache": cache}
+    found = attention(
+        query,
+        memory,
+        memory,
+        attn_mask=attn_mask,
+        key_padding_mask=key_padding_mask,
+        need_weights=weights is not None,
+        is_causal=is_causal,
+        **options,
+    )
+    if weights is not None and found[1] is not None:
+        weights.append(found[1])
+    return found[0]
 
 
 def name_of(activation: Any) -> Activation | None:

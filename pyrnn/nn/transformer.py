@@ -79,7 +79,7 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
             cache: what `new_cache` made.
         """
         masked = mask is not None or src_key_padding_mask is not None
-        output = self.run_at_once(src, cache, masked=masked)
+        output = self.run_at_once(src, cache, restricted=masked)
         if isinstance(output, Tensor):
             return output
         is_causal = is_causal_mask(mask) if is_causal is None else is_causal
@@ -100,13 +100,13 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
         return output if self.norm is None else self.norm(output)
 
     def run_at_once(
-        self, src: Tensor, cache: CacheList | None, *, masked: bool, ask: bool = False
+        self, src: Tensor, cache: CacheList | None, *, restricted: bool, ask: bool = False
     ) -> Tensor | str:
         """All layers of a generating model's new tokens by one call of C++, or why they must be called.
 
         `ask`: see `run_layers`.
         """
-        if masked:
+        if restricted:
             return "there is a mask"
         return _run_at_once(self, src, cache, _ENCODER_LAYER, ask=ask)
 
@@ -149,6 +149,7 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
         memory_is_causal: bool = False,
         *,
         cache: CacheList | None = None,
+        weights: list[Tensor] | None = None,
     ) -> Tensor:
         """Run the layers in turn. Arguments and errors: see `TransformerDecoderLayer.forward`.
 
@@ -162,13 +163,15 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
             tgt_is_causal: for each layer; None: find out whether `tgt_mask` is causal.
             memory_is_causal: for each layer.
             cache: what `new_cache` made.
+            weights: for the last layer, which must be ours: a list that gets what it gave to each position of
+                the memory.
         """
-        if tgt_mask is None and memory_mask is None and tgt_key_padding_mask is None:
-            found = self.run_at_once(tgt, cache)
-            if isinstance(found, Tensor):
-                return found
+        hidden = (tgt_mask, memory_mask, tgt_key_padding_mask, weights)
+        found = self.run_at_once(tgt, cache, restricted=any(each is not None for each in hidden))
+        if isinstance(found, Tensor):
+            return found
         tgt_is_causal = is_causal_mask(tgt_mask) if tgt_is_causal is None else tgt_is_causal
-        output = tgt
+        output, last = tgt, len(self.layers) - 1
         for number, layer in enumerate(self.layers):
             output = layer(
                 output,
@@ -180,18 +183,24 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
                 tgt_is_causal=tgt_is_causal,
                 memory_is_causal=memory_is_causal,
                 **_cache_of(number, cache),
+                **_weights_of(layer, weights if number == last else None),
             )
         return output if self.norm is None else self.norm(output)
 
-    def run_at_once(self, tgt: Tensor, cache: CacheList | None, *, ask: bool = False) -> Tensor | str:
+    def run_at_once(
+        self, tgt: Tensor, cache: CacheList | None, *, restricted: bool, ask: bool = False
+    ) -> Tensor | str:
         """All layers of a generating model's new tokens by one call of C++, or why they must be called.
 
-        `ask`: see `run_layers`.
+        `restricted`: see `TransformerDecoderLayer.run_at_once`; `ask`: see `run_layers`.
         """
+        if restricted:
+            return "there is a mask, or weights are asked for"
         return _run_at_once(self, tgt, cache, _DECODER_LAYER, ask=ask)
 
 
 def _run_at_once(stack: Any, input: Tensor, cache: Any, kind: Kind, *, ask: bool) -> Tensor | str:
+    """What `run_layers` makes of a stack whose layers are all plain ones of a kind."""
     if type(cache) is not CacheList:
         return "there is no cache"
     layers: list[Any] = [*stack.layers]
@@ -311,6 +320,16 @@ def _cache_of(number: int, cache: CacheList | None) -> dict[str, Any]:
     if cache is not None and not isinstance(cache, list):
         raise TypeError(f"expected cache to be what new_cache() makes, got {type(cache).__name__}")
     return {} if cache is None else {"cache": cache[number]}
+
+
+def _weights_of(layer: nn.Module, weights: list[Tensor] | None) -> dict[str, Any]:
+    """The argument `weights` of a layer, which only ours take."""
+    if weights is not None and not isinstance(layer, TransformerDecoderLayer):
+        raise TypeError(
+            f"only pyrnn's layers tell their weights, not {type(layer).__module__}."
+            f"{type(layer).__qualname__}; pyrnn.accelerate(model) turns torch's layers into ours"
+        )
+    return {} if weights is None else {"weights": weights}
 
 
 def is_causal_mask(mask: Tensor | None) -> bool:

@@ -15,7 +15,7 @@ from pyrnn.nn._few_tokens import run_layers
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.drop_in import DropIn
-from pyrnn.nn.parts import apply_dropout, feed_forward
+from pyrnn.nn.parts import apply_dropout, attend, feed_forward
 from pyrnn.nn.plain import is_plain, is_replaced, kind_of, own_method
 from pyrnn.nn.positions import RotaryEmbedding
 
@@ -132,7 +132,8 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
             # Not self(...): whoever watches this layer sees one call.
             output = TransformerEncoderLayer.forward(self, padded, None, padding)
             return _nested.unpad(output, padding, src.layout)
-        output = self.run_at_once(src, cache, masked=src_mask is not None or src_key_padding_mask is not None)
+        hidden = src_mask is not None or src_key_padding_mask is not None
+        output = self.run_at_once(src, cache, restricted=hidden)
         if isinstance(output, Tensor):
             return output
         check_dense("src", src)
@@ -144,10 +145,13 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
         return self.norm2(self._add_network(x, residual=x))
 
     def run_at_once(
-        self, src: Tensor, cache: KeyValueCache | None, *, masked: bool, ask: bool = False
+        self, src: Tensor, cache: KeyValueCache | None, *, restricted: bool, ask: bool = False
     ) -> Tensor | str:
-        """New tokens of a generating model by one call of C++, or why not; `ask`: see `run_layers`."""
-        if cache is None or masked:
+        """New tokens of a generating model by one call of C++, or why not; `ask`: see `run_layers`.
+
+        `restricted`: whether there is a mask.
+        """
+        if cache is None or restricted:
             return "there is no cache, or a mask"
         if self.replaces_parts():
             return "attention or network were replaced"
@@ -268,6 +272,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         memory_is_causal: bool = False,
         *,
         cache: CacheList | None = None,
+        weights: list[Tensor] | None = None,
     ) -> Tensor:
         """Run the layer on [T, B, E] with a memory [S, B, E]; [B, T, E] and [B, S, E] with `batch_first`.
 
@@ -282,14 +287,17 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
             memory_is_causal: the same for the memory.
             cache: keys and values of the positions before and of the memory (`new_cache`): the memory and its
                 padding are looked at in the first call alone.
+            weights: a list, to which those of the attention to the memory are appended: the mean over the
+                heads, [B, T, S], after dropout; nothing, if somebody put an attention there that tells none.
+                So hooks see the same output with and without.
 
         Raises:
             AssertionError, RuntimeError, ValueError: as there.
         """
-        if cache is not None and tgt_mask is None and memory_mask is None and tgt_key_padding_mask is None:
-            found = self.run_at_once(tgt, cache)
-            if isinstance(found, Tensor):
-                return found
+        hidden = (tgt_mask, memory_mask, tgt_key_padding_mask, weights)
+        output = self.run_at_once(tgt, cache, restricted=any(each is not None for each in hidden))
+        if isinstance(output, Tensor):
+            return output
         check_all_dense(("tgt", "memory"), (tgt, memory), required=2)
         if cache is not None and (not isinstance(cache, list) or len(cache) != 2):
             raise TypeError(f"expected cache to be what layer.new_cache() makes, got {type(cache).__name__}")
@@ -298,14 +306,19 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         memory_masks = (memory_mask, memory_key_padding_mask, memory_is_causal)
         if self.norm_first:
             x = self._add_attention(self.norm1(tgt), *masks, own, residual=tgt)
-            x = self._add_memory(self.norm2(x), memory, *memory_masks, other, residual=x)
+            x = self._add_memory(self.norm2(x), memory, *memory_masks, other, weights, residual=x)
             return self._add_network(self.norm3(x), residual=x)
         x = self.norm1(self._add_attention(tgt, *masks, own, residual=tgt))
-        x = self.norm2(self._add_memory(x, memory, *memory_masks, other, residual=x))
+        x = self.norm2(self._add_memory(x, memory, *memory_masks, other, weights, residual=x))
         return self.norm3(self._add_network(x, residual=x))
 
-    def run_at_once(self, tgt: Tensor, cache: Any, *, ask: bool = False) -> Tensor | str:
-        """New tokens of a generating model by one call of C++, or why not; `ask`: see `run_layers`."""
+    def run_at_once(self, tgt: Tensor, cache: Any, *, restricted: bool, ask: bool = False) -> Tensor | str:
+        """New tokens of a generating model by one call of C++, or why not; `ask`: see `run_layers`.
+
+        `restricted`: whether there is a mask, of the memory's padding apart, or weights are asked for.
+        """
+        if type(cache) is not CacheList or restricted:
+            return "there is no cache, or a mask, or weights are asked for"
         if self.replaces_parts():
             return "attention or network were replaced"
         return run_layers((self,), None, tgt, (cache,), ask=ask)
@@ -343,6 +356,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         padding: Tensor | None,
         is_causal: bool,
         cache: Any,
+        weights: list[Tensor] | None,
         *,
         residual: Tensor,
     ) -> Tensor:
@@ -350,7 +364,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         if is_replaced(self, "_mha_block", _DECODER_MEMORY):
             options = {} if cache is None else {"cache": cache}
             return residual + self._mha_block(x, memory, mask, padding, is_causal, **options)
-        attended = attend(self.multihead_attn, x, memory, mask, padding, is_causal, cache)
+        attended = attend(self.multihead_attn, x, memory, mask, padding, is_causal, cache, weights=weights)
         return apply_dropout(self.dropout2, attended, residual=residual)
 
     def _add_network(self, x: Tensor, *, residual: Tensor) -> Tensor:
@@ -374,29 +388,6 @@ def new_cache(attention: nn.Module) -> KeyValueCache:
             f"{type(attention).__qualname__}; pyrnn.accelerate(model) turns torch's layers into ours"
         )
     return attention.new_cache()
-
-
-def attend(
-    attention: nn.Module,
-    query: Tensor,
-    memory: Tensor,
-    attn_mask: Tensor | None,
-    key_padding_mask: Tensor | None,
-    is_causal: bool,
-    cache: Any,
-) -> Tensor:
-    """The output of an attention layer, ours or one that takes what torch's takes."""
-    options = {} if cache is None else {"cache": cache}
-    return attention(
-        query,
-        memory,
-        memory,
-        attn_mask=attn_mask,
-        key_padding_mask=key_padding_mask,
-        need_weights=False,
-        is_causal=is_causal,
-        **options,
-    )[0]
 
 
 def added_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ def beam_search(
     prefixes: Sequence[Tensor] | None = None,
     required: Sequence[Sequence[int]] | None = None,
     suppress_ids: Iterable[int] = (),
+    return_attention: bool = False,
 ) -> list[list[Hypothesis]]:
     """Search the outputs of the best score, with `beam_width` hypotheses of each source side by side.
 
@@ -66,6 +67,8 @@ def beam_search(
             count in score and length; no rule holds for them.
         required: ids that each output must contain: B lists, perhaps empty.
         suppress_ids: ids that are never written, beside `config.forbidden_tokens`.
+        return_attention: whether hypotheses have attention, of a model that attends to a source. Not asking
+            for it saves time and memory.
 
     Returns:
         For each source at most `n_best` hypotheses, the best first: fewer where no more were found.
@@ -107,12 +110,15 @@ def beam_search(
         needed = make_required(
             required, V, excluded=excluded, prefixes=prefixes, limits=limits, device=device
         )
-    beam = _Beam(config, eos_id, limits, rules, needed, source_lengths, device)
+    beam = _Beam(
+        config, eos_id, limits, rules, needed, source_lengths, device, keeps_attention=return_attention
+    )
+    need_weights = return_attention or config.coverage_penalty > 0
     with evaluating(model), frozen_weights(module_of(model)):
-        output = prefill(model, padded, model.start() if state is None else state, lengths)
+        begin = model.start() if state is None else state
+        output = prefill(model, padded, begin, lengths, need_weights=need_weights)
         while (following := beam.advance(output)) is not None:
-            tokens, rows = following
-            output = model.step(tokens, output.state if rows is None else output.state.select(rows))
+            output = model.step(following.token, following.state(output.state), need_weights=need_weights)
     results = trace_back(beam.steps, B, config, eos_id, source_lengths)
     if empty := [number for number, found in enumerate(results, 1) if not found]:
         raise ValueError(
@@ -120,6 +126,27 @@ def beam_search(
             "(forbidden or required tokens, n-grams that must not repeat, the least length)"
         )
     return results
+
+
+class _Next(NamedTuple):
+    """What is read next.
+
+    Args:
+        token: [N'] int64.
+        rows: [N'] int64, the rows of this step that they continue; None where each goes on in its place.
+        within: whether rows are as many as before and each stays with its source.
+    """
+
+    token: Tensor
+    rows: Tensor | None
+    within: bool
+
+    def state(self, state: Any) -> Any:
+        """That of the rows."""
+        if self.rows is None:
+            return state
+        select = getattr(state, "select_within", state.select) if self.within else state.select
+        return select(self.rows)
 
 
 class _Beam:
@@ -134,10 +161,12 @@ class _Beam:
         required: RequiredTokens | None,
         source_lengths: Tensor | None,
         device: torch.device,
+        *,
+        keeps_attention: bool,
     ) -> None:
         B = len(limits)
         self.config, self.eos_id, self.rules, self.required = config, eos_id, rules, required
-        self.longest = max(limits)
+        self.longest, self.keeps_attention = max(limits), keeps_attention
         self.steps: list[Step] = []
         self.sources = torch.arange(B, device=device)
         self.source_lengths = None if source_lengths is None else source_lengths.to(device)
@@ -152,11 +181,8 @@ class _Beam:
         self.coverage: Tensor | None = None
         self.health = torch.zeros((), dtype=torch.float64, device=device)
 
-    def advance(self, output: StepOutput) -> tuple[Tensor, Tensor | None] | None:
-        """Tokens [N'] to read next, and the rows [N'] of this step that they continue; None when all ended.
-
-        Rows are None where each goes on in its place.
-        """
+    def advance(self, output: StepOutput) -> _Next | None:
+        """What to read next; None when all ended."""
         log_probability, parent, token = self._choose(output.logits)
         step = len(self.steps) + 1
         ended = (self.limits == step).unsqueeze(1)
@@ -208,7 +234,7 @@ class _Beam:
         return found, parent, ids.flatten(1).gather(1, number)
 
     def _cover(self, attention: Tensor | None, parent: Tensor) -> Tensor | None:
-        """The attention [B, K, S] of the rows; the coverage of what they continue as grows by it."""
+        """The attention [B, K, S] of the rows, if kept; the coverage of what they continue as grows by it."""
         if attention is None:
             if self.config.coverage_penalty:
                 raise ValueError(
@@ -222,7 +248,7 @@ class _Beam:
             new = attention.double()
             new = new if self.coverage is None else self.coverage + new
             self.coverage = _take(new, parent)
-        return attention
+        return attention if self.keeps_attention else None
 
     def _score(self, log_probability: Tensor, length: int) -> Tensor:
         """[B, K] float64: what hypotheses that end here are ranked by."""
@@ -233,7 +259,7 @@ class _Beam:
 
     def _continue(
         self, live: Tensor, parent: Tensor, token: Tensor, order: Tensor, keep: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> _Next:
         """Place the live hypotheses, of the sources `keep` alone unless that is None."""
         B, K = self.log_probability.shape
         parent, token = parent.gather(1, order), token.gather(1, order)
@@ -251,12 +277,11 @@ class _Beam:
             rows, token = rows[keep], token[keep]
             self._keep(keep)
         rows = rows.flatten()
-        stays = (
-            keep is None
-            and len(rows) == B * K
-            and (K == 1 or (_looks_are_free(rows.device) and torch.equal(rows, torch.arange(len(rows)))))
+        within = keep is None and len(rows) == B * K
+        stays = within and (
+            K == 1 or (_looks_are_free(rows.device) and torch.equal(rows, torch.arange(len(rows))))
         )
-        return token.flatten(), None if stays else rows
+        return _Next(token.flatten(), None if stays else rows, within)
 
     def _keep(self, keep: Tensor) -> None:
         """Let all other sources leave."""

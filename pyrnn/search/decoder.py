@@ -25,7 +25,13 @@ class Decoder(Protocol):
 
     A state is a value: a step returns another one, and one state may be continued in several ways. It has a
     method `select(rows)` that gives the state of some of its sequences, in any order, some of them more than
-    once; a strategy that keeps, drops or copies sequences needs nothing else.
+    once; a strategy that keeps, drops or copies sequences needs nothing else. A state of sources may also
+    have `select_within(rows)`: the same for as many rows, each of which keeps its source, so that nothing of
+    the source need be copied, and the host need not look which do.
+
+    A step gives attention weights only to who asks for them with `need_weights`, since most kernels are
+    faster without. A model that attends to nothing takes the word and gives None.
+
     `tests/search/test_decoder.py` holds every model to this.
 
     Attributes:
@@ -51,8 +57,13 @@ class Decoder(Protocol):
         """
         ...
 
-    def step(self, tokens: Tensor, state: Any, *, lengths: Tensor | None = None) -> StepOutput:
-        """Read tokens [N], or [N, T] with the lengths [N] of each; reading a prompt is a step with T > 1."""
+    def step(
+        self, tokens: Tensor, state: Any, *, lengths: Tensor | None = None, need_weights: bool = False
+    ) -> StepOutput:
+        """Read tokens [N], or [N, T] with the lengths [N] of each; reading a prompt is a step with T > 1.
+
+        Attention weights come where they are needed and the model attends to a source.
+        """
         ...
 
 
@@ -77,7 +88,9 @@ def window_steps(sequences: int, vocabulary_size: int) -> int:
     return max(1, LOGITS_AT_ONCE // max(1, sequences * vocabulary_size))
 
 
-def prefill(model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None = None) -> StepOutput:
+def prefill(
+    model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None = None, *, need_weights: bool = False
+) -> StepOutput:
     """Read [N, T] tokens, T >= 1, for what follows each sequence's last one: logits [N, V], attention [N, S].
 
     Long ones are read window by window, for the logits of all their steps are not wanted.
@@ -87,6 +100,7 @@ def prefill(model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None =
         tokens: [N, T] ids.
         state: to go on from.
         lengths: [N] int64 in [1, T] where they differ.
+        need_weights: whether to return attention.
 
     Example:
         >>> from pyrnn.models import LanguageModel, LanguageModelConfig
@@ -102,7 +116,7 @@ def prefill(model: Decoder, tokens: Tensor, state: Any, lengths: Tensor | None =
     for begin in range(0, T, steps):
         window = tokens[:, begin : begin + steps]
         left = None if lengths is None else (lengths - begin).clamp(0, window.shape[1])
-        output = model.step(window, state, lengths=left)
+        output = model.step(window, state, lengths=left, need_weights=need_weights)
         state = output.state
         place: Any = -1 if left is None else (left - 1).clamp(min=0)
         logits = output.logits[row, place]

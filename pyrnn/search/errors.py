@@ -100,6 +100,7 @@ def score_references(
     eos_id: int,
     state: Any = None,
     source_lengths: Tensor | None = None,
+    return_attention: bool = False,
 ) -> list[Hypothesis]:
     """Given outputs as the hypotheses they would be: with their scores, coverage included, and attention.
 
@@ -113,6 +114,7 @@ def score_references(
         eos_id: as of `beam_search`.
         state: as of `beam_search`.
         source_lengths: as of `beam_search`.
+        return_attention: as of `beam_search`.
 
     Raises:
         ValueError: a reference without EOS at its end, or that the model holds impossible; as `beam_search`.
@@ -145,6 +147,7 @@ def score_references(
         state=state,
         source_lengths=source_lengths,
         prefixes=references,
+        return_attention=return_attention,
     )
     return [hypothesis for [hypothesis] in found]
 

@@ -26,7 +26,8 @@ class Hypothesis:
         score: by which it is ranked, see `SearchConfig`.
         log_probability: log p(tokens | source, prompt) in nats.
         finished: whether it ended by EOS, or was cut at the most tokens allowed.
-        attention: [L, S], row t the weights by which token t was chosen; None of models without.
+        attention: [L, S], row t the weights by which token t was chosen; None unless asked for, and of models
+            without.
 
     Example:
         >>> Hypothesis((4, 2, 0), score=-1.5, log_probability=-1.5, finished=True).content
@@ -77,7 +78,7 @@ class Step(NamedTuple):
         parent: [b, K] int64, the place that the candidate came from.
         token: [b, K] int64.
         order: [b, K'] int64, the candidates that took the places of the next step.
-        attention: [b, places before, S] by which the tokens were chosen, or None.
+        attention: [b, places before, S] by which the tokens were chosen, or None where nobody asks.
     """
 
     sources: Tensor

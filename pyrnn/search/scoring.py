@@ -240,8 +240,8 @@ def _log_probabilities(
         steps = min(window_steps(live, V), max(_SHORTEST_WINDOW, int(left[-1])), T - begin)
         window = slice(live), slice(begin, begin + steps)
         state = state if live == before else state.select(slice(live))
-        # Without lengths, which not every model takes: what is read behind an end comes after all that
-        # counts, and its row goes on in no further window.
+        # Without lengths, which cost time: what is read behind an end comes after all that counts, and its
+        # row goes on in no further window.
         output = model.step(inputs[window], state)
         state, before = output.state, live
         losses = sequence_cross_entropy(

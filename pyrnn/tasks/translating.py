@@ -60,7 +60,7 @@ class Translated:
         hypothesis: what the search found: its ids, score and log-probability.
         source: the S tokens that were read, in their order, the end among them.
         target: the L tokens that were written.
-        attention: [L, S] weights by which each was chosen; None of models without.
+        attention: [L, S] weights by which each was chosen; None unless asked for, and of models without.
 
     Example:
         >>> from pyrnn.search import Hypothesis
@@ -93,6 +93,7 @@ def translate(
     *,
     batch_size: int = 32,
     unknown: Unknown = "avoid",
+    return_attention: bool = False,
 ) -> list[list[Translated]]:
     r"""Translate sentences, those of like length together.
 
@@ -104,6 +105,7 @@ def translate(
             rounding.
         unknown: what becomes of the token for unknown words: "avoid" never writes it, "write" lets the model,
             "replace" puts the source's token there that got most of the attention.
+        return_attention: whether translations have attention, of a model that has some.
 
     Returns:
         For each sentence at most `config.n_best` translations, the best first.
@@ -138,13 +140,20 @@ def translate(
     texts, data = [_one_line(text) for text in texts], run.job.data
     ids = [encode_source(text, run.source_tokenizer, data) for text in texts]
     found: dict[int, list[Translated]] = {}
+    replace_unknown = unknown == "replace"
     places = sorted((n for n in range(len(texts)) if texts[n]), key=lambda n: len(ids[n]))
     for begin in range(0, len(places), batch_size):
         part = places[begin : begin + batch_size]
-        outputs = _search(run, [ids[n] for n in part], config, may_be_unknown=unknown != "avoid")
+        outputs = _search(
+            run,
+            [ids[n] for n in part],
+            config,
+            may_be_unknown=unknown != "avoid",
+            return_attention=return_attention or replace_unknown,
+        )
         for n, hypotheses in zip(part, outputs, strict=True):
             found[n] = [
-                _readable(run, texts[n], each, replace_unknown=unknown == "replace") for each in hypotheses
+                _readable(run, texts[n], each, replace_unknown=replace_unknown) for each in hypotheses
             ]
     nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
     return [found.get(n, [nothing]) for n in range(len(texts))]
@@ -170,7 +179,12 @@ def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, 
 
 
 def _search(
-    run: TranslationRun, ids: Sequence[Tensor], config: SearchConfig, *, may_be_unknown: bool
+    run: TranslationRun,
+    ids: Sequence[Tensor],
+    config: SearchConfig,
+    *,
+    may_be_unknown: bool,
+    return_attention: bool,
 ) -> list[list[Hypothesis]]:
     import torch
 
@@ -184,6 +198,7 @@ def _search(
         state=state,
         source_lengths=source.lengths,
         suppress_ids=() if unk is None or may_be_unknown else (unk,),
+        return_attention=return_attention,
     )
 
 
@@ -226,7 +241,7 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
         torch.Size([2, 4])
     """
     if target is None:
-        found = translate(run, [source])[0][0]
+        found = translate(run, [source], return_attention=True)[0][0]
         if not found.target:
             raise ValueError("the sentence is empty: give some words to translate")
         return found
@@ -246,6 +261,7 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
         eos_id=start_id(run.tokenizer),
         state=state,
         source_lengths=read.lengths,
+        return_attention=True,
     )
     return _readable(run, source, hypothesis, replace_unknown=False)
 

@@ -16,15 +16,17 @@ def content() -> list[tuple[str, str]]:
     return pairs(120)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, content: list[tuple[str, str]]) -> Path:
+@pytest.fixture(scope="module", params=["gru", "transformer"])
+def run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, content: list[tuple[str, str]]
+) -> Path:
     from pyrnn.tasks import make_job
     from pyrnn.train import train
     from tests.tasks.test_translation import SMALL
 
     folder = tmp_path_factory.mktemp("translation")
     file = write(folder / "pairs.tsv", content)
-    job = make_job("translation", {"pairs": str(file), **SMALL, "epochs": 2, "architecture": "gru"})
+    job = make_job("translation", {"pairs": str(file), **SMALL, "epochs": 2, "architecture": request.param})
     train(job, folder / "run")
     return folder / "run"
 

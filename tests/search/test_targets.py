@@ -193,6 +193,7 @@ def test_unknown_words_of_a_hypothesis() -> None:
         eos_id=EOS,
         state=model.start(source),
         source_lengths=lengths,
+        return_attention=True,
     )
     for [best], words in zip(found, (["drei", "zwei"], ["vier", "eins", "zwei"]), strict=True):
         assert best.attention is not None

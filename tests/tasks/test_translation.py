@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from pyrnn.metrics import bleu
 from pyrnn.search import SearchConfig, evaluating
+from pyrnn.search.hypotheses import coverage_score
 from pyrnn.tasks import attention_of, evaluate, find_task, load_run, make_job, translate
 from pyrnn.tasks.translating import score_pairs
 from pyrnn.tasks.translation import TranslationRun
@@ -76,7 +78,9 @@ def test_a_sentence_is_translated_alike_alone_and_beside_others(trained: Transla
 
 
 def test_attention_and_scores(trained: TranslationRun) -> None:
-    (found,) = translate(trained, ["abcdef"], SearchConfig(beam_width=4, n_best=3))
+    config = SearchConfig(beam_width=4, n_best=3)
+    (found,) = translate(trained, ["abcdef"], config, return_attention=True)
+    assert translate(trained, ["abcdef"], config)[0][0].attention is None
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
     best = found[0]
     assert best.source[:6] == list("abcdef")
@@ -121,6 +125,36 @@ def test_scores_are_those_of_the_search(architecture: str, tmp_path: Path) -> No
     assert scores == pytest.approx(alone, abs=2e-4)
     by_search = [attention_of(run, *line.split("\t")).log_probability for line in lines]
     assert scores == pytest.approx(by_search, abs=2e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"reverse_source": True}], ids=str)
+@pytest.mark.parametrize("architecture", ["gru", "transformer"])
+def test_every_architecture_tells_where_it_looked(
+    architecture: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """In the order of the text, and with the coverage that follows from it."""
+    job = small_job(tmp_path, count=60, epochs=1, architecture=architecture, **settings)
+    run = train(job, tmp_path / "run")
+    assert isinstance(run, TranslationRun)
+    config = SearchConfig(beam_width=3, n_best=3, max_tokens=6, coverage_penalty=0.5)
+    plain = {each.hypothesis.tokens: each for each in translate(run, ["abcde"], replace(config, n_best=1))[0]}
+    found = translate(run, ["abcde"], config, return_attention=True)[0]
+    assert plain.keys() <= {each.hypothesis.tokens for each in found}
+    order = [4, 3, 2, 1, 0, 5] if settings else [0, 1, 2, 3, 4, 5]
+    for each in found:
+        assert each.attention is not None
+        assert each.attention.shape == (len(each.target), 6)
+        covered = coverage_score(each.attention.double().sum(0)[None]).item()
+        assert each.score == pytest.approx(each.log_probability + 0.5 * covered, abs=1e-5)
+        ids = [run.source_tokenizer.encode("abcde"[n]) for n in order[:5]]
+        end = torch.tensor([run.tokenizer.eos_id])
+        source = torch.cat([*ids, end]).unsqueeze(1)
+        read = torch.cat([end, torch.tensor(each.hypothesis.tokens[:-1], dtype=torch.int64)])
+        with evaluating(run.model):
+            start = run.model.start((source, torch.tensor([6])))
+            expected = run.model.step(read[None], start, need_weights=True).attention
+        assert expected is not None
+        torch.testing.assert_close(each.attention, expected[0][:, order])
 
 
 KINDS: list[dict[str, Any]] = [
@@ -212,11 +246,13 @@ def test_sentences_that_cannot_be_translated(trained: TranslationRun) -> None:
         attention_of(trained, "a\nb", "B")
 
 
-def test_unknown_words_are_copied_from_the_source(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", ["gru", "transformer"])
+def test_unknown_words_are_copied_from_the_source(architecture: str, tmp_path: Path) -> None:
     file = tmp_path / "pairs.tsv"
     names = [f"n{n}" for n in range(40)]
     file.write_text("hello\thola\n" * 40 + "".join(f"{name}\t{name}\n" for name in names * 3))
     settings = {**SMALL, "level": "word", "min_count": 7, "epochs": 8, "learning_rate": 0.02}
+    settings["architecture"] = architecture
     job = make_job("translation", {"pairs": str(file), "validation_pairs": str(file), **settings})
     run = train(job, tmp_path / "run")
     assert isinstance(run, TranslationRun)
