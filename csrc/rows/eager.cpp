@@ -1,5 +1,6 @@
 #include "rows/eager.h"
 
+#include "common/integers.h"
 #include "common/tensor.h"
 #include "rows/cpu/engine.h"
 
@@ -9,6 +10,7 @@ namespace pyrnn::rows {
 namespace {
 
 constexpr int kMostDims = 8;
+constexpr Refusal kLarge = "input or output are above 32 MB";
 
 // activation(input weight^T + bias), or why this is no call for it: derivatives, more rows, a tensor that is
 // not in perfect order. `bias` may be None; `activation`: its code.
@@ -22,13 +24,14 @@ py::object linear_of(const py::object& input, const py::object& weight, const py
   if (x.dtype < 0) return declined("the dtype has no kernel on the CPU");
   if (x.dims < 1 || x.dims > kMostDims) return declined("the input has another number of dimensions");
   int64_t rows = 1;
-  for (int i = 0; i + 1 < x.dims; i++) rows = rows <= kMostRows ? rows * x.size(i) : rows;
+  for (int i = 0; i + 1 < x.dims; i++) rows = rows <= most_rows() ? rows * x.size(i) : rows;
   if (rows < 1) return declined("there are no rows");
-  if (rows > kMostRows) return declined(kManyRows);
+  if (rows > most_rows()) return declined(kManyRows);
   if (!tensors.view_contiguous(weight.ptr(), w)) return declined(kNotPlain);
   if (w.dtype != x.dtype || w.dims != 2) return declined(other);
   const int64_t K = x.size(-1), n = w.size(0);
   if (K < 1 || n < 1 || w.size(1) != K || K > kLargeCallBytes || n > kLargeCallBytes) return declined(other);
+  if (rows * max(K, n) * number_bytes(x.dtype) > kLargeCallBytes) return declined(kLarge);
   if (!bias.is_none() && !tensors.view_contiguous(bias.ptr(), b)) return declined(kNotPlain);
   if (!bias.is_none() && (b.dtype != x.dtype || !b.has_shape({n}))) return declined(other);
   if (grad_enabled())
@@ -46,9 +49,18 @@ py::object linear_of(const py::object& input, const py::object& weight, const py
 
 }  // namespace
 
+int64_t most_rows() {
+#if defined(__x86_64__)
+  static const int64_t found = __builtin_cpu_is("amd") ? 1 << 12 : 16;
+  return found;
+#else
+  return 16;
+#endif
+}
+
 void bind_eager(py::module_& m) {
   m.def("linear_of_rows", &linear_of);
-  m.attr("most_rows") = kMostRows;
+  m.attr("most_rows") = most_rows();
 }
 
 }  // namespace pyrnn::rows

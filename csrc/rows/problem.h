@@ -3,8 +3,8 @@
 //   linear:  out[r] = residual[r] + activation(bias + W x[r])
 //   norm:    out[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, over the row's n features
 //
-// For a model that generates: W is read once for all rows, which is what a call on few of them costs; 2 rows n
-// K operations.
+// For a model that generates: W is read once for all rows, which is what a call on few of them costs; 2 rows
+// n K operations.
 #pragma once
 #include <stdint.h>
 

@@ -65,7 +65,7 @@ def run_layers(
         threads = _native.cpu.asked if ask else _native.num_threads()
         output = _native.cpu.transformer_layers(modules, tuple(calls), last, input, threads)
     for ((own, *_), *_), cache in zip(calls, caches, strict=False):
-        grows = cache[0] if type(cache) is CacheList else cache
+        grows: Any = cache[0] if type(cache) is CacheList else cache
         T = _tokens(input, batch_first=own.batch_first)
         grows.extend(T) if isinstance(output, Tensor) and not ask else grows.withdraw(T)
     return output

@@ -1,4 +1,4 @@
-"""A linear layer, and what computes each of its three products: torch's libraries, or ours for few rows."""
+"""A linear layer, and what computes each of its three products: torch's libraries or our kernel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LinearRoute(NamedTuple):
         >>> from pyrnn.ops import linear_route
         >>> path, reason = linear_route(torch.zeros(1, 4), torch.zeros(3, 4))
         >>> reason
-        'up to 16 rows: the weights are read where they lie'
+        'a call without derivatives that is one of C++'
     """
 
     path: Literal["native", "onednn", "torch"]
@@ -48,10 +48,11 @@ def linear(
 ) -> Tensor:
     """Apply a linear map and an activation: y = activation(x W^T + b).
 
-    The numbers are those of `torch.nn.functional.linear` up to rounding; what differs is who multiplies. Few
-    rows without derivatives, a step of a generating model, have a kernel that reads the weights where they
-    lie. For more, torch takes MKL for float32, which is not fast on every vendor's processors;
-    `linear_route` says what takes each product. Compiled code, torch.func, forward mode and
+    The numbers are those of `torch.nn.functional.linear` up to rounding; what differs is who multiplies.
+    Without derivatives there is a kernel: few rows, a step of a generating model, read the weights where they
+    lie, and on AMD's processors up to 4096 rows share panels of them. For the rest, torch takes MKL for
+    float32, which is not fast on every vendor's processors; `linear_route` says what takes each product, and
+    oneDNN does where it is faster. Compiled code, torch.func, forward mode and
     derivatives above the first are left to torch.
 
     Args:
@@ -118,7 +119,7 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
         >>> from pyrnn.ops import linear_route
         >>> linear_route(torch.zeros(2, 4), torch.zeros(3, 4)).path
         'native'
-        >>> linear_route(torch.zeros(20, 4), torch.zeros(3, 4)).path
+        >>> linear_route(torch.zeros(20, 4), torch.zeros(3, 4, requires_grad=True)).path
         'torch'
     """
     if product not in ("forward", "activated"):
@@ -130,11 +131,9 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
             return linear_route(*cast, product)
     found = _native.cpu.linear_of_rows(input, weight, None, 0, _native.cpu.asked)
     if isinstance(found, Tensor):
-        return LinearRoute(
-            "native", f"up to {_native.cpu.most_rows} rows: the weights are read where they lie"
-        )
+        return LinearRoute("native", "a call without derivatives that is one of C++")
     path, reason = _library_route(input, weight, product)
-    return LinearRoute(path, f"{reason}; not the kernel of few rows: {found}")
+    return LinearRoute(path, f"{reason}; not our kernel: {found}")
 
 
 def _library_route(input: Tensor, weight: Tensor, product: Product) -> LinearRoute:

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import pyrnn
 import pyrnn.nn
+from pyrnn import _native
 from pyrnn._dispatch import HAS_EXCHANGE_TABLE
 from pyrnn.nn import attention as attention_module
 from pyrnn.nn import transformer as transformer_module
@@ -105,7 +106,8 @@ def test_recurrent_calls(name: str, context: str, ran: Ran) -> None:
 
 
 MASK = torch.zeros(5, 5, dtype=torch.bool)
-LONG = torch.randn(20, 1, 8)
+MANY = _native.cpu.most_rows + 4
+LONG = torch.randn(MANY, 1, 8)
 ATTENTION: dict[str, tuple[dict[str, Any], Tensor, dict[str, Any], str]] = {
     "few": ({}, torch.randn(5, 2, 8), {}, "with both"),
     "unbatched": ({"batch_first": True}, torch.randn(5, 8), {}, "with both"),
@@ -169,7 +171,7 @@ def test_autocast_is_named(ran: Ran) -> None:
 
 
 @pytest.mark.parametrize("cached", [0, 3])
-@pytest.mark.parametrize("tokens", [1, 20])
+@pytest.mark.parametrize("tokens", [1, MANY // 2])
 def test_a_cache_is_left_as_it_was(tokens: int, cached: int, ran: Ran) -> None:
     layer = pyrnn.nn.MultiheadAttention(8, 2, causal=True).eval()
     cache, x = layer.new_cache(), torch.randn(tokens, 2, 8)

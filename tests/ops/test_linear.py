@@ -196,7 +196,8 @@ def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
     if linear_module._why_no_onednn("cpu", torch.float32):
         pytest.skip(linear_module._why_no_onednn("cpu", torch.float32))
-    x, wide, tall = torch.zeros(512, 512), torch.zeros(256, 512), torch.zeros(1024, 512)
+    x = torch.zeros(512, 512, requires_grad=True)  # without derivatives the kernel may take it
+    wide, tall = torch.zeros(256, 512), torch.zeros(1024, 512)
     assert linear_route(x, wide).path == "onednn"
     assert linear_route(x.bfloat16(), wide.bfloat16()).path == "torch"
     assert "the choice costs more" in linear_route(x[:20], wide).reason
@@ -213,20 +214,23 @@ def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_switched_off_onednn_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-    assert "switched off" in linear_route(torch.zeros(80, 512), torch.zeros(512, 512)).reason
+    assert "switched off" in linear_route(torch.zeros(80, 512, requires_grad=True), torch.zeros(512, 512)).reason
+
+
+MOST_ROWS = linear_module._native.cpu.most_rows
 
 
 def served(*arguments: Any) -> bool:
-    """Whether the kernel for few rows computes a call."""
+    """Whether the kernel computes a call."""
     return linear_module._native.cpu.linear_of_rows(*arguments, 0, 1).__class__ is Tensor
 
 
 @needs_exchange_table
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
-def test_few_rows_are_as_accurate_as_torch(dtype: torch.dtype) -> None:
+def test_rows_are_as_accurate_as_torch(dtype: torch.dtype) -> None:
     activations: Any = (None, "relu", "gelu", "gelu_tanh")
-    for n, rows in enumerate([*range(1, 10), 15, 16]):
+    for n, rows in enumerate(rows for rows in (*range(1, 10), 15, 16, 23, 24, 25, 101) if rows <= MOST_ROWS):
         for i, o in ((1, 1), (5, 7), (33, 64), (300, 17), (513, 130)):
             x, weight, bias = (t.detach() for t in leaves(rows, i, o, dtype))
             given, activation = bias if n % 2 else None, activations[n % 4]
@@ -265,7 +269,7 @@ def test_few_rows_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_left_to_torch() -> None:
     x, weight, bias = (t.detach() for t in leaves(3, 5, 4, torch.float32))
     assert served(x, weight, bias)
-    assert not served(torch.randn(17, 5), weight, bias)
+    assert not served(torch.randn(MOST_ROWS + 1, 5), weight, bias)
     assert not served(x.clone().requires_grad_(), weight, bias)
     assert not served(x, weight, bias.clone().requires_grad_())
     with torch.no_grad():

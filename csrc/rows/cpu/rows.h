@@ -86,9 +86,8 @@ struct Rows {
     });
     for_row_tiles<kVectors>(p.rows, [&](int64_t first, int count) {
       alignas(64) A sums[max_rows(kVectors) * kColumns];
-      run_tile<Op, kVectors>(
-          count, {elements<Op>(p.K), (const Element*)(x + first * row_of(p)), row_of(p) / Op::kPerElement, 1,
-                  panel, nullptr, 0, sums, kColumns});
+      run_tile<Op, kVectors>(count, {elements<Op>(p.K), (const Element*)(x + first * row_of(p)),
+                                     row_of(p) / Op::kPerElement, 1, panel, nullptr, 0, sums, kColumns});
       for (int r = 0; r < count; r++)
         for (int v = 0; v < kVectors && c + v * L < end; v++)
           finish(p, first + r, c + v * L, min(L, end - c - v * L), load<A>(sums + r * kColumns + v * L));

@@ -193,7 +193,8 @@ class PackedWeights:
 
     Args:
         cell: as the operator takes it.
-        weights: 5 of each direction, `WEIGHT_NAMES` in order, w_ih of a cell without input None; dense, on the CPU, of one of `CPU_DTYPES`.
+        weights: 5 of each direction, `WEIGHT_NAMES` in order, dense, on the CPU, of one of `CPU_DTYPES`; no
+            w_ih of a cell that has no input.
     """
 
     def __init__(self, cell: str, weights: tuple[Tensor | None, ...]) -> None:
