@@ -64,3 +64,8 @@ def test_the_file_of_names_is_sorted_and_has_each_once(
     assert ["de_DE", "German"] in rows
     assert len(rows) == 20
     assert "20 names" in capsys.readouterr().out
+
+
+def test_pictures_are_captioned() -> None:
+    right = example("caption_pictures")(steps=300, hidden_size=64, colours=1)
+    assert right >= 0.75  # of new combinations; by chance one in 18
