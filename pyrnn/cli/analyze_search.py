@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WIDTHS = (1, 2, 5, 10)
 
 
-@with_settings({"Search": TranslateConfig}, leave_out=("forbidden_tokens", "beam_width", "n_best"))
+@with_settings({"Search": TranslateConfig}, leave_out=("forbidden", "beam_width", "n_best"))
 def analyze_search(
     run: RunFolder,
     text: Annotated[

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 512  # lines that are read before an answer: those of like length share a batch
 
 
-@with_settings({"Search": TranslateConfig}, leave_out=("forbidden_tokens",))
+@with_settings({"Search": TranslateConfig}, leave_out=("forbidden",))
 def translate(
     run: RunFolder,
     scores: Annotated[
@@ -30,6 +30,14 @@ def translate(
         bool,
         option("Put the source's word with most attention where the model writes its unknown word."),
     ] = False,
+    constraints: Annotated[
+        bool,
+        option("Behind a sentence stand phrases that its translation must contain, a tab before each."),
+    ] = False,
+    forbid: Annotated[
+        list[str],
+        option("A phrase that no translation may contain; may be given several times.", metavar="TEXT"),
+    ] = [],  # noqa: B006
     attention_dir: Annotated[
         Optional[Path],
         option("Draw the attention of each line's best translation there: 1.png, 2.png ...", metavar="PATH"),
@@ -51,6 +59,7 @@ def translate(
       pyrnn translate runs/en-es < sentences.en > sentences.es
       pyrnn translate runs/en-es --beam-width 10 --reference sentences.es < sentences.en > out.es
       pyrnn translate runs/en-es --n-best 5 --scores < sentences.en
+      printf 'so be it\tasí\tsea\n' | pyrnn translate runs/en-es --constraints --forbid no
 
     With --n-best N there are up to N lines for each, one for an empty line, the number of the input line and
     a tab before each.
@@ -63,10 +72,13 @@ def translate(
         attention_dir.mkdir(parents=True, exist_ok=True)
     reader, number, best = standard_input(), 0, list[str]()
     for lines in pyrnn.text.gathered(reader, lambda: reader.ready, most=_AT_ONCE):
+        columns = [line.split("\t") if constraints else [line] for line in lines]
         found = pyrnn.tasks.translate(
             loaded,
-            lines,
+            [sentence for sentence, *_ in columns],
             config,
+            required=[phrases for _, *phrases in columns],
+            forbidden=forbid,
             batch_size=batch_size,
             unknown="replace" if replace_unknown else "avoid",
         )

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pyrnn.models import StepOutput
 from pyrnn.nn import frozen_weights
-from pyrnn.search.config import SearchConfig
-from pyrnn.search.constraints import RequiredTokens, make_required
+from pyrnn.search.config import Phrase, SearchConfig
+from pyrnn.search.constraints import RequiredPhrases, make_required
 from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
 from pyrnn.search.filtering import float_logits, top_candidates, why_not_finite
 from pyrnn.search.hypotheses import Hypothesis, Step, coverage_score, trace_back
@@ -35,7 +35,7 @@ def beam_search(
     state: Any = None,
     source_lengths: Tensor | None = None,
     prefixes: Sequence[Tensor] | None = None,
-    required: Sequence[Sequence[int]] | None = None,
+    required: Sequence[Sequence[Phrase]] | None = None,
     suppress_ids: Iterable[int] = (),
 ) -> list[list[Hypothesis]]:
     """Search the outputs of the best score, with `beam_width` hypotheses of each source side by side.
@@ -64,8 +64,9 @@ def beam_search(
         source_lengths: [B] int64 tokens of each source; the attention beyond is not looked at.
         prefixes: what each output must begin with: B vectors, perhaps empty, a closing EOS allowed. They
             count in score and length; no rule holds for them.
-        required: ids that each output must contain: B lists, perhaps empty.
-        suppress_ids: ids that are never written, beside `config.forbidden_tokens`.
+        required: what each output must contain: B lists, perhaps empty, of ids and of phrases as sequences of
+            ids. They may overlap.
+        suppress_ids: ids that are never written, beside what `config.forbidden` has.
 
     Returns:
         For each source at most `n_best` hypotheses, the best first: fewer where no more were found.
@@ -91,7 +92,7 @@ def beam_search(
     limits = output_limits(config, B, source_lengths)
     if min(limits) < 1:
         raise ValueError("beam search needs outputs of at least one token: set max_tokens to 1 or more")
-    suppressed = {*suppress_ids, *config.forbidden_tokens}
+    suppressed = list(suppress_ids)
     rules = make_restrictions(
         config,
         V,
@@ -103,7 +104,7 @@ def beam_search(
     )
     needed = None
     if required is not None and any(len(ids) > 0 for ids in required):
-        excluded = [*suppressed, *([] if eos_id is None else [eos_id])]
+        excluded = [*suppressed, *config.forbidden, *([] if eos_id is None else [eos_id])]
         needed = make_required(
             required, V, excluded=excluded, prefixes=prefixes, limits=limits, device=device
         )
@@ -117,7 +118,7 @@ def beam_search(
     if empty := [number for number, found in enumerate(results, 1) if not found]:
         raise ValueError(
             f"prompts {empty}: no output was found that the rules allow: widen the beam or drop a rule "
-            "(forbidden or required tokens, n-grams that must not repeat, the least length)"
+            "(forbidden or required phrases, n-grams that must not repeat, the least length)"
         )
     return results
 
@@ -131,7 +132,7 @@ class _Beam:
         eos_id: int | None,
         limits: Sequence[int],
         rules: Restrictions,
-        required: RequiredTokens | None,
+        required: RequiredPhrases | None,
         source_lengths: Tensor | None,
         device: torch.device,
     ) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import starmap
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pyrnn
 from pyrnn.search.config import LengthNorm, SearchConfig
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pyrnn.models import Source
     from pyrnn.search import Hypothesis
-
+    from pyrnn.text import Tokenizer
 
 #: What becomes of the token for unknown words.
 Unknown = Literal["avoid", "write", "replace"]
@@ -93,6 +93,8 @@ def translate(
     *,
     batch_size: int = 32,
     unknown: Unknown = "avoid",
+    required: Sequence[Sequence[str]] | None = None,
+    forbidden: Sequence[str] = (),
 ) -> list[list[Translated]]:
     r"""Translate sentences, those of like length together.
 
@@ -104,12 +106,17 @@ def translate(
             rounding.
         unknown: what becomes of the token for unknown words: "avoid" never writes it, "write" lets the model,
             "replace" puts the source's token there that got most of the attention.
+        required: for each sentence the phrases that its translation must contain, perhaps none; subwords are
+            those of the phrase inside a sentence.
+        forbidden: phrases that no translation may contain, as the tokenizer cuts them at the beginning of a
+            sentence or inside one.
 
     Returns:
         For each sentence at most `config.n_best` translations, the best first.
 
     Raises:
-        ValueError: a sentence that the tokenizer cannot encode, or with a line break; a batch size below one;
+        ValueError: a sentence or phrase that the tokenizer cannot encode, or with a line break; an empty
+            phrase, or one with an unknown word; a batch size below one;
             unknown words are to be replaced and the model gives no attention, or its tokens are no words or
             characters; or as `pyrnn.search.beam_search`.
         TypeError: one string instead of a list of them.
@@ -133,21 +140,55 @@ def translate(
         raise TypeError(f"expected a list of sentences, got one string, {texts[:40]!r}; put it in a list")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if required is not None and len(required) != len(texts):
+        raise ValueError(f"expected required phrases for each of {len(texts)} sentences, got {len(required)}")
     if unknown == "replace" and not isinstance(run.tokenizer, pyrnn.text.VocabularyTokenizer):
         raise ValueError("unknown words are replaced where tokens are words or characters; these are not")
-    texts, data = [_one_line(text) for text in texts], run.job.data
-    ids = [encode_source(text, run.source_tokenizer, data) for text in texts]
+    never = [ids for phrase in forbidden for ids in _phrase_ids(run.tokenizer, phrase)]
+    config = replace(config, forbidden=(*config.forbidden, *never))
+    asked = [_request(run, text, () if required is None else required[n]) for n, text in enumerate(texts)]
     found: dict[int, list[Translated]] = {}
-    places = sorted((n for n in range(len(texts)) if texts[n]), key=lambda n: len(ids[n]))
+    places = sorted((n for n in range(len(texts)) if asked[n].text), key=lambda n: len(asked[n].ids))
     for begin in range(0, len(places), batch_size):
         part = places[begin : begin + batch_size]
-        outputs = _search(run, [ids[n] for n in part], config, may_be_unknown=unknown != "avoid")
+        outputs = _search(run, [asked[n] for n in part], config, may_be_unknown=unknown != "avoid")
         for n, hypotheses in zip(part, outputs, strict=True):
             found[n] = [
-                _readable(run, texts[n], each, replace_unknown=unknown == "replace") for each in hypotheses
+                _readable(run, asked[n].text, each, replace_unknown=unknown == "replace")
+                for each in hypotheses
             ]
     nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
     return [found.get(n, [nothing]) for n in range(len(texts))]
+
+
+class _Request(NamedTuple):
+    """A sentence, its ids, and the ids of the phrases that its translation must contain."""
+
+    text: str
+    ids: Tensor
+    required: list[tuple[int, ...]]
+
+
+def _request(run: TranslationRun, text: str, required: Sequence[str]) -> _Request:
+    text = _one_line(text)
+    if required and not text:
+        raise ValueError(f"an empty sentence has an empty translation, without {required[0]!r}: leave it out")
+    phrases = [_phrase_ids(run.tokenizer, phrase)[0] for phrase in required]
+    return _Request(text, encode_source(text, run.source_tokenizer, run.job.data), phrases)
+
+
+def _phrase_ids(tokenizer: Tokenizer, phrase: str) -> list[tuple[int, ...]]:
+    """The ids of a phrase inside a sentence and, where subwords differ there, at the beginning of one."""
+    text = _one_line(phrase)
+    if not text:
+        raise ValueError("a phrase must have some text, got an empty one: leave it out")
+    texts = [f" {text}", text] if tokenizer.level == "subword" else [text]
+    found = [tuple(tokenizer.encode(each).tolist()) for each in texts]
+    if any(tokenizer.unk_id in ids for ids in found):
+        raise ValueError(
+            f"the model does not know all of the phrase {text!r}, and cannot write it: leave it out"
+        )
+    return list(dict.fromkeys(found))
 
 
 def _one_line(text: str) -> str:
@@ -170,19 +211,20 @@ def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, 
 
 
 def _search(
-    run: TranslationRun, ids: Sequence[Tensor], config: SearchConfig, *, may_be_unknown: bool
+    run: TranslationRun, asked: Sequence[_Request], config: SearchConfig, *, may_be_unknown: bool
 ) -> list[list[Hypothesis]]:
     import torch
 
     end, unk = start_id(run.tokenizer), run.tokenizer.unk_id
-    source, state = encoded_source(run, ids)
+    source, state = encoded_source(run, [each.ids for each in asked])
     return pyrnn.search.beam_search(
         run.model,
-        [torch.tensor([end])] * len(ids),
+        [torch.tensor([end])] * len(asked),
         config,
         eos_id=end,
         state=state,
         source_lengths=source.lengths,
+        required=[each.required for each in asked],
         suppress_ids=() if unk is None or may_be_unknown else (unk,),
     )
 
@@ -196,7 +238,7 @@ def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unkn
         if run.job.data.reverse_source:  # back in the order of the text, the end behind it
             attention = attention[:, [*range(len(source) - 2, -1, -1), len(source) - 1]]
     target = [tokenizer.token(id) for id in found.tokens]
-    text = tokenizer.decode(found.content)
+    text = tokenizer.decode(found.content).strip()  # subwords inside a sentence may begin with a space
     if replace_unknown and tokenizer.unk_id in found.content:
         assert isinstance(tokenizer, pyrnn.text.VocabularyTokenizer)
         assert tokenizer.unk_id is not None

@@ -70,6 +70,15 @@ def test_a_line_for_a_line(command: Command, run: Path, tmp_path: Path) -> None:
     assert "has 2 lines, the input 1" in err
 
 
+def test_phrases(command: Command, run: Path) -> None:
+    code, out, err = command(f"translate {run} --constraints --forbid F", stdin="fed\tCAB\tBA\nabc\n")
+    assert code == 0, err
+    first, second = out.splitlines()
+    assert "CAB" in first
+    assert "BA" in first
+    assert "F" not in first + second
+
+
 def test_scores_of_pairs(command: Command, run: Path) -> None:
     code, out, err = command(f"score {run}", stdin="abc\tCBA\n\nabc\tABC\nabc\n")
     assert code == 2
