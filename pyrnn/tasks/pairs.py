@@ -53,12 +53,15 @@ class PairsConfig:
         reverse_source: read sources from their end, which helps a fixed vector.
             Source: Sutskever et al., "Sequence to sequence learning with neural networks", 2014, section 3.3.
         longest: pairs with a side of more tokens are left out of training.
+        batch_tokens: the pairs of an optimizer step times the tokens of their longest side, its end included,
+            are at most so many, over all processes together: few long pairs or many short ones. `batch_size`
+            then is without effect on training, and is that of validation; 0 for `batch_size` pairs.
         objective: what "best" and patience mean: "loss" of the validation pairs, or "bleu" of what the model
             writes for them, each token the likeliest one.
 
     Raises:
-        ValueError: a count below one or beyond 64 bits, not two columns, an unknown choice, or a tokenizer
-            and how to learn one.
+        ValueError: a count below one or beyond 64 bits, not two columns, an unknown choice, a tokenizer and
+            how to learn one, or batches of fewer tokens than the longest pair has.
     """
 
     pairs: str | tuple[str, ...] = ""
@@ -75,10 +78,17 @@ class PairsConfig:
     shared_vocabulary: bool = True
     reverse_source: bool = False
     longest: int = 200
+    batch_tokens: int = 0
     objective: Literal["loss", "bleu"] = "loss"
 
     def __post_init__(self) -> None:
         require_range(self, ("validation_size", "min_count", "longest"), least=1)
+        require_range(self, ("batch_tokens",), least=0)
+        if 0 < self.batch_tokens <= self.longest:
+            raise ValueError(
+                f"batch_tokens must be above longest, for a side and its end are in one batch, got "
+                f"{self.batch_tokens} and {self.longest}: set batch_tokens higher or longest lower"
+            )
         if self.max_vocabulary is not None:
             require_range(self, ("max_vocabulary",), least=2)
         require_choices(self, ("level", "objective"))
@@ -234,10 +244,22 @@ def load_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     return source, target
 
 
+def training_batches(fields: Mapping[str, Sequence[Tensor]], job: Job) -> PairBatches:
+    """Batches of `batch_size` pairs or of `batch_tokens` tokens, in an order that the seed decides."""
+    size, tokens = job.train.batch_size, job.data.batch_tokens
+    if tokens == 0:
+        return _batches_of(fields, size, seed=job.train.seed)
+    # So many pairs that only their tokens limit them, in as many equal shares as those of batch_size.
+    return _batches_of(fields, size * tokens, seed=job.train.seed, max_tokens=tokens)
+
+
 def batches_of(
-    fields: Mapping[str, Sequence[Tensor]], job: Job, *, seed: int | None, tokenizer: Tokenizer | None = None
+    fields: Mapping[str, Sequence[Tensor]], job: Job, *, tokenizer: Tokenizer | None = None
 ) -> PairBatches:
-    """Batches of what `encode` gave; in the order of the lengths without a seed."""
-    size, fill = job.train.batch_size, {"output": pyrnn.losses.IGNORE}
-    padded = pyrnn.data.PaddedBatches(fields, batch_size=size, fill=fill, seed=seed, groups=GROUPS)
-    return PairBatches(padded, tokenizer)
+    """Batches of what `encode` gave, in the order of the lengths."""
+    return replace(_batches_of(fields, job.train.batch_size), tokenizer=tokenizer)
+
+
+def _batches_of(fields: Mapping[str, Sequence[Tensor]], size: int, **options: Any) -> PairBatches:
+    fill = {"output": pyrnn.losses.IGNORE}
+    return PairBatches(pyrnn.data.PaddedBatches(fields, batch_size=size, fill=fill, groups=GROUPS, **options))

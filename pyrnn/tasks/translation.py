@@ -135,10 +135,10 @@ class Translation(Task):
         name = TRAIN if split == "train" else VALIDATION
         fields = pyrnn.data.read_sequences(folder / name, sizes, groups=paired.GROUPS)
         if split == "train":
-            return paired.batches_of(fields, job, seed=job.train.seed)
+            return paired.training_batches(fields, job)
         by_bleu = job.data.objective == "bleu"
         tokenizer = pyrnn.text.Tokenizer.load(folder / VOCABULARY) if by_bleu else None
-        return paired.batches_of(fields, job, seed=None, tokenizer=tokenizer)
+        return paired.batches_of(fields, job, tokenizer=tokenizer)
 
     def weight(self, batch: Batch) -> int:
         """Tokens to predict."""
@@ -199,7 +199,7 @@ class Translation(Task):
         assert isinstance(run, TranslationRun)
         pairs = paired.pairs_of(run, source)
         fields = paired.encode(pairs, run.source_tokenizer, run.tokenizer, run.job.data)
-        return paired.batches_of(fields, run.job, seed=None, tokenizer=run.tokenizer)
+        return paired.batches_of(fields, run.job, tokenizer=run.tokenizer)
 
     def unknown(self, run: Run, batches: Batches) -> int | None:
         """Tokens of targets that the vocabulary lacks."""

@@ -142,14 +142,37 @@ def test_a_run_is_read_again(settings: dict[str, Any], tmp_path: Path) -> None:
     assert (run.best.objective.metric, run.best.objective.direction) == expected
 
 
-@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
-def test_a_killed_run_goes_on_bit_for_bit(architecture: str, tmp_path: Path) -> None:
-    job = small_job(tmp_path, count=100, architecture=architecture, dropout=0.2, label_smoothing=0.1)
+@pytest.mark.parametrize(
+    "settings",
+    [{"architecture": "lstm"}, {"architecture": "transformer"}, {"batch_tokens": 60, "longest": 10}],
+    ids=str,
+)
+def test_a_killed_run_goes_on_bit_for_bit(settings: dict[str, Any], tmp_path: Path) -> None:
+    job = small_job(tmp_path, count=100, dropout=0.2, label_smoothing=0.1, **settings)
     train(job, tmp_path / "whole")
     with pytest.raises(Killed):
         train(job, tmp_path / "killed", reporter=KillAt(7))
     train(resumed_job(find_task("translation"), tmp_path / "killed"), tmp_path / "killed", resume=True)
     assert result_of(tmp_path / "killed") == result_of(tmp_path / "whole")
+
+
+def test_batches_by_their_tokens(tmp_path: Path) -> None:
+    job = small_job(tmp_path, count=300, batch_tokens=60, longest=10, epochs=1, batch_size=2)
+    train(job, tmp_path / "run")
+    job = load_run(tmp_path / "run").job
+    batches = job.task.batches(job, tmp_path / "run", "train")
+    sizes = set()
+    for step in range(len(batches)):
+        tokens, count = batches[step]["output"].shape
+        assert count * max(tokens, len(batches[step]["source"])) <= 60
+        sizes.add(count)
+    assert max(sizes) >= 15 > 7 >= min(sizes)
+    parts = [batches.shard(rank, 2) for rank in range(2)]
+    for step in range(len(batches)):
+        rows = sorted(str(row.tolist()) for part in parts for row in part[step]["source"].T if row.any())
+        assert len(rows) == batches[step]["source"].shape[1]
+    validation = job.task.batches(job, tmp_path / "run", "validation")
+    assert validation[0]["source"].shape[1] == 2
 
 
 def test_two_files_and_other_validation_pairs(tmp_path: Path) -> None:
@@ -173,6 +196,7 @@ def test_two_files_and_other_validation_pairs(tmp_path: Path) -> None:
         ({"pairs": ""}, "needs pairs to learn from"),
         ({"validation_size": 500}, "too few to hold out 500"),
         ({"longest": 1}, "every pair has a side of more than 1 tokens"),
+        ({"batch_tokens": 200}, "batch_tokens must be above longest, .* got 200 and 200"),
         ({"validation_targets": "x"}, "are the targets of validation_pairs"),
         ({"columns": ("1", "1")}, "columns must be two"),
         ({"shared_vocabulary": False}, "one embedding for both sides"),
