@@ -20,6 +20,7 @@ from pyrnn.search.constraints import RequiredPhrases, make_required
 from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
 from pyrnn.search.filtering import float_logits, top_candidates, why_not_finite
 from pyrnn.search.hypotheses import Hypothesis, Step, coverage_score, trace_back
+from pyrnn.search.prompt_error import PromptError
 from pyrnn.search.restrictions import Restrictions, extend_history, make_restrictions, output_limits
 
 #: Steps on a GPU between two looks of the host at what has ended: each look waits for the device.
@@ -72,8 +73,10 @@ def beam_search(
         For each source at most `n_best` hypotheses, the best first: fewer where no more were found.
 
     Raises:
-        ValueError: prompts, ids, prefixes, required tokens or lengths that do not fit; a coverage penalty and
-            a model without attention; logits that are not finite; no output that the rules allow.
+        ValueError: prompts, ids, prefixes or lengths that do not fit; a coverage penalty and a model without
+            attention; logits that are not finite.
+        PromptError: a ValueError of some prompts: required phrases that do not fit, less room than
+            `min_tokens`, or no output that the rules allow. The others can be searched without them.
 
     Sources: Graves, "Sequence transduction with recurrent neural networks", 2012; Sutskever et al., "Sequence
     to sequence learning with neural networks", 2014, section 3.2. An end that loses nothing: Huang et al.,
@@ -115,10 +118,11 @@ def beam_search(
             tokens, rows = following
             output = model.step(tokens, output.state if rows is None else output.state.select(rows))
     results = trace_back(beam.steps, B, config, eos_id, source_lengths)
-    if empty := [number for number, found in enumerate(results, 1) if not found]:
-        raise ValueError(
-            f"prompts {empty}: no output was found that the rules allow: widen the beam or drop a rule "
-            "(forbidden or required phrases, n-grams that must not repeat, the least length)"
+    if empty := [place for place, found in enumerate(results) if not found]:
+        raise PromptError(
+            empty,
+            "no output was found that the rules allow: widen the beam or drop a rule (forbidden or required "
+            "phrases, n-grams that must not repeat, the least length)",
         )
     return results
 

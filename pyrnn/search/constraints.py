@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from pyrnn.search.config import Phrase
 from pyrnn.search.filtering import top_candidates
 from pyrnn.search.phrases import Tokens, as_phrases, contains, savings, without_parts
+from pyrnn.search.prompt_error import PromptError
 
 _NO_TOKEN, _NO_LETTER = -1, -2  # distinct, so that one is never the other
 
@@ -227,8 +228,9 @@ def make_required(
         device: of the logits.
 
     Raises:
-        ValueError: another number of lists than of sources, an empty phrase, ids outside [0, V), what is
-            excluded, too many that overlap, or more than the output has room for.
+        ValueError: another number of lists than of sources, or ids outside [0, V) that are excluded.
+        PromptError: an empty phrase, ids outside [0, V), what is excluded, too many phrases that overlap, or
+            more than the output has room for.
 
     Example:
         >>> options = {"excluded": [0], "prefixes": None, "device": torch.device("cpu")}
@@ -238,23 +240,38 @@ def make_required(
     """
     if len(required) != len(limits):
         raise ValueError(f"expected required tokens for each of {len(limits)} prompts, got {len(required)}")
-    rows, never = list[list[Tokens]](), as_phrases(excluded, vocabulary_size, what="forbidden tokens")
-    for number, (phrases, limit) in enumerate(zip(required, limits, strict=True), 1):
-        row = as_phrases(phrases, vocabulary_size, what=f"required tokens of prompt {number}")
-        for phrase in row:
-            if wrong := [other for other in never if contains(phrase, other)]:
-                raise ValueError(
-                    f"prompt {number}: the required tokens {list(phrase)} have {list(wrong[0])}, which are "
-                    "forbidden or EOS: leave them out"
-                )
-        rows.append(without_parts(row))
-        prefix = [] if prefixes is None else prefixes[number - 1].tolist()
-        after = require(rows[-1:], torch.device("cpu"))
-        for token in prefix:
-            after = after.follow(torch.tensor([[0]]), torch.tensor([[token]]))
-        if (needed := len(prefix) + int(after.missing)) > limit:
-            raise ValueError(
-                f"prompt {number}: prefix and required tokens are {needed} tokens, and its output may have "
-                f"{limit}: raise max_tokens"
+    never = as_phrases(excluded, vocabulary_size, what="forbidden tokens")
+    rows = list[list[Tokens]]()
+    for place, phrases in enumerate(required):
+        prefix = [] if prefixes is None else prefixes[place].tolist()
+        try:
+            rows.append(_possible(as_phrases(phrases, vocabulary_size, what="required tokens"), never))
+            needed = len(prefix) + _missing_behind(prefix, rows[-1])
+        except ValueError as error:
+            raise PromptError([place], str(error)) from None
+        if needed > limits[place]:
+            raise PromptError(
+                [place],
+                f"prefix and required tokens are {needed} tokens, and its output may have {limits[place]}: "
+                "raise max_tokens",
             )
     return require(rows, device)
+
+
+def _possible(phrases: list[Tokens], never: Sequence[Tokens]) -> list[Tokens]:
+    """The phrases that must be written for all to be."""
+    for phrase in phrases:
+        if wrong := [other for other in never if contains(phrase, other)]:
+            raise ValueError(
+                f"the required tokens {list(phrase)} have {list(wrong[0])}, which are forbidden or EOS: "
+                "leave them out"
+            )
+    return without_parts(phrases)
+
+
+def _missing_behind(prefix: Sequence[int], phrases: Sequence[Tokens]) -> int:
+    """The fewest tokens that complete an output which begins so."""
+    required, parent = require([phrases], torch.device("cpu")), torch.tensor([[0]])
+    for token in prefix:
+        required = required.follow(parent, torch.tensor([[token]]))
+    return int(required.missing)

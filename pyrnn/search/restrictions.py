@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from pyrnn.search.config import OutputConfig
 from pyrnn.search.decoder import check_ids
 from pyrnn.search.phrases import Tokens, as_phrases
+from pyrnn.search.prompt_error import PromptError
 
 _NO_PREFIX = -1
 
@@ -152,6 +153,7 @@ def output_limits(config: OutputConfig, B: int, source_lengths: Tensor | None) -
 
     Raises:
         ValueError: the limit depends on lengths that are not given, or there are not B of them.
+        PromptError: the limit of a source's output is below `min_tokens`.
 
     Example:
         >>> config = OutputConfig(max_tokens=3, max_tokens_per_source=2)
@@ -166,7 +168,15 @@ def output_limits(config: OutputConfig, B: int, source_lengths: Tensor | None) -
         return [config.max_tokens] * B
     if source_lengths is None:
         raise ValueError("max_tokens_per_source needs source_lengths: give them, or set it to 0")
-    return [config.limit(length) for length in source_lengths.tolist()]
+    limits = [config.limit(length) for length in source_lengths.tolist()]
+    if short := [place for place, limit in enumerate(limits) if limit < config.min_tokens]:
+        raise PromptError(
+            short,
+            f"an output has at least {config.min_tokens} tokens by min_tokens, and may have "
+            f"{limits[short[0]]} by max_tokens and max_tokens_per_source: set min_tokens lower or max_tokens "
+            "higher",
+        )
+    return limits
 
 
 def extend_history(written: Tensor, tokens: Tensor, *, kept: bool) -> Tensor:

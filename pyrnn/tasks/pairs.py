@@ -5,7 +5,7 @@ Dimension key: S source time, T target time, B batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyrnn.data import PaddedBatches
-    from pyrnn.text import SentencePair, Source, Tokenizer
+    from pyrnn.text import PlacedPair, SentencePair, Source, Tokenizer
     from pyrnn.train.job import Job
     from pyrnn.train.run_folder import Run
 
@@ -35,8 +35,7 @@ class PairsConfig:
     Args:
         pairs: a file (UTF-8, plain or gzip) of lines "source TAB target", a folder of such files, a file of
             CSV whose name ends with .csv or .csv.gz, or "bible-en-es" or "dates" for the pairs that come with
-            the package. Several are joined, all of the kind of the first. With `targets`: a file of sources,
-            one a line.
+            the package. Several are joined, all of one kind. With `targets`: a file of sources, one a line.
         targets: a file of the same number of lines, the translations of `pairs`.
         columns: the two columns where a file has more, by their numbers or their names in its first line.
         swap: translate the other way.
@@ -131,27 +130,66 @@ def read(
     source: Source, targets: Source | None, data: PairsConfig, reusable: Callable[[Any], Any]
 ) -> list[SentencePair]:
     """The pairs of files or of a shipped corpus, as `data` says; `reusable` is that of `pyrnn.text.spool`."""
-    name = source[0] if isinstance(source, list | tuple) and len(source) == 1 else source
-    if targets is None and name in pyrnn.corpora.PAIRS:
-        pairs = pyrnn.corpora.named_pairs(str(name))
-        return [pyrnn.text.SentencePair(b, a) for a, b in pairs] if data.swap else pairs
-    first = source if isinstance(source, str | Path) else next(iter(source), "")
-    is_csv = targets is None and str(first).removesuffix(".gz").endswith(".csv")
+    return [placed.pair for placed in _placed(source, targets, data, reusable)]
+
+
+def _placed(
+    source: Source, targets: Source | None, data: PairsConfig, reusable: Callable[[Any], Any]
+) -> Iterator[PlacedPair]:
+    """The pairs with their places."""
+    if targets is None and (name := _shipped_name(source)):
+        return _shipped(name, data)
     columns = None
     if data.columns is not None:
         left, right = (int(name) if name.isdecimal() else name for name in data.columns)
         if left == right:
             raise ValueError(f"columns must be two, got {left!r} twice")
         columns = left, right
-    return list(
-        pyrnn.text.read_pairs(
-            reusable(source),
-            None if targets is None else reusable(targets),
-            format="csv" if is_csv else "tsv",
-            columns=columns,
-            swap=data.swap,
-        )
+    is_csv = targets is None and _are_csv(source)
+    return pyrnn.text.read_placed_pairs(
+        reusable(source),
+        None if targets is None else reusable(targets),
+        format="csv" if is_csv else "tsv",
+        columns=columns,
+        swap=data.swap,
     )
+
+
+def _shipped_name(source: Source) -> str | None:
+    name = source[0] if isinstance(source, list | tuple) and len(source) == 1 else source
+    return str(name) if name in pyrnn.corpora.PAIRS else None
+
+
+def _shipped(name: str, data: PairsConfig) -> Iterator[PlacedPair]:
+    for number, (left, right) in enumerate(pyrnn.corpora.named_pairs(name), 1):
+        sides = (right, left) if data.swap else (left, right)
+        yield pyrnn.text.PlacedPair(name, number, pyrnn.text.SentencePair(*sides))
+
+
+def refuse_idle_columns(data: PairsConfig) -> None:
+    """Refuse columns where all pairs come with the package, which have two.
+
+    Raises:
+        ValueError: so it is.
+    """
+    named = [source for source in (data.pairs, data.validation_pairs) if source]
+    if data.columns is not None and all(map(_shipped_name, named)):
+        raise ValueError(
+            f"columns are of files, and {_shipped_name(data.pairs)}, which comes with the package, has two: "
+            "leave columns out"
+        )
+
+
+def _are_csv(source: Source) -> bool:
+    """Whether all files, those of folders too, are of CSV by their names; or none is."""
+    files = pyrnn.text.text_files(source)
+    tables = [path for path in files if str(path).removesuffix(".gz").endswith(".csv")]
+    if others := [path for path in files if tables and path not in tables]:
+        raise ValueError(
+            f"expected files of one kind, got CSV, as {tables[0]}, and others, as {others[0]}: give those of "
+            "one kind, or convert the others"
+        )
+    return len(tables) > 0
 
 
 def pairs_of(run: Run, source: Source) -> list[SentencePair]:
@@ -159,19 +197,25 @@ def pairs_of(run: Run, source: Source) -> list[SentencePair]:
 
     Example:
         >>> import tempfile
-        >>> from pathlib import Path
-        >>> from pyrnn.tasks import make_job
-        >>> from pyrnn.train import train
-        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "pairs.tsv")
-        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
-        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
-        ...     pairs_of(run, file)[1]
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".tsv") as file:
+        ...     print("one\t1\ntwo\t2", file=file, flush=True)
+        ...     pairs_of(tiny_translator(), file.name)[1]
         SentencePair(source='two', target='2')
     """
+    return [placed.pair for placed in placed_pairs_of(run, source)]
+
+
+def placed_pairs_of(run: Run, source: Source) -> list[PlacedPair]:
+    r"""`pairs_of`, each with the file and the line where it stands.
+
+    Example:
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> str(placed_pairs_of(tiny_translator(), "dates-test")[1])
+        'dates-test, line 2'
+    """
     with pyrnn.text.spool() as reusable:
-        return read(source, None, run.job.data, reusable)
+        return list(_placed(source, None, run.job.data, reusable))
 
 
 def start_id(tokenizer: Tokenizer) -> int:

@@ -5,10 +5,8 @@ Dimension key: S source tokens, L tokens of an output.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import starmap
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pyrnn
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 
 #: What becomes of the token for unknown words.
 Unknown = Literal["avoid", "write", "replace"]
-
-_AT_ONCE = 1024  # pairs that `pyrnn score` reads before it answers
-_SCORED_TOGETHER = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +81,21 @@ class Translated:
         return self.hypothesis.log_probability
 
 
+@dataclass(frozen=True)
+class Untranslated:
+    """Why a sentence could not be translated.
+
+    Args:
+        problem: what is wrong, and what to do.
+
+    Example:
+        >>> Untranslated("a sentence must be one line").problem
+        'a sentence must be one line'
+    """
+
+    problem: str
+
+
 def translate(
     run: TranslationRun,
     texts: Sequence[str],
@@ -116,24 +126,56 @@ def translate(
 
     Raises:
         ValueError: a sentence or phrase that the tokenizer cannot encode, or with a line break; an empty
-            phrase, or one with an unknown word; a batch size below one;
-            unknown words are to be replaced and the model gives no attention, or its tokens are no words or
-            characters; or as `pyrnn.search.beam_search`.
+            phrase, or one with an unknown word; a batch size below one; unknown words are to be replaced and
+            the model gives no attention, or its tokens are no words or characters; or as
+            `pyrnn.search.beam_search`.
         TypeError: one string instead of a list of them.
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from pyrnn.tasks import make_job
-        >>> from pyrnn.train import train
-        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "pairs.tsv")
-        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
-        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
-        >>> [[found], [nothing]] = translate(run, ["two", ""])
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> [[found], [nothing]] = translate(tiny_translator(), ["two", ""])
         >>> found.source, nothing.text
         (['t', 'w', 'o', '\n'], '')
+    """
+    found = try_translate(
+        run, texts, config, batch_size=batch_size, unknown=unknown, required=required, forbidden=forbidden
+    )
+    for number, each in enumerate(found, 1):
+        if isinstance(each, Untranslated):
+            raise ValueError(f"sentence {number}: {each.problem}")
+    return [each for each in found if not isinstance(each, Untranslated)]
+
+
+def try_translate(
+    run: TranslationRun,
+    texts: Sequence[str],
+    config: SearchConfig | None = None,
+    *,
+    batch_size: int = 32,
+    unknown: Unknown = "avoid",
+    required: Sequence[Sequence[str]] | None = None,
+    forbidden: Sequence[str] = (),
+) -> list[list[Translated] | Untranslated]:
+    r"""`translate`, and of a sentence that cannot be translated why: the others go on without it.
+
+    Args:
+        run: as of `translate`, as all others.
+        texts: sentences.
+        config: how to search.
+        batch_size: sentences side by side.
+        unknown: what becomes of unknown words.
+        required: phrases of each sentence.
+        forbidden: phrases that no translation may contain.
+
+    Raises:
+        ValueError: as of `translate`, of what concerns all sentences.
+        TypeError: one string instead of a list of them.
+
+    Example:
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> _, problem = try_translate(tiny_translator(), ["two", "a\nb"])
+        >>> problem
+        Untranslated(problem="a sentence must be one line, got 'a\\nb'")
     """
     config = TranslateConfig() if config is None else config
     if isinstance(texts, str):
@@ -147,18 +189,23 @@ def translate(
     never = [ids for phrase in forbidden for ids in _phrase_ids(run.tokenizer, phrase)]
     config = replace(config, forbidden=(*config.forbidden, *never))
     asked = [_request(run, text, () if required is None else required[n]) for n, text in enumerate(texts)]
-    found: dict[int, list[Translated]] = {}
-    places = sorted((n for n in range(len(texts)) if asked[n].text), key=lambda n: len(asked[n].ids))
+    nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
+    found = [each if isinstance(each, Untranslated) else [nothing] for each in asked]
+    sentences = {n: each for n, each in enumerate(asked) if isinstance(each, _Request) and each.text}
+    places = sorted(sentences, key=lambda n: len(sentences[n].ids))
     for begin in range(0, len(places), batch_size):
         part = places[begin : begin + batch_size]
-        outputs = _search(run, [asked[n] for n in part], config, may_be_unknown=unknown != "avoid")
+        outputs = _search(run, [sentences[n] for n in part], config, may_be_unknown=unknown != "avoid")
         for n, hypotheses in zip(part, outputs, strict=True):
-            found[n] = [
-                _readable(run, asked[n].text, each, replace_unknown=unknown == "replace")
-                for each in hypotheses
-            ]
-    nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
-    return [found.get(n, [nothing]) for n in range(len(texts))]
+            found[n] = (
+                hypotheses
+                if isinstance(hypotheses, Untranslated)
+                else [
+                    _readable(run, sentences[n].text, each, replace_unknown=unknown == "replace")
+                    for each in hypotheses
+                ]
+            )
+    return found
 
 
 class _Request(NamedTuple):
@@ -169,12 +216,17 @@ class _Request(NamedTuple):
     required: list[tuple[int, ...]]
 
 
-def _request(run: TranslationRun, text: str, required: Sequence[str]) -> _Request:
-    text = _one_line(text)
-    if required and not text:
-        raise ValueError(f"an empty sentence has an empty translation, without {required[0]!r}: leave it out")
-    phrases = [_phrase_ids(run.tokenizer, phrase)[0] for phrase in required]
-    return _Request(text, encode_source(text, run.source_tokenizer, run.job.data), phrases)
+def _request(run: TranslationRun, text: str, required: Sequence[str]) -> _Request | Untranslated:
+    try:
+        text = _one_line(text)
+        if required and not text:
+            raise ValueError(
+                f"an empty sentence is translated by nothing, without {required[0]!r}: leave it out"
+            )
+        phrases = [_phrase_ids(run.tokenizer, phrase)[0] for phrase in required]
+        return _Request(text, encode_source(text, run.source_tokenizer, run.job.data), phrases)
+    except ValueError as error:
+        return Untranslated(str(error))
 
 
 def _phrase_ids(tokenizer: Tokenizer, phrase: str) -> list[tuple[int, ...]]:
@@ -212,21 +264,30 @@ def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, 
 
 def _search(
     run: TranslationRun, asked: Sequence[_Request], config: SearchConfig, *, may_be_unknown: bool
-) -> list[list[Hypothesis]]:
+) -> list[list[Hypothesis] | Untranslated]:
+    """What is found for each; those for which nothing can be found are taken out, and the others go on."""
     import torch
 
     end, unk = start_id(run.tokenizer), run.tokenizer.unk_id
-    source, state = encoded_source(run, [each.ids for each in asked])
-    return pyrnn.search.beam_search(
-        run.model,
-        [torch.tensor([end])] * len(asked),
-        config,
-        eos_id=end,
-        state=state,
-        source_lengths=source.lengths,
-        required=[each.required for each in asked],
-        suppress_ids=() if unk is None or may_be_unknown else (unk,),
-    )
+    problems: dict[int, Untranslated] = {}
+    while left := [n for n in range(len(asked)) if n not in problems]:
+        source, state = encoded_source(run, [asked[n].ids for n in left])
+        try:
+            found = pyrnn.search.beam_search(
+                run.model,
+                [torch.tensor([end])] * len(left),
+                config,
+                eos_id=end,
+                state=state,
+                source_lengths=source.lengths,
+                required=[asked[n].required for n in left],
+                suppress_ids=() if unk is None or may_be_unknown else (unk,),
+            )
+        except pyrnn.search.PromptError as error:
+            problems |= {left[place]: Untranslated(error.reason) for place in error.prompts}
+        else:
+            return [problems[n] if n in problems else found[left.index(n)] for n in range(len(asked))]
+    return [problems[n] for n in range(len(asked))]
 
 
 def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unknown: bool) -> Translated:
@@ -255,16 +316,8 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
     r"""The best translation of a sentence, or a given one, with the attention by which it is written.
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from pyrnn.tasks import make_job
-        >>> from pyrnn.train import train
-        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "pairs.tsv")
-        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
-        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
-        >>> attention_of(run, "two", "2").attention.shape
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> attention_of(tiny_translator(), "two", "2").attention.shape
         torch.Size([2, 4])
     """
     if target is None:
@@ -290,53 +343,3 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
         source_lengths=read.lengths,
     )
     return _readable(run, source, hypothesis, replace_unknown=False)
-
-
-def score_pairs(run: TranslationRun, lines: Iterable[str]) -> Iterator[str]:
-    r"""Read pairs from standard input, source TAB target, and print each target's log-probability.
-
-      printf 'so be it\tasí sea\n' | pyrnn score runs/en-es
-
-    The columns, separated by tabs: log-probability in nats, nats per token, perplexity, tokens scored,
-    unknown tokens, source, target. Empty lines are left out. A line of other than two columns has "-" for
-    numbers and, behind it, why; the exit code then is 2.
-    """
-    reader = pyrnn.text.as_lines(lines)
-    failed = count = 0
-    for part in pyrnn.text.gathered((line for line in reader if line), lambda: reader.ready, most=_AT_ONCE):
-        sides = [[side.strip() for side in line.split("\t")] for line in part]
-        scores = iter(_scores(run, [(side[0], side[1]) for side in sides if len(side) == 2]))
-        for line, side in zip(part, sides, strict=True):
-            count += 1
-            if len(side) != 2:
-                failed += 1
-                yield f"-\t-\t-\t-\t-\t{line}\tnot scored: {len(side)} columns, expected source and target"
-                continue
-            total, tokens, unknown = next(scores)
-            perplexity = math.exp(min(-total / tokens, 700))
-            numbers = f"{total:.4f}\t{-total / tokens:.4f}\t{perplexity:.2f}\t{tokens}\t{unknown}"
-            yield f"{numbers}\t{side[0]}\t{side[1]}"
-    if not count:
-        raise ValueError("standard input has no pairs: give one a line, a tab between source and target")
-    if failed:
-        raise ValueError(f"{failed} of {count} pairs could not be scored; their lines say why")
-
-
-def _scores(run: TranslationRun, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[float, int, int]]:
-    """Log-probability, tokens and unknown tokens of each target."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
-    fields = encode(
-        starmap(pyrnn.text.SentencePair, pairs), run.source_tokenizer, run.tokenizer, run.job.data
-    )
-    for begin in range(0, len(pairs), _SCORED_TOGETHER):
-        part = slice(begin, begin + _SCORED_TOGETHER)
-        _, state = encoded_source(run, fields["source"][part])
-        first, outputs = torch.tensor([start_id(run.tokenizer)]), fields["output"][part]
-        targets = [torch.cat([first, output]) for output in outputs]
-        lengths = torch.tensor([len(target) for target in targets])
-        totals = pyrnn.search.score_targets(run.model, state, pad_sequence(targets).T, lengths)
-        unk = run.tokenizer.unk_id
-        for total, output in zip(totals.tolist(), outputs, strict=True):
-            yield total, len(output), 0 if unk is None else int((output == unk).sum())

@@ -74,7 +74,7 @@ class Translation(Task):
     }
     verbs: ClassVar[Mapping[str, Verb]] = {
         "translate": Verb("pyrnn.cli.translate:translate", whole=True),
-        "score": Verb("pyrnn.tasks.translating:score_pairs"),
+        "score": Verb("pyrnn.tasks.pair_scores:score_pairs"),
         "analyze-search": Verb("pyrnn.cli.analyze_search:analyze_search", whole=True),
     }
     examples = (
@@ -99,6 +99,7 @@ class Translation(Task):
             )
         if data.validation_targets is not None and data.validation_pairs is None:
             raise ValueError("validation_targets are the targets of validation_pairs, and none are given")
+        paired.refuse_idle_columns(data)
         if job.model.vector_input:
             raise ValueError("sentences are tokens: set vector_input to 0")
         with pyrnn.text.spool() as reusable:  # any of the files may be a pipe

@@ -243,6 +243,13 @@ def test_nothing_is_possible() -> None:
         ({"config": SearchConfig(max_tokens=0)}, "at least one token"),
         ({"config": SearchConfig(coverage_penalty=1)}, "a model whose steps return attention"),
         ({"config": SearchConfig(max_tokens_per_source=1)}, "max_tokens_per_source needs source_lengths"),
+        (
+            {
+                "config": SearchConfig(max_tokens=1, max_tokens_per_source=1, min_tokens=3),
+                "source_lengths": torch.tensor([1]),
+            },
+            "prompt 1: an output has at least 3 tokens by min_tokens, and may have 2",
+        ),
         ({"source_lengths": torch.tensor([1, 2])}, r"source_lengths must be \[1\].*got shape \[2\]"),
         ({"prefixes": []}, "a prefix for each of 1 prompts, got 0"),
         ({"prefixes": [torch.tensor([1] * 4)]}, "prefix 1 has 4 tokens, and its output may have 3"),
@@ -255,10 +262,10 @@ def test_nothing_is_possible() -> None:
             {"required": [[(3, 1, 2)]], "config": SearchConfig(max_tokens=9, forbidden=((1, 2),))},
             r"required tokens \[3, 1, 2\] have \[1, 2\], which are forbidden",
         ),
-        ({"required": [[()]]}, "required tokens of prompt 1: a phrase must have at least one token"),
+        ({"required": [[()]]}, "prompt 1: required tokens: a phrase must have at least one token"),
         ({"required": [[(1, 2), (3, 1), (4, 4)]]}, "are 5 tokens, and its output may have 3"),
         ({"required": [[1, 2, 3, 4]]}, "prefix and required tokens are 4 tokens, and its output may have 3"),
-        ({"required": [[6]]}, r"required tokens of prompt 1 must lie in \[0, 5\)"),
+        ({"required": [[6]]}, r"prompt 1: required tokens must lie in \[0, 5\)"),
     ],
 )
 def test_bad_arguments_are_refused(options: dict[str, Any], words: str) -> None:

@@ -59,5 +59,5 @@ def test_phrases_that_cannot_be(tmp_path: Path) -> None:
             translate(run, ["one two three"], required=required)
     with pytest.raises(ValueError, match=r"have .* which are forbidden"):
         translate(run, ["one"], required=[["casa roja"]], forbidden=["roja"])
-    with pytest.raises(ValueError, match="an empty sentence has an empty translation, without 'uno'"):
+    with pytest.raises(ValueError, match="sentence 1: an empty sentence is translated by nothing"):
         translate(run, [" "], required=[["uno"]])

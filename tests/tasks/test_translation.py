@@ -12,7 +12,7 @@ import torch
 from pyrnn.metrics import bleu
 from pyrnn.search import SearchConfig, evaluating
 from pyrnn.tasks import attention_of, evaluate, find_task, load_run, make_job, translate
-from pyrnn.tasks.translating import score_pairs
+from pyrnn.tasks.pair_scores import score_pairs
 from pyrnn.tasks.translation import TranslationRun
 from pyrnn.train import resumed_job, train
 from tests.train.small_runs import KillAt, Killed, result_of
