@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SOURCE_VOCABULARY, VOCABULARY = "source_vocab.json", "vocab.json"
 
 #: Which fields of a pair have lengths in common.
-GROUPS = {"source_lengths": ("source",), "lengths": ("input", "output")}
+GROUPS = {"source_lengths": ("source",), "lengths": ("output",)}
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,18 @@ class PairsConfig:
 
 @dataclass(frozen=True)
 class PairBatches:
-    """Batches of pairs, as of `pyrnn.data.PaddedBatches`.
+    """Batches of pairs, as of `pyrnn.data.PaddedBatches`, with what the decoder reads as "input".
+
+    That is "output" a step later, behind the token that begins every target.
 
     Args:
         padded: the batches.
+        start: that token.
         tokenizer: of the targets where what the model writes for them is to be scored, too.
     """
 
     padded: PaddedBatches
+    start: int
     tokenizer: Tokenizer | None = None
 
     @property
@@ -119,7 +123,11 @@ class PairBatches:
 
     def __getitem__(self, step: int) -> Batch:
         """Batch `step`."""
-        return self.padded[step]
+        batch = self.padded[step]
+        output = batch["output"]
+        shifted = output.roll(1, 0)
+        shifted[0] = self.start
+        return {**batch, "input": shifted.masked_fill_(output == pyrnn.losses.IGNORE, 0)}
 
     def shard(self, rank: int, world: int) -> PairBatches:
         """Part `rank` of `world` of every batch."""
@@ -240,16 +248,14 @@ def encode_source(text: str, tokenizer: Tokenizer, data: PairsConfig) -> Tensor:
 def encode(
     pairs: Iterable[SentencePair], source: Tokenizer, target: Tokenizer, data: PairsConfig
 ) -> dict[str, list[Tensor]]:
-    """Sources with their end, and targets as what the decoder reads and what it is to write."""
+    """Sources and targets as ids, with their ends."""
     import torch
 
     end = torch.tensor([start_id(target)])
-    fields: dict[str, list[Tensor]] = {"source": [], "input": [], "output": []}
+    fields: dict[str, list[Tensor]] = {"source": [], "output": []}
     for pair in pairs:
-        ids = target.encode(pair.target)
         fields["source"].append(encode_source(pair.source, source, data))
-        fields["input"].append(torch.cat([end, ids]))
-        fields["output"].append(torch.cat([ids, end]))
+        fields["output"].append(torch.cat([target.encode(pair.target), end]))
     return fields
 
 
@@ -306,4 +312,6 @@ def batches_of(
 
 def _batches_of(fields: Mapping[str, Sequence[Tensor]], size: int, **options: Any) -> PairBatches:
     fill = {"output": pyrnn.losses.IGNORE}
-    return PairBatches(pyrnn.data.PaddedBatches(fields, batch_size=size, fill=fill, groups=GROUPS, **options))
+    padded = pyrnn.data.PaddedBatches(fields, batch_size=size, fill=fill, groups=GROUPS, **options)
+    # Every target ends with the token that begins the next one.
+    return PairBatches(padded, start=int(fields["output"][0][-1]))

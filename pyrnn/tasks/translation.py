@@ -132,7 +132,7 @@ class Translation(Task):
     def batches(self, job: Job, folder: Path, split: Split) -> PairBatches:
         """Training in an order that the seed decides, validation by length."""
         V, source = job.model.vocabulary_size, job.model.source_vocabulary_size
-        sizes = {"source": source, "input": V, "output": V}
+        sizes = {"source": source, "output": V}
         name = TRAIN if split == "train" else VALIDATION
         fields = pyrnn.data.read_sequences(folder / name, sizes, groups=paired.GROUPS)
         if split == "train":

@@ -15,6 +15,7 @@ from pyrnn.tasks import attention_of, evaluate, find_task, load_run, make_job, t
 from pyrnn.tasks.pair_scores import score_pairs
 from pyrnn.tasks.translation import TranslationRun
 from pyrnn.train import resumed_job, train
+from pyrnn.train.task import Split
 from tests.train.small_runs import KillAt, Killed, result_of
 
 SMALL = {
@@ -175,19 +176,60 @@ def test_batches_by_their_tokens(tmp_path: Path) -> None:
     assert validation[0]["source"].shape[1] == 2
 
 
+def prepared(folder: Path, split: Split, **settings: Any) -> list[tuple[str, str]]:
+    """The pairs that a run of such settings trains on, or validates on, as text again."""
+    job = make_job("translation", {**SMALL, "max_steps": 1, **settings})
+    run = train(job, folder)
+    assert isinstance(run, TranslationRun)
+    batches = run.job.task.batches(run.job, folder, split)
+    found = []
+    for step in range(len(batches)):
+        batch = batches[step]
+        for source, output, read in zip(batch["source"].T, batch["output"].T, batch["input"].T, strict=True):
+            target = output[output >= 0]
+            assert read[: len(target)].tolist() == [target[-1], *target[:-1]]  # a step later
+            found.append((run.source_tokenizer.decode(source), run.tokenizer.decode(target)))
+    return sorted((a.partition("\n")[0], b.removesuffix("\n")) for a, b in found)
+
+
 def test_two_files_and_other_validation_pairs(tmp_path: Path) -> None:
-    content = pairs(60)
-    for name, side in (("train.a", 0), ("train.b", 1)):
-        (tmp_path / name).write_text("".join(pair[side] + "\n" for pair in content))
-    other = write(tmp_path / "other.csv", [])
-    other.write_text("left,right\n" + "".join(f"{a},{b}\n" for a, b in pairs(10, seed=3)))
-    settings = {"targets": str(tmp_path / "train.b"), "validation_pairs": str(tmp_path / "train.a")}
-    settings |= {"pairs": str(tmp_path / "train.a"), "validation_targets": str(tmp_path / "train.b")}
-    job = make_job("translation", {**SMALL, "epochs": 1, **settings})
-    assert train(job, tmp_path / "run").epochs
-    settings = {"columns": ("left", "right"), "pairs": str(other), "validation_size": 3}
-    job = make_job("translation", {**SMALL, "epochs": 1, **settings})
-    assert train(job, tmp_path / "csv").epochs
+    content, others = pairs(60), sorted(pairs(10, seed=3))
+    for name, part, side in (("train.a", content, 0), ("train.b", content, 1), ("dev.a", others, 0)):
+        (tmp_path / name).write_text("".join(pair[side] + "\n" for pair in part))
+    (tmp_path / "dev.b").write_text("".join(f"{b}\n" for _, b in others))
+    names = {
+        "pairs": "train.a",
+        "targets": "train.b",
+        "validation_pairs": "dev.a",
+        "validation_targets": "dev.b",
+    }
+    settings = {name: str(tmp_path / file) for name, file in names.items()}
+    assert prepared(tmp_path / "run", "train", **settings) == sorted(content)
+    assert prepared(tmp_path / "again", "validation", **settings) == others
+    assert prepared(tmp_path / "swapped", "train", swap=True, **settings) == sorted(
+        (b, a) for a, b in content
+    )
+
+
+def test_csv_by_the_names_of_columns_and_in_folders(tmp_path: Path) -> None:
+    folder, content = tmp_path / "folder", sorted(pairs(20))
+    folder.mkdir()
+    for name, part in (("a.csv", content[:12]), ("b.csv", content[12:])):
+        rows = "".join(f'{n},"{a}","{b}"\n' for n, (a, b) in enumerate(part))
+        (folder / name).write_text("number,left,right\n" + rows)
+    own = write(tmp_path / "own.csv", [])
+    own.write_text("x,left,right\n" + "".join(f"-,{a},{b}\n" for a, b in content[:3]))
+    settings = {"pairs": str(folder), "validation_pairs": str(own), "columns": ("left", "right")}
+    assert prepared(tmp_path / "run", "train", **settings) == content
+    assert prepared(tmp_path / "again", "validation", **settings) == content[:3]
+    write(folder / "c.tsv", content)
+    with pytest.raises(ValueError, match=r"files of one kind, got CSV, as .*a\.csv, and others, as .*c\.tsv"):
+        prepared(tmp_path / "mixed", "train", **settings)
+
+
+def test_columns_of_pairs_that_come_with_the_package_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="columns are of files, and dates, which comes with the package"):
+        prepared(tmp_path / "run", "train", pairs="dates", columns=("1", "2"))
 
 
 @pytest.mark.parametrize(
