@@ -10,7 +10,7 @@ from pyrnn._files import atomic_write
 from pyrnn.cli.devices import Device, Threads, device_of, use_threads
 from pyrnn.cli.help import RunFolder, option
 from pyrnn.cli.settings import with_settings
-from pyrnn.cli.terminal import write
+from pyrnn.cli.terminal import tell, write
 from pyrnn.tasks.translating import TranslateConfig
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WIDTHS = (1, 2, 5, 10)
 
 
-@with_settings({"Search": TranslateConfig}, leave_out=("forbidden_tokens", "beam_width", "n_best"))
+@with_settings({"Search": TranslateConfig}, leave_out=("forbidden", "beam_width", "n_best"))
 def analyze_search(
     run: RunFolder,
     text: Annotated[
@@ -60,13 +60,21 @@ def analyze_search(
 
     A wrong translation whose reference the model gives a higher score is the search's fault, any other the
     model's. Oracle BLEU is that of the best of each sentence's hypotheses, as many as the beam is wide.
+
+    A pair that cannot be translated is left out; the standard error tells its line and why, and the exit code
+    then is 2.
     """
     use_threads(threads)
     loaded = cast(
         "TranslationRun", pyrnn.tasks.load_run(run, verb="analyze-search", device=device_of(device))
     )
-    pairs = pyrnn.tasks.pairs_of(loaded, text)
-    found = pyrnn.tasks.analyze_search(loaded, pairs, TranslateConfig(**settings), width or _WIDTHS)
+    placed = pyrnn.tasks.placed_pairs_of(loaded, text)
+    config = TranslateConfig(**settings)
+    found = pyrnn.tasks.analyze_search(loaded, [each.pair for each in placed], config, width or _WIDTHS)
+    problems = found[0].problems
+    pairs = [each.pair for n, each in enumerate(placed) if n not in problems]
+    for n, problem in problems.items():
+        tell(f"{placed[n]}: {problem}")
     write("width\tBLEU\toracle BLEU\tscore\tright\tsearch errors\tmodel errors\n")
     for each in found:
         errors = each.errors
@@ -89,6 +97,10 @@ def analyze_search(
         ]
         pyrnn.plot.plot_widths(rows, to)
         write(f"{to}\n")
+    if problems:
+        raise ValueError(
+            f"{len(problems)} of {len(placed)} pairs were left out; what is above says which and why"
+        )
 
 
 def _lines(found: WidthAnalysis, pairs: list[SentencePair]) -> list[str]:

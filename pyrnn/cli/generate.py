@@ -32,7 +32,7 @@ _SEEDS = 1 << 32  # those that are drawn: short enough to be typed again
 
 @with_settings(
     {"Output": OutputConfig, "Sampling": SamplingConfig, "Beam search": SearchConfig},
-    leave_out=("forbidden_tokens", "max_tokens_per_source", "coverage_penalty"),
+    leave_out=("forbidden", "max_tokens_per_source", "coverage_penalty"),
     default=lambda name: in_words(_DEFAULTS[name]),
 )
 def generate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
@@ -14,13 +15,14 @@ from pyrnn.cli.terminal import Raw, tell, write
 from pyrnn.tasks.translating import TranslateConfig
 
 if TYPE_CHECKING:
-    from pyrnn.tasks.translating import Translated
+    from pyrnn.tasks.translating import Translated, Untranslated
     from pyrnn.tasks.translation import TranslationRun
+    from pyrnn.text import Line
 
 _AT_ONCE = 512  # lines that are read before an answer: those of like length share a batch
 
 
-@with_settings({"Search": TranslateConfig}, leave_out=("forbidden_tokens",))
+@with_settings({"Search": TranslateConfig}, leave_out=("forbidden",))
 def translate(
     run: RunFolder,
     scores: Annotated[
@@ -30,6 +32,14 @@ def translate(
         bool,
         option("Put the source's word with most attention where the model writes its unknown word."),
     ] = False,
+    constraints: Annotated[
+        bool,
+        option("Behind a sentence stand phrases that its translation must contain, a tab before each."),
+    ] = False,
+    forbid: Annotated[
+        list[str],
+        option("A phrase that no translation may contain; may be given several times.", metavar="TEXT"),
+    ] = [],  # noqa: B006
     attention_dir: Annotated[
         Optional[Path],
         option("Draw the attention of each line's best translation there: 1.png, 2.png ...", metavar="PATH"),
@@ -51,6 +61,10 @@ def translate(
       pyrnn translate runs/en-es < sentences.en > sentences.es
       pyrnn translate runs/en-es --beam-width 10 --reference sentences.es < sentences.en > out.es
       pyrnn translate runs/en-es --n-best 5 --scores < sentences.en
+      printf 'so be it\tasí\tsea\n' | pyrnn translate runs/en-es --constraints --forbid no
+
+    A line that cannot be translated gives an empty one, too; the standard error tells its number and why, and
+    the exit code then is 2.
 
     With --n-best N there are up to N lines for each, one for an empty line, the number of the input line and
     a tab before each.
@@ -61,32 +75,57 @@ def translate(
     references = None if reference is None else list(pyrnn.text.read_lines(reference))
     if attention_dir is not None:
         attention_dir.mkdir(parents=True, exist_ok=True)
-    reader, number, best = standard_input(), 0, list[str]()
-    for lines in pyrnn.text.gathered(reader, lambda: reader.ready, most=_AT_ONCE):
-        found = pyrnn.tasks.translate(
-            loaded,
-            lines,
-            config,
-            batch_size=batch_size,
-            unknown="replace" if replace_unknown else "avoid",
-            return_attention=attention_dir is not None,
-        )
-        for translations in found:
-            number += 1
-            best.append(translations[0].text)
-            for each in translations:
-                write(_line(each, number if config.n_best > 1 else None, scores=scores) + "\n", raw=raw)
-            if attention_dir is not None and translations[0].target:
-                _draw(translations[0], attention_dir / f"{number}.png")
+    options = {
+        "batch_size": batch_size,
+        "unknown": "replace" if replace_unknown else "avoid",
+        "forbidden": forbid,
+        "return_attention": attention_dir is not None,
+    }
+    best, failed = list[str](), 0
+    for line, found in _translated(loaded, config, options, constraints=constraints):
+        number = line.number if config.n_best > 1 else None
+        if isinstance(found, pyrnn.tasks.Untranslated):
+            failed += 1
+            where = f"line {line.number}"
+            tell(found.problem if where in found.problem else f"{where}: {found.problem}")
+            best.append("")
+            write("\t".join([*_columns(number, ["-", "-"] if scores else []), ""]) + "\n", raw=raw)
+            continue
+        best.append(found[0].text)
+        for each in found:
+            write(_line(each, number, scores=scores) + "\n", raw=raw)
+        if attention_dir is not None and found[0].target:
+            _draw(found[0], attention_dir / f"{line.number}.png")
     if references is not None:
         _tell_bleu(best, references, reference)
+    if failed:
+        raise ValueError(
+            f"{failed} of {len(best)} lines could not be translated, and are empty; what is above says why"
+        )
+
+
+def _translated(
+    run: TranslationRun, config: TranslateConfig, options: dict[str, Any], *, constraints: bool
+) -> Iterator[tuple[Line, list[Translated] | Untranslated]]:
+    """The lines of the standard input with their translations, as they come."""
+    reader = standard_input()
+    lines = pyrnn.text.numbered_lines(reader)
+    for part in pyrnn.text.gathered(lines, lambda: reader.ready, most=_AT_ONCE):
+        rows = [line.text.split("\t") if constraints else [line.text] for line in part]
+        sentences, required = [row[0] for row in rows], [row[1:] for row in rows]
+        found = pyrnn.tasks.try_translate(run, sentences, config, required=required, **options)
+        for line, each in zip(part, found, strict=True):
+            yield line, pyrnn.tasks.Untranslated(line.problem) if line.problem else each
 
 
 def _line(found: Translated, number: int | None, *, scores: bool) -> str:
     text = " ".join(found.text.replace("\t", " ").splitlines())  # a model of characters may write them
-    columns = [] if number is None else [str(number)]
-    columns += [f"{found.score:.4f}", f"{found.log_probability:.4f}"] if scores else []
-    return "\t".join([*columns, text])
+    numbers = [f"{found.score:.4f}", f"{found.log_probability:.4f}"] if scores else []
+    return "\t".join([*_columns(number, numbers), text])
+
+
+def _columns(number: int | None, scores: list[str]) -> list[str]:
+    return [*([] if number is None else [str(number)]), *scores]
 
 
 def _draw(found: Translated, path: Path) -> None:

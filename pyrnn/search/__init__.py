@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyrnn.search.errors import width_sweep as width_sweep
     from pyrnn.search.filtering import filter_logits as filter_logits
     from pyrnn.search.hypotheses import Hypothesis as Hypothesis
+    from pyrnn.search.prompt_error import PromptError as PromptError
     from pyrnn.search.sampling import FINISHED as FINISHED
     from pyrnn.search.sampling import generate as generate
     from pyrnn.search.scoring import SentenceScore as SentenceScore
@@ -41,6 +42,7 @@ __getattr__, __dir__ = lazy_names(
         "errors": ["SearchErrors", "WidthResult", "score_references", "search_errors", "width_sweep"],
         "filtering": ["filter_logits"],
         "hypotheses": ["Hypothesis"],
+        "prompt_error": ["PromptError"],
         "sampling": ["FINISHED", "generate"],
         "scoring": ["SentenceScore", "encode_sentence", "score", "score_encoded", "score_targets"],
         "unknown": ["replace_unknown"],

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from pyrnn.models import StepOutput
 from pyrnn.nn import frozen_weights
-from pyrnn.search.config import SearchConfig
-from pyrnn.search.constraints import RequiredTokens, make_required
+from pyrnn.search.config import Phrase, SearchConfig
+from pyrnn.search.constraints import RequiredPhrases, make_required
 from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
 from pyrnn.search.filtering import float_logits, top_candidates, why_not_finite
 from pyrnn.search.hypotheses import Hypothesis, Step, coverage_score, trace_back
+from pyrnn.search.prompt_error import PromptError
 from pyrnn.search.restrictions import Restrictions, extend_history, make_restrictions, output_limits
 
 #: Steps on a GPU between two looks of the host at what has ended: each look waits for the device.
@@ -35,7 +36,7 @@ def beam_search(
     state: Any = None,
     source_lengths: Tensor | None = None,
     prefixes: Sequence[Tensor] | None = None,
-    required: Sequence[Sequence[int]] | None = None,
+    required: Sequence[Sequence[Phrase]] | None = None,
     suppress_ids: Iterable[int] = (),
     return_attention: bool = False,
 ) -> list[list[Hypothesis]]:
@@ -65,8 +66,9 @@ def beam_search(
         source_lengths: [B] int64 tokens of each source; the attention beyond is not looked at.
         prefixes: what each output must begin with: B vectors, perhaps empty, a closing EOS allowed. They
             count in score and length; no rule holds for them.
-        required: ids that each output must contain: B lists, perhaps empty.
-        suppress_ids: ids that are never written, beside `config.forbidden_tokens`.
+        required: what each output must contain: B lists, perhaps empty, of ids and of phrases as sequences of
+            ids. They may overlap.
+        suppress_ids: ids that are never written, beside what `config.forbidden` has.
         return_attention: whether hypotheses have attention, of a model that attends to a source. Not asking
             for it saves time and memory.
 
@@ -74,8 +76,10 @@ def beam_search(
         For each source at most `n_best` hypotheses, the best first: fewer where no more were found.
 
     Raises:
-        ValueError: prompts, ids, prefixes, required tokens or lengths that do not fit; a coverage penalty and
-            a model without attention; logits that are not finite; no output that the rules allow.
+        ValueError: prompts, ids, prefixes or lengths that do not fit; a coverage penalty and a model without
+            attention; logits that are not finite.
+        PromptError: a ValueError of some prompts: required phrases that do not fit, less room than
+            `min_tokens`, or no output that the rules allow. The others can be searched without them.
 
     Sources: Graves, "Sequence transduction with recurrent neural networks", 2012; Sutskever et al., "Sequence
     to sequence learning with neural networks", 2014, section 3.2. An end that loses nothing: Huang et al.,
@@ -94,7 +98,7 @@ def beam_search(
     limits = output_limits(config, B, source_lengths)
     if min(limits) < 1:
         raise ValueError("beam search needs outputs of at least one token: set max_tokens to 1 or more")
-    suppressed = {*suppress_ids, *config.forbidden_tokens}
+    suppressed = list(suppress_ids)
     rules = make_restrictions(
         config,
         V,
@@ -106,7 +110,7 @@ def beam_search(
     )
     needed = None
     if required is not None and any(len(ids) > 0 for ids in required):
-        excluded = [*suppressed, *([] if eos_id is None else [eos_id])]
+        excluded = [*suppressed, *config.forbidden, *([] if eos_id is None else [eos_id])]
         needed = make_required(
             required, V, excluded=excluded, prefixes=prefixes, limits=limits, device=device
         )
@@ -120,10 +124,11 @@ def beam_search(
         while (following := beam.advance(output)) is not None:
             output = model.step(following.token, following.state(output.state), need_weights=need_weights)
     results = trace_back(beam.steps, B, config, eos_id, source_lengths)
-    if empty := [number for number, found in enumerate(results, 1) if not found]:
-        raise ValueError(
-            f"prompts {empty}: no output was found that the rules allow: widen the beam or drop a rule "
-            "(forbidden or required tokens, n-grams that must not repeat, the least length)"
+    if empty := [place for place, found in enumerate(results) if not found]:
+        raise PromptError(
+            empty,
+            "no output was found that the rules allow: widen the beam or drop a rule (forbidden or required "
+            "phrases, n-grams that must not repeat, the least length)",
         )
     return results
 
@@ -158,7 +163,7 @@ class _Beam:
         eos_id: int | None,
         limits: Sequence[int],
         rules: Restrictions,
-        required: RequiredTokens | None,
+        required: RequiredPhrases | None,
         source_lengths: Tensor | None,
         device: torch.device,
         *,

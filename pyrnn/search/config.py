@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pyrnn._configuration import require_choices, require_range
 
 LengthNorm = Literal["none", "power", "gnmt"]
+
+#: A token's id, or those of several tokens in a row.
+Phrase = int | Sequence[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,7 @@ class OutputConfig:
         min_tokens: do not end a sentence with fewer tokens.
         no_repeat_ngram: write no so many tokens in a row twice; 0 for no such rule. What was read before the
             first token does not count.
-        forbidden_tokens: ids that are never written.
+        forbidden: what is never written: ids, and phrases as tuples of ids.
 
     Raises:
         ValueError: a negative or infinite number, or a minimum above the maximum.
@@ -35,7 +39,7 @@ class OutputConfig:
     max_tokens_per_source: float = 0.0
     min_tokens: int = 0
     no_repeat_ngram: int = 0
-    forbidden_tokens: tuple[int, ...] = ()
+    forbidden: tuple[Phrase, ...] = ()
 
     def __post_init__(self) -> None:
         require_range(self, ("max_tokens", "min_tokens", "no_repeat_ngram"), least=0)

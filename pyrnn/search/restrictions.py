@@ -15,6 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pyrnn.search.config import OutputConfig
 from pyrnn.search.decoder import check_ids
+from pyrnn.search.phrases import Tokens, as_phrases
+from pyrnn.search.prompt_error import PromptError
 
 _NO_PREFIX = -1
 
@@ -28,6 +30,7 @@ class Restrictions:
         eos_id: the token that may not end an output of fewer than `min_tokens`, if any.
         min_tokens: see `OutputConfig`.
         no_repeat_ngram: see `OutputConfig`.
+        phrases: sequences of two ids or more that are never written.
         prefixes: [B, P] int64, -1 behind each end. A prefix is written as it is: the other rules do not hold
             for it.
 
@@ -41,12 +44,13 @@ class Restrictions:
     eos_id: int | None = None
     min_tokens: int = 0
     no_repeat_ngram: int = 0
+    phrases: tuple[Tokens, ...] = ()
     prefixes: Tensor | None = None
 
     @property
     def reads_history(self) -> bool:
         """Whether `apply` looks at the tokens written, and not at their number alone."""
-        return self.no_repeat_ngram > 0
+        return self.no_repeat_ngram > 0 or len(self.phrases) > 0
 
     def select(self, rows: Tensor) -> Restrictions:
         """Those of some of the sources."""
@@ -60,14 +64,16 @@ class Restrictions:
         T = written.shape[2]
         forced = self.prefixes is not None and self.prefixes.shape[1] > T
         ending = self.eos_id is not None and self.min_tokens > T + 1
-        repeating = self.reads_history and self.no_repeat_ngram <= T
-        if not (forced or ending or repeating or len(self.forbidden)):
+        repeating = 0 < self.no_repeat_ngram <= T
+        if not (forced or ending or repeating or len(self.forbidden) or self.phrases):
             return logits
         edited = logits.index_fill(-1, self.forbidden, -math.inf)
         if ending:
             edited[..., self.eos_id] = -math.inf
         if repeating:
             _ban_repeats(edited, written, self.no_repeat_ngram)
+        for phrase in self.phrases:
+            _ban_end(edited, written, phrase)
         if forced and self.prefixes is not None:
             _force(edited, logits, self.prefixes[:, T])
         return edited
@@ -89,18 +95,18 @@ def make_restrictions(
         config: the rules.
         vocabulary_size: V.
         eos_id: the token that ends an output, if one does.
-        suppress_ids: ids that are forbidden beside those of the configuration.
+        suppress_ids: ids that are forbidden beside what the configuration forbids.
         prefixes: for each of B sources what its output begins with, a vector that may be empty.
         limits: the most tokens of each of the B outputs.
         device: of the logits.
 
     Raises:
-        ValueError: ids outside [0, V), another number of prefixes than of sources, one that is longer than
-            its output may be or goes on behind EOS.
+        ValueError: ids outside [0, V), an empty phrase, another number of prefixes than of sources, one that
+            is longer than its output may be or goes on behind EOS.
 
     Example:
         >>> make_restrictions(
-        ...     OutputConfig(forbidden_tokens=(3,)),
+        ...     OutputConfig(forbidden=(3, (1, 2))),
         ...     4,
         ...     eos_id=0,
         ...     suppress_ids=[2],
@@ -110,8 +116,9 @@ def make_restrictions(
         ... ).forbidden
         tensor([2, 3])
     """
-    forbidden = torch.tensor(sorted({*suppress_ids, *config.forbidden_tokens}), dtype=torch.int64)
-    check_ids(forbidden, vocabulary_size, what="suppressed ids")
+    phrases = as_phrases([*suppress_ids, *config.forbidden], vocabulary_size, what="suppressed ids")
+    forbidden = torch.tensor([phrase[0] for phrase in phrases if len(phrase) == 1], dtype=torch.int64)
+    longer = tuple(phrase for phrase in phrases if len(phrase) > 1)
     if eos_id is not None:
         check_ids(torch.tensor([eos_id]), vocabulary_size, what="eos_id")
     padded = None
@@ -131,7 +138,9 @@ def make_restrictions(
                 )
         columns = [prefix.to(device, torch.int64) for prefix in prefixes]
         padded = pad_sequence(columns, batch_first=True, padding_value=_NO_PREFIX)
-    return Restrictions(forbidden.to(device), eos_id, config.min_tokens, config.no_repeat_ngram, padded)
+    return Restrictions(
+        forbidden.to(device), eos_id, config.min_tokens, config.no_repeat_ngram, longer, padded
+    )
 
 
 def output_limits(config: OutputConfig, B: int, source_lengths: Tensor | None) -> list[int]:
@@ -144,6 +153,7 @@ def output_limits(config: OutputConfig, B: int, source_lengths: Tensor | None) -
 
     Raises:
         ValueError: the limit depends on lengths that are not given, or there are not B of them.
+        PromptError: the limit of a source's output is below `min_tokens`.
 
     Example:
         >>> config = OutputConfig(max_tokens=3, max_tokens_per_source=2)
@@ -158,7 +168,15 @@ def output_limits(config: OutputConfig, B: int, source_lengths: Tensor | None) -
         return [config.max_tokens] * B
     if source_lengths is None:
         raise ValueError("max_tokens_per_source needs source_lengths: give them, or set it to 0")
-    return [config.limit(length) for length in source_lengths.tolist()]
+    limits = [config.limit(length) for length in source_lengths.tolist()]
+    if short := [place for place, limit in enumerate(limits) if limit < config.min_tokens]:
+        raise PromptError(
+            short,
+            f"an output has at least {config.min_tokens} tokens by min_tokens, and may have "
+            f"{limits[short[0]]} by max_tokens and max_tokens_per_source: set min_tokens lower or max_tokens "
+            "higher",
+        )
+    return limits
 
 
 def extend_history(written: Tensor, tokens: Tensor, *, kept: bool) -> Tensor:
@@ -182,6 +200,17 @@ def _ban_repeats(logits: Tensor, written: Tensor, n: int) -> None:
     banned = torch.zeros_like(followed, dtype=logits.dtype).masked_fill_(followed, -math.inf)
     # A sum, because a token may have followed in one place and not in another: that one adds nothing.
     logits.scatter_add_(-1, written[..., n - 1 :], banned)
+
+
+def _ban_end(logits: Tensor, written: Tensor, phrase: Tokens) -> None:
+    """-inf, in place, for the last token of a phrase whose other tokens were written last."""
+    before = len(phrase) - 1
+    if (begin := written.shape[2] - before) < 0:
+        return
+    ends = torch.ones_like(logits[..., 0], dtype=torch.bool)
+    for place, token in enumerate(phrase[:-1], begin):
+        ends &= written[..., place] == token
+    logits[..., phrase[-1]].masked_fill_(ends, -math.inf)
 
 
 def _force(edited: Tensor, logits: Tensor, tokens: Tensor) -> None:

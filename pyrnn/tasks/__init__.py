@@ -6,6 +6,7 @@ from pyrnn._lazy import lazy_names
 
 if TYPE_CHECKING:
     from pyrnn.tasks.pairs import pairs_of as pairs_of
+    from pyrnn.tasks.pairs import placed_pairs_of as placed_pairs_of
     from pyrnn.tasks.registry import TASKS as TASKS
     from pyrnn.tasks.registry import find_task as find_task
     from pyrnn.tasks.runs import evaluate as evaluate
@@ -16,16 +17,25 @@ if TYPE_CHECKING:
     from pyrnn.tasks.search_analysis import analyze_search as analyze_search
     from pyrnn.tasks.translating import TranslateConfig as TranslateConfig
     from pyrnn.tasks.translating import Translated as Translated
+    from pyrnn.tasks.translating import Untranslated as Untranslated
     from pyrnn.tasks.translating import attention_of as attention_of
     from pyrnn.tasks.translating import translate as translate
+    from pyrnn.tasks.translating import try_translate as try_translate
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "registry": ["TASKS", "find_task"],
-        "pairs": ["pairs_of"],
+        "pairs": ["pairs_of", "placed_pairs_of"],
         "search_analysis": ["WidthAnalysis", "analyze_search"],
-        "translating": ["TranslateConfig", "Translated", "attention_of", "translate"],
+        "translating": [
+            "TranslateConfig",
+            "Translated",
+            "Untranslated",
+            "attention_of",
+            "translate",
+            "try_translate",
+        ],
         "runs": ["evaluate", "load_run", "make_job", "verb_of"],
     },
 )

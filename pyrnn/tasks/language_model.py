@@ -252,18 +252,14 @@ class _Sentence(NamedTuple):
 
 def _sentences(tokenizer: Tokenizer, reader: LineReader) -> Iterator[_Sentence]:
     """The lines that are not empty; one that cannot be used is no reason to leave the others."""
-    while True:
-        line = ""
-        try:
-            line = next(reader)
-            if line:
-                yield _Sentence(line, pyrnn.search.encode_sentence(tokenizer, line))
-        except StopIteration:
-            return
-        except ValueError as error:
-            where = f"line {reader.number}"
-            what = str(error)
-            yield _Sentence(line, None, what if where in what else f"{where}: {what}")
+    for line in pyrnn.text.numbered_lines(reader):
+        if line.problem:
+            yield _Sentence("", None, line.problem)
+        elif line.text:
+            try:
+                yield _Sentence(line.text, pyrnn.search.encode_sentence(tokenizer, line.text))
+            except ValueError as error:
+                yield _Sentence(line.text, None, f"line {line.number}: {error}")
 
 
 def training_batches(ids: Tensor | TokenFile, job: Job) -> StreamBatches:

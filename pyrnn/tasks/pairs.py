@@ -5,7 +5,7 @@ Dimension key: S source time, T target time, B batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyrnn.data import PaddedBatches
-    from pyrnn.text import SentencePair, Source, Tokenizer
+    from pyrnn.text import PlacedPair, SentencePair, Source, Tokenizer
     from pyrnn.train.job import Job
     from pyrnn.train.run_folder import Run
 
 SOURCE_VOCABULARY, VOCABULARY = "source_vocab.json", "vocab.json"
 
 #: Which fields of a pair have lengths in common.
-GROUPS = {"source_lengths": ("source",), "lengths": ("input", "output")}
+GROUPS = {"source_lengths": ("source",), "lengths": ("output",)}
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class PairsConfig:
     Args:
         pairs: a file (UTF-8, plain or gzip) of lines "source TAB target", a folder of such files, a file of
             CSV whose name ends with .csv or .csv.gz, or "bible-en-es" or "dates" for the pairs that come with
-            the package. Several are joined, all of the kind of the first. With `targets`: a file of sources,
-            one a line.
+            the package. Several are joined, all of one kind. With `targets`: a file of sources, one a line.
         targets: a file of the same number of lines, the translations of `pairs`.
         columns: the two columns where a file has more, by their numbers or their names in its first line.
         swap: translate the other way.
@@ -53,12 +52,15 @@ class PairsConfig:
         reverse_source: read sources from their end, which helps a fixed vector.
             Source: Sutskever et al., "Sequence to sequence learning with neural networks", 2014, section 3.3.
         longest: pairs with a side of more tokens are left out of training.
+        batch_tokens: the pairs of an optimizer step times the tokens of their longest side, its end included,
+            are at most so many, over all processes together: few long pairs or many short ones. `batch_size`
+            then is without effect on training, and is that of validation; 0 for `batch_size` pairs.
         objective: what "best" and patience mean: "loss" of the validation pairs, or "bleu" of what the model
             writes for them, each token the likeliest one.
 
     Raises:
-        ValueError: a count below one or beyond 64 bits, not two columns, an unknown choice, or a tokenizer
-            and how to learn one.
+        ValueError: a count below one or beyond 64 bits, not two columns, an unknown choice, a tokenizer and
+            how to learn one, or batches of fewer tokens than the longest pair has.
     """
 
     pairs: str | tuple[str, ...] = ""
@@ -75,10 +77,17 @@ class PairsConfig:
     shared_vocabulary: bool = True
     reverse_source: bool = False
     longest: int = 200
+    batch_tokens: int = 0
     objective: Literal["loss", "bleu"] = "loss"
 
     def __post_init__(self) -> None:
         require_range(self, ("validation_size", "min_count", "longest"), least=1)
+        require_range(self, ("batch_tokens",), least=0)
+        if 0 < self.batch_tokens <= self.longest:
+            raise ValueError(
+                f"batch_tokens must be above longest, for a side and its end are in one batch, got "
+                f"{self.batch_tokens} and {self.longest}: set batch_tokens higher or longest lower"
+            )
         if self.max_vocabulary is not None:
             require_range(self, ("max_vocabulary",), least=2)
         require_choices(self, ("level", "objective"))
@@ -90,14 +99,18 @@ class PairsConfig:
 
 @dataclass(frozen=True)
 class PairBatches:
-    """Batches of pairs, as of `pyrnn.data.PaddedBatches`.
+    """Batches of pairs, as of `pyrnn.data.PaddedBatches`, with what the decoder reads as "input".
+
+    That is "output" a step later, behind the token that begins every target.
 
     Args:
         padded: the batches.
+        start: that token.
         tokenizer: of the targets where what the model writes for them is to be scored, too.
     """
 
     padded: PaddedBatches
+    start: int
     tokenizer: Tokenizer | None = None
 
     @property
@@ -110,7 +123,11 @@ class PairBatches:
 
     def __getitem__(self, step: int) -> Batch:
         """Batch `step`."""
-        return self.padded[step]
+        batch = self.padded[step]
+        output = batch["output"]
+        shifted = output.roll(1, 0)
+        shifted[0] = self.start
+        return {**batch, "input": shifted.masked_fill_(output == pyrnn.losses.IGNORE, 0)}
 
     def shard(self, rank: int, world: int) -> PairBatches:
         """Part `rank` of `world` of every batch."""
@@ -121,27 +138,66 @@ def read(
     source: Source, targets: Source | None, data: PairsConfig, reusable: Callable[[Any], Any]
 ) -> list[SentencePair]:
     """The pairs of files or of a shipped corpus, as `data` says; `reusable` is that of `pyrnn.text.spool`."""
-    name = source[0] if isinstance(source, list | tuple) and len(source) == 1 else source
-    if targets is None and name in pyrnn.corpora.PAIRS:
-        pairs = pyrnn.corpora.named_pairs(str(name))
-        return [pyrnn.text.SentencePair(b, a) for a, b in pairs] if data.swap else pairs
-    first = source if isinstance(source, str | Path) else next(iter(source), "")
-    is_csv = targets is None and str(first).removesuffix(".gz").endswith(".csv")
+    return [placed.pair for placed in _placed(source, targets, data, reusable)]
+
+
+def _placed(
+    source: Source, targets: Source | None, data: PairsConfig, reusable: Callable[[Any], Any]
+) -> Iterator[PlacedPair]:
+    """The pairs with their places."""
+    if targets is None and (name := _shipped_name(source)):
+        return _shipped(name, data)
     columns = None
     if data.columns is not None:
         left, right = (int(name) if name.isdecimal() else name for name in data.columns)
         if left == right:
             raise ValueError(f"columns must be two, got {left!r} twice")
         columns = left, right
-    return list(
-        pyrnn.text.read_pairs(
-            reusable(source),
-            None if targets is None else reusable(targets),
-            format="csv" if is_csv else "tsv",
-            columns=columns,
-            swap=data.swap,
-        )
+    is_csv = targets is None and _are_csv(source)
+    return pyrnn.text.read_placed_pairs(
+        reusable(source),
+        None if targets is None else reusable(targets),
+        format="csv" if is_csv else "tsv",
+        columns=columns,
+        swap=data.swap,
     )
+
+
+def _shipped_name(source: Source) -> str | None:
+    name = source[0] if isinstance(source, list | tuple) and len(source) == 1 else source
+    return str(name) if name in pyrnn.corpora.PAIRS else None
+
+
+def _shipped(name: str, data: PairsConfig) -> Iterator[PlacedPair]:
+    for number, (left, right) in enumerate(pyrnn.corpora.named_pairs(name), 1):
+        sides = (right, left) if data.swap else (left, right)
+        yield pyrnn.text.PlacedPair(name, number, pyrnn.text.SentencePair(*sides))
+
+
+def refuse_idle_columns(data: PairsConfig) -> None:
+    """Refuse columns where all pairs come with the package, which have two.
+
+    Raises:
+        ValueError: so it is.
+    """
+    named = [source for source in (data.pairs, data.validation_pairs) if source]
+    if data.columns is not None and all(map(_shipped_name, named)):
+        raise ValueError(
+            f"columns are of files, and {_shipped_name(data.pairs)}, which comes with the package, has two: "
+            "leave columns out"
+        )
+
+
+def _are_csv(source: Source) -> bool:
+    """Whether all files, those of folders too, are of CSV by their names; or none is."""
+    files = pyrnn.text.text_files(source)
+    tables = [path for path in files if str(path).removesuffix(".gz").endswith(".csv")]
+    if others := [path for path in files if tables and path not in tables]:
+        raise ValueError(
+            f"expected files of one kind, got CSV, as {tables[0]}, and others, as {others[0]}: give those of "
+            "one kind, or convert the others"
+        )
+    return len(tables) > 0
 
 
 def pairs_of(run: Run, source: Source) -> list[SentencePair]:
@@ -149,19 +205,25 @@ def pairs_of(run: Run, source: Source) -> list[SentencePair]:
 
     Example:
         >>> import tempfile
-        >>> from pathlib import Path
-        >>> from pyrnn.tasks import make_job
-        >>> from pyrnn.train import train
-        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "pairs.tsv")
-        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
-        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
-        ...     pairs_of(run, file)[1]
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".tsv") as file:
+        ...     print("one\t1\ntwo\t2", file=file, flush=True)
+        ...     pairs_of(tiny_translator(), file.name)[1]
         SentencePair(source='two', target='2')
     """
+    return [placed.pair for placed in placed_pairs_of(run, source)]
+
+
+def placed_pairs_of(run: Run, source: Source) -> list[PlacedPair]:
+    r"""`pairs_of`, each with the file and the line where it stands.
+
+    Example:
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> str(placed_pairs_of(tiny_translator(), "dates-test")[1])
+        'dates-test, line 2'
+    """
     with pyrnn.text.spool() as reusable:
-        return read(source, None, run.job.data, reusable)
+        return list(_placed(source, None, run.job.data, reusable))
 
 
 def start_id(tokenizer: Tokenizer) -> int:
@@ -186,16 +248,14 @@ def encode_source(text: str, tokenizer: Tokenizer, data: PairsConfig) -> Tensor:
 def encode(
     pairs: Iterable[SentencePair], source: Tokenizer, target: Tokenizer, data: PairsConfig
 ) -> dict[str, list[Tensor]]:
-    """Sources with their end, and targets as what the decoder reads and what it is to write."""
+    """Sources and targets as ids, with their ends."""
     import torch
 
     end = torch.tensor([start_id(target)])
-    fields: dict[str, list[Tensor]] = {"source": [], "input": [], "output": []}
+    fields: dict[str, list[Tensor]] = {"source": [], "output": []}
     for pair in pairs:
-        ids = target.encode(pair.target)
         fields["source"].append(encode_source(pair.source, source, data))
-        fields["input"].append(torch.cat([end, ids]))
-        fields["output"].append(torch.cat([ids, end]))
+        fields["output"].append(torch.cat([target.encode(pair.target), end]))
     return fields
 
 
@@ -234,10 +294,24 @@ def load_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     return source, target
 
 
+def training_batches(fields: Mapping[str, Sequence[Tensor]], job: Job) -> PairBatches:
+    """Batches of `batch_size` pairs or of `batch_tokens` tokens, in an order that the seed decides."""
+    size, tokens = job.train.batch_size, job.data.batch_tokens
+    if tokens == 0:
+        return _batches_of(fields, size, seed=job.train.seed)
+    # So many pairs that only their tokens limit them, in as many equal shares as those of batch_size.
+    return _batches_of(fields, size * tokens, seed=job.train.seed, max_tokens=tokens)
+
+
 def batches_of(
-    fields: Mapping[str, Sequence[Tensor]], job: Job, *, seed: int | None, tokenizer: Tokenizer | None = None
+    fields: Mapping[str, Sequence[Tensor]], job: Job, *, tokenizer: Tokenizer | None = None
 ) -> PairBatches:
-    """Batches of what `encode` gave; in the order of the lengths without a seed."""
-    size, fill = job.train.batch_size, {"output": pyrnn.losses.IGNORE}
-    padded = pyrnn.data.PaddedBatches(fields, batch_size=size, fill=fill, seed=seed, groups=GROUPS)
-    return PairBatches(padded, tokenizer)
+    """Batches of what `encode` gave, in the order of the lengths."""
+    return replace(_batches_of(fields, job.train.batch_size), tokenizer=tokenizer)
+
+
+def _batches_of(fields: Mapping[str, Sequence[Tensor]], size: int, **options: Any) -> PairBatches:
+    fill = {"output": pyrnn.losses.IGNORE}
+    padded = pyrnn.data.PaddedBatches(fields, batch_size=size, fill=fill, groups=GROUPS, **options)
+    # Every target ends with the token that begins the next one.
+    return PairBatches(padded, start=int(fields["output"][0][-1]))

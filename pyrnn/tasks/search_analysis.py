@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyrnn
 from pyrnn.search.config import SearchConfig
 from pyrnn.tasks.pairs import encode, start_id
-from pyrnn.tasks.translating import Translated, encoded_source, translate
+from pyrnn.tasks.translating import Translated, Untranslated, encoded_source, try_translate
 
 if TYPE_CHECKING:
     from pyrnn.search import Hypothesis, SearchErrors
@@ -31,6 +31,8 @@ class WidthAnalysis:
         errors: how many are right, missed by the search, or preferred by the model.
         best: the best translation of each pair.
         references: the right one of each pair, as the model scores it.
+        problems: of pairs that were left out, by their places, for they cannot be encoded, or some beam finds
+            no output that the rules allow.
 
     Example:
         >>> from pyrnn.search import Hypothesis, SearchErrors
@@ -47,6 +49,7 @@ class WidthAnalysis:
     errors: SearchErrors
     best: list[Translated]
     references: list[Hypothesis]
+    problems: Mapping[int, str] = field(default_factory=dict[int, str])
 
     @property
     def score(self) -> float:
@@ -75,30 +78,51 @@ def analyze_search(
         widths: of the beams, each at least one.
 
     Raises:
-        ValueError: no pairs, no widths, or as `pyrnn.tasks.translate`.
+        ValueError: no pairs, none that can be analyzed, no widths, or as `pyrnn.tasks.translate` of what
+            concerns all.
 
     Source: Stahlberg and Byrne, "On NMT search errors and model errors: cat got your tongue?", 2019.
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from pyrnn.tasks import make_job
-        >>> from pyrnn.train import train
-        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "pairs.tsv")
-        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
-        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
+        >>> from pyrnn.tasks.tiny import tiny_translator
         >>> from pyrnn.search import SearchConfig
         >>> from pyrnn.text import SentencePair
-        >>> one, two = analyze_search(run, [SentencePair("two", "2")], SearchConfig(), [1, 2])
+        >>> one, two = analyze_search(tiny_translator(), [SentencePair("two", "2")], SearchConfig(), [1, 2])
         >>> len(one.best), sorted(vars(two.errors).values())
         (1, [0, 0, 1])
     """
     if not pairs or not widths:
         raise ValueError(f"expected pairs and widths, got {len(pairs)} pairs and {len(widths)} widths")
-    references = _references(run, pairs, config)
-    return [_analyze(run, pairs, references, replace(config, beam_width=w, n_best=w)) for w in widths]
+    problems = {n: problem for n, pair in enumerate(pairs) if (problem := _problem_of(run, pair))}
+    every: list[dict[int, list[Translated]]] = []
+    for width in widths:
+        places = [n for n in range(len(pairs)) if n not in problems]
+        searched = replace(config, beam_width=width, n_best=width)
+        # References may hold the token for unknown words, and so may what is compared with them.
+        found = try_translate(run, [pairs[n].source for n in places], searched, unknown="write")
+        every.append({})
+        for n, each in zip(places, found, strict=True):
+            if isinstance(each, Untranslated):
+                problems[n] = each.problem
+            else:
+                every[-1][n] = each
+    places = [n for n in range(len(pairs)) if n not in problems]
+    if not places:
+        raise ValueError(f"none of the {len(pairs)} pairs can be analyzed; the first: {problems[0]}")
+    kept = [pairs[n] for n in places]
+    references = _references(run, kept, config)
+    return [
+        _analyze(width, kept, references, [found[n] for n in places], dict(sorted(problems.items())))
+        for width, found in zip(widths, every, strict=True)
+    ]
+
+
+def _problem_of(run: TranslationRun, pair: SentencePair) -> str | None:
+    try:
+        encode([pair], run.source_tokenizer, run.tokenizer, run.job.data)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _references(run: TranslationRun, pairs: Sequence[SentencePair], config: SearchConfig) -> list[Hypothesis]:
@@ -124,23 +148,23 @@ def _references(run: TranslationRun, pairs: Sequence[SentencePair], config: Sear
 
 
 def _analyze(
-    run: TranslationRun,
+    width: int,
     pairs: Sequence[SentencePair],
     references: list[Hypothesis],
-    config: SearchConfig,
+    found: list[list[Translated]],
+    problems: dict[int, str],
 ) -> WidthAnalysis:
-    # References may hold the token for unknown words, and so may what is compared with them.
-    found = translate(run, [pair.source for pair in pairs], config, unknown="write")
     best = [each[0] for each in found]
     targets = [pair.target for pair in pairs]
     oracle = [_nearest(each, target) for each, target in zip(found, targets, strict=True)]
     return WidthAnalysis(
-        width=config.beam_width,
+        width=width,
         bleu=pyrnn.metrics.bleu([each.text for each in best], targets).score,
         oracle_bleu=pyrnn.metrics.bleu(oracle, targets).score,
         errors=pyrnn.search.search_errors(references, [each.hypothesis for each in best]),
         best=best,
         references=references,
+        problems=problems,
     )
 
 

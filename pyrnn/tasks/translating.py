@@ -5,11 +5,9 @@ Dimension key: S source tokens, L tokens of an output.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import starmap
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pyrnn
 from pyrnn.search.config import LengthNorm, SearchConfig
@@ -21,13 +19,10 @@ if TYPE_CHECKING:
 
     from pyrnn.models import Source
     from pyrnn.search import Hypothesis
-
+    from pyrnn.text import Tokenizer
 
 #: What becomes of the token for unknown words.
 Unknown = Literal["avoid", "write", "replace"]
-
-_AT_ONCE = 1024  # pairs that `pyrnn score` reads before it answers
-_SCORED_TOGETHER = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +81,21 @@ class Translated:
         return self.hypothesis.log_probability
 
 
+@dataclass(frozen=True)
+class Untranslated:
+    """Why a sentence could not be translated.
+
+    Args:
+        problem: what is wrong, and what to do.
+
+    Example:
+        >>> Untranslated("a sentence must be one line").problem
+        'a sentence must be one line'
+    """
+
+    problem: str
+
+
 def translate(
     run: TranslationRun,
     texts: Sequence[str],
@@ -94,6 +104,8 @@ def translate(
     batch_size: int = 32,
     unknown: Unknown = "avoid",
     return_attention: bool = False,
+    required: Sequence[Sequence[str]] | None = None,
+    forbidden: Sequence[str] = (),
 ) -> list[list[Translated]]:
     r"""Translate sentences, those of like length together.
 
@@ -106,57 +118,145 @@ def translate(
         unknown: what becomes of the token for unknown words: "avoid" never writes it, "write" lets the model,
             "replace" puts the source's token there that got most of the attention.
         return_attention: whether translations have attention, of a model that has some.
+        required: for each sentence the phrases that its translation must contain, perhaps none; subwords are
+            those of the phrase inside a sentence.
+        forbidden: phrases that no translation may contain, as the tokenizer cuts them at the beginning of a
+            sentence or inside one.
 
     Returns:
         For each sentence at most `config.n_best` translations, the best first.
 
     Raises:
-        ValueError: a sentence that the tokenizer cannot encode, or with a line break; a batch size below one;
-            unknown words are to be replaced and the model gives no attention, or its tokens are no words or
-            characters; or as `pyrnn.search.beam_search`.
+        ValueError: a sentence or phrase that the tokenizer cannot encode, or with a line break; an empty
+            phrase, or one with an unknown word; a batch size below one; unknown words are to be replaced and
+            the model gives no attention, or its tokens are no words or characters; or as
+            `pyrnn.search.beam_search`.
         TypeError: one string instead of a list of them.
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from pyrnn.tasks import make_job
-        >>> from pyrnn.train import train
-        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "pairs.tsv")
-        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
-        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
-        >>> [[found], [nothing]] = translate(run, ["two", ""])
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> [[found], [nothing]] = translate(tiny_translator(), ["two", ""])
         >>> found.source, nothing.text
         (['t', 'w', 'o', '\n'], '')
+    """
+    found = try_translate(
+        run,
+        texts,
+        config,
+        batch_size=batch_size,
+        unknown=unknown,
+        return_attention=return_attention,
+        required=required,
+        forbidden=forbidden,
+    )
+    for number, each in enumerate(found, 1):
+        if isinstance(each, Untranslated):
+            raise ValueError(f"sentence {number}: {each.problem}")
+    return [each for each in found if not isinstance(each, Untranslated)]
+
+
+def try_translate(
+    run: TranslationRun,
+    texts: Sequence[str],
+    config: SearchConfig | None = None,
+    *,
+    batch_size: int = 32,
+    unknown: Unknown = "avoid",
+    return_attention: bool = False,
+    required: Sequence[Sequence[str]] | None = None,
+    forbidden: Sequence[str] = (),
+) -> list[list[Translated] | Untranslated]:
+    r"""`translate`, and of a sentence that cannot be translated why: the others go on without it.
+
+    Args:
+        run: as of `translate`, as all others.
+        texts: sentences.
+        config: how to search.
+        batch_size: sentences side by side.
+        unknown: what becomes of unknown words.
+        required: phrases of each sentence.
+        forbidden: phrases that no translation may contain.
+
+    Raises:
+        ValueError: as of `translate`, of what concerns all sentences.
+        TypeError: one string instead of a list of them.
+
+    Example:
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> _, problem = try_translate(tiny_translator(), ["two", "a\nb"])
+        >>> problem
+        Untranslated(problem="a sentence must be one line, got 'a\\nb'")
     """
     config = TranslateConfig() if config is None else config
     if isinstance(texts, str):
         raise TypeError(f"expected a list of sentences, got one string, {texts[:40]!r}; put it in a list")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if required is not None and len(required) != len(texts):
+        raise ValueError(f"expected required phrases for each of {len(texts)} sentences, got {len(required)}")
     if unknown == "replace" and not isinstance(run.tokenizer, pyrnn.text.VocabularyTokenizer):
         raise ValueError("unknown words are replaced where tokens are words or characters; these are not")
-    texts, data = [_one_line(text) for text in texts], run.job.data
-    ids = [encode_source(text, run.source_tokenizer, data) for text in texts]
-    found: dict[int, list[Translated]] = {}
-    replace_unknown = unknown == "replace"
-    places = sorted((n for n in range(len(texts)) if texts[n]), key=lambda n: len(ids[n]))
+    never = [ids for phrase in forbidden for ids in _phrase_ids(run.tokenizer, phrase)]
+    config = replace(config, forbidden=(*config.forbidden, *never))
+    asked = [_request(run, text, () if required is None else required[n]) for n, text in enumerate(texts)]
+    nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
+    found = [each if isinstance(each, Untranslated) else [nothing] for each in asked]
+    sentences = {n: each for n, each in enumerate(asked) if isinstance(each, _Request) and each.text}
+    places = sorted(sentences, key=lambda n: len(sentences[n].ids))
     for begin in range(0, len(places), batch_size):
         part = places[begin : begin + batch_size]
         outputs = _search(
             run,
-            [ids[n] for n in part],
+            [sentences[n] for n in part],
             config,
             may_be_unknown=unknown != "avoid",
-            return_attention=return_attention or replace_unknown,
+            return_attention=return_attention or unknown == "replace",
         )
         for n, hypotheses in zip(part, outputs, strict=True):
-            found[n] = [
-                _readable(run, texts[n], each, replace_unknown=replace_unknown) for each in hypotheses
-            ]
-    nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
-    return [found.get(n, [nothing]) for n in range(len(texts))]
+            found[n] = (
+                hypotheses
+                if isinstance(hypotheses, Untranslated)
+                else [
+                    _readable(run, sentences[n].text, each, replace_unknown=unknown == "replace")
+                    for each in hypotheses
+                ]
+            )
+    return found
+
+
+class _Request(NamedTuple):
+    """A sentence, its ids, and the ids of the phrases that its translation must contain."""
+
+    text: str
+    ids: Tensor
+    required: list[tuple[int, ...]]
+
+
+def _request(run: TranslationRun, text: str, required: Sequence[str]) -> _Request | Untranslated:
+    try:
+        text = _one_line(text)
+        if required and not text:
+            raise ValueError(
+                f"an empty sentence is translated by nothing, without {required[0]!r}: leave it out"
+            )
+        phrases = [_phrase_ids(run.tokenizer, phrase)[0] for phrase in required]
+        return _Request(text, encode_source(text, run.source_tokenizer, run.job.data), phrases)
+    except ValueError as error:
+        return Untranslated(str(error))
+
+
+def _phrase_ids(tokenizer: Tokenizer, phrase: str) -> list[tuple[int, ...]]:
+    """The ids of a phrase inside a sentence and, where subwords differ there, at the beginning of one."""
+    text = _one_line(phrase)
+    if not text:
+        raise ValueError("a phrase must have some text, got an empty one: leave it out")
+    texts = [f" {text}", text] if tokenizer.level == "subword" else [text]
+    found = [tuple(tokenizer.encode(each).tolist()) for each in texts]
+    if any(tokenizer.unk_id in ids for ids in found):
+        raise ValueError(
+            f"the model does not know all of the phrase {text!r}, and cannot write it: leave it out"
+        )
+    return list(dict.fromkeys(found))
 
 
 def _one_line(text: str) -> str:
@@ -180,26 +280,36 @@ def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, 
 
 def _search(
     run: TranslationRun,
-    ids: Sequence[Tensor],
+    asked: Sequence[_Request],
     config: SearchConfig,
     *,
     may_be_unknown: bool,
     return_attention: bool,
-) -> list[list[Hypothesis]]:
+) -> list[list[Hypothesis] | Untranslated]:
+    """What is found for each; those for which nothing can be found are taken out, and the others go on."""
     import torch
 
     end, unk = start_id(run.tokenizer), run.tokenizer.unk_id
-    source, state = encoded_source(run, ids)
-    return pyrnn.search.beam_search(
-        run.model,
-        [torch.tensor([end])] * len(ids),
-        config,
-        eos_id=end,
-        state=state,
-        source_lengths=source.lengths,
-        suppress_ids=() if unk is None or may_be_unknown else (unk,),
-        return_attention=return_attention,
-    )
+    problems: dict[int, Untranslated] = {}
+    while left := [n for n in range(len(asked)) if n not in problems]:
+        source, state = encoded_source(run, [asked[n].ids for n in left])
+        try:
+            found = pyrnn.search.beam_search(
+                run.model,
+                [torch.tensor([end])] * len(left),
+                config,
+                eos_id=end,
+                state=state,
+                source_lengths=source.lengths,
+                required=[asked[n].required for n in left],
+                suppress_ids=() if unk is None or may_be_unknown else (unk,),
+                return_attention=return_attention,
+            )
+        except pyrnn.search.PromptError as error:
+            problems |= {left[place]: Untranslated(error.reason) for place in error.prompts}
+        else:
+            return [problems[n] if n in problems else found[left.index(n)] for n in range(len(asked))]
+    return [problems[n] for n in range(len(asked))]
 
 
 def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unknown: bool) -> Translated:
@@ -211,7 +321,7 @@ def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unkn
         if run.job.data.reverse_source:  # back in the order of the text, the end behind it
             attention = attention[:, [*range(len(source) - 2, -1, -1), len(source) - 1]]
     target = [tokenizer.token(id) for id in found.tokens]
-    text = tokenizer.decode(found.content)
+    text = tokenizer.decode(found.content).strip()  # subwords inside a sentence may begin with a space
     if replace_unknown and tokenizer.unk_id in found.content:
         assert isinstance(tokenizer, pyrnn.text.VocabularyTokenizer)
         assert tokenizer.unk_id is not None
@@ -228,16 +338,8 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
     r"""The best translation of a sentence, or a given one, with the attention by which it is written.
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from pyrnn.tasks import make_job
-        >>> from pyrnn.train import train
-        >>> settings = {"level": "character", "hidden_size": 8, "max_steps": 1, "validation_size": 1}
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "pairs.tsv")
-        ...     _ = file.write_text("one\t1\ntwo\t2\nsix\t6\n")
-        ...     run = train(make_job("translation", {"pairs": str(file), **settings}), Path(folder, "run"))
-        >>> attention_of(run, "two", "2").attention.shape
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> attention_of(tiny_translator(), "two", "2").attention.shape
         torch.Size([2, 4])
     """
     if target is None:
@@ -264,53 +366,3 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
         return_attention=True,
     )
     return _readable(run, source, hypothesis, replace_unknown=False)
-
-
-def score_pairs(run: TranslationRun, lines: Iterable[str]) -> Iterator[str]:
-    r"""Read pairs from standard input, source TAB target, and print each target's log-probability.
-
-      printf 'so be it\tasí sea\n' | pyrnn score runs/en-es
-
-    The columns, separated by tabs: log-probability in nats, nats per token, perplexity, tokens scored,
-    unknown tokens, source, target. Empty lines are left out. A line of other than two columns has "-" for
-    numbers and, behind it, why; the exit code then is 2.
-    """
-    reader = pyrnn.text.as_lines(lines)
-    failed = count = 0
-    for part in pyrnn.text.gathered((line for line in reader if line), lambda: reader.ready, most=_AT_ONCE):
-        sides = [[side.strip() for side in line.split("\t")] for line in part]
-        scores = iter(_scores(run, [(side[0], side[1]) for side in sides if len(side) == 2]))
-        for line, side in zip(part, sides, strict=True):
-            count += 1
-            if len(side) != 2:
-                failed += 1
-                yield f"-\t-\t-\t-\t-\t{line}\tnot scored: {len(side)} columns, expected source and target"
-                continue
-            total, tokens, unknown = next(scores)
-            perplexity = math.exp(min(-total / tokens, 700))
-            numbers = f"{total:.4f}\t{-total / tokens:.4f}\t{perplexity:.2f}\t{tokens}\t{unknown}"
-            yield f"{numbers}\t{side[0]}\t{side[1]}"
-    if not count:
-        raise ValueError("standard input has no pairs: give one a line, a tab between source and target")
-    if failed:
-        raise ValueError(f"{failed} of {count} pairs could not be scored; their lines say why")
-
-
-def _scores(run: TranslationRun, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[float, int, int]]:
-    """Log-probability, tokens and unknown tokens of each target."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
-    fields = encode(
-        starmap(pyrnn.text.SentencePair, pairs), run.source_tokenizer, run.tokenizer, run.job.data
-    )
-    for begin in range(0, len(pairs), _SCORED_TOGETHER):
-        part = slice(begin, begin + _SCORED_TOGETHER)
-        _, state = encoded_source(run, fields["source"][part])
-        first, outputs = torch.tensor([start_id(run.tokenizer)]), fields["output"][part]
-        targets = [torch.cat([first, output]) for output in outputs]
-        lengths = torch.tensor([len(target) for target in targets])
-        totals = pyrnn.search.score_targets(run.model, state, pad_sequence(targets).T, lengths)
-        unk = run.tokenizer.unk_id
-        for total, output in zip(totals.tolist(), outputs, strict=True):
-            yield total, len(output), 0 if unk is None else int((output == unk).sum())

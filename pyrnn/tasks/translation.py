@@ -74,7 +74,7 @@ class Translation(Task):
     }
     verbs: ClassVar[Mapping[str, Verb]] = {
         "translate": Verb("pyrnn.cli.translate:translate", whole=True),
-        "score": Verb("pyrnn.tasks.translating:score_pairs"),
+        "score": Verb("pyrnn.tasks.pair_scores:score_pairs"),
         "analyze-search": Verb("pyrnn.cli.analyze_search:analyze_search", whole=True),
     }
     examples = (
@@ -99,6 +99,7 @@ class Translation(Task):
             )
         if data.validation_targets is not None and data.validation_pairs is None:
             raise ValueError("validation_targets are the targets of validation_pairs, and none are given")
+        paired.refuse_idle_columns(data)
         if job.model.vector_input:
             raise ValueError("sentences are tokens: set vector_input to 0")
         with pyrnn.text.spool() as reusable:  # any of the files may be a pipe
@@ -131,14 +132,14 @@ class Translation(Task):
     def batches(self, job: Job, folder: Path, split: Split) -> PairBatches:
         """Training in an order that the seed decides, validation by length."""
         V, source = job.model.vocabulary_size, job.model.source_vocabulary_size
-        sizes = {"source": source, "input": V, "output": V}
+        sizes = {"source": source, "output": V}
         name = TRAIN if split == "train" else VALIDATION
         fields = pyrnn.data.read_sequences(folder / name, sizes, groups=paired.GROUPS)
         if split == "train":
-            return paired.batches_of(fields, job, seed=job.train.seed)
+            return paired.training_batches(fields, job)
         by_bleu = job.data.objective == "bleu"
         tokenizer = pyrnn.text.Tokenizer.load(folder / VOCABULARY) if by_bleu else None
-        return paired.batches_of(fields, job, seed=None, tokenizer=tokenizer)
+        return paired.batches_of(fields, job, tokenizer=tokenizer)
 
     def weight(self, batch: Batch) -> int:
         """Tokens to predict."""
@@ -199,7 +200,7 @@ class Translation(Task):
         assert isinstance(run, TranslationRun)
         pairs = paired.pairs_of(run, source)
         fields = paired.encode(pairs, run.source_tokenizer, run.tokenizer, run.job.data)
-        return paired.batches_of(fields, run.job, seed=None, tokenizer=run.tokenizer)
+        return paired.batches_of(fields, run.job, tokenizer=run.tokenizer)
 
     def unknown(self, run: Run, batches: Batches) -> int | None:
         """Tokens of targets that the vocabulary lacks."""

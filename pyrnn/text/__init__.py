@@ -3,8 +3,17 @@
 from pyrnn.text.columns import TaggedSentence, read_columns, read_lines, read_sentences
 from pyrnn.text.files import Source, read_text, spool, text_files
 from pyrnn.text.imported import HuggingFaceTokenizer, SentencePieceTokenizer, read_tokenizer
-from pyrnn.text.lines import LineReader, as_lines, gathered
-from pyrnn.text.pairs import PAIR_FORMATS, PairFormat, PairSplit, SentencePair, read_pairs, split_pairs
+from pyrnn.text.lines import Line, LineReader, as_lines, gathered, numbered_lines
+from pyrnn.text.pairs import (
+    PAIR_FORMATS,
+    PairFormat,
+    PairSplit,
+    PlacedPair,
+    SentencePair,
+    read_pairs,
+    read_placed_pairs,
+    split_pairs,
+)
 from pyrnn.text.subword import SubwordTokenizer
 from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, train_tokenizer
 from pyrnn.text.vocabulary import Vocabulary
@@ -14,9 +23,11 @@ __all__ = [
     "read_text",
     "spool",
     "text_files",
+    "Line",
     "LineReader",
     "as_lines",
     "gathered",
+    "numbered_lines",
     "TaggedSentence",
     "read_columns",
     "read_lines",
@@ -24,8 +35,10 @@ __all__ = [
     "PAIR_FORMATS",
     "PairFormat",
     "PairSplit",
+    "PlacedPair",
     "SentencePair",
     "read_pairs",
+    "read_placed_pairs",
     "split_pairs",
     "Vocabulary",
     "LEVELS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -102,6 +102,48 @@ class LineReader(Iterator[str]):
     def _keep(self, rest: bytes) -> None:
         """Begin a line with `rest`."""
         self._rest, self._rest_bytes = [rest], len(rest)
+
+
+class Line(NamedTuple):
+    """A line of a stream, or what is wrong with it.
+
+    Args:
+        number: counted from 1.
+        text: without its end; empty where it could not be read.
+        problem: why it could not be read, and what to do.
+
+    Example:
+        >>> Line(3, "to be").problem
+        ''
+    """
+
+    number: int
+    text: str
+    problem: str = ""
+
+
+def numbered_lines(reader: LineReader) -> Iterator[Line]:
+    r"""All lines with their numbers; one that cannot be read is no reason to leave the others.
+
+    Example:
+        >>> for line in numbered_lines(LineReader(io.BytesIO(b"to be\n\xff\nor"), name="a.txt")):
+        ...     print(line.number, line.text or line.problem[:29])
+        1 to be
+        2 a.txt, line 2 is not UTF-8 at
+        3 or
+    """
+    while (line := _next_line(reader)) is not None:
+        yield line
+
+
+def _next_line(reader: LineReader) -> Line | None:
+    try:
+        text = next(reader)
+    except StopIteration:
+        return None
+    except ValueError as error:
+        return Line(reader.number, "", str(error))
+    return Line(reader.number, text)
 
 
 def as_lines(lines: Iterable[str]) -> LineReader:

@@ -29,6 +29,22 @@ class SentencePair(NamedTuple):
     target: str
 
 
+class PlacedPair(NamedTuple):
+    """A pair, and where it stands.
+
+    Example:
+        >>> str(PlacedPair("a.tsv", 3, SentencePair("so be it", "así sea")))
+        'a.tsv, line 3'
+    """
+
+    file: str
+    line: int
+    pair: SentencePair
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}"
+
+
 class PairSplit(NamedTuple):
     """Pairs to train on, to tune by, and to test with.
 
@@ -81,6 +97,27 @@ def read_pairs(
         ...     _ = file.write_text("so be it\tasí sea\nno\tno\n", encoding="utf-8")
         ...     next(read_pairs(file))
         SentencePair(source='so be it', target='así sea')
+    """
+    found = read_placed_pairs(source, target, format=format, columns=columns, swap=swap)
+    return (placed.pair for placed in found)
+
+
+def read_placed_pairs(
+    source: Source,
+    target: Source | None = None,
+    *,
+    format: PairFormat = "tsv",
+    columns: tuple[int | str, int | str] | None = None,
+    swap: bool = False,
+) -> Iterator[PlacedPair]:
+    r"""`read_pairs`, each pair with its file and line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w") as file:
+        ...     print("\nso be it\tasí sea", file=file, flush=True)
+        ...     [placed.line for placed in read_placed_pairs(file.name)]
+        [2]
     """
     if format not in PAIR_FORMATS:
         raise ValueError(f"format must be one of {', '.join(PAIR_FORMATS)}, got {format!r}")
@@ -143,7 +180,7 @@ def split_pairs(
     )
 
 
-def _pairs(name: str | Path, rows: Iterable[_Row], *, swap: bool) -> Iterator[SentencePair]:
+def _pairs(name: str | Path, rows: Iterable[_Row], *, swap: bool) -> Iterator[PlacedPair]:
     """The pairs of rows with two fields, or none."""
     found = False
     for number, fields in rows:
@@ -155,7 +192,7 @@ def _pairs(name: str | Path, rows: Iterable[_Row], *, swap: bool) -> Iterator[Se
             raise ValueError(f"{name}, line {number}: the {side} is empty, the other side is {other[:80]!r}")
         if "\n" in left + right:
             raise ValueError(f"{name}, line {number}: a sentence must not have several lines")
-        yield SentencePair(right, left) if swap else SentencePair(left, right)
+        yield PlacedPair(str(name), number, SentencePair(*((right, left) if swap else (left, right))))
         found = True
     if not found:
         raise ValueError(f"{name}: there are no pairs, expected a sentence and its translation in each line")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,15 @@ def test_a_line_for_a_line(command: Command, run: Path, tmp_path: Path) -> None:
     assert "has 2 lines, the input 1" in err
 
 
+def test_phrases(command: Command, run: Path) -> None:
+    code, out, err = command(f"translate {run} --constraints --forbid F", stdin="fed\tCAB\tBA\nabc\n")
+    assert code == 0, err
+    first, second = out.splitlines()
+    assert "CAB" in first
+    assert "BA" in first
+    assert "F" not in first + second
+
+
 def test_scores_of_pairs(command: Command, run: Path) -> None:
     code, out, err = command(f"score {run}", stdin="abc\tCBA\n\nabc\tABC\nabc\n")
     assert code == 2
@@ -79,7 +91,7 @@ def test_scores_of_pairs(command: Command, run: Path) -> None:
     right, wrong, odd = (line.split("\t") for line in out.splitlines())
     assert right[3] == wrong[3] == "4"
     assert right[5:] == ["abc", "CBA"]
-    assert odd[-1] == "not scored: 1 columns, expected source and target"
+    assert odd[-1] == "not scored: line 4: 1 columns, expected source and target"
 
 
 def test_evaluation_and_search_errors(
@@ -125,3 +137,91 @@ def test_runs_of_other_tasks(command: Command, run: Path, trained: Path) -> None
     code, _, err = command(f"generate {run} --prompt a")
     assert code == 2
     assert "which cannot generate; it can evaluate, translate, score, analyze-search" in err
+
+
+# ---- bad lines -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def without_unk(tmp_path_factory: pytest.TempPathFactory, content: list[tuple[str, str]]) -> Path:
+    """A run as earlier versions made them: its characters have no <unk>."""
+    from pyrnn.tasks import make_job
+    from pyrnn.text import Vocabulary, VocabularyTokenizer, train_tokenizer
+    from pyrnn.train import train
+    from tests.tasks.test_translation import SMALL
+
+    def old(*args: object, **options: object) -> VocabularyTokenizer:
+        vocabulary = train_tokenizer(*args, **options).vocabulary  # type: ignore[arg-type,attr-defined]
+        return VocabularyTokenizer("character", Vocabulary(vocabulary.tokens[1:], eos=vocabulary.eos))
+
+    folder = tmp_path_factory.mktemp("old")
+    file = write(folder / "pairs.tsv", content)
+    job = make_job("translation", {"pairs": str(file), **SMALL, "max_steps": 2, "architecture": "gru"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyrnn.text.train_tokenizer", old)
+        train(job, folder / "run")
+    return folder / "run"
+
+
+def test_a_bad_line_is_named_and_the_others_are_translated(command: Command, without_unk: Path) -> None:
+    code, right, err = command(f"translate {without_unk}", stdin="abc\nfed\n")
+    assert code == 0, err
+    lines = ["", *["abc"] * 600, "日", "fed\tA" + "B" * 40, "fed\tDA", "fed"]
+    given = "\n".join(lines).encode() + b"\n\xff\nabc\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrnn", "translate", str(without_unk), "--constraints", "--device", "cpu"],
+        input=given,
+        capture_output=True,
+    )
+    assert done.returncode == 2
+    out, told = done.stdout.decode().split("\n"), done.stderr.decode().splitlines()
+    abc, fed, _ = right.split("\n")
+    assert out == ["", *[abc] * 600, "", "", out[603], fed, "", abc, ""]
+    assert "DA" in out[603]
+    assert len(told) == 4
+    assert re.fullmatch("line 602: .*'日'.*<unk>", told[0])
+    assert re.fullmatch(
+        "line 603: prefix and required tokens are 41 tokens, and its output may have 28.*", told[1]
+    )
+    assert "line 606 is not UTF-8" in told[2]
+    assert told[3].startswith("error: 3 of 607 lines could not be translated")
+
+
+def test_bad_lines_keep_their_columns(command: Command, without_unk: Path, tmp_path: Path) -> None:
+    reference = tmp_path / "reference.txt"
+    reference.write_text("CBA\nX\n")
+    flags = f"--scores --n-best 2 --beam-width 2 --reference {reference}"
+    code, out, err = command(f"translate {without_unk} {flags}", stdin="abc\n日\n")
+    assert code == 2
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [len(row) for row in rows] == [4, 4, 4]
+    assert rows[2] == ["2", "-", "-", ""]
+    assert "BLEU = " in err
+
+
+def test_bad_pairs_are_named_and_the_others_scored(command: Command, without_unk: Path) -> None:
+    code, out, err = command(
+        f"score {without_unk}", stdin="\nabc\tCBA\n\nabc\t日\n日\tA\nabc\tA\tB\nfed\tF\n"
+    )
+    assert code == 2
+    assert "3 of 5 pairs could not be scored" in err
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] == "-" for row in rows] == [False, True, True, True, False]
+    assert [re.search(r"line \d+", row[-1])[0] for row in rows[1:4]] == ["line 4", "line 5", "line 6"]  # type: ignore[index]
+
+
+def test_bad_pairs_are_named_and_the_others_analyzed(
+    command: Command, without_unk: Path, tmp_path: Path
+) -> None:
+    file, table = tmp_path / "test.tsv", tmp_path / "table.tsv"
+    file.write_text("abc\tCBA\n\n日\tA\nfed\tDEF\na\tA\n", encoding="utf-8")
+    # By the source's length a is to have at most 24 tokens, which is less than the least.
+    flags = f"--width 1 --width 2 --min-tokens 25 --sentences {table}"
+    code, out, err = command(f"analyze-search {without_unk} --text {file} {flags}")
+    assert code == 2
+    assert [sum(map(int, row.split("\t")[4:])) for row in out.splitlines()[1:]] == [2, 2]
+    told = err.splitlines()
+    assert told[0].startswith(f"{file}, line 3: ")
+    assert told[1].startswith(f"{file}, line 5: an output has at least 25 tokens by min_tokens")
+    assert "2 of 4 pairs were left out" in told[2]
+    assert [line.split("\t")[4] for line in table.read_text().splitlines()] == ["abc", "fed"] * 2

@@ -214,7 +214,8 @@ def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_switched_off_onednn_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-    assert "switched off" in linear_route(torch.zeros(80, 512, requires_grad=True), torch.zeros(512, 512)).reason
+    x = torch.zeros(80, 512, requires_grad=True)
+    assert "switched off" in linear_route(x, torch.zeros(512, 512)).reason
 
 
 MOST_ROWS = linear_module._native.cpu.most_rows

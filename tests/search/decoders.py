@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pyrnn.models import StepOutput
@@ -16,6 +18,9 @@ from pyrnn.search.hypotheses import coverage_score
 
 #: Numbers that what was read is hashed to: enough that no two short outputs share a probability.
 HASHES = 1009
+
+#: How a search may divide log-probabilities.
+NORMS = st.sampled_from([("none", 1.0), ("power", 1.0), ("power", 0.5), ("gnmt", 0.6), ("gnmt", 2.0)])
 
 
 def hash_of(tokens: Sequence[int]) -> int:
@@ -115,21 +120,31 @@ class Rules:
     limit: int
     eos_id: int | None = None
     prefix: tuple[int, ...] = ()
-    required: frozenset[int] = frozenset()
+    required: frozenset[tuple[int, ...]] = frozenset()
 
     def allows(self, written: tuple[int, ...], token: int) -> bool:
         T, config = len(written), self.config
         if len(self.prefix) > T:
             return token == self.prefix[T]
-        if token in config.forbidden_tokens:
+        whole = (*written, token)
+        if any(whole[-len(phrase) :] == phrase for phrase in map(_as_phrase, config.forbidden)):
             return False
-        lacking = self.required - {*written, token}
-        if token == self.eos_id and (config.min_tokens > T + 1 or lacking):
+        if token == self.eos_id and config.min_tokens > T + 1:
             return False
-        if len(lacking) > self.limit - T - 1:
+        ends = token == self.eos_id or self.limit == T + 1
+        if ends and not all(_has(whole, phrase) for phrase in self.required):
             return False
-        n, whole = config.no_repeat_ngram, (*written, token)
+        n = config.no_repeat_ngram
         return not (n and whole[-n:] in [whole[i : i + n] for i in range(T + 1 - n)])
+
+
+def _as_phrase(phrase: Any) -> tuple[int, ...]:
+    return (phrase,) if isinstance(phrase, int) else tuple(phrase)
+
+
+def _has(whole: tuple[int, ...], phrase: tuple[int, ...]) -> bool:
+    """Whether the phrase stands in it, by trying every place."""
+    return any(whole[i : i + len(phrase)] == phrase for i in range(len(whole)))
 
 
 @dataclass(frozen=True)
@@ -223,3 +238,17 @@ def patient_beam(
         live = continued
     found = [_hypothesis(partial, rules, length) for partial in ended]
     return sorted(found, key=lambda hypothesis: -hypothesis.score)[: rules.config.n_best]
+
+
+def assert_same(found: list[Hypothesis], expected: list[Hypothesis], *, within: float = 1e-9) -> None:
+    """Hypotheses of the same tokens and, but for rounding, scores."""
+    assert [h.tokens for h in found] == [h.tokens for h in expected]
+    assert [h.finished for h in found] == [h.finished for h in expected]
+    for name in ("score", "log_probability"):
+        numbers, exact = ([getattr(h, name) for h in hypotheses] for hypotheses in (found, expected))
+        assert numbers == pytest.approx(exact, rel=within, abs=within)
+    for one, other in zip(found, expected, strict=True):
+        if other.attention is None:
+            assert one.attention is None
+        else:
+            torch.testing.assert_close(one.attention, other.attention)

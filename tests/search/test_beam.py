@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrnn.models import LanguageModel, LanguageModelConfig
-from pyrnn.search import Hypothesis, SamplingConfig, SearchConfig, beam, beam_search, generate
+from pyrnn.search import SamplingConfig, SearchConfig, beam, beam_search, generate
 from tests.search.decoders import (
     HASHES,
+    NORMS,
     Rules,
     SourceDecoder,
     TableDecoder,
+    assert_same,
     every_output,
     hash_of,
     patient_beam,
@@ -26,20 +28,6 @@ from tests.search.models import constant_model, small_model
 
 EOS = 0
 BOS = [torch.tensor([1])]
-NORMS = st.sampled_from([("none", 1.0), ("power", 1.0), ("power", 0.5), ("gnmt", 0.6), ("gnmt", 2.0)])
-
-
-def _assert_same(found: list[Hypothesis], expected: list[Hypothesis], *, within: float = 1e-9) -> None:
-    assert [h.tokens for h in found] == [h.tokens for h in expected]
-    assert [h.finished for h in found] == [h.finished for h in expected]
-    for name in ("score", "log_probability"):
-        numbers, exact = ([getattr(h, name) for h in hypotheses] for hypotheses in (found, expected))
-        assert numbers == pytest.approx(exact, rel=within, abs=within)
-    for one, other in zip(found, expected, strict=True):
-        if other.attention is None:
-            assert one.attention is None
-        else:
-            torch.testing.assert_close(one.attention, other.attention)
 
 
 @st.composite
@@ -56,7 +44,9 @@ def _configs(draw: Any, V: int, *, width: int | None = None, coverage: bool = Fa
         max_tokens=max_tokens,
         min_tokens=draw(st.integers(0, max_tokens)),
         no_repeat_ngram=draw(st.sampled_from([0, 0, 1, 2])) if max_tokens < V - 1 else 0,
-        forbidden_tokens=draw(st.sampled_from([(), (V - 1,)])) if V > 3 else (),
+        forbidden=draw(st.sampled_from([(), (V - 1,), (V - 1, (1, 2)), ((1, 1, 2), (2, 1))]))
+        if V > 3
+        else (),
     )
 
 
@@ -75,7 +65,7 @@ def test_a_beam_with_room_for_all_outputs_finds_the_best(data: Any, V: int, seed
             beam_search(model, BOS, config, eos_id=EOS)
         return
     [found] = beam_search(model, BOS, config, eos_id=EOS)
-    _assert_same(found, everything[: config.n_best])
+    assert_same(found, everything[: config.n_best])
 
 
 @settings(max_examples=60)
@@ -100,58 +90,7 @@ def test_the_early_end_changes_nothing(data: Any, seed: int) -> None:
     )
     for row, hypotheses in zip(source, found, strict=True):
         limit = config.limit(int((row != 0).sum()))
-        _assert_same(hypotheses, patient_beam(model, BOS[0], Rules(config, limit, EOS), row))
-
-
-@settings(max_examples=60)
-@given(data=st.data(), seed=st.integers(0, 10**6))
-def test_prefixes_and_required_tokens(data: Any, seed: int) -> None:
-    V, limit = 4, 4
-    model = SourceDecoder(V, seed=seed)
-    prefixes = data.draw(st.lists(st.lists(st.integers(1, V - 1), max_size=2), min_size=1, max_size=3))
-    required = [data.draw(st.sets(st.integers(1, V - 1), max_size=2)) for _ in prefixes]
-    source, lengths = sources(*[[n + 1, 2] for n in range(len(prefixes))])
-    norm, alpha = data.draw(NORMS)
-    config = SearchConfig(beam_width=V**limit, n_best=3, max_tokens=limit, length_norm=norm, alpha=alpha)
-    options: dict[str, Any] = {
-        "eos_id": EOS,
-        "prefixes": [torch.tensor(prefix, dtype=torch.int64) for prefix in prefixes],
-        "required": [list(ids) for ids in required],
-        "state": model.start(source),
-        "source_lengths": lengths,
-        "return_attention": True,
-    }
-    prompts = BOS * len(prefixes)
-    found = beam_search(model, prompts, config, **options)
-    for row, prefix, ids, hypotheses in zip(source, prefixes, required, found, strict=True):
-        rules = Rules(config, limit, EOS, tuple(prefix), frozenset(ids))
-        _assert_same(hypotheses, every_output(model, BOS[0], rules, row)[:3])
-    narrow = SearchConfig(beam_width=data.draw(st.integers(1, 5)), max_tokens=limit)
-    for prefix, ids, hypotheses in zip(
-        prefixes, required, beam_search(model, prompts, narrow, **options), strict=True
-    ):
-        for hypothesis in hypotheses:  # whatever the width
-            assert ids <= set(hypothesis.tokens)
-            assert list(hypothesis.tokens[: len(prefix)]) == prefix
-
-
-def test_banks_find_what_is_required_where_it_is_likely() -> None:
-    """Token 3 is likely after 2 alone, and 2 unlikely: without banks all places would go to others."""
-    model = TableDecoder(5)
-    with torch.no_grad():
-        model.table.copy_(torch.tensor([0.0, 5.0, 0.0, -9.0, 5.0]).expand(HASHES, 5))
-        model.table[hash_of([1, 2]), 3] = 9.0  # 1 is the prompt
-    config = SearchConfig(beam_width=4, max_tokens=4)
-    [[best]] = beam_search(model, BOS, config, eos_id=EOS, required=[[3]])
-    [best_of_all] = every_output(model, BOS[0], Rules(config, 4, EOS, required=frozenset([3])))[:1]
-    assert best.tokens == best_of_all.tokens
-
-
-def test_a_beam_narrower_than_the_banks_goes_for_what_is_required() -> None:
-    config = SearchConfig(beam_width=1, max_tokens=4)
-    model = constant_model(torch.tensor([0.0, 5.0, 0.0, -3.0]))
-    [[best]] = beam_search(model, BOS, config, eos_id=EOS, required=[[3, 2]])
-    assert best.tokens == (2, 3, 1, 1)
+        assert_same(hypotheses, patient_beam(model, BOS[0], Rules(config, limit, EOS), row))
 
 
 @pytest.mark.parametrize("norm", ["power", "gnmt"])
@@ -201,7 +140,7 @@ def test_language_models(options: dict[str, Any]) -> None:
     config = SearchConfig(beam_width=3, n_best=3, max_tokens=6, length_norm="gnmt", alpha=0.8)
     found = beam_search(model, prompts, config, eos_id=EOS)
     for prompt, hypotheses in zip(prompts, found, strict=True):
-        _assert_same(hypotheses, patient_beam(model, prompt, Rules(config, 6, EOS)))
+        assert_same(hypotheses, patient_beam(model, prompt, Rules(config, 6, EOS)))
 
 
 # ---- ties, neighbours, precision -----------------------------------------------------------------
@@ -223,7 +162,7 @@ def test_a_source_does_not_depend_on_its_neighbours() -> None:
         alone = slice(row, row + 1)
         state, length = model.start(source[alone, : lengths[row]]), lengths[alone]
         [found] = beam_search(model, BOS, state=state, source_lengths=length, **options)
-        _assert_same(together[row], found)
+        assert_same(together[row], found)
 
 
 def test_sources_that_are_done_leave_the_batch() -> None:
@@ -253,7 +192,7 @@ def test_looking_rarely_finds_the_same(every: int, monkeypatch: pytest.MonkeyPat
     for one, other in zip(
         beam_search(model, BOS * 3, config, state=model.start(source), **options), expected, strict=True
     ):
-        _assert_same(one, other)
+        assert_same(one, other)
 
 
 def test_ten_thousand_tokens_without_underflow() -> None:
@@ -271,7 +210,7 @@ def test_low_precision_logits_are_summed_in_higher(dtype: torch.dtype) -> None:
     model = TableDecoder(5, dtype=dtype)
     config = SearchConfig(beam_width=3, n_best=3, max_tokens=6)
     [found] = beam_search(model, BOS, config, eos_id=EOS)
-    _assert_same(found, patient_beam(model, BOS[0], Rules(config, 6, EOS)), within=1e-5)
+    assert_same(found, patient_beam(model, BOS[0], Rules(config, 6, EOS)), within=1e-5)
 
 
 def test_dropout_is_off_and_the_callers_modes_stay() -> None:
@@ -309,16 +248,29 @@ def test_nothing_is_possible() -> None:
         ({"config": SearchConfig(max_tokens=0)}, "at least one token"),
         ({"config": SearchConfig(coverage_penalty=1)}, "a model whose steps return attention"),
         ({"config": SearchConfig(max_tokens_per_source=1)}, "max_tokens_per_source needs source_lengths"),
+        (
+            {
+                "config": SearchConfig(max_tokens=1, max_tokens_per_source=1, min_tokens=3),
+                "source_lengths": torch.tensor([1]),
+            },
+            "prompt 1: an output has at least 3 tokens by min_tokens, and may have 2",
+        ),
         ({"source_lengths": torch.tensor([1, 2])}, r"source_lengths must be \[1\].*got shape \[2\]"),
         ({"prefixes": []}, "a prefix for each of 1 prompts, got 0"),
         ({"prefixes": [torch.tensor([1] * 4)]}, "prefix 1 has 4 tokens, and its output may have 3"),
         ({"prefixes": [torch.tensor([0, 1])]}, "prefix 1 goes on behind EOS, 0"),
         ({"prefixes": [torch.tensor([7])]}, r"prefix 1 must lie in \[0, 5\)"),
         ({"required": [[1], [2]]}, "required tokens for each of 1 prompts, got 2"),
-        ({"required": [[0]]}, r"required tokens \[0\] are forbidden or EOS"),
-        ({"required": [[2]], "suppress_ids": [2]}, r"required tokens \[2\] are forbidden or EOS"),
+        ({"required": [[0]]}, r"required tokens \[0\] have \[0\], which are forbidden or EOS"),
+        ({"required": [[2]], "suppress_ids": [2]}, r"required tokens \[2\] have \[2\], which are forbidden"),
+        (
+            {"required": [[(3, 1, 2)]], "config": SearchConfig(max_tokens=9, forbidden=((1, 2),))},
+            r"required tokens \[3, 1, 2\] have \[1, 2\], which are forbidden",
+        ),
+        ({"required": [[()]]}, "prompt 1: required tokens: a phrase must have at least one token"),
+        ({"required": [[(1, 2), (3, 1), (4, 4)]]}, "are 5 tokens, and its output may have 3"),
         ({"required": [[1, 2, 3, 4]]}, "prefix and required tokens are 4 tokens, and its output may have 3"),
-        ({"required": [[6]]}, r"required tokens of prompt 1 must lie in \[0, 5\)"),
+        ({"required": [[6]]}, r"prompt 1: required tokens must lie in \[0, 5\)"),
     ],
 )
 def test_bad_arguments_are_refused(options: dict[str, Any], words: str) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrnn.search import OutputConfig, SamplingConfig, SearchConfig, generate
 from pyrnn.search.filtering import top_candidates
+from pyrnn.search.phrases import contains
 from pyrnn.search.restrictions import Restrictions
 from tests.search.decoders import Rules, SourceDecoder, TableDecoder, patient_beam, sources
 from tests.search.models import constant_model
@@ -79,7 +80,7 @@ def test_candidates_are_in_a_fixed_order_whatever_is_equal(rows: list[list[int]]
 
 def test_draws_keep_the_rules() -> None:
     config = SamplingConfig(
-        max_tokens=6, min_tokens=4, no_repeat_ngram=2, forbidden_tokens=(3,), stop_at_eos=True
+        max_tokens=6, min_tokens=4, no_repeat_ngram=2, forbidden=(3, (1, 2), (4, 4, 5)), stop_at_eos=True
     )
     rows = _rows(constant_model(torch.zeros(6)), BOS * 200, config, eos_id=EOS)
     lengths = set()
@@ -87,7 +88,7 @@ def test_draws_keep_the_rules() -> None:
         row = [token for token in row if token >= 0]
         lengths.add(len(row))
         assert EOS not in row[:3]
-        assert 3 not in row
+        assert not any(contains(row, phrase) for phrase in ((3,), (1, 2), (4, 4, 5)))
         pairs = list(pairwise(row))
         assert len(pairs) == len(set(pairs))
     assert lengths == {4, 5, 6}

@@ -14,9 +14,10 @@ from pyrnn.metrics import bleu
 from pyrnn.search import SearchConfig, evaluating
 from pyrnn.search.hypotheses import coverage_score
 from pyrnn.tasks import attention_of, evaluate, find_task, load_run, make_job, translate
-from pyrnn.tasks.translating import score_pairs
+from pyrnn.tasks.pair_scores import score_pairs
 from pyrnn.tasks.translation import TranslationRun
 from pyrnn.train import resumed_job, train
+from pyrnn.train.task import Split
 from tests.train.small_runs import KillAt, Killed, result_of
 
 SMALL = {
@@ -176,9 +177,13 @@ def test_a_run_is_read_again(settings: dict[str, Any], tmp_path: Path) -> None:
     assert (run.best.objective.metric, run.best.objective.direction) == expected
 
 
-@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
-def test_a_killed_run_goes_on_bit_for_bit(architecture: str, tmp_path: Path) -> None:
-    job = small_job(tmp_path, count=100, architecture=architecture, dropout=0.2, label_smoothing=0.1)
+@pytest.mark.parametrize(
+    "settings",
+    [{"architecture": "lstm"}, {"architecture": "transformer"}, {"batch_tokens": 60, "longest": 10}],
+    ids=str,
+)
+def test_a_killed_run_goes_on_bit_for_bit(settings: dict[str, Any], tmp_path: Path) -> None:
+    job = small_job(tmp_path, count=100, dropout=0.2, label_smoothing=0.1, **settings)
     train(job, tmp_path / "whole")
     with pytest.raises(Killed):
         train(job, tmp_path / "killed", reporter=KillAt(7))
@@ -186,19 +191,79 @@ def test_a_killed_run_goes_on_bit_for_bit(architecture: str, tmp_path: Path) -> 
     assert result_of(tmp_path / "killed") == result_of(tmp_path / "whole")
 
 
+def test_batches_by_their_tokens(tmp_path: Path) -> None:
+    job = small_job(tmp_path, count=300, batch_tokens=60, longest=10, epochs=1, batch_size=2)
+    train(job, tmp_path / "run")
+    job = load_run(tmp_path / "run").job
+    batches = job.task.batches(job, tmp_path / "run", "train")
+    sizes = set()
+    for step in range(len(batches)):
+        tokens, count = batches[step]["output"].shape
+        assert count * max(tokens, len(batches[step]["source"])) <= 60
+        sizes.add(count)
+    assert max(sizes) >= 15 > 7 >= min(sizes)
+    parts = [batches.shard(rank, 2) for rank in range(2)]
+    for step in range(len(batches)):
+        rows = sorted(str(row.tolist()) for part in parts for row in part[step]["source"].T if row.any())
+        assert len(rows) == batches[step]["source"].shape[1]
+    validation = job.task.batches(job, tmp_path / "run", "validation")
+    assert validation[0]["source"].shape[1] == 2
+
+
+def prepared(folder: Path, split: Split, **settings: Any) -> list[tuple[str, str]]:
+    """The pairs that a run of such settings trains on, or validates on, as text again."""
+    job = make_job("translation", {**SMALL, "max_steps": 1, **settings})
+    run = train(job, folder)
+    assert isinstance(run, TranslationRun)
+    batches = run.job.task.batches(run.job, folder, split)
+    found = []
+    for step in range(len(batches)):
+        batch = batches[step]
+        for source, output, read in zip(batch["source"].T, batch["output"].T, batch["input"].T, strict=True):
+            target = output[output >= 0]
+            assert read[: len(target)].tolist() == [target[-1], *target[:-1]]  # a step later
+            found.append((run.source_tokenizer.decode(source), run.tokenizer.decode(target)))
+    return sorted((a.partition("\n")[0], b.removesuffix("\n")) for a, b in found)
+
+
 def test_two_files_and_other_validation_pairs(tmp_path: Path) -> None:
-    content = pairs(60)
-    for name, side in (("train.a", 0), ("train.b", 1)):
-        (tmp_path / name).write_text("".join(pair[side] + "\n" for pair in content))
-    other = write(tmp_path / "other.csv", [])
-    other.write_text("left,right\n" + "".join(f"{a},{b}\n" for a, b in pairs(10, seed=3)))
-    settings = {"targets": str(tmp_path / "train.b"), "validation_pairs": str(tmp_path / "train.a")}
-    settings |= {"pairs": str(tmp_path / "train.a"), "validation_targets": str(tmp_path / "train.b")}
-    job = make_job("translation", {**SMALL, "epochs": 1, **settings})
-    assert train(job, tmp_path / "run").epochs
-    settings = {"columns": ("left", "right"), "pairs": str(other), "validation_size": 3}
-    job = make_job("translation", {**SMALL, "epochs": 1, **settings})
-    assert train(job, tmp_path / "csv").epochs
+    content, others = pairs(60), sorted(pairs(10, seed=3))
+    for name, part, side in (("train.a", content, 0), ("train.b", content, 1), ("dev.a", others, 0)):
+        (tmp_path / name).write_text("".join(pair[side] + "\n" for pair in part))
+    (tmp_path / "dev.b").write_text("".join(f"{b}\n" for _, b in others))
+    names = {
+        "pairs": "train.a",
+        "targets": "train.b",
+        "validation_pairs": "dev.a",
+        "validation_targets": "dev.b",
+    }
+    settings = {name: str(tmp_path / file) for name, file in names.items()}
+    assert prepared(tmp_path / "run", "train", **settings) == sorted(content)
+    assert prepared(tmp_path / "again", "validation", **settings) == others
+    assert prepared(tmp_path / "swapped", "train", swap=True, **settings) == sorted(
+        (b, a) for a, b in content
+    )
+
+
+def test_csv_by_the_names_of_columns_and_in_folders(tmp_path: Path) -> None:
+    folder, content = tmp_path / "folder", sorted(pairs(20))
+    folder.mkdir()
+    for name, part in (("a.csv", content[:12]), ("b.csv", content[12:])):
+        rows = "".join(f'{n},"{a}","{b}"\n' for n, (a, b) in enumerate(part))
+        (folder / name).write_text("number,left,right\n" + rows)
+    own = write(tmp_path / "own.csv", [])
+    own.write_text("x,left,right\n" + "".join(f"-,{a},{b}\n" for a, b in content[:3]))
+    settings = {"pairs": str(folder), "validation_pairs": str(own), "columns": ("left", "right")}
+    assert prepared(tmp_path / "run", "train", **settings) == content
+    assert prepared(tmp_path / "again", "validation", **settings) == content[:3]
+    write(folder / "c.tsv", content)
+    with pytest.raises(ValueError, match=r"files of one kind, got CSV, as .*a\.csv, and others, as .*c\.tsv"):
+        prepared(tmp_path / "mixed", "train", **settings)
+
+
+def test_columns_of_pairs_that_come_with_the_package_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="columns are of files, and dates, which comes with the package"):
+        prepared(tmp_path / "run", "train", pairs="dates", columns=("1", "2"))
 
 
 @pytest.mark.parametrize(
@@ -207,6 +272,7 @@ def test_two_files_and_other_validation_pairs(tmp_path: Path) -> None:
         ({"pairs": ""}, "needs pairs to learn from"),
         ({"validation_size": 500}, "too few to hold out 500"),
         ({"longest": 1}, "every pair has a side of more than 1 tokens"),
+        ({"batch_tokens": 200}, "batch_tokens must be above longest, .* got 200 and 200"),
         ({"validation_targets": "x"}, "are the targets of validation_pairs"),
         ({"columns": ("1", "1")}, "columns must be two"),
         ({"shared_vocabulary": False}, "one embedding for both sides"),

@@ -56,6 +56,19 @@ def test_a_tagger_learns_the_same_with_two(architecture: str, tmp_path: Path) ->
     assert two == pytest.approx(alone, rel=1e-4)
 
 
+def test_a_translator_learns_the_same_with_two_that_share_batches_by_tokens(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.tsv"
+    file.write_text("".join(f"{n}\t{n * n}\n" for n in range(1, 160)))
+    line = f"--pairs {file} --level character --validation-size 20 --batch-tokens 40 --longest 8 --epochs 2 "
+    line += "--hidden-size 16 --embedding-size 8 --dropout 0 --input-dropout 0 --log-every 1 --batch-size 4"
+    for name, processes in (("alone", 0), ("two", 2)):
+        done = _train(tmp_path / name, processes, *line.split(), task="translation")
+        assert done.returncode == 0, done.stderr
+    alone, two = (losses(tmp_path / name) for name in ("alone", "two"))
+    assert len(alone) > 20
+    assert two == pytest.approx(alone, rel=1e-4)
+
+
 def test_streams_that_cannot_be_shared_are_refused(tmp_path: Path) -> None:
     done = _train(tmp_path / "run", 2, *flags(small_job(tmp_path), batch_size=3))
     assert done.returncode != 0

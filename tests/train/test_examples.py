@@ -1,5 +1,7 @@
+import itertools
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,11 +10,62 @@ from pyrnn.corpora import shakespeare
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+def example(name: str) -> Any:
+    """The `main` of a script."""
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
 def test_the_character_model_learns_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "text.txt"
     file.write_text(shakespeare()[:6_000], encoding="utf-8")
-    main = runpy.run_path(str(EXAMPLES / "character_model.py"))["main"]
-    passage = main(str(file), str(tmp_path / "run"), "HAMLET:\n", epochs=1)
+    passage = example("character_model")(str(file), str(tmp_path / "run"), "HAMLET:\n", epochs=1)
     assert passage.startswith("HAMLET:\n")
     assert len(passage) == 8 + 300
     assert "validation_loss" in capsys.readouterr().out
+
+
+def names_of(folder: Path) -> Path:
+    """Names of a nation have its own letters, of two lengths."""
+    rows = [
+        f"{a}{b}{a}{c}\t{nation}\n"
+        for nation, letters in (("North", "abcdef"), ("South", "uvwxyz"), ("South", "UVWXYZ"))
+        for a, b, c in itertools.product(letters, letters, ["", letters[0]])
+    ]
+    file = folder / "names.tsv"
+    file.write_text("".join(rows), encoding="utf-8")
+    return file
+
+
+def test_names_are_classified(tmp_path: Path) -> None:
+    main = example("classify_names")
+    accuracy, baseline = main(str(names_of(tmp_path)), epochs=4, hidden_size=16)
+    assert accuracy >= 0.95
+    assert 0.5 < baseline < 0.8
+
+
+def test_names_are_invented(tmp_path: Path) -> None:
+    perplexity, drawn = example("generate_names")(str(names_of(tmp_path)), epochs=20, hidden_size=64)
+    assert perplexity < 8  # by chance 19
+    own = {"North": "abcdef", "South": "uvwxyzUVWXYZ"}
+    assert {nation: len(names) for nation, names in drawn.items()} == dict.fromkeys(own, 10)
+    right = [set(name) <= set(own[nation]) for nation, names in drawn.items() for name in names]
+    assert sum(right) >= 17  # all the same, the letters of both would be drawn
+    assert len(set(drawn["South"])) > 3
+
+
+def test_the_file_of_names_is_sorted_and_has_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = example("write_names")
+    monkeypatch.setitem(main.__globals__, "surnames", lambda locale: ["Zeta", locale, "Zeta"])
+    main(str(tmp_path / "names.tsv"))
+    rows = [line.split("\t") for line in (tmp_path / "names.tsv").read_text().splitlines()]
+    assert rows == sorted(rows)
+    assert ["de_DE", "German"] in rows
+    assert len(rows) == 20
+    assert "20 names" in capsys.readouterr().out
+
+
+def test_pictures_are_captioned() -> None:
+    right = example("caption_pictures")(steps=300, hidden_size=64, colours=1)
+    assert right >= 0.75  # of new combinations; by chance one in 18
