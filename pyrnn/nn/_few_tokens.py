@@ -37,7 +37,7 @@ def run_layers(
     """What plain layers of a Transformer make of new tokens, or why their parts must be called.
 
     Args:
-        layers: `TransformerEncoderLayer`s, or `TransformerDecoderLayer`s, called without masks and hints; their
+        layers: `TransformerEncoderLayer`s or `TransformerDecoderLayer`s, called without masks and hints; their
             own forward and hooks are the caller's to look at.
         norm: a normalisation behind the last one, or None.
         input: [T, B, E], or [B, T, E] if the layers have the batch first, or [T, E].
