@@ -30,6 +30,14 @@ inline void dot_lanes(int64_t K, const typename Op::Storage* x, int64_t x_row, c
     else
       return load<A>(p);
   };
+  // Several rows of W at once are several streams, which memory serves slowly: the rows behind them are asked
+  // for meanwhile in the order in which they lie.
+  constexpr int64_t kStepBytes = C * kStep * int64_t(sizeof(S));
+  const char* behind = (const char*)(w[0] + C * K);
+  const auto fetch = [&] {
+    for (int64_t b = 0; C > 1 && b < kStepBytes; b += 64) __builtin_prefetch(behind + b, 0, 2);
+    behind += kStepBytes;
+  };
   const auto multiply = [](Vec<A>& sum, auto row, const S* p) {
     if constexpr (kElements)
       Op::multiply(sum, row, Op::load_b((const Element*)p));
@@ -46,6 +54,7 @@ inline void dot_lanes(int64_t K, const typename Op::Storage* x, int64_t x_row, c
         const int64_t at = k + part * kStep;
         decltype(load_x(x)) row[R];
         for (int r = 0; r < R; r++) row[r] = load_x(x + r * x_row + at);
+        fetch();
         for (int c = 0; c < C; c++)
           for (int r = 0; r < R; r++) multiply(sum[r][c][part], row[r], w[c] + at);
       }
@@ -65,13 +74,14 @@ inline void dot_lanes(int64_t K, const typename Op::Storage* x, int64_t x_row, c
 }
 
 // sums[r] = the products of row r of x with `columns` rows of W, at most L; 0 in the other lanes. `w` points
-// to all L: behind those that count, to any. R is at most kFewRows.
+// to all L: behind those that count, to any. At most R rows.
 template <class Op, class S, int R = kFewRows>
 inline void dot_rows(int64_t rows, int64_t K, const typename Op::Storage* x, int64_t x_row, const S* const* w,
                      int64_t columns, Vec<typename Op::Acc>* sums) {
   using A = typename Op::Acc;
   constexpr int L = kLanes<A>, kSums = kRegisters == 32 ? 16 : 8;  // that stay in registers
-  constexpr int kAtOnce = R == 1 ? 8 : kSums / (R == 3 ? 4 : R), C = kAtOnce < L ? kAtOnce : L;
+  constexpr int kAtOnce = R == 1 ? 8 : R == 3 ? kSums / 4 : R > 4 ? kSums / 8 : kSums / R;  // divides L
+  constexpr int C = kAtOnce < L ? kAtOnce : L;
   if constexpr (R > 1)
     if (rows < R) return dot_rows<Op, S, R - 1>(rows, K, x, x_row, w, columns, sums);
   Vec<A> lanes[R * L];

@@ -16,6 +16,7 @@ struct Rows {
   using Element = typename Op::Element;
   static constexpr int L = kLanes<A>, kVectors = 2, kColumns = kVectors * L;
   static constexpr bool kInPlace = kSame<S, Storage>;
+  static constexpr int kTogether = kRegisters == 32 ? 8 : kFewRows;  // rows that read the weights once
   static constexpr int64_t kPackedRows = 24;  // from here on packing a panel costs less than it gains
 
   static bool packs(const Linear& p) { return p.rows >= kPackedRows; }
@@ -72,10 +73,11 @@ struct Rows {
   static void columns_in_place(const Linear& p, const Storage* x, int64_t c, int64_t columns) {
     const S* weight[L];
     for (int64_t l = 0; l < L; l++) weight[l] = (const S*)p.weight + min(c + l, p.n - 1) * p.K;
-    for (int64_t first = 0; first < p.rows; first += kFewRows) {
-      const int64_t count = min(kFewRows, p.rows - first);
-      Vec<A> sums[kFewRows];
-      dot_rows<Op, S>(count, p.K, x + first * row_of(p), row_of(p), weight, columns, sums);
+    const int64_t parts = ceil_div(p.rows, kTogether);
+    for (int64_t i = 0; i < parts; i++) {  // as even as they go
+      const int64_t first = p.rows * i / parts, count = p.rows * (i + 1) / parts - first;
+      Vec<A> sums[kTogether];
+      dot_rows<Op, S, kTogether>(count, p.K, x + first * row_of(p), row_of(p), weight, columns, sums);
       for (int64_t r = 0; r < count; r++) finish(p, first + r, c, columns, sums[r]);
     }
   }
@@ -84,7 +86,14 @@ struct Rows {
     pack_from_columns<Op, kVectors, S>(panel, p.K, [&](int column) -> const S* {
       return c + column < end ? (const S*)p.weight + (c + column) * p.K : nullptr;
     });
+    // Packing reads many rows of W at once, which memory serves slowly: those of the next panel are asked for
+    // meanwhile in the order in which they lie.
+    const char* behind = (const char*)((const S*)p.weight + min(c + kColumns, end) * p.K);
+    const int64_t bytes = (min(c + 2 * kColumns, end) - min(c + kColumns, end)) * p.K * int64_t(sizeof(S));
+    int64_t fetched = 0;
     for_row_tiles<kVectors>(p.rows, [&](int64_t first, int count) {
+      for (; fetched * p.rows < bytes * (first + count); fetched += 64)
+        __builtin_prefetch(behind + fetched, 0, 2);
       alignas(64) A sums[max_rows(kVectors) * kColumns];
       run_tile<Op, kVectors>(count, {elements<Op>(p.K), (const Element*)(x + first * row_of(p)),
                                      row_of(p) / Op::kPerElement, 1, panel, nullptr, 0, sums, kColumns});
