@@ -61,3 +61,6 @@ def test_phrases_that_cannot_be(tmp_path: Path) -> None:
         translate(run, ["one"], required=[["casa roja"]], forbidden=["roja"])
     with pytest.raises(ValueError, match="sentence 1: an empty sentence is translated by nothing"):
         translate(run, [" "], required=[["uno"]])
+    for options in ({"required": ["uno"]}, {"forbidden": "uno"}):
+        with pytest.raises(TypeError, match="list of phrases, got one string, 'uno'; put it in a list"):
+            translate(run, ["one"], **options)  # type: ignore[arg-type]
