@@ -131,7 +131,7 @@ def translate(
             phrase, or one with an unknown word; a batch size below one; unknown words are to be replaced and
             the model gives no attention, or its tokens are no words or characters; or as
             `pyrnn.search.beam_search`.
-        TypeError: one string instead of a list of them.
+        TypeError: one string instead of a list of them, be it sentences or phrases.
 
     Example:
         >>> from pyrnn.tasks.tiny import tiny_translator
@@ -187,15 +187,12 @@ def try_translate(
         >>> problem
         Untranslated(problem="a sentence must be one line, got 'a\\nb'")
     """
-    config = TranslateConfig() if config is None else config
-    if isinstance(texts, str):
-        raise TypeError(f"expected a list of sentences, got one string, {texts[:40]!r}; put it in a list")
+    _check_lists(texts, required, forbidden)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if required is not None and len(required) != len(texts):
-        raise ValueError(f"expected required phrases for each of {len(texts)} sentences, got {len(required)}")
     if unknown == "replace" and not isinstance(run.tokenizer, pyrnn.text.VocabularyTokenizer):
         raise ValueError("unknown words are replaced where tokens are words or characters; these are not")
+    config = TranslateConfig() if config is None else config
     never = [ids for phrase in forbidden for ids in _phrase_ids(run.tokenizer, phrase)]
     config = replace(config, forbidden=(*config.forbidden, *never))
     asked = [_request(run, text, () if required is None else required[n]) for n, text in enumerate(texts)]
@@ -204,24 +201,35 @@ def try_translate(
     sentences = {n: each for n, each in enumerate(asked) if isinstance(each, _Request) and each.text}
     places = sorted(sentences, key=lambda n: len(sentences[n].ids))
     for begin in range(0, len(places), batch_size):
-        part = places[begin : begin + batch_size]
+        part = {n: sentences[n] for n in places[begin : begin + batch_size]}
         outputs = _search(
             run,
-            [sentences[n] for n in part],
+            list(part.values()),
             config,
             may_be_unknown=unknown != "avoid",
             return_attention=return_attention or unknown == "replace",
         )
-        for n, hypotheses in zip(part, outputs, strict=True):
-            found[n] = (
-                hypotheses
-                if isinstance(hypotheses, Untranslated)
-                else [
-                    _readable(run, sentences[n].text, each, replace_unknown=unknown == "replace")
-                    for each in hypotheses
-                ]
-            )
+        for (n, request), each in zip(part.items(), outputs, strict=True):
+            found[n] = each if isinstance(each, Untranslated) else _all_readable(run, request, each, unknown)
     return found
+
+
+def _check_lists(texts: object, required: Sequence[Sequence[str]] | None, forbidden: object) -> None:
+    """Refuse a string where a list of them is due, for its characters would pass for it."""
+    lists = [("sentences", texts), ("phrases", forbidden), *(("phrases", row) for row in required or ())]
+    for what, given in lists:
+        if isinstance(given, str):
+            raise TypeError(f"expected a list of {what}, got one string, {given[:40]!r}; put it in a list")
+    assert isinstance(texts, Sequence)
+    if required is not None and len(required) != len(texts):
+        raise ValueError(f"expected required phrases for each of {len(texts)} sentences, got {len(required)}")
+
+
+def _all_readable(
+    run: TranslationRun, request: _Request, found: Sequence[Hypothesis], unknown: Unknown
+) -> list[Translated]:
+    replaces = unknown == "replace"
+    return [_readable(run, request.text, each, replace_unknown=replaces) for each in found]
 
 
 class _Request(NamedTuple):

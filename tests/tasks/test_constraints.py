@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyrnn.tasks import make_job, translate
+from pyrnn.tasks import Untranslated, make_job, translate, try_translate
 from pyrnn.tasks.translation import TranslationRun
 from pyrnn.train import train
 from tests.tasks.test_translation import SMALL
@@ -57,7 +57,17 @@ def test_phrases_that_cannot_be(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             translate(run, ["one two three"], required=required)
+    long = [" uno" * 50]
+    first, good, last = try_translate(run, ["one two", "two", "dog one"], required=[long, [], long])
+    assert isinstance(first, Untranslated)
+    assert isinstance(last, Untranslated)
+    assert "its output may have 26" in first.problem
+    assert isinstance(good, list)
+    assert good[0].text == texts_of(run, ["two"])[0]
     with pytest.raises(ValueError, match=r"have .* which are forbidden"):
         translate(run, ["one"], required=[["casa roja"]], forbidden=["roja"])
     with pytest.raises(ValueError, match="sentence 1: an empty sentence is translated by nothing"):
         translate(run, [" "], required=[["uno"]])
+    for options in ({"required": ["uno"]}, {"forbidden": "uno"}):
+        with pytest.raises(TypeError, match="list of phrases, got one string, 'uno'; put it in a list"):
+            translate(run, ["one"], **options)  # type: ignore[arg-type]
