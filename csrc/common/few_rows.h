@@ -30,10 +30,10 @@ inline void dot_lanes(int64_t K, const typename Op::Storage* x, int64_t x_row, c
     else
       return load<A>(p);
   };
-  // Several rows of W at once are several streams, which memory serves slowly: the rows behind them are asked
-  // for meanwhile in the order in which they lie.
+  // Several rows of W at once are several streams, which memory serves slowly: those of the next columns are
+  // asked for meanwhile in the order in which they lie.
   constexpr int64_t kStepBytes = C * kStep * int64_t(sizeof(S));
-  const char* behind = (const char*)(w[0] + C * K);
+  const char* behind = (const char*)(w[0] + kLanes<A> * K);
   const auto fetch = [&] {
     for (int64_t b = 0; C > 1 && b < kStepBytes; b += 64) __builtin_prefetch(behind + b, 0, 2);
     behind += kStepBytes;

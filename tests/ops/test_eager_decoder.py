@@ -139,7 +139,7 @@ def test_memory_that_was_taken_away(kind: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("options", [{}, {"input_feeding": False}, {"attention": "dot"}], ids=str)
-def test_frozen_weights_give_steps_the_bits_of_the_whole(
+def test_frozen_weights_give_steps_the_numbers_of_the_whole(
     cell: str, dtype: torch.dtype, options: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
@@ -158,6 +158,4 @@ def test_frozen_weights_give_steps_the_bits_of_the_whole(
                     steps.append(output)
                 whole = layer(target, memory)[0]
             oracle = exact(target.double(), exact.prepare(source.double()))[0]
-        if dtype is not torch.bfloat16:  # a state is rounded where it is handed over
-            assert torch.equal(torch.cat(steps), whole)
-        assert_as_accurate([whole], [plain], [oracle])
+        assert_as_accurate([whole, torch.cat(steps)], [plain, plain], [oracle, oracle])
