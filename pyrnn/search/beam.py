@@ -18,8 +18,9 @@ from pyrnn.nn import frozen_weights
 from pyrnn.search.config import SearchConfig
 from pyrnn.search.constraints import RequiredTokens, make_required
 from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
-from pyrnn.search.filtering import float_logits, top_candidates, why_not_finite
+from pyrnn.search.filtering import float_logits, log_partition, top_candidates, why_not_finite
 from pyrnn.search.hypotheses import Hypothesis, Step, coverage_score, trace_back
+from pyrnn.search.native import MOST_WIDTH, NativeBeam, has_kernels
 from pyrnn.search.restrictions import Restrictions, extend_history, make_restrictions, output_limits
 
 #: Steps on a GPU between two looks of the host at what has ended: each look waits for the device.
@@ -107,13 +108,17 @@ def beam_search(
         needed = make_required(
             required, V, excluded=excluded, prefixes=prefixes, limits=limits, device=device
         )
-    beam = _Beam(config, eos_id, limits, rules, needed, source_lengths, device)
     with evaluating(model), frozen_weights(module_of(model)):
         output = prefill(model, padded, model.start() if state is None else state, lengths)
+        beam: NativeBeam | _Beam
+        if _has_native_steps(output.logits, config, needed):
+            beam = NativeBeam(config, eos_id, limits, rules, source_lengths, output.logits.shape[-1])
+        else:
+            beam = _Beam(config, eos_id, limits, rules, needed, source_lengths, device)
         while (following := beam.advance(output)) is not None:
             tokens, rows = following
             output = model.step(tokens, output.state if rows is None else output.state.select(rows))
-    results = trace_back(beam.steps, B, config, eos_id, source_lengths)
+    results = beam.results()
     if empty := [number for number, found in enumerate(results, 1) if not found]:
         raise ValueError(
             f"prompts {empty}: no output was found that the rules allow: widen the beam or drop a rule "
@@ -122,8 +127,22 @@ def beam_search(
     return results
 
 
+def _has_native_steps(logits: Tensor, config: SearchConfig, required: RequiredTokens | None) -> bool:
+    """Whether a call of C++ does each step: on the CPU, but for what it knows nothing of."""
+    return (
+        has_kernels(logits)
+        and required is None
+        and not config.coverage_penalty
+        and config.beam_width <= MOST_WIDTH
+    )
+
+
 class _Beam:
-    """The live hypotheses, the best of each source first; places without one have log-probability -inf."""
+    """A search by torch's operators, on any device and with all that may be asked of outputs.
+
+    The live hypotheses are sorted, the best of each source first; places without one have log-probability
+    -inf.
+    """
 
     def __init__(
         self,
@@ -139,6 +158,7 @@ class _Beam:
         self.config, self.eos_id, self.rules, self.required = config, eos_id, rules, required
         self.longest = max(limits)
         self.steps: list[Step] = []
+        self.searched = (B, config, eos_id, source_lengths)
         self.sources = torch.arange(B, device=device)
         self.source_lengths = None if source_lengths is None else source_lengths.to(device)
         self.limits = torch.tensor(limits, device=device)
@@ -180,6 +200,10 @@ class _Beam:
             width = int((live > -math.inf).sum(1).masked_fill(done, 0).max())
         return self._continue(live, parent, token, order[:, :width], keep)
 
+    def results(self) -> list[list[Hypothesis]]:
+        """The `n_best` ended hypotheses of each source, best first."""
+        return trace_back(self.steps, *self.searched)
+
     def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability, parent and token, [B, W] each, of the continuations that get places."""
         B, K = self.log_probability.shape
@@ -193,9 +217,10 @@ class _Beam:
             left = self.limits - len(self.steps)
             allowed = self.required.restrict(allowed, left=left, eos_id=self.eos_id)
             values, ids, missing = self.required.candidates(allowed, min(W, raw.shape[2]))
-        self.health += (values[..., 0] if allowed is raw else raw.amax(-1)).double().sum()
+        largest = values[..., :1] if allowed is raw else raw.amax(-1, keepdim=True)
+        self.health += largest.double().sum()
         # Those of a row are ranked by their logits, not by their rounded logarithms: a beam of one is greedy.
-        log_probability = raw.log_softmax(-1).gather(-1, ids).masked_fill(values == -math.inf, -math.inf)
+        log_probability = (values.double() - largest.double()) - log_partition(raw, largest)
         total = (self.log_probability.unsqueeze(-1) + log_probability).flatten(1)
         width = min(W, total.shape[1])
         if self.required is None or missing is None:

@@ -14,6 +14,7 @@ from pyrnn.search.config import SamplingConfig
 from pyrnn.search.decoder import check_ids
 
 _NUCLEUS_HEAD = 256
+_GRID = 2.0**32  # as in csrc/search/beam.cpp
 # Beyond these a temperature acts as its limit does, and stays a finite float32 whose reciprocal is one too.
 _COLDEST, _HOTTEST = 1e-30, 1e30
 
@@ -65,6 +66,23 @@ def filter_logits(logits: Tensor, config: SamplingConfig, *, suppressed: Tensor 
     return logits if config.top_p == 1 else _nucleus(logits, config.top_p)
 
 
+def likeliest(logits: Tensor) -> Tensor:
+    """The likeliest token [...] of logits [..., V], of equal ones the lowest.
+
+    Raises:
+        ValueError: as `filter_logits`.
+
+    Example:
+        >>> likeliest(torch.tensor([[0.0, 2.0, 2.0]]))
+        tensor([1])
+    """
+    tokens = logits.argmax(-1, keepdim=True)
+    largest = logits.gather(-1, tokens)
+    if not largest.isfinite().all():
+        raise ValueError(why_not_finite(largest))
+    return tokens.squeeze(-1)
+
+
 def float_logits(logits: Tensor) -> Tensor:
     """Logits in float32 at least.
 
@@ -98,6 +116,20 @@ def top_candidates(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     places, order = places.sort(-1)
     values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
     return values, places.gather(-1, order)
+
+
+def log_partition(logits: Tensor, largest: Tensor) -> Tensor:
+    """log sum_v exp(logits - largest) [..., 1] float64 of logits [..., V] and their maxima [..., 1].
+
+    That of float32 has an error of 1e-8 and is rounded to a finer grid, on which sums of log-probabilities
+    are exact, whatever their order: outputs that are equally good stay so.
+
+    Example:
+        >>> log_partition(torch.zeros(1, 8), torch.zeros(1, 1)).exp()
+        tensor([[8.0000]], dtype=torch.float64)
+    """
+    logs = (logits - largest).exp_().sum(-1, keepdim=True, dtype=torch.float64).log_()
+    return logs if logits.dtype == torch.float64 else logs.mul_(_GRID).round_().div_(_GRID)
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:
