@@ -120,6 +120,9 @@ most_beam_width: int
 def likeliest_tokens(
     dtype: int, logits: int, rows: int, V: int, banned: Sequence[int], tokens: int, threads: int, /
 ) -> bool: ...
+def log_partition(
+    dtype: int, logits: int, rows: int, V: int, largest: int, log_sum: int, threads: int, /
+) -> None: ...
 
 class Beam:
     def __init__(

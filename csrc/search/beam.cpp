@@ -17,14 +17,6 @@ void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
 }
 
-// The logarithm of a sum of float32 exponentials has an error of 1e-8. On a grid finer than that, sums of
-// log-probabilities are exact, whatever their order: outputs that are equally good stay so.
-double log_of(double sum, int dtype) {
-  constexpr double kGrid = 4294967296.0;  // 2^32
-  const double exact = std::log(sum);
-  return dtype == kFloat64 ? exact : std::nearbyint(exact * kGrid) / kGrid;
-}
-
 }  // namespace
 
 Beam::Beam(int64_t width, int64_t n_best, int64_t eos_id, int64_t V, const std::vector<int64_t>& limits,
@@ -62,7 +54,7 @@ Next Beam::advance(const Step& step, int64_t* tokens, int64_t* from, int threads
                 values.data(),
                 ids.data()};
   choose(step.dtype, choice, threads);
-  for (double& each : sum) each = log_of(each, step.dtype);
+  for (double& each : sum) each = log_of_sum(each, step.dtype);
   const double health = std::accumulate(largest.begin(), largest.end(), 0.0);
   if (!std::isfinite(health)) return {0, true, health};
   length++;

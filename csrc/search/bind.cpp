@@ -61,11 +61,27 @@ bool likeliest(int dtype, int64_t logits, int64_t rows, int64_t V, const std::ve
   return sound;
 }
 
+// Of each row of logits [rows][V] the largest and the logarithm of sum_v exp(logit - largest), into two
+// arrays of doubles [rows].
+void log_partition(int dtype, int64_t logits, int64_t rows, int64_t V, int64_t largest, int64_t log_sum,
+                   int threads) {
+  py::gil_scoped_release release;
+  std::vector<double> values(size_t(rows), 0.0);
+  std::vector<int64_t> ids(size_t(rows), 0);
+  double* sum = at<double>(log_sum);
+  choose(dtype,
+         {rows, V, 1, 0, at<const void>(logits), at<const void>(logits), nullptr, at<double>(largest), sum,
+          values.data(), ids.data()},
+         threads);
+  for (int64_t r = 0; r < rows; r++) sum[r] = log_of_sum(sum[r], dtype);
+}
+
 }  // namespace
 
 void bind(py::module_& m) {
   m.attr("most_beam_width") = kMostWidth;
   m.def("likeliest_tokens", &likeliest);
+  m.def("log_partition", &log_partition);
   py::class_<Beam>(m, "Beam")
       .def(py::init<int64_t, int64_t, int64_t, int64_t, const std::vector<int64_t>&,
                     const std::vector<double>&>())

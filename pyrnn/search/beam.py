@@ -18,9 +18,9 @@ from pyrnn.nn import frozen_weights
 from pyrnn.search.config import SearchConfig
 from pyrnn.search.constraints import RequiredTokens, make_required
 from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
-from pyrnn.search.filtering import float_logits, log_partition, top_candidates, why_not_finite
+from pyrnn.search.filtering import float_logits, top_candidates, why_not_finite
 from pyrnn.search.hypotheses import Hypothesis, Step, coverage_score, trace_back
-from pyrnn.search.native import MOST_WIDTH, NativeBeam, has_kernels
+from pyrnn.search.native import MOST_WIDTH, NativeBeam, has_kernels, log_partition
 from pyrnn.search.restrictions import Restrictions, extend_history, make_restrictions, output_limits
 
 #: Steps on a GPU between two looks of the host at what has ended: each look waits for the device.
@@ -217,10 +217,10 @@ class _Beam:
             left = self.limits - len(self.steps)
             allowed = self.required.restrict(allowed, left=left, eos_id=self.eos_id)
             values, ids, missing = self.required.candidates(allowed, min(W, raw.shape[2]))
-        largest = values[..., :1] if allowed is raw else raw.amax(-1, keepdim=True)
-        self.health += largest.double().sum()
+        largest, log_sum = log_partition(raw)
+        self.health += largest.sum()
         # Those of a row are ranked by their logits, not by their rounded logarithms: a beam of one is greedy.
-        log_probability = (values.double() - largest.double()) - log_partition(raw, largest)
+        log_probability = (values.double() - largest) - log_sum
         total = (self.log_probability.unsqueeze(-1) + log_probability).flatten(1)
         width = min(W, total.shape[1])
         if self.required is None or missing is None:

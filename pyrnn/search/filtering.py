@@ -14,7 +14,6 @@ from pyrnn.search.config import SamplingConfig
 from pyrnn.search.decoder import check_ids
 
 _NUCLEUS_HEAD = 256
-_GRID = 2.0**32  # as in csrc/search/beam.cpp
 # Beyond these a temperature acts as its limit does, and stays a finite float32 whose reciprocal is one too.
 _COLDEST, _HOTTEST = 1e-30, 1e30
 
@@ -116,20 +115,6 @@ def top_candidates(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     places, order = places.sort(-1)
     values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
     return values, places.gather(-1, order)
-
-
-def log_partition(logits: Tensor, largest: Tensor) -> Tensor:
-    """log sum_v exp(logits - largest) [..., 1] float64 of logits [..., V] and their maxima [..., 1].
-
-    That of float32 has an error of 1e-8 and is rounded to a finer grid, on which sums of log-probabilities
-    are exact, whatever their order: outputs that are equally good stay so.
-
-    Example:
-        >>> log_partition(torch.zeros(1, 8), torch.zeros(1, 1)).exp()
-        tensor([[8.0000]], dtype=torch.float64)
-    """
-    logs = (logits - largest).exp_().sum(-1, keepdim=True, dtype=torch.float64).log_()
-    return logs if logits.dtype == torch.float64 else logs.mul_(_GRID).round_().div_(_GRID)
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:

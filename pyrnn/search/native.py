@@ -23,6 +23,7 @@ from pyrnn.search.restrictions import Restrictions, unread_history
 
 #: The widest beam that has a kernel.
 MOST_WIDTH: int = _native.cpu.most_beam_width
+_GRID = 2.0**32  # as in csrc/search/cpu/engine.cpp
 
 
 def has_kernels(logits: Tensor) -> bool:
@@ -60,6 +61,42 @@ def likeliest_tokens(logits: Tensor, banned: Sequence[int] = ()) -> Tensor | Non
         DTYPES[logits.dtype], logits.data_ptr(), N, V, banned, tokens.data_ptr(), _native.num_threads()
     )
     return tokens if sound else None
+
+
+def log_partition(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest of logits [..., V], and log sum_v exp(logits - largest): [..., 1] float64 each.
+
+    So that log p = (logits - largest) - log sum. That sum's logarithm has an error of 1e-8 for float32 and
+    is rounded to a finer grid, on which sums of log-probabilities are exact, whatever their order: outputs
+    that are equally good stay so.
+
+    Args:
+        logits: float32 or float64, on any device; where it `has_kernels`, by the same one as `NativeBeam`.
+
+    Example:
+        >>> largest, log_sum = log_partition(torch.zeros(1, 8))
+        >>> log_sum.exp()
+        tensor([[8.0000]], dtype=torch.float64)
+    """
+    if not has_kernels(logits):
+        largest = logits.amax(-1, keepdim=True)
+        log_sum = (logits - largest).exp_().sum(-1, keepdim=True, dtype=torch.float64).log_()
+        if logits.dtype != torch.float64:
+            log_sum.mul_(_GRID).round_().div_(_GRID)
+        return largest.double(), log_sum
+    logits = contiguous(logits)
+    V = logits.shape[-1]
+    largest, log_sum = torch.empty(2, *logits.shape[:-1], 1, dtype=torch.float64)
+    _native.cpu.log_partition(
+        DTYPES[logits.dtype],
+        logits.data_ptr(),
+        largest.numel(),
+        V,
+        largest.data_ptr(),
+        log_sum.data_ptr(),
+        _native.num_threads(),
+    )
+    return largest, log_sum
 
 
 class NativeBeam:

@@ -15,9 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pyrnn.models import StepOutput
-from pyrnn.search import Hypothesis, SamplingConfig, SearchConfig, beam, beam_search, generate, sampling
-from pyrnn.search.filtering import likeliest, log_partition
-from pyrnn.search.native import MOST_WIDTH, NativeBeam, has_kernels, likeliest_tokens
+from pyrnn.search import (
+    Hypothesis,
+    SearchConfig,
+    beam,
+    beam_search,
+    native,
+)
+from pyrnn.search.native import MOST_WIDTH, NativeBeam, has_kernels, log_partition
 from tests.search.decoders import HASHES, TableDecoder, TableState, sources
 from tests.search.models import constant_model
 
@@ -105,16 +110,17 @@ def _searches(draw: Any) -> dict[str, Any]:
 def _both_ways(search: dict[str, Any]) -> tuple[Any, Any]:
     """What is found by C++ and by torch, or the error."""
     found: list[Any] = []
-    asked = beam._has_native_steps
-    for native in (True, False):
+    for by_kernel in (True, False):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(beam, "_has_native_steps", lambda *a, native=native: asked(*a) and native)
+            if not by_kernel:  # as on a GPU
+                patch.setattr(beam, "has_kernels", lambda logits: False)
+                patch.setattr(native, "has_kernels", lambda logits: False)
             made = _note_beams(patch)
             try:
                 found.append(beam_search(**search))
             except ValueError as error:
                 found.append(str(error))
-            assert made == ["NativeBeam" if native else "_Beam"]
+            assert made == ["NativeBeam" if by_kernel else "_Beam"]
     return found[0], found[1]
 
 
@@ -204,69 +210,11 @@ def test_the_sum_does_not_depend_on_the_order() -> None:
         assert len({hypothesis.log_probability for hypothesis in same}) == 1
 
 
-# ---- greedy --------------------------------------------------------------------------------------
-
-
-@given(
-    quarters=st.lists(
-        st.lists(st.integers(-3, 3) | st.just(-INF), min_size=40, max_size=40), min_size=1, max_size=4
-    ),
-    V=st.integers(1, 40),
-    banned=st.sets(st.integers(0, 39), max_size=3),
-    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]),
-)
-def test_the_likeliest_token(
-    quarters: list[list[float]], V: int, banned: set[int], dtype: torch.dtype
-) -> None:
-    logits = torch.tensor(quarters)[:, :V].to(dtype)
-    ids = [i for i in banned if i < V]
-    allowed = logits.index_fill(1, torch.tensor(ids, dtype=torch.int64), -INF)
-    tokens = likeliest_tokens(logits, ids)
-    if (allowed.amax(1) == -INF).any():
-        assert tokens is None
-        with pytest.raises(ValueError, match="no token is left to draw"):
-            likeliest(allowed)
-    else:
-        assert tokens is not None
-        assert tokens.tolist() == likeliest(allowed).tolist()
-        assert tokens.tolist() == [row.index(max(row)) for row in allowed.tolist()]
-
-
-def test_what_is_suppressed_may_be_nan() -> None:
-    model = constant_model(torch.tensor([math.nan, 1.0, 2.0]))
-    config = SamplingConfig(temperature=0, max_tokens=2)
-    tokens = generate(model, [torch.tensor([1])], config, suppress_ids=[0])
-    assert torch.cat(list(tokens)).tolist() == [2, 2]
-
-
-def test_the_caller_may_write_into_the_tokens() -> None:
-    model = TableDecoder(5)
-    config = SamplingConfig(temperature=0, max_tokens=6)
-    expected = torch.cat(list(generate(model, [torch.tensor([1])], config))).tolist()
-    found = []
-    for tokens in generate(model, [torch.tensor([1])], config):
-        found += tokens.tolist()
-        tokens.fill_(3)
-    assert found == expected
-
-
-def test_rows_that_end_by_their_limit_and_by_eos_end_the_iterator() -> None:
-    """The second row may have more tokens, but has ended before the first one reaches its limit."""
-    model = TableDecoder(4)
-    with torch.no_grad():
-        model.table.copy_(torch.tensor([-9.0, 0.0, 5.0, 0.0]).expand(HASHES, 4))
-        model.table[3 + 1, EOS] = 9
-    config = SamplingConfig(temperature=0, max_tokens=1, max_tokens_per_source=1, stop_at_eos=True)
-    prompts = [torch.tensor([1]), torch.tensor([3])]
-    tokens = list(generate(model, prompts, config, source_lengths=torch.tensor([2, 9]), eos_id=EOS))
-    assert torch.stack(tokens, 1).tolist() == [[2, 2, 2, -1], [EOS, -1, -1, -1]]
-
-
 # ---- what takes which way ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("changes", "native"),
+    ("changes", "by_kernel"),
     [
         ({}, True),
         ({"dtype": torch.float16}, True),
@@ -278,7 +226,7 @@ def test_rows_that_end_by_their_limit_and_by_eos_end_the_iterator() -> None:
     ],
 )
 def test_which_searches_are_calls_of_cpp(
-    changes: dict[str, Any], native: bool, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], by_kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = _note_beams(monkeypatch)
     model = TiedDecoder(9, seed=1, dtype=changes.pop("dtype", torch.float32), constant=False)
@@ -293,7 +241,7 @@ def test_which_searches_are_calls_of_cpp(
         source_lengths=lengths,
         **changes,
     )
-    assert made == ["NativeBeam" if native else "_Beam"]
+    assert made == ["NativeBeam" if by_kernel else "_Beam"]
 
 
 def test_what_has_kernels() -> None:
@@ -303,13 +251,6 @@ def test_what_has_kernels() -> None:
     assert not has_kernels(torch.zeros(2, 3, device="meta"))
     assert not has_kernels(torch.zeros(2, 3).to_sparse())
     assert not has_kernels(torch.zeros(2, 3, dtype=torch.complex64).conj().imag)
-
-
-def test_greedy_asks_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Any] = []
-    monkeypatch.setattr(sampling, "likeliest_tokens", lambda *a: calls.append(a) or likeliest_tokens(*a))
-    list(generate(TableDecoder(5), [torch.tensor([1])], SamplingConfig(temperature=0, max_tokens=3)))
-    assert len(calls) == 3
 
 
 # ---- logits of any layout, and bad ones ----------------------------------------------------------
@@ -394,9 +335,12 @@ def test_bad_sizes_are_refused_by_the_module() -> None:
         NativeBeam(replace(config, beam_width=MOST_WIDTH + 1), None, [3], rules, None, 4)
 
 
-def test_the_sum_behind_the_probabilities_by_torch() -> None:
-    logits = 5 * torch.randn(4, 1000)
-    largest = logits.amax(-1, keepdim=True)
-    exact = (logits.double() - largest.double()).logsumexp(-1, keepdim=True)
-    torch.testing.assert_close(log_partition(logits, largest), exact, rtol=0, atol=2e-8)
-    torch.testing.assert_close(log_partition(logits.double(), largest.double()), exact, rtol=0, atol=1e-13)
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_the_sum_behind_the_probabilities(by_kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "has_kernels", lambda logits: by_kernel)
+    logits = 5 * torch.randn(4, 2, 1000)
+    exact = logits.double().logsumexp(-1, keepdim=True)
+    for given_logits, error in ((logits, 6e-8), (logits.double(), 1e-13)):
+        largest, log_sum = log_partition(given_logits)
+        assert torch.equal(largest, logits.double().amax(-1, keepdim=True))
+        torch.testing.assert_close(largest + log_sum, exact, rtol=0, atol=error)

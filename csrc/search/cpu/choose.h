@@ -40,9 +40,17 @@ inline uint32_t bits_of(Mask mask) {
 // The sum of all lanes of floats in doubles. Of exponentials below 1 that lie no more than 2^20 apart such a
 // sum is exact: it is the same for the same logits in another order, and equal outputs stay equal.
 struct DoubleSum {
+  static constexpr int kChain = 64;  // long chains of doubles round more often
   Vec<double> parts[2] = {};
+  int chain = 0;
 
-  void add(Vec<double> x) { parts[0] += x; }
+  void add(Vec<double> x) {
+    parts[0] += x;
+    if (++chain < kChain) return;
+    parts[1] += parts[0];
+    parts[0] = Vec<double>{};
+    chain = 0;
+  }
   void add(Vec<float> x) {
     typedef float half __attribute__((vector_size(kVectorBytes / 2)));
     half halves[2];

@@ -1,6 +1,7 @@
 #include "search/cpu/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include "common/dispatch.h"
@@ -24,6 +25,12 @@ void choose(int dtype, const Choice& p, int threads) {
   if (threads <= 1 || rows >= p.rows) return found.choose(p, 0, p.rows);
   for_tasks((p.rows + rows - 1) / rows, threads,
             [&](int64_t task, int) { found.choose(p, task * rows, std::min((task + 1) * rows, p.rows)); });
+}
+
+double log_of_sum(double sum, int dtype) {
+  constexpr double kGrid = 4294967296.0;  // 2^32
+  const double exact = std::log(sum);
+  return dtype == kFloat64 ? exact : std::nearbyint(exact * kGrid) / kGrid;
 }
 
 }  // namespace pyrnn::search
