@@ -19,6 +19,7 @@
 #include "recurrent/eager.h"
 #include "recurrent/fields.h"
 #include "rows/eager.h"
+#include "search/bind.h"
 #include "transformer/eager.h"
 
 namespace py = pybind11;
@@ -299,6 +300,7 @@ PYBIND11_MODULE(_cpu, m) {
   pyrnn::bind_modules(m);
   pyrnn::rows::bind_eager(m);
   pyrnn::transformer::bind_eager(m);
+  pyrnn::search::bind(m);
   py::dict fields;
   pyrnn::recurrent::bind(m, fields);
   pyrnn::attention::bind(m, fields);

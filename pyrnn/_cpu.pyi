@@ -1,5 +1,6 @@
 # The compiled module (csrc/module.cpp). A struct is a tuple of the fields that `fields` names.
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 __version__: str
@@ -113,3 +114,48 @@ def decoder_call(
 def decoder_threads(problem: tuple[Any, ...], threads: int, /) -> int: ...
 def attention_forward(sizes: tuple[Any, ...], tensors: tuple[Any, ...], threads: int, /) -> None: ...
 def attention_backward(sizes: tuple[Any, ...], tensors: tuple[Any, ...], threads: int, /) -> None: ...
+
+# ---- search
+
+most_beam_width: int
+
+# Whether each row has one, and no logit is NaN or +inf.
+def likeliest_tokens(
+    dtype: int, logits: int, rows: int, V: int, banned: Sequence[int], tokens: int, threads: int, /
+) -> bool: ...
+def log_partition(
+    dtype: int, logits: int, rows: int, V: int, largest: int, log_sum: int, threads: int, /
+) -> None: ...
+
+class Beam:
+    def __init__(
+        self,
+        width: int,
+        n_best: int,
+        eos_id: int,
+        V: int,
+        limits: Sequence[int],
+        norm_at_limit: Sequence[float],
+        /,
+    ) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def most_rows(self) -> int: ...
+    @property
+    def searching(self) -> list[int]: ...
+    # rows, whether each stays in its place, the sum of the largest logits
+    def advance(
+        self,
+        dtype: int,
+        raw: int,
+        allowed: int,
+        banned: Sequence[int],
+        norm: float,
+        tokens: int,
+        from_rows: int,
+        threads: int,
+        /,
+    ) -> tuple[int, bool, float]: ...
+    # of each source: score, log-probability, tokens, rows of the logits
+    def found(self) -> list[list[tuple[float, float, tuple[int, ...], tuple[int, ...]]]]: ...

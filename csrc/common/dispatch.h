@@ -9,6 +9,7 @@
 #include "pointwise/cpu/kernels.h"
 #include "recurrent/cpu/kernels.h"
 #include "rows/cpu/kernels.h"
+#include "search/cpu/kernels.h"
 
 namespace pyrnn {
 
@@ -18,6 +19,7 @@ struct KernelSet {
   const pointwise::Kernels* pointwise;
   const rows::Kernels* rows;
   const decoder::Kernels* decoder;
+  const search::Kernels* search;
 };
 
 std::vector<std::string> isas();        // those that this processor can run, best first

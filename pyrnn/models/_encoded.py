@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyrnn.models.state import select_along
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -42,4 +44,5 @@ class Encoded:
         origin = self.origin[rows]
         if origin.is_cpu and torch.equal(origin, self.origin):
             return self
-        return Encoded(tuple(t[:, rows] for t in self.tensors), self.lengths[rows], origin)
+        tensors = tuple(select_along(tensor, 1, rows) for tensor in self.tensors)
+        return Encoded(tensors, self.lengths[rows], origin)

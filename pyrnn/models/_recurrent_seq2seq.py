@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pyrnn.models._encoded import Encoded
 from pyrnn.models.backbones import recurrent_class
 from pyrnn.models.configs import Seq2SeqConfig
-from pyrnn.models.state import State, state_of, state_tensors
+from pyrnn.models.state import State, select_along, state_of, state_tensors
 from pyrnn.nn import AttentionDecoder
 from pyrnn.nn.attention_decoder import AttentionState, Memory
 from pyrnn.nn.parts import apply_linear
@@ -43,8 +43,8 @@ class RecurrentDecoderState:
     def select_within(self, rows: Tensor | slice) -> RecurrentDecoderState:
         """`select` of as many rows, where each keeps its source."""
         return RecurrentDecoderState(
-            tuple(tuple(part[:, rows] for part in layer) for layer in self.layers),
-            tuple(part[rows] for part in self.attending),
+            tuple(tuple(select_along(part, 1, rows) for part in layer) for layer in self.layers),
+            tuple(select_along(part, 0, rows) for part in self.attending),
             self.source,
         )
 

@@ -79,7 +79,23 @@ def select_state(state: State, sequences: Tensor | slice) -> State:
         >>> select_state(h, torch.tensor([2, 0, 0])).flatten()
         tensor([3., 1., 1.])
     """
-    return state[:, sequences] if isinstance(state, Tensor) else tuple(part[:, sequences] for part in state)
+    if isinstance(state, Tensor):
+        return select_along(state, 1, sequences)
+    return tuple(select_along(part, 1, sequences) for part in state)
+
+
+def select_along(tensor: Tensor, dim: int, places: Tensor | slice) -> Tensor:
+    """tensor[..., places, ...] in dimension `dim`, by the operator that is made for indices.
+
+    It copies whole rows, where torch's general indexing takes several times as long on the CPU.
+
+    Example:
+        >>> select_along(torch.tensor([[1, 2, 3]]), 1, torch.tensor([2, 0]))
+        tensor([[3, 1]])
+    """
+    if isinstance(places, Tensor) and places.dtype == torch.int64 and places.device == tensor.device:
+        return tensor.index_select(dim, places)
+    return tensor[(*[slice(None)] * dim, places)]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from pyrnn.search.config import Phrase, SearchConfig
 from pyrnn.search.constraints import RequiredPhrases, make_required
 from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
 from pyrnn.search.filtering import float_logits, top_candidates, why_not_finite
-from pyrnn.search.hypotheses import Hypothesis, Step, coverage_score, trace_back
+from pyrnn.search.hypotheses import Hypothesis, Next, Step, coverage_score, trace_back
+from pyrnn.search.native import MOST_WIDTH, NativeBeam, has_kernels, log_partition
 from pyrnn.search.prompt_error import PromptError
 from pyrnn.search.restrictions import Restrictions, extend_history, make_restrictions, output_limits
 
@@ -114,16 +115,20 @@ def beam_search(
         needed = make_required(
             required, V, excluded=excluded, prefixes=prefixes, limits=limits, device=device
         )
-    beam = _Beam(
-        config, eos_id, limits, rules, needed, source_lengths, device, keeps_attention=return_attention
-    )
     need_weights = return_attention or config.coverage_penalty > 0
     with evaluating(model), frozen_weights(module_of(model)):
         begin = model.start() if state is None else state
         output = prefill(model, padded, begin, lengths, need_weights=need_weights)
+        beam: NativeBeam | _Beam
+        options = {"keeps_attention": return_attention}
+        if _has_native_steps(output.logits, config, needed):
+            V = output.logits.shape[-1]
+            beam = NativeBeam(config, eos_id, limits, rules, source_lengths, V, **options)
+        else:
+            beam = _Beam(config, eos_id, limits, rules, needed, source_lengths, device, **options)
         while (following := beam.advance(output)) is not None:
             output = model.step(following.token, following.state(output.state), need_weights=need_weights)
-    results = trace_back(beam.steps, B, config, eos_id, source_lengths)
+    results = beam.results()
     if empty := [place for place, found in enumerate(results) if not found]:
         raise PromptError(
             empty,
@@ -133,29 +138,22 @@ def beam_search(
     return results
 
 
-class _Next(NamedTuple):
-    """What is read next.
-
-    Args:
-        token: [N'] int64.
-        rows: [N'] int64, the rows of this step that they continue; None where each goes on in its place.
-        within: whether rows are as many as before and each stays with its source.
-    """
-
-    token: Tensor
-    rows: Tensor | None
-    within: bool
-
-    def state(self, state: Any) -> Any:
-        """That of the rows."""
-        if self.rows is None:
-            return state
-        select = getattr(state, "select_within", state.select) if self.within else state.select
-        return select(self.rows)
+def _has_native_steps(logits: Tensor, config: SearchConfig, required: RequiredPhrases | None) -> bool:
+    """Whether a call of C++ does each step: on the CPU, but for what it knows nothing of."""
+    return (
+        has_kernels(logits)
+        and required is None
+        and not config.coverage_penalty
+        and config.beam_width <= MOST_WIDTH
+    )
 
 
 class _Beam:
-    """The live hypotheses, the best of each source first; places without one have log-probability -inf."""
+    """A search by torch's operators, on any device and with all that may be asked of outputs.
+
+    The live hypotheses are sorted, the best of each source first; places without one have log-probability
+    -inf.
+    """
 
     def __init__(
         self,
@@ -173,6 +171,7 @@ class _Beam:
         self.config, self.eos_id, self.rules, self.required = config, eos_id, rules, required
         self.longest, self.keeps_attention = max(limits), keeps_attention
         self.steps: list[Step] = []
+        self.searched = (B, config, eos_id, source_lengths)
         self.sources = torch.arange(B, device=device)
         self.source_lengths = None if source_lengths is None else source_lengths.to(device)
         self.limits = torch.tensor(limits, device=device)
@@ -186,7 +185,7 @@ class _Beam:
         self.coverage: Tensor | None = None
         self.health = torch.zeros((), dtype=torch.float64, device=device)
 
-    def advance(self, output: StepOutput) -> _Next | None:
+    def advance(self, output: StepOutput) -> Next | None:
         """What to read next; None when all ended."""
         log_probability, parent, token = self._choose(output.logits)
         step = len(self.steps) + 1
@@ -211,6 +210,10 @@ class _Beam:
             width = int((live > -math.inf).sum(1).masked_fill(done, 0).max())
         return self._continue(live, parent, token, order[:, :width], keep)
 
+    def results(self) -> list[list[Hypothesis]]:
+        """The `n_best` ended hypotheses of each source, best first."""
+        return trace_back(self.steps, *self.searched)
+
     def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability, parent and token, [B, W] each, of the continuations that get places."""
         B, K = self.log_probability.shape
@@ -224,9 +227,10 @@ class _Beam:
             left = self.limits - len(self.steps)
             allowed = self.required.restrict(allowed, left=left, eos_id=self.eos_id)
             values, ids, missing = self.required.candidates(allowed, min(W, raw.shape[2]))
-        self.health += (values[..., 0] if allowed is raw else raw.amax(-1)).double().sum()
+        largest, log_sum = log_partition(raw)
+        self.health += largest.sum()
         # Those of a row are ranked by their logits, not by their rounded logarithms: a beam of one is greedy.
-        log_probability = raw.log_softmax(-1).gather(-1, ids).masked_fill(values == -math.inf, -math.inf)
+        log_probability = (values.double() - largest) - log_sum
         total = (self.log_probability.unsqueeze(-1) + log_probability).flatten(1)
         width = min(W, total.shape[1])
         if self.required is None or missing is None:
@@ -264,7 +268,7 @@ class _Beam:
 
     def _continue(
         self, live: Tensor, parent: Tensor, token: Tensor, order: Tensor, keep: Tensor | None
-    ) -> _Next:
+    ) -> Next:
         """Place the live hypotheses, of the sources `keep` alone unless that is None."""
         B, K = self.log_probability.shape
         parent, token = parent.gather(1, order), token.gather(1, order)
@@ -286,7 +290,7 @@ class _Beam:
         stays = within and (
             K == 1 or (_looks_are_free(rows.device) and torch.equal(rows, torch.arange(len(rows))))
         )
-        return _Next(token.flatten(), None if stays else rows, within)
+        return Next(token.flatten(), None if stays else rows, within)
 
     def _keep(self, keep: Tensor) -> None:
         """Let all other sources leave."""

@@ -65,6 +65,23 @@ def filter_logits(logits: Tensor, config: SamplingConfig, *, suppressed: Tensor 
     return logits if config.top_p == 1 else _nucleus(logits, config.top_p)
 
 
+def likeliest(logits: Tensor) -> Tensor:
+    """The likeliest token [...] of logits [..., V], of equal ones the lowest.
+
+    Raises:
+        ValueError: as `filter_logits`.
+
+    Example:
+        >>> likeliest(torch.tensor([[0.0, 2.0, 2.0]]))
+        tensor([1])
+    """
+    tokens = logits.argmax(-1, keepdim=True)
+    largest = logits.gather(-1, tokens)
+    if not largest.isfinite().all():
+        raise ValueError(why_not_finite(largest))
+    return tokens.squeeze(-1)
+
+
 def float_logits(logits: Tensor) -> Tensor:
     """Logits in float32 at least.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -88,6 +88,27 @@ class Step(NamedTuple):
     token: Tensor
     order: Tensor
     attention: Tensor | None
+
+
+class Next(NamedTuple):
+    """What is read next.
+
+    Args:
+        token: [N'] int64.
+        rows: [N'] int64, the rows of this step that they continue; None where each goes on in its place.
+        within: whether rows are as many as before and each stays with its source.
+    """
+
+    token: Tensor
+    rows: Tensor | None
+    within: bool
+
+    def state(self, state: Any) -> Any:
+        """That of the rows."""
+        if self.rows is None:
+            return state
+        select = getattr(state, "select_within", state.select) if self.within else state.select
+        return select(self.rows)
 
 
 def trace_back(

@@ -56,27 +56,43 @@ class Restrictions:
         """Those of some of the sources."""
         return self if self.prefixes is None else replace(self, prefixes=self.prefixes[rows])
 
+    def asks_rows(self, T: int) -> bool:
+        """Whether outputs of T tokens are asked for what differs between them: more than `never_next`."""
+        return self._forced(T) or self._repeating(T) or len(self.phrases) > 0
+
+    def never_next(self, T: int) -> list[int]:
+        """The ids that may follow no output of T tokens, unless its prefix goes on."""
+        early = [self.eos_id] if self.eos_id is not None and self._ending(T) else []
+        return self.forbidden.tolist() + early
+
     def apply(self, logits: Tensor, written: Tensor) -> Tensor:
         """Logits [B, K, V] with -inf for every token that may not follow `written` [B, K, T] int64.
 
         Only the size of `written` matters unless `reads_history`. The argument is left as it is.
         """
         T = written.shape[2]
-        forced = self.prefixes is not None and self.prefixes.shape[1] > T
-        ending = self.eos_id is not None and self.min_tokens > T + 1
-        repeating = 0 < self.no_repeat_ngram <= T
-        if not (forced or ending or repeating or len(self.forbidden) or self.phrases):
+        if not (self.asks_rows(T) or self._ending(T) or len(self.forbidden)):
             return logits
         edited = logits.index_fill(-1, self.forbidden, -math.inf)
-        if ending:
+        if self._ending(T):
             edited[..., self.eos_id] = -math.inf
-        if repeating:
+        if self._repeating(T):
             _ban_repeats(edited, written, self.no_repeat_ngram)
         for phrase in self.phrases:
             _ban_end(edited, written, phrase)
-        if forced and self.prefixes is not None:
+        if self.prefixes is not None and self._forced(T):
             _force(edited, logits, self.prefixes[:, T])
         return edited
+
+    def _forced(self, T: int) -> bool:
+        return self.prefixes is not None and self.prefixes.shape[1] > T
+
+    def _repeating(self, T: int) -> bool:
+        return 0 < self.no_repeat_ngram <= T
+
+    def _ending(self, T: int) -> bool:
+        """Whether an output may not end behind T tokens."""
+        return self.eos_id is not None and self.min_tokens > T + 1
 
 
 def make_restrictions(
@@ -189,6 +205,16 @@ def extend_history(written: Tensor, tokens: Tensor, *, kept: bool) -> Tensor:
     if kept:
         return torch.cat([written, tokens.unsqueeze(-1)], dim=-1)
     return tokens.unsqueeze(-1).expand(-1, -1, written.shape[-1] + 1)
+
+
+def unread_history(B: int, K: int, T: int) -> Tensor:
+    """[B, K, T] for rules that read no more of it than its size.
+
+    Example:
+        >>> unread_history(2, 3, 100).shape
+        torch.Size([2, 3, 100])
+    """
+    return torch.empty(1, 1, 1, dtype=torch.int64).expand(B, K, T)
 
 
 def _ban_repeats(logits: Tensor, written: Tensor, n: int) -> None:

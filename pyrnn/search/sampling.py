@@ -15,8 +15,9 @@ from pyrnn.models import StepOutput
 from pyrnn.nn import frozen_weights
 from pyrnn.search.config import SamplingConfig
 from pyrnn.search.decoder import Decoder, evaluating, module_of, pad_prompts, prefill
-from pyrnn.search.filtering import filter_logits, float_logits
-from pyrnn.search.restrictions import Restrictions, extend_history, make_restrictions, output_limits
+from pyrnn.search.filtering import filter_logits, float_logits, likeliest
+from pyrnn.search.native import has_kernels, likeliest_tokens
+from pyrnn.search.restrictions import Restrictions, make_restrictions, output_limits, unread_history
 
 #: What `generate` yields for a row that has ended.
 FINISHED = -1
@@ -106,6 +107,7 @@ def _tokens(
     output: StepOutput | None = None
     tokens = prompts
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)
+    some_finished, shortest = False, min(limits)
     written = prompts.new_empty(len(prompts), 1, 0)
     last = torch.tensor(limits, device=prompts.device)
     frozen = frozen_weights(module_of(model))
@@ -115,25 +117,45 @@ def _tokens(
                 output = prefill(model, prompts, state, lengths)
             else:
                 output = model.step(tokens, output.state)
-            allowed = rules.apply(float_logits(output.logits).unsqueeze(1), written).squeeze(1)
-            tokens = _draw(filter_logits(allowed, config), config, generator)
-            written = extend_history(written, tokens.unsqueeze(1), kept=rules.reads_history)
-        finished |= last <= step
-        yield tokens.masked_fill(finished, FINISHED)
-        if stop is not None:
+            written = written if rules.reads_history else unread_history(len(prompts), 1, step)
+            tokens = _next_tokens(output.logits, written, config, rules, generator)
+            if rules.reads_history:
+                written = torch.cat([written, tokens.view(-1, 1, 1)], -1)
+        if step >= shortest:
+            finished |= last <= step
+            some_finished = True
+        # A copy, whatever: the caller may write into it, and the model still has to read the tokens.
+        yield tokens.masked_fill(finished, FINISHED) if some_finished else tokens.clone()
+        if stop is not None and (some_finished or (tokens == stop).any()):
             finished |= tokens == stop
+            some_finished = True
             if finished.all():
                 return
 
 
-def _draw(logits: Tensor, config: SamplingConfig, generator: torch.Generator | None) -> Tensor:
+def _next_tokens(
+    logits: Tensor,
+    written: Tensor,
+    config: SamplingConfig,
+    rules: Restrictions,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """A token [B] behind each of the outputs `written` [B, 1, T]."""
+    greedy, T = config.temperature == 0, written.shape[2]
+    if greedy and has_kernels(logits) and not rules.asks_rows(T):
+        tokens = likeliest_tokens(logits, rules.never_next(T))
+        if tokens is not None:
+            return tokens
+    allowed = rules.apply(float_logits(logits).unsqueeze(1), written).squeeze(1)
+    return likeliest(allowed) if greedy else _draw(filter_logits(allowed, config), generator)
+
+
+def _draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """A token [B] of each row of filtered logits [B, V].
 
     Inverse of the distribution function: one uniform number a row instead of the V that torch.multinomial
     takes, which for a large vocabulary costs more than the model; and it may come from any device.
     """
-    if config.temperature == 0:
-        return logits.argmax(-1)
     probability = logits.softmax(-1)
     cumulative = probability.cumsum(-1, dtype=torch.float64)
     source = torch.device("cpu") if generator is None else generator.device

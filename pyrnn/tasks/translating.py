@@ -174,6 +174,7 @@ def try_translate(
         config: how to search.
         batch_size: sentences side by side.
         unknown: what becomes of unknown words.
+        return_attention: whether translations have attention.
         required: phrases of each sentence.
         forbidden: phrases that no translation may contain.
 

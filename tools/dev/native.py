@@ -12,9 +12,8 @@ from tools.dev.shell import PYTHON, ROOT, check_call, fail, query, run, tool
 
 def ctest(arguments: list[str]) -> int:
     setup()
-    folder = checking_build(
-        "test_recurrent", "test_attention", "test_decoder", sanitized="--plain" not in arguments
-    )
+    targets = [f"test_{operator}" for operator in ("recurrent", "attention", "decoder", "search")]
+    folder = checking_build(*targets, sanitized="--plain" not in arguments)
     return run(tool("ctest"), "--test-dir", folder, "--output-on-failure", "--no-tests=error")
 
 
