@@ -37,8 +37,8 @@ def run_layers(
     """What plain layers of a Transformer make of new tokens, or why their parts must be called.
 
     Args:
-        layers: `TransformerEncoderLayer`s or `TransformerDecoderLayer`s, called without masks and hints; their
-            own forward and hooks are the caller's to look at.
+        layers: `TransformerEncoderLayer`s or `TransformerDecoderLayer`s, called without masks and hints;
+            their own forward and hooks are the caller's to look at.
         norm: a normalisation behind the last one, or None.
         input: [T, B, E], or [B, T, E] if the layers have the batch first, or [T, E].
         caches: one for each layer; of a decoder's a pair, the second one filled.

@@ -58,6 +58,7 @@ def test_prefixes_and_required_phrases(data: Any, seed: int) -> None:
         "required": [list(ids) for ids in required],
         "state": model.start(source),
         "source_lengths": lengths,
+        "return_attention": True,
     }
     prompts = BOS * len(prefixes)
     found = beam_search(model, prompts, config, **options)

@@ -81,6 +81,8 @@ def _searches(draw: Any) -> dict[str, Any]:
     source, source_lengths = sources(*[range(1, n + 1) for n in lengths])
     width, most = draw(st.integers(1, 9)), draw(st.integers(1, 7))
     norm, alpha = draw(st.sampled_from([("none", 1.0), ("power", 0.6), ("gnmt", 1.0)]))
+    tokens = st.integers(1, V - 1)
+    forbidden = tokens | st.lists(tokens, min_size=2, max_size=3).map(tuple)
     config = SearchConfig(
         beam_width=width,
         n_best=draw(st.integers(1, width)),
@@ -90,7 +92,7 @@ def _searches(draw: Any) -> dict[str, Any]:
         max_tokens_per_source=draw(st.sampled_from([0.0, 1.0])),
         min_tokens=draw(st.integers(0, most)),
         no_repeat_ngram=draw(st.sampled_from([0, 0, 1, 2])),
-        forbidden_tokens=tuple(draw(st.sets(st.integers(1, V - 1), max_size=2))),
+        forbidden=tuple(draw(st.lists(forbidden, max_size=2))),
     )
     prefixes = None
     if draw(st.booleans()):
@@ -104,6 +106,7 @@ def _searches(draw: Any) -> dict[str, Any]:
         "state": model.start(source),
         "source_lengths": source_lengths,
         "prefixes": prefixes,
+        "return_attention": draw(st.booleans()),
     }
 
 
@@ -129,7 +132,9 @@ def _note_beams(patch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
     for name in ("NativeBeam", "_Beam"):
         kind = getattr(beam, name)
-        patch.setattr(beam, name, lambda *a, kind=kind, name=name: made.append(name) or kind(*a))
+        patch.setattr(
+            beam, name, lambda *args, kind=kind, name=name, **named: made.append(name) or kind(*args, **named)
+        )
     return made
 
 
@@ -156,7 +161,7 @@ def test_every_instruction_set_finds_the_same(isa: str) -> None:
     for seed, dtype in enumerate([torch.float32, torch.bfloat16, torch.float64]):
         model = TiedDecoder(300, seed=seed, dtype=dtype, constant=False)
         source, lengths = sources([1, 2, 3], [4])
-        config = SearchConfig(beam_width=7, n_best=7, max_tokens=6, forbidden_tokens=(2, 5))
+        config = SearchConfig(beam_width=7, n_best=7, max_tokens=6, forbidden=(2, 5, (7, 3)))
         found, expected = _both_ways(
             {
                 "model": model,
@@ -263,8 +268,10 @@ class _Bent(TableDecoder):
         super().__init__(6, dtype=torch.float32)
         self.bend, self.calls = bend, 0
 
-    def step(self, tokens: Tensor, state: TableState, *, lengths: Tensor | None = None) -> StepOutput:
-        output = super().step(tokens, state, lengths=lengths)
+    def step(
+        self, tokens: Tensor, state: TableState, *, lengths: Tensor | None = None, need_weights: bool = False
+    ) -> StepOutput:
+        output = super().step(tokens, state, lengths=lengths, need_weights=need_weights)
         if tokens.dim() == 2:  # a prompt, or one of this method's own calls
             return output
         self.calls += 1
@@ -330,9 +337,10 @@ def test_bad_sizes_are_refused_by_the_module() -> None:
     for changes in ({"limits": [0]}, {"vocabulary_size": 0}, {"eos_id": 9}):
         arguments: dict[str, Any] = {"eos_id": 1, "limits": [3], "vocabulary_size": 4, **changes}
         with pytest.raises(ValueError, match="pyrnn"):
-            NativeBeam(config, rules=rules, source_lengths=None, **arguments)
+            NativeBeam(config, rules=rules, source_lengths=None, keeps_attention=False, **arguments)
     with pytest.raises(ValueError, match="sizes of a beam search"):
-        NativeBeam(replace(config, beam_width=MOST_WIDTH + 1), None, [3], rules, None, 4)
+        wide = replace(config, beam_width=MOST_WIDTH + 1)
+        NativeBeam(wide, None, [3], rules, None, 4, keeps_attention=False)
 
 
 @pytest.mark.parametrize("by_kernel", [True, False])
