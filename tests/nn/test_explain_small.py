@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -216,6 +217,60 @@ def test_layers_that_write(stacked: bool, change: str, ran: Ran) -> None:
         assert [label for label in told if label != "no"] == done
     assert (told[0] == "whole") == (not change)
     assert change != "a hook" or "a part was replaced or hooked" in explained[0].small
+
+
+@pytest.mark.parametrize("change", ["", "lengths", "gradients"])
+def test_a_decoder_with_attention(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    operator_module = import_module("pyrnn.ops.attention_decoder")
+    run = operator_module.small_call
+
+    def noted(*args: Any, **options: Any) -> Any:
+        found = run(*args, **options)
+        told.append(not isinstance(found, str))
+        return found
+
+    monkeypatch.setattr(operator_module, "small_call", noted)
+    layer, x = pyrnn.nn.AttentionDecoder(3, 4, 5), torch.randn(2, 6, 3)
+    options = {"lengths": torch.full((6,), 2)} if change == "lengths" else {}
+    with torch.no_grad():
+        memory = layer.prepare(torch.randn(7, 6, 5))
+    with torch.set_grad_enabled(change == "gradients"):
+        (entry,) = pyrnn.explain(layer, x, memory, **options).layers
+        assert not told
+        layer(x, memory, **options)
+    served = change not in ("lengths", "gradients")
+    assert told == [served]
+    assert (entry.small == "one call of C++") == served
+
+
+@pytest.mark.parametrize("change", ["", "a mask", "weights", "a hook", "gradients"])
+@pytest.mark.parametrize("stacked", [True, False])
+def test_decoders_layers_that_write(stacked: bool, change: str, ran: Ran) -> None:
+    layer = pyrnn.nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, causal=True)
+    model: Any = pyrnn.nn.TransformerDecoder(layer, 2) if stacked else layer
+    cache, memory, x = model.eval().new_cache(), torch.randn(7, 2, 8), torch.randn(1, 2, 8)
+    options: dict[str, Any] = {"memory_mask": torch.zeros(1, 7)} if change == "a mask" else {}
+    if change == "weights":
+        options["weights"] = []
+    if change == "a hook":
+        (model.layers[-1] if stacked else model).linear1.register_forward_hook(lambda *_: None)
+    with torch.no_grad():
+        model(torch.randn(4, 2, 8), memory, cache=cache)
+    ran.clear()
+    with torch.set_grad_enabled(change == "gradients"):
+        explained = pyrnn.explain(model, x, memory, **options, cache=cache).layers
+        assert not ran
+        model(x, memory, **options, cache=cache)
+    told = [way(entry.small) for entry in explained]
+    done = [label for label, was in ran if was]
+    if not change:
+        assert (set(told), done) == ({"whole"}, ["whole"])
+    elif stacked and change in ("weights", "a hook"):  # the first layer is served by itself
+        assert (told[:2], done[0]) == (["whole"] * 2, "whole")
+        assert "whole" not in [*told[2:], *done[1:]]
+    else:
+        assert "whole" not in [*told, *done]
 
 
 def test_what_is_inside_decoders_and_whole_transformers(ran: Ran) -> None:

@@ -338,8 +338,8 @@ def test_bad_sizes_are_refused_by_the_module() -> None:
         arguments: dict[str, Any] = {"eos_id": 1, "limits": [3], "vocabulary_size": 4, **changes}
         with pytest.raises(ValueError, match="pyrnn"):
             NativeBeam(config, rules=rules, source_lengths=None, keeps_attention=False, **arguments)
+    wide = replace(config, beam_width=MOST_WIDTH + 1)
     with pytest.raises(ValueError, match="sizes of a beam search"):
-        wide = replace(config, beam_width=MOST_WIDTH + 1)
         NativeBeam(wide, None, [3], rules, None, 4, keeps_attention=False)
 
 
