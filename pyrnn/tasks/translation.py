@@ -70,7 +70,10 @@ class Translation(Task):
                 "label_smoothing": 0.1,
             },
         },
-        "transformer": {"model": {"num_layers": 3, "num_heads": 4}, "train": {"learning_rate": 0.001}},
+        "transformer": {
+            "model": {"num_layers": 3, "num_heads": 4, "dropout": 0.2, "input_dropout": 0.1},
+            "train": {"learning_rate": 0.001, "warmup_steps": 400},
+        },
     }
     verbs: ClassVar[Mapping[str, Verb]] = {
         "translate": Verb("pyrnn.cli.translate:translate", whole=True),
