@@ -178,6 +178,7 @@ BENCHMARK = Benchmark(
     page=record.ROOT / "docs" / "search.md",
     meaningful=Case.meaningful,
     threads=1,
+    memory=True,
 )
 main = BENCHMARK.main
 

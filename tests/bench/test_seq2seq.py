@@ -64,6 +64,7 @@ def test_a_row_tells_what_was_searched() -> None:
     assert row["benchmark"] == "seq2seq"
     assert (row["steps"], row["width"], row["vocabulary"]) == (STEPS, WIDTH, VOCABULARY)
     assert row["includes"].endswith("not: the encoder, keys of its outputs")
+    assert row["torch_bytes"] > 0 < row["pyrnn_bytes"]
     assert set(LAYOUT.key) <= {*row, "threads", "isa"}
 
 
