@@ -40,6 +40,7 @@ LANES = {
         ("bench", "decoder", *QUICK, "--variant", "plain", "--seconds", "0.1"),
         ("bench", "overhead", *QUICK, "--seconds", "0.05"),
         ("bench", "generation", *QUICK, "--seconds", "0.05"),
+        ("bench", "seq2seq", *QUICK, "--seconds", "0.05"),
         ("bench", "transformer", *QUICK, "--variant", "dropout", "--seconds", "0.1"),
     ],
 }

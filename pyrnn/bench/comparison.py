@@ -1,7 +1,7 @@
-"""A benchmark of this package against torch: its cases, the command line, one row a case, record and report.
+"""A benchmark of this package against another: cases, command line, one row a case, record and report.
 
-`recurrent.py`, `attention.py`, `decoder.py`, `seq2seq.py`, `transformer.py`, `overhead.py` and
-`generation.py` say what the cases are and what the two sides do; all else is here.
+`recurrent.py`, `attention.py`, `decoder.py`, `seq2seq.py`, `transformer.py`, `overhead.py`, `generation.py`
+and `ctranslate2.py` say what the cases are and what the two sides do; all else is here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pyrnn import _native
 from pyrnn.bench import record, report
 from pyrnn.bench.arguments import seconds, whole
 from pyrnn.bench.harness import check_agreement, check_same_scale, fma_peak, paired_timing
+from pyrnn.bench.memory import peak_bytes
 from pyrnn.bench.quiet import Watch
 from pyrnn.bench.step import Step
 
@@ -61,6 +62,13 @@ class Case(Protocol):
         ...
 
 
+def _peak_of(side: Step) -> int:
+    """Bytes of tensors at the peak of a step."""
+    candidate = side.candidate()
+    candidate.prepare()
+    return peak_bytes(candidate.run)
+
+
 def _meaningful(_case: object) -> bool:
     """Every combination of the choices is a case."""
     return True
@@ -80,6 +88,7 @@ class Benchmark(Generic[AnyCase]):
     meaningful: Callable[[AnyCase], bool] = _meaningful  # whether the combination is measured
     threads: int | None = None  # unless the command line says others; None: torch's
     processor_time: bool = False  # whether that is measured too, which other processes disturb less
+    memory: bool = False  # whether the peak of tensors' memory is measured too, after the timing
 
     def arguments(self, argv: list[str] | None) -> argparse.Namespace:
         """The command line."""
@@ -132,13 +141,17 @@ class Benchmark(Generic[AnyCase]):
         if deterministic != case:
             ours, theirs = self._tried(case)
             check_same_scale(ours.compared(), theirs.compared(), str(case))
-        watch = Watch()
+        watch, contender = Watch(), self.layout.contender
         result = paired_timing(ours.candidate(), theirs.candidate(), seconds=seconds, max_rounds=repeats)
-        extra = {}
+        extra: record.Row = {}
         if self.processor_time:
             both = ours.candidate(), theirs.candidate()
             of_processor = paired_timing(*both, seconds=seconds, max_rounds=repeats, clock=time.process_time)
             extra = {"cpu_ratio": of_processor.ratio, "cpu_ratio_spread": asdict(of_processor.ratios)}
+        if self.memory:
+            extra |= {
+                f"{name}_bytes": _peak_of(side) for name, side in (("pyrnn", ours), (contender, theirs))
+            }
         peak = fma_peak(DTYPES[case.dtype], torch.get_num_threads())
         rate = case.operations() / result.ours.median
         return {
@@ -147,12 +160,12 @@ class Benchmark(Generic[AnyCase]):
             **case.facts(),
             "rounds": result.rounds,
             "pyrnn_s": asdict(result.ours),
-            "torch_s": asdict(result.theirs),
+            f"{contender}_s": asdict(result.theirs),
             "ratio": result.ratio,
             "ratio_spread": asdict(result.ratios),
             **extra,
             "gflops": rate / 1e9,
-            "torch_gflops": case.operations() / result.theirs.median / 1e9,
+            f"{contender}_gflops": case.operations() / result.theirs.median / 1e9,
             "peak_gflops": peak / 1e9,
             "share_of_peak": rate / peak,
             "difference": agreement,

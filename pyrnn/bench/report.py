@@ -1,4 +1,4 @@
-"""Shows rows of a benchmark against torch: a table for the terminal and Markdown for the README."""
+"""Shows rows of a benchmark against another package: a table for the terminal and Markdown for a page."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Layout:
     names: Mapping[str, str]  # those values, and how they are printed
     shape: tuple[str, ...]  # the fields that give the sizes of a case
     torch: str = "torch.nn"  # what the time of pyrnn is compared with
+    contender: str = "torch"  # its name in rows and in the terminal
     variants: Mapping[str, str] = field(default_factory=dict)  # those printed under another name
     note: str = ""  # on how to read the tables
     remark: Callable[[Sequence[Row]], str] = _no_remark  # what else the summary says of the rows
@@ -70,7 +71,7 @@ def print_table(rows: Sequence[Row], layout: Layout) -> None:
     for heading in (
         "pyrnn ms",
         "p20-p80",
-        "torch ms",
+        f"{layout.contender} ms",
         "p20-p80",
         "GF/s",
         "of peak",
@@ -80,7 +81,7 @@ def print_table(rows: Sequence[Row], layout: Layout) -> None:
     ):
         table.add_column(heading, justify="right")
     for row in rows:
-        ours, theirs, ratios = row["pyrnn_s"], row["torch_s"], row["ratio_spread"]
+        ours, theirs, ratios = row["pyrnn_s"], row[f"{layout.contender}_s"], row["ratio_spread"]
         table.add_row(
             *(row[layout.across], row["dtype"], row["mode"], layout.case_name(row)),
             *(_ms(ours["median"]), f"{_ms(ours['p20'])}-{_ms(ours['p80'])}"),
@@ -101,6 +102,8 @@ def print_table(rows: Sequence[Row], layout: Layout) -> None:
         means.add_row(*key, str(len(group)), f"{geometric_mean(ratios):.2f}", f"{min(ratios):.2f}")
     console = Console(width=None if Console().is_terminal else 150)
     console.print(table, means)
+    if told := _memory(rows, layout):
+        console.print(told)
 
 
 def machine(row: Row) -> str:
@@ -157,6 +160,8 @@ def markdown(rows: Sequence[Row], layout: Layout) -> str:
             ]
             parts.append(table_line([f"**geometric mean, {variant}**", *shown]))
         parts.append("")
+    if told := _memory(rows, layout):
+        parts += [told, ""]
     return "\n".join(parts)
 
 
@@ -176,8 +181,28 @@ def summary(rows: Sequence[Row], layout: Layout, details: str) -> str:
         ratios = _ratios(group, layout, columns)
         shown = [f"**{geometric_mean(r):.2f}x** ({min(r):.2f})" if r else "" for r in ratios]
         lines.append(table_line([f"{dtype}, {variant}", *shown]))
-    remark = layout.remark(rows)
-    return "\n".join([*lines, *(["", remark] if remark else [])])
+    for remark in (layout.remark(rows), _memory(rows, layout)):
+        lines += ["", remark] if remark else []
+    return "\n".join(lines)
+
+
+def _memory(rows: Iterable[Row], layout: Layout) -> str:
+    """Of benchmarks that measure it: how the sides differ in the memory of tensors, for each kind of case."""
+    measured = [row for row in rows if "pyrnn_bytes" in row]
+    names = (layout.contender, "pyrnn")
+    shown: list[str] = []
+    for kind, group in grouped(
+        measured, lambda row: (row["dtype"], layout.names[row[layout.across]], layout.variant_name(row))
+    ):
+        theirs, ours = ([row[f"{name}_bytes"] for row in group] for name in names)
+        mean = geometric_mean([a / b for a, b in zip(theirs, ours, strict=True)])
+        shown.append(f"{' '.join(kind)} {mean:.2f}x ({max(theirs) / 1e6:.3g} / {max(ours) / 1e6:.3g})")
+    if not shown:
+        return ""
+    return (
+        f"Memory of tensors at the peak, {' / '.join(names)}, without what kernels take for themselves: "
+        f"geometric mean, in brackets the largest in MB: {', '.join(shown)}."
+    )
 
 
 def _ratios(rows: Sequence[Row], layout: Layout, columns: Iterable[tuple[str, str]]) -> list[list[float]]:

@@ -3,16 +3,17 @@
 Ours is `pyrnn.search.generate` or `beam_search` on a `pyrnn.models.Seq2Seq`: an LSTM with additive
 attention, or a Transformer of three layers. Torch's is what its users write: an `nn.LSTMCell` and a step of
 attention, or torch's functions with keys and values in buffers that are made once and reordered; log_softmax,
-topk over all hypotheses of a source, and ended ones that are carried on with a probability of one. Both know
-the sources' keys already, and write STEPS tokens for each of B sources. The weights are drawn, and EOS is
-unlikely: all outputs have the same length, so that none of ours leaves the batch early.
+topk over all hypotheses of a source, and ended ones that are carried on with a probability of one. Both begin
+with what the encoder gave, and write STEPS tokens for each of B sources: an LSTM's keys of the source belong
+to the encoder, a Transformer's are made by the search. The weights are drawn, and EOS is unlikely: all
+outputs have the same length, so that none of ours leaves the batch early.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,11 +31,19 @@ STEPS = 25  # tokens of source and target
 VOCABULARY, LAYERS, HEADS, WIDTH = 2000, 3, 4, 5
 EOS, BEGIN = 0, 1
 MODELS = {"lstm": "LSTM", "transformer": "Transformer"}
+INCLUDES = {
+    "lstm": "all steps of decoder and search; not: the encoder, keys of its outputs",
+    "transformer": "keys of the encoder's outputs, all steps of decoder and search; not: the encoder",
+}
 
 
 @dataclass(frozen=True)
 class Case:
     """One line of the benchmark."""
+
+    vocabulary: ClassVar[int] = VOCABULARY
+    layers: ClassVar[int] = LAYERS  # of a Transformer
+    heads: ClassVar[int] = HEADS
 
     model: str
     dtype: str
@@ -56,31 +65,32 @@ class Case:
         """The model's sizes."""
         architecture: Any = self.model
         return Seq2SeqConfig(
-            VOCABULARY,
+            self.vocabulary,
             architecture=architecture,
-            source_vocabulary_size=VOCABULARY,
+            source_vocabulary_size=self.vocabulary,
             embedding_size=self.H,
             hidden_size=self.H,
-            num_layers=LAYERS if self.model == "transformer" else 1,
-            num_heads=HEADS,
+            num_layers=self.layers if self.model == "transformer" else 1,
+            num_heads=self.heads,
         )
 
     def operations(self) -> int:
-        """Of the products of all steps, the encoder's aside."""
-        H = self.H
+        """Of the products of all steps, with all hypotheses from the first; the encoder's aside."""
+        H, source = self.H, 0
         if self.model == "transformer":  # self-attention, queries and outputs of the other, the network
-            step = LAYERS * (2 * (4 + 2 + 8) * H**2 + 4 * H * (STEPS + STEPS // 2))
+            step = self.layers * (2 * (4 + 2 + 8) * H**2 + 4 * H * (STEPS + (STEPS + 1) // 2))
+            source = self.layers * 2 * 2 * H**2 * STEPS  # keys and values
         else:  # the cell with input feeding, the query, scores and context, the combination
             step = 2 * (4 * 3 + 1 + 2) * H**2 + 4 * H * STEPS
-        return self.B * self.width * STEPS * (step + 2 * H * VOCABULARY)
+        return self.B * (self.width * STEPS * (step + 2 * H * self.vocabulary) + source)
 
     def facts(self) -> record.Row:
         """What a row says of the case beside its fields."""
         return {
             "steps": STEPS,
-            "vocabulary": VOCABULARY,
+            "vocabulary": self.vocabulary,
             "width": self.width,
-            "includes": "all steps of decoder and search; not: the encoder, keys of its outputs",
+            "includes": INCLUDES[self.model],
         }
 
     def meaningful(self) -> bool:
@@ -102,36 +112,42 @@ def make_model(case: Case) -> Seq2Seq:
     return model.to(getattr(torch, case.dtype))
 
 
+def make_source(case: Case) -> Source:
+    """Sentences of STEPS random words."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(2, case.vocabulary, (STEPS, case.B), generator=generator)
+    return Source(tokens, torch.full((case.B,), STEPS))
+
+
+def written(model: Seq2Seq, case: Case, state: Any) -> Tensor:
+    """What our search finds [B, STEPS], from the state that `model.start` gave."""
+    prompts = [torch.tensor([BEGIN])] * case.B
+    if case.width == 1:
+        config = SamplingConfig(temperature=0, max_tokens=STEPS, stop_at_eos=True)
+        return torch.stack(list(generate(model, prompts, config, state=state, eos_id=EOS)), 1)
+    search = SearchConfig(case.width, max_tokens=STEPS)
+    found = beam_search(model, prompts, search, eos_id=EOS, state=state)
+    return torch.tensor([best.tokens for [best] in found])
+
+
 def sides(case: Case) -> tuple[Step, Step]:
     """Both search the same sources."""
-    model = make_model(case)
-    sources = torch.randint(2, VOCABULARY, (STEPS, case.B), generator=torch.Generator().manual_seed(1))
-    source = Source(sources, torch.full((case.B,), STEPS))
+    model, source = make_model(case), make_source(case)
     with torch.no_grad():
         state = model.start(source)
         by_hand: Any = (TransformerByHand if case.model == "transformer" else RecurrentByHand)(model, source)
-    prompts = [torch.tensor([BEGIN])] * case.B
 
-    def ours() -> Sequence[Tensor]:
-        if case.width == 1:
-            config = SamplingConfig(temperature=0, max_tokens=STEPS, stop_at_eos=True)
-            tokens = generate(model, prompts, config, state=state, eos_id=EOS)
-            return [torch.stack(list(tokens), 1)]
-        search = SearchConfig(WIDTH, max_tokens=STEPS)
-        found = beam_search(model, prompts, search, eos_id=EOS, state=state)
-        return [torch.tensor([best.tokens for [best] in found])]
+    def theirs() -> Tensor:
+        return search_by_hand(by_hand, case.B, case.width, STEPS, begin=BEGIN, eos=EOS)
 
-    def theirs() -> Sequence[Tensor]:
-        return [search_by_hand(by_hand, case.B, case.width, STEPS, begin=BEGIN, eos=EOS)]
-
-    return tuple(_Search(model, state, side) for side in (ours, theirs))  # type: ignore[return-value]
+    return Search(model, state, lambda: written(model, case, state)), Search(model, state, theirs)
 
 
-class _Search(Step):
-    """A search, compared by what the model says of its outputs."""
+class Search(Step):
+    """A search of outputs [B, STEPS], compared by what the model says of them."""
 
-    def __init__(self, model: Seq2Seq, state: Any, search: Callable[[], Sequence[Tensor]]) -> None:
-        super().__init__(search, [()], gradient=None)
+    def __init__(self, model: Seq2Seq, state: Any, search: Callable[[], Tensor]) -> None:
+        super().__init__(lambda: [search()], [()], gradient=None)
         self.model, self.state = model, state
 
     def compared(self) -> list[Tensor]:
@@ -162,6 +178,7 @@ BENCHMARK = Benchmark(
     page=record.ROOT / "docs" / "search.md",
     meaningful=Case.meaningful,
     threads=1,
+    memory=True,
 )
 main = BENCHMARK.main
 

@@ -54,11 +54,8 @@ class RecurrentByHand:
         self.keys0, self.values0 = (part.transpose(0, 1).contiguous() for part in state.source.tensors)
 
     def begin(self, width: int, steps: int) -> None:
-        def repeated(x: Tensor) -> Tensor:
-            return x.repeat_interleave(width, 0)
-
-        self.h, self.c, self.context = repeated(self.h0), repeated(self.c0), repeated(self.context0)
-        self.keys, self.values = repeated(self.keys0), repeated(self.values0)
+        first = (self.h0, self.c0, self.context0, self.keys0, self.values0)
+        self.h, self.c, self.context, self.keys, self.values = (_repeated(x, width) for x in first)
 
     def step(self, tokens: Tensor) -> Tensor:
         both = torch.cat((self.embedding(tokens), self.context), -1)
@@ -73,24 +70,24 @@ class RecurrentByHand:
 
 
 class TransformerByHand:
-    """torch's functions; keys and values of the target go into buffers, those of the source are known."""
+    """torch's functions; keys and values of the target go into buffers, those of the source are made once."""
 
     def __init__(self, model: Seq2Seq, source: Source) -> None:
         transformer: Any = model.transformer
         self.embedding, self.projection = model.embedding, model.projection
         self.positions, self.decoder = transformer.positions, transformer.decoder
         self.heads = self.decoder.layers[0].self_attn.num_heads
-        (encoded,) = model.start(source).source.tensors
-        self.memory0 = [self._keys(layer.multihead_attn, encoded) for layer in self.decoder.layers]
+        (self.encoded,) = model.start(source).source.tensors
 
-    def _keys(self, attention: Any, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        E = encoded.shape[-1]
-        packed = F.linear(encoded, attention.in_proj_weight[E:], attention.in_proj_bias[E:])
+    def _keys(self, attention: Any) -> tuple[Tensor, Tensor]:
+        E = self.encoded.shape[-1]
+        packed = F.linear(self.encoded, attention.in_proj_weight[E:], attention.in_proj_bias[E:])
         keys, values = packed.unflatten(-1, (2, self.heads, -1)).permute(2, 1, 3, 0, 4).contiguous()
         return keys, values
 
     def begin(self, width: int, steps: int) -> None:
-        self.memory = [tuple(x.repeat_interleave(width, 0) for x in pair) for pair in self.memory0]
+        pairs = (self._keys(layer.multihead_attn) for layer in self.decoder.layers)
+        self.memory = [tuple(_repeated(x, width) for x in pair) for pair in pairs]
         R, _, _, D = self.memory[0][0].shape
         shape = (len(self.memory), 2, R, self.heads, steps, D)
         self.past = torch.empty(shape, dtype=self.memory[0][0].dtype)
@@ -122,6 +119,11 @@ class TransformerByHand:
     def reorder(self, rows: Tensor) -> None:
         n = self.filled
         self.past[:, :, :, :, :n] = self.past[:, :, rows, :, :n]
+
+
+def _repeated(x: Tensor, width: int) -> Tensor:
+    """Each row so many times."""
+    return x if width == 1 else x.repeat_interleave(width, 0)
 
 
 @torch.no_grad()

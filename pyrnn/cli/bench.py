@@ -59,6 +59,14 @@ def generation(context: typer.Context) -> None:
     case.main(context.args)
 
 
+@app.command("seq2seq", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
+def seq2seq(context: typer.Context) -> None:
+    """Time greedy and beam search of translators; --help lists the options."""
+    from pyrnn.bench import seq2seq as case
+
+    case.main(context.args)
+
+
 @app.command("language-model", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def language_model(context: typer.Context) -> None:
     """Train the same model on both; --help lists the options."""

@@ -99,6 +99,16 @@ def test_projects_readme_has_the_block() -> None:
     assert "<!-- bench:recurrent -->" in (record.ROOT / "README.md").read_text()
 
 
+def test_memory_is_told_where_it_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Memory" not in report.markdown(ROWS, LAYOUT)
+    sizes = [row(torch_bytes=4_000_000, pyrnn_bytes=1_000_000), row(torch_bytes=90, pyrnn_bytes=90)]
+    told = "MB: float32 GRU plain 2.00x (4 / 1)."
+    assert told in report.markdown(sizes, LAYOUT)
+    assert told in report.summary(sizes, LAYOUT, "x.md")
+    report.print_table(sizes, LAYOUT)
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
 def test_table_prints_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     report.print_table(ROWS, LAYOUT)
     printed = capsys.readouterr().out
