@@ -184,9 +184,9 @@ class FrozenTensors {
 std::vector<const FrozenTensors*> FrozenTensors::entered;
 
 py::object make(const int64_t* shape, int dims, PyObject* dtype, TensorView& to) {
-  constexpr int kMost = 4;
-  PyObject* arguments[kMost + 1];
-  py::object sizes[kMost];
+  if (dims > kMostDims) throw std::invalid_argument("pyrnn: a tensor of too many dimensions");
+  PyObject* arguments[kMostDims + 1];
+  py::object sizes[kMostDims];
   for (int i = 0; i < dims; i++) {
     sizes[i] = py::reinterpret_steal<py::object>(PyLong_FromLongLong(shape[i]));
     arguments[i] = sizes[i].ptr();
@@ -255,6 +255,7 @@ void bind_tensors(py::module_& m) {
 }
 
 bool unwatched() {
+  if (!torch.exchange) return false;  // nor has Python said what torch is asked by
   for (PyObject* watcher : torch.watchers) {
     const py::object found = quiet(PyObject_CallNoArgs(watcher));
     if (!found || PyObject_IsTrue(found.ptr())) return false;

@@ -43,10 +43,12 @@ constexpr int kBytes = -2, kIntegers = -3;
 
 int64_t number_bytes(int dtype);
 
+constexpr int kMostDims = 8;  // of a tensor that `empty` makes
+
 // Numbers of one tensor. Owns nothing: the tensor must live.
 struct TensorView {
   char* data = nullptr;
-  int dtype = 0;  // DType, or a code below
+  int dtype = 0;  // DType, or a code above
   int dims = 0;
   const int64_t *shape = nullptr, *strides = nullptr;  // [dims], strides in elements
 

@@ -19,6 +19,7 @@ using recurrent::Sequence;  // [T or S, B, features], any strides, the features 
 struct Problem {  // numbers are of the storage type where nothing else is said, tensors contiguous
   int64_t cell, dtype, T, B, S, H, A, V, W;
   int64_t cumulative;
+  int64_t trains;  // a backward pass may follow: what a scope keeps packed of the weights is not read
   double scale;
   const int64_t *source_lengths, *lengths;    // [B] or null: all S, all T
   Sequence x, keys, values;                   // [T, B, G*H], [S, B, A], [S, B, V]

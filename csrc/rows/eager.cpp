@@ -1,5 +1,6 @@
 #include "rows/eager.h"
 
+#include "common/dispatch.h"
 #include "common/integers.h"
 #include "common/tensor.h"
 #include "rows/cpu/engine.h"
@@ -9,7 +10,6 @@ namespace py = pybind11;
 namespace pyrnn::rows {
 namespace {
 
-constexpr int kMostDims = 8;
 constexpr Refusal kLarge = "input or output are above 32 MB";
 
 // activation(input weight^T + bias), or why this is no call for it: derivatives, more rows, a tensor that is
@@ -51,16 +51,15 @@ py::object linear_of(const py::object& input, const py::object& weight, const py
 
 int64_t most_rows() {
 #if defined(__x86_64__)
-  static const int64_t found = __builtin_cpu_is("amd") ? 1 << 12 : 16;
-  return found;
-#else
-  return 16;
+  static const bool is_amd = __builtin_cpu_is("amd");
+  if (is_amd && kernels(kFloat32).rows->wide) return 1 << 12;
 #endif
+  return 16;
 }
 
 void bind_eager(py::module_& m) {
   m.def("linear_of_rows", &linear_of);
-  m.attr("most_rows") = most_rows();
+  m.def("most_rows", &most_rows);
 }
 
 }  // namespace pyrnn::rows

@@ -34,6 +34,7 @@ struct Norm {
 
 // One storage type and instruction set.
 struct Kernels {
+  bool wide;  // vectors of 32 bytes or more
   int64_t (*scratch_bytes)(const Linear&);
   int64_t (*panel_bytes)(const Linear&);  // of each thread
   // Before the first task: x as the products read it.

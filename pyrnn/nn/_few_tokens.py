@@ -51,23 +51,25 @@ def run_layers(
     if norm is not None and type(norm) is not nn.LayerNorm:
         return "the last normalisation is no LayerNorm"
     # Asked here, too, before room in a cache is taken.
-    if input.numel() > _native.cpu.most_rows * input.shape[-1]:
-        return f"there are more than {_native.cpu.most_rows} tokens"
-    modules, calls, output = tuple(layers), [], ""
-    for layer, cache in zip(modules, caches, strict=True):
-        call = _prepare(layer, input, cache)
-        if isinstance(call, str):
-            output = call
-            break
-        calls.append(call)
-    if not output:
+    if input.numel() > _native.cpu.most_rows() * input.shape[-1]:
+        return f"there are more than {_native.cpu.most_rows()} tokens"
+    modules, calls = tuple(layers), list[Any]()
+    output: Tensor | str = ""
+    try:
+        for layer, cache in zip(modules, caches, strict=True):
+            call = _prepare(layer, input, cache)
+            if isinstance(call, str):
+                output = call
+                return output
+            calls.append(call)
         last = None if norm is None else (norm, norm.eps)
         threads = _native.cpu.asked if ask else _native.num_threads()
         output = _native.cpu.transformer_layers(modules, tuple(calls), last, input, threads)
-    for ((own, *_), *_), cache in zip(calls, caches, strict=False):
-        grows: Any = cache[0] if type(cache) is CacheList else cache
-        T = _tokens(input, batch_first=own.batch_first)
-        grows.extend(T) if isinstance(output, Tensor) and not ask else grows.withdraw(T)
+    finally:  # the room that was taken is written now, or given back
+        for ((own, *_), *_), cache in zip(calls, caches, strict=False):
+            grows: Any = cache[0] if type(cache) is CacheList else cache
+            T = _tokens(input, batch_first=own.batch_first)
+            grows.extend(T) if isinstance(output, Tensor) and not ask else grows.withdraw(T)
     return output
 
 
@@ -80,9 +82,13 @@ def _prepare(layer: Any, input: Tensor, cache: Any) -> tuple[Any, ...] | str:
     parts, activation = layer.__dict__["_modules"], name_of(layer.activation)
     attention, other = parts.get("self_attn"), parts.get("multihead_attn")
     memory = ()
-    if type(cache) is CacheList and other is not None:
+    if (type(cache) is CacheList) != (other is not None):
+        return "the cache is that of another kind of layer"
+    if type(cache) is CacheList:
+        if len(cache) != 2:
+            return "the cache is that of another kind of layer"
         cache, known = cache
-        found = _memory_of(other, known)
+        found = _memory_of(other, known, attention)
         if isinstance(found, str):
             return found
         memory = (found,)
@@ -101,11 +107,15 @@ def _prepare(layer: Any, input: Tensor, cache: Any) -> tuple[Any, ...] | str:
     return ((options, layer.norm_first, ACTIVATIONS[activation], *eps), *room, *memory)
 
 
-def _memory_of(attention: Any, cache: Any) -> tuple[Tensor, Tensor, Tensor | None] | str:
+def _memory_of(attention: Any, cache: Any, own: Any) -> tuple[Tensor, Tensor, Tensor | None] | str:
     """Keys, values and padding that a decoder's layer attends to, or why they are not to be had."""
     if type(attention) is not MultiheadAttention or type(cache) is not KeyValueCache:
         return "the attention to the memory, or its cache, are of a kind that is not known"
     options = self_attention_options(attention, causal=attention.causal)
+    if type(own) is not MultiheadAttention or (
+        (attention.num_heads, attention.batch_first) != (own.num_heads, own.batch_first)
+    ):
+        return "the two attentions differ in heads or in the order of dimensions"
     if options is None or options.causal or attention.window is not None or options.slopes is not None:
         return "the attention to the memory turns queries, adds or hides keys, or drops weights"
     return cache.memory or "the memory's keys are not known yet"

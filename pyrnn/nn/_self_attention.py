@@ -1,4 +1,4 @@
-"""Self-attention of few tokens by a module: without views of heads, and into the room of a cache."""
+"""Self-attention by a module in one call: without views of heads, and into the room of a cache."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_attention(
     restricted: bool,
     ask: bool = False,
 ) -> Tensor | str:
-    """Self-attention of few tokens with both projections as one call of C++, or why it is not one.
+    """Self-attention with both projections as one call of C++, or why it is not one.
 
     Args:
         layer: its own forward and hooks are the caller's to look at.
@@ -74,8 +74,8 @@ def run_attention(
     if type(input) is not Tensor or input is not key or key is not value or input.dim() not in (2, 3):
         return "query, key and value are not one plain tensor of two or three dimensions"
     # Asked here, too, before room in a cache is taken.
-    if input.numel() > _native.cpu.most_rows * layer.embed_dim:
-        return f"there are more than {_native.cpu.most_rows} tokens"
+    if input.numel() > _native.cpu.most_rows() * layer.embed_dim:
+        return f"there are more than {_native.cpu.most_rows()} tokens"
     options = self_attention_options(layer, causal=layer.causal)
     if options is None:
         return _OTHER
@@ -86,8 +86,11 @@ def run_attention(
     room = cache.room_for(T) if type(cache) is KeyValueCache else None
     if room is None:
         return _NO_ROOM
-    output = _native.cpu.multihead_attention(layer, options, input, room, threads)
-    cache.extend(T) if isinstance(output, Tensor) and not ask else cache.withdraw(T)
+    output: Tensor | str = ""
+    try:
+        output = _native.cpu.multihead_attention(layer, options, input, room, threads)
+    finally:  # the room that was taken is written now, or given back
+        cache.extend(T) if isinstance(output, Tensor) and not ask else cache.withdraw(T)
     return output
 
 
@@ -125,6 +128,9 @@ def attend_eagerly(
     room = cache.room_for(T) if type(cache) is KeyValueCache else None
     if room is None:
         return _NO_ROOM
-    output = eager_self_attention.cached(options, packed, *room, ask=ask)
-    cache.extend(T) if isinstance(output, Tensor) and not ask else cache.withdraw(T)
+    output: Tensor | str = ""
+    try:
+        output = eager_self_attention.cached(options, packed, *room, ask=ask)
+    finally:
+        cache.extend(T) if isinstance(output, Tensor) and not ask else cache.withdraw(T)
     return output

@@ -25,7 +25,8 @@ class frozen_weights:
     whoever writes to a weight must be seen; in many short calls, of a stream, an agent or a search, that is
     much of the work. Inside, calls without gradients find the packed weights, and results have the bits of
     one call on the whole sequence, however it is cut (but in bfloat16, where a state is rounded when it is
-    handed over). Calls that record gradients, other devices, and weights that a parametrization computes are
+    handed over; and in an `AttentionDecoder`, whose input's product is rounded otherwise for other numbers of
+    steps). Calls that record gradients, other devices, and weights that a parametrization computes are
     served as ever.
 
     The weights are packed when the object is made; it may be entered again and again, by several threads.

@@ -167,7 +167,8 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
                 the memory.
         """
         hidden = (tgt_mask, memory_mask, tgt_key_padding_mask, weights)
-        found = self.run_at_once(tgt, cache, restricted=any(each is not None for each in hidden))
+        restricted = any(each is not None for each in hidden) or not isinstance(memory, Tensor)
+        found = self.run_at_once(tgt, cache, restricted=restricted)
         if isinstance(found, Tensor):
             return found
         tgt_is_causal = is_causal_mask(tgt_mask) if tgt_is_causal is None else tgt_is_causal

@@ -295,7 +295,8 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
             AssertionError, RuntimeError, ValueError: as there.
         """
         hidden = (tgt_mask, memory_mask, tgt_key_padding_mask, weights)
-        output = self.run_at_once(tgt, cache, restricted=any(each is not None for each in hidden))
+        restricted = any(each is not None for each in hidden) or not isinstance(memory, Tensor)
+        output = self.run_at_once(tgt, cache, restricted=restricted)
         if isinstance(output, Tensor):
             return output
         check_all_dense(("tgt", "memory"), (tgt, memory), required=2)

@@ -107,7 +107,7 @@ def test_recurrent_calls(name: str, context: str, ran: Ran) -> None:
 
 
 MASK = torch.zeros(5, 5, dtype=torch.bool)
-MANY = _native.cpu.most_rows + 4
+MANY = _native.cpu.most_rows() + 4
 LONG = torch.randn(MANY, 1, 8)
 ATTENTION: dict[str, tuple[dict[str, Any], Tensor, dict[str, Any], str]] = {
     "few": ({}, torch.randn(5, 2, 8), {}, "with both"),

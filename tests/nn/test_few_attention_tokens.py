@@ -142,7 +142,7 @@ def test_calls_that_are_not_offered_or_not_served(served: list[bool]) -> None:
     layer, x = attention(causal=True), torch.randn(3, 2, E, dtype=torch.float64)
     assert layer(x, x, x, need_weights=False)[0].requires_grad
     with torch.no_grad():
-        long = torch.randn(_native.cpu.most_rows + 1, 1, E, dtype=torch.float64)
+        long = torch.randn(_native.cpu.most_rows() + 1, 1, E, dtype=torch.float64)
         outputs(layer, [long], cached=False)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             layer(x, x, x, need_weights=False)

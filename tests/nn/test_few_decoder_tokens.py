@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyrnn.nn import TransformerDecoder, TransformerDecoderLayer
+from pyrnn import _native
+from pyrnn.nn import CacheList, TransformerDecoder, TransformerDecoderLayer
 from pyrnn.nn import transformer as transformer_module
 from pyrnn.nn import transformer_layers as layers_module
 from tests.helpers import assert_as_accurate
@@ -95,7 +96,8 @@ def test_numbers_are_those_of_the_parts(
         padding = torch.arange(S) >= torch.randint(1, S + 1, (B, 1)) if B > 1 else None
         served.clear()
         found = steps(model, pieces, memory, padding)
-        assert served == [False, *[True] * (len(sizes) - 1)]  # an empty cache has no room
+        few = _native.cpu.most_rows()
+        assert served == [False, *(B * size <= few for size in sizes[1:])]  # an empty cache has no room
         theirs = by_parts(monkeypatch, model, pieces, memory, padding)
         doubles = [piece.double() for piece in pieces]
         oracle = by_parts(monkeypatch, exact, doubles, memory.double(), padding)
@@ -183,3 +185,55 @@ def test_masks_and_recorded_gradients_take_the_parts(served: list[bool]) -> None
         for piece in pieces:
             model(piece, memory, memory_mask=torch.zeros(1, S, dtype=torch.bool), cache=cache)
     assert not any(served)
+
+
+def test_a_cache_of_another_kind_of_layer_is_refused(served: list[bool]) -> None:
+    model, memory, [first, second] = decoder(layers=1), memory_of(2), targets(2, [1, 1])
+    cache = model.layers[0].self_attn.new_cache()
+    with torch.no_grad():
+        model.layers[0].self_attn(first, first, first, need_weights=False, cache=cache)
+        for wrong in (cache, CacheList([*model.layers[0].new_cache(), cache])):
+            with pytest.raises(TypeError, match=r"layer\.new_cache"):
+                model(second, memory, cache=CacheList([wrong]))
+    assert not any(served)
+
+
+def test_attentions_in_another_order_of_dimensions(
+    served: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, memory = decoder(layers=1), memory_of(2)
+    model.layers[0].multihead_attn.batch_first = True
+    pieces = targets(2, [2, 2])
+    with torch.no_grad():
+        memory = memory[:2]  # as many positions as sequences: either order fits
+    found = steps(model, pieces, memory)
+    assert not any(served)
+    torch.testing.assert_close(found, by_parts(monkeypatch, model, pieces, memory))
+
+
+def test_later_calls_need_a_memory_too() -> None:
+    model, pieces = decoder(), targets(2, [1, 1])
+    cache, nothing = model.new_cache(), None
+    with torch.no_grad():
+        model(pieces[0], memory_of(2), cache=cache)
+        with pytest.raises(TypeError, match="memory"):
+            model(pieces[1], nothing, cache=cache)
+        assert cache[0].position == 1
+
+
+@needs_exchange_table
+def test_room_in_a_cache_is_given_back_after_an_error(served: list[bool]) -> None:
+    model, pieces, memory = decoder(), targets(2, [1, 1, 1]), memory_of(2)
+    expected = steps(model, pieces, memory)
+    cache, eps = model.new_cache(), model.layers[1].norm3.eps
+    with torch.no_grad():
+        model(pieces[0], memory, cache=cache)
+        model(pieces[1], memory, cache=cache)
+        buffer = cache[0][0]._buffers[0]
+        model.layers[1].norm3.eps = "none"
+        with pytest.raises(RuntimeError):
+            model(pieces[2], memory, cache=cache)
+        model.layers[1].norm3.eps = eps
+        torch.testing.assert_close(model(pieces[2], memory, cache=cache), expected[2])
+    assert served[-1]
+    assert cache[0][0]._buffers[0] is buffer  # nothing was copied into another

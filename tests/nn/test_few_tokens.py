@@ -92,7 +92,7 @@ def test_numbers_are_those_of_the_parts(
         pieces = [*whole.split(sizes, 1 if case.get("batch_first") else 0)]
         served.clear()
         found = steps(model, pieces)
-        few = _native.cpu.most_rows
+        few = _native.cpu.most_rows()
         assert served == [False, *(B * size <= few for size in sizes[1:])]  # an empty cache has no room
         theirs = by_parts(monkeypatch, model, pieces)
         oracle = by_parts(monkeypatch, exact, [piece.double() for piece in pieces])

@@ -161,3 +161,16 @@ def test_frozen_weights_give_steps_the_numbers_of_the_whole(
             torch.testing.assert_close([whole, torch.cat(steps)], [oracle, oracle])
         else:
             assert_as_accurate([whole, torch.cat(steps)], [plain, plain], [oracle, oracle])
+
+
+@pytest.mark.parametrize("options", [{}, {"attention": "dot", "cell": "rnn"}], ids=str)
+def test_calls_that_record_gradients_see_a_weight_that_was_changed(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    layer: Any = AttentionDecoder(5, 6, 6, **{"cell": "gru", **options})
+    source, target = torch.randn(6, 2, 6), torch.randn(8, 2, 5)
+    with frozen_weights(layer, check=False):
+        with torch.no_grad():
+            layer.weight_hh.mul_(5)
+        inside = layer(target, layer.prepare(source))[0]
+    outside = layer(target, layer.prepare(source))[0]
+    torch.testing.assert_close(inside, outside)

@@ -218,7 +218,8 @@ def test_switched_off_onednn_is_respected(monkeypatch: pytest.MonkeyPatch) -> No
     assert "switched off" in linear_route(x, torch.zeros(512, 512)).reason
 
 
-MOST_ROWS = linear_module._native.cpu.most_rows
+def most_rows() -> int:
+    return linear_module._native.cpu.most_rows()
 
 
 def served(*arguments: Any) -> bool:
@@ -231,7 +232,7 @@ def served(*arguments: Any) -> bool:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_rows_are_as_accurate_as_torch(dtype: torch.dtype) -> None:
     activations: Any = (None, "relu", "gelu", "gelu_tanh")
-    for n, rows in enumerate(rows for rows in (*range(1, 10), 15, 16, 23, 24, 25, 101) if rows <= MOST_ROWS):
+    for n, rows in enumerate(rows for rows in (*range(1, 10), 15, 16, 23, 24, 25, 101) if rows <= most_rows()):
         for i, o in ((1, 1), (5, 7), (33, 64), (300, 17), (513, 130)):
             x, weight, bias = (t.detach() for t in leaves(rows, i, o, dtype))
             given, activation = bias if n % 2 else None, activations[n % 4]
@@ -256,6 +257,15 @@ def test_few_rows_in_any_order_of_memory() -> None:
     assert linear(x[0], weight, bias).shape == (6,)
 
 
+@pytest.mark.parametrize("dims", range(1, 11))
+def test_any_number_of_dimensions(dims: int) -> None:
+    x, weight, bias = (t.detach() for t in leaves(6, 5, 4, torch.float32))
+    input = x[0] if dims == 1 else x.view(*[1] * (dims - 2), 6, 5)
+    output = linear(input, weight, bias)
+    assert output.shape == (*input.shape[:-1], 4)
+    torch.testing.assert_close(output, F.linear(input, weight, bias))
+
+
 @needs_exchange_table
 def test_few_rows_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight, bias = (t.detach() for t in leaves(3, 700, 901, torch.float32))
@@ -270,7 +280,7 @@ def test_few_rows_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_left_to_torch() -> None:
     x, weight, bias = (t.detach() for t in leaves(3, 5, 4, torch.float32))
     assert served(x, weight, bias)
-    assert not served(torch.randn(MOST_ROWS + 1, 5), weight, bias)
+    assert not served(torch.randn(most_rows() + 1, 5), weight, bias)
     assert not served(x.clone().requires_grad_(), weight, bias)
     assert not served(x, weight, bias.clone().requires_grad_())
     with torch.no_grad():

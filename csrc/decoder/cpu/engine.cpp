@@ -66,7 +66,7 @@ void run(const Problem& p, Pass pass, int threads) {
   const Plan& plan = storage.plan;
   recurrent::Problem layer = as_layer(p);
   std::shared_ptr<const recurrent::Packed> frozen;
-  if (pass == Pass::forward)
+  if (pass == Pass::forward && !p.trains)
     frozen = recurrent::use_frozen(layer, kernels(int(p.dtype)).recurrent->cell[p.cell]);
   storage.plan.packed = layer.packed[0];
   const auto work = pass == Pass::forward ? kernel.forward : kernel.backward;

@@ -17,7 +17,8 @@ struct Rows {
   static constexpr int L = kLanes<A>, kVectors = 2, kColumns = kVectors * L;
   static constexpr bool kInPlace = kSame<S, Storage>;
   static constexpr int kTogether = kRegisters == 32 ? 8 : kFewRows;  // rows that read the weights once
-  static constexpr int64_t kPackedRows = 9;  // from here on packing a panel costs less than it gains
+  // That pack a panel rather than read W again; converting numbers one by one takes more of them to pay.
+  static constexpr int64_t kPackedRows = kInPlace ? kTogether + 1 : 512;
 
   static bool packs(const Linear& p) { return p.rows >= kPackedRows; }
   // Whether the products read a copy of x: in their own type, and of whole elements.

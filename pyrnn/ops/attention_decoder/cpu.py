@@ -39,6 +39,7 @@ class NativeProblem(NamedTuple):
     V: int
     W: int
     cumulative: int
+    trains: int
     scale: float
     source_lengths: int = 0
     lengths: int = 0
@@ -99,7 +100,7 @@ def threads_of(call: Call, p: Problem) -> int:
 def _sizes(call: Call, p: Problem) -> NativeProblem:
     """A call without its tensors."""
     codes, extents = (CELLS[p.cell].code, DTYPES[p.dtype]), (p.T, p.B, p.S, p.H, p.A, p.V, p.W)
-    return NativeProblem(*codes, *extents, int(call.cumulative), call.scale)
+    return NativeProblem(*codes, *extents, int(call.cumulative), 0, call.scale)
 
 
 def forward(call: Call, p: Problem, *, train: bool) -> tuple[Tensor, ...]:
@@ -113,7 +114,7 @@ def forward(call: Call, p: Problem, *, train: bool) -> tuple[Tensor, ...]:
         return results
     problem, held = _with_inputs(call, p)
     found = dict(zip((*_RESULTS, "gates", "queries"), addresses(results), strict=True))
-    _native.cpu.decoder_forward(problem._replace(**found), _native.num_threads())
+    _native.cpu.decoder_forward(problem._replace(trains=int(train), **found), _native.num_threads())
     del held
     return results
 
