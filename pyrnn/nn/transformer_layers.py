@@ -132,12 +132,11 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
             # Not self(...): whoever watches this layer sees one call.
             output = TransformerEncoderLayer.forward(self, padded, None, padding)
             return _nested.unpad(output, padding, src.layout)
-        hidden = src_mask is not None or src_key_padding_mask is not None
-        output = self.run_at_once(src, cache, restricted=hidden)
+        masks = (src_mask, src_key_padding_mask, is_causal)
+        output = self.run_at_once(src, cache, restricted=any(m is not None for m in masks[:2]))
         if isinstance(output, Tensor):
             return output
         check_dense("src", src)
-        masks = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:
             x = self._add_attention(self.norm1(src), *masks, cache, residual=src)
             return self._add_network(self.norm2(x), residual=x)

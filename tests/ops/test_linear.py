@@ -232,7 +232,9 @@ def served(*arguments: Any) -> bool:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_rows_are_as_accurate_as_torch(dtype: torch.dtype) -> None:
     activations: Any = (None, "relu", "gelu", "gelu_tanh")
-    for n, rows in enumerate(rows for rows in (*range(1, 10), 15, 16, 23, 24, 25, 101) if rows <= most_rows()):
+    for n, rows in enumerate(
+        rows for rows in (*range(1, 10), 15, 16, 23, 24, 25, 101) if rows <= most_rows()
+    ):
         for i, o in ((1, 1), (5, 7), (33, 64), (300, 17), (513, 130)):
             x, weight, bias = (t.detach() for t in leaves(rows, i, o, dtype))
             given, activation = bias if n % 2 else None, activations[n % 4]

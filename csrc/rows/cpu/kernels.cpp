@@ -12,6 +12,7 @@ using R = Rows<PYRNN_STORAGE, typename OperandOf<PYRNN_STORAGE>::type>;
 
 }  // namespace
 
-PYRNN_DEFINE_KERNELS(Kernels, rows) = {kVectorBytes >= 32, R::scratch_bytes, R::panel_bytes, R::prepare, R::linear, R::norm};
+PYRNN_DEFINE_KERNELS(Kernels, rows) = {kVectorBytes >= 32, R::scratch_bytes, R::panel_bytes,
+                                       R::prepare,         R::linear,        R::norm};
 
 }  // namespace pyrnn::rows
