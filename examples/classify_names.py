@@ -8,7 +8,7 @@ These commands printed "accuracy 0.7528, most frequent nationality 0.1685" after
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import Counter
 
 import torch
@@ -76,5 +76,7 @@ def main(file: str, *, epochs: int = 12, hidden_size: int = 128) -> tuple[float,
 
 
 if __name__ == "__main__":
-    accuracy, baseline = main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", help="of lines name TAB nationality")
+    accuracy, baseline = main(parser.parse_args().file)
     print(f"accuracy {accuracy:.4f}, most frequent nationality {baseline:.4f}")

@@ -10,8 +10,8 @@ Italian: Vellunci, Nenterierlo, Dome, Bonatti, Sirani, Gila, Truri, Tresti, Grab
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 from typing import Literal
 
 import torch
@@ -84,7 +84,9 @@ def main(file: str, *, epochs: int = 12, hidden_size: int = 128) -> tuple[float,
 
 
 if __name__ == "__main__":
-    perplexity, drawn = main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", help="of lines name TAB nationality")
+    perplexity, drawn = main(parser.parse_args().file)
     print(f"perplexity of a character {perplexity:.2f}")
     for nation, names in drawn.items():
         print(f"{nation}: {', '.join(names)}")

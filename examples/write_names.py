@@ -8,8 +8,8 @@ The lists are those of Faker (MIT licence); a line is "name TAB nationality".
 
 from __future__ import annotations
 
+import argparse
 import importlib
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,4 +39,6 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", help="to write")
+    main(parser.parse_args().file)

@@ -63,8 +63,7 @@ def attention(
     use_threads(threads)
     loaded = cast("TranslationRun", pyrnn.tasks.load_run(run, verb="translate"))
     found = pyrnn.tasks.attention_of(loaded, source, target)
-    if found.attention is None:
-        raise ValueError(f"{run}: this model gives no attention: there is nothing to draw")
+    assert found.attention is not None
     pyrnn.plot.plot_attention(found.attention, to, queries=found.target, keys=found.source)
     write(f"{found.text}\n{to}\n")
 

@@ -12,7 +12,7 @@ from pyrnn.cli.help import RunFolder, option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.standard_input import standard_input
 from pyrnn.cli.terminal import Raw, tell, write
-from pyrnn.tasks.translating import TranslateConfig
+from pyrnn.tasks.translating import TranslateConfig, Unknown, check_options
 
 if TYPE_CHECKING:
     from pyrnn.tasks.translating import Translated, Untranslated
@@ -72,12 +72,14 @@ def translate(
     use_threads(threads)
     config = TranslateConfig(**settings)
     loaded = cast("TranslationRun", pyrnn.tasks.load_run(run, verb="translate", device=device_of(device)))
+    unknown: Unknown = "replace" if replace_unknown else "avoid"
+    check_options(loaded, unknown=unknown, return_attention=attention_dir is not None)
     references = None if reference is None else list(pyrnn.text.read_lines(reference))
     if attention_dir is not None:
         attention_dir.mkdir(parents=True, exist_ok=True)
     options = {
         "batch_size": batch_size,
-        "unknown": "replace" if replace_unknown else "avoid",
+        "unknown": unknown,
         "forbidden": forbid,
         "return_attention": attention_dir is not None,
     }
@@ -111,7 +113,7 @@ def _translated(
     reader = standard_input()
     lines = pyrnn.text.numbered_lines(reader)
     for part in pyrnn.text.gathered(lines, lambda: reader.ready, most=_AT_ONCE):
-        rows = [line.text.split("\t") if constraints else [line.text] for line in part]
+        rows = [line.text.rstrip().split("\t") if constraints else [line.text] for line in part]
         sentences, required = [row[0] for row in rows], [row[1:] for row in rows]
         found = pyrnn.tasks.try_translate(run, sentences, config, required=required, **options)
         for line, each in zip(part, found, strict=True):
@@ -129,8 +131,7 @@ def _columns(number: int | None, scores: list[str]) -> list[str]:
 
 
 def _draw(found: Translated, path: Path) -> None:
-    if found.attention is None:
-        raise ValueError("this model gives no attention: there is nothing to draw")
+    assert found.attention is not None
     pyrnn.plot.plot_attention(found.attention, path, queries=found.target, keys=found.source)
 
 

@@ -79,7 +79,7 @@ def beam_search(
     Raises:
         ValueError: prompts, ids, prefixes or lengths that do not fit; a coverage penalty and a model without
             attention; logits that are not finite.
-        PromptError: a ValueError of some prompts: required phrases that do not fit, less room than
+        PromptError: a ValueError of some prompts: required phrases that do not fit, no room or less than
             `min_tokens`, or no output that the rules allow. The others can be searched without them.
 
     Sources: Graves, "Sequence transduction with recurrent neural networks", 2012; Sutskever et al., "Sequence
@@ -98,7 +98,10 @@ def beam_search(
     B, V, device = len(prompts), model.vocabulary_size, padded.device
     limits = output_limits(config, B, source_lengths)
     if min(limits) < 1:
-        raise ValueError("beam search needs outputs of at least one token: set max_tokens to 1 or more")
+        reason = "beam search needs outputs of at least one token: set max_tokens to 1 or more"
+        if config.max_tokens_per_source == 0:
+            raise ValueError(reason)
+        raise PromptError([place for place, limit in enumerate(limits) if limit < 1], reason)
     suppressed = list(suppress_ids)
     rules = make_restrictions(
         config,

@@ -37,7 +37,7 @@ def as_phrases(phrases: Iterable[Phrase], vocabulary_size: int, *, what: str) ->
     return sorted(found)
 
 
-def contains(whole: Sequence[int], part: Tokens) -> bool:
+def contains(whole: Sequence[object], part: tuple[object, ...]) -> bool:
     """Whether `part` stands somewhere in `whole`.
 
     Example:

@@ -169,7 +169,8 @@ def output_limits(config: OutputConfig, B: int, source_lengths: Tensor | None) -
 
     Raises:
         ValueError: the limit depends on lengths that are not given, or there are not B of them.
-        PromptError: the limit of a source's output is below `min_tokens`.
+        PromptError: the limit of a source's output is below `min_tokens`; of several such limits the first
+            one, and all prompts that have it.
 
     Example:
         >>> config = OutputConfig(max_tokens=3, max_tokens_per_source=2)
@@ -185,12 +186,11 @@ def output_limits(config: OutputConfig, B: int, source_lengths: Tensor | None) -
     if source_lengths is None:
         raise ValueError("max_tokens_per_source needs source_lengths: give them, or set it to 0")
     limits = [config.limit(length) for length in source_lengths.tolist()]
-    if short := [place for place, limit in enumerate(limits) if limit < config.min_tokens]:
+    if short := [limit for limit in limits if limit < config.min_tokens]:
         raise PromptError(
-            short,
-            f"an output has at least {config.min_tokens} tokens by min_tokens, and may have "
-            f"{limits[short[0]]} by max_tokens and max_tokens_per_source: set min_tokens lower or max_tokens "
-            "higher",
+            [place for place, limit in enumerate(limits) if limit == short[0]],
+            f"an output has at least {config.min_tokens} tokens by min_tokens, and may have {short[0]} by "
+            "max_tokens and max_tokens_per_source: set min_tokens lower or max_tokens higher",
         )
     return limits
 

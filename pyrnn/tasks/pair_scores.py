@@ -34,12 +34,13 @@ def score_pairs(run: TranslationRun, lines: Iterable[str]) -> Iterator[str]:
       printf 'so be it\tasí sea\n' | pyrnn score runs/en-es
 
     The columns, separated by tabs: log-probability in nats, nats per token, perplexity, tokens scored,
-    unknown tokens, source, target. Empty lines are left out. A line that cannot be scored has "-" for numbers
-    and, behind it, its number and why; the exit code then is 2.
+    unknown tokens, source, target. Lines without text on either side are left out. A line that cannot be
+    scored, for one side is empty, say, has "-" for numbers and, behind it, its number and why; the exit code
+    then is 2.
     """
     reader = pyrnn.text.as_lines(lines)
     failed = count = 0
-    every = (line for line in pyrnn.text.numbered_lines(reader) if line.text or line.problem)
+    every = (line for line in pyrnn.text.numbered_lines(reader) if line.text.strip() or line.problem)
     for part in pyrnn.text.gathered(every, lambda: reader.ready, most=_AT_ONCE):
         pairs = [_pair(run, line) for line in part]
         scores = iter(_scores(run, [pair.fields for pair in pairs if pair.fields is not None]))
@@ -64,6 +65,10 @@ def _pair(run: TranslationRun, line: Line) -> _Pair:
     sides = [side.strip() for side in line.text.split("\t")]
     if len(sides) != 2:
         problem = f"line {line.number}: {len(sides)} columns, expected source and target"
+        return _Pair(line.text, None, problem)
+    if "" in sides:
+        side, other = ("source", sides[1]) if sides[1] else ("target", sides[0])
+        problem = f"line {line.number}: the {side} is empty, the other side is {other[:80]!r}"
         return _Pair(line.text, None, problem)
     pair = pyrnn.text.SentencePair(*sides)
     try:

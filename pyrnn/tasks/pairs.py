@@ -54,7 +54,8 @@ class PairsConfig:
         longest: pairs with a side of more tokens are left out of training.
         batch_tokens: the pairs of an optimizer step times the tokens of their longest side, its end included,
             are at most so many, over all processes together: few long pairs or many short ones. `batch_size`
-            then is without effect on training, and is that of validation; 0 for `batch_size` pairs.
+            then is that of validation; it must still be a multiple of the processes times `accumulate`. 0 for
+            `batch_size` pairs.
         objective: what "best" and patience mean: "loss" of the validation pairs, or "bleu" of what the model
             writes for them, each token the likeliest one.
 
@@ -191,7 +192,7 @@ def refuse_idle_columns(data: PairsConfig) -> None:
 def _are_csv(source: Source) -> bool:
     """Whether all files, those of folders too, are of CSV by their names; or none is."""
     files = pyrnn.text.text_files(source)
-    tables = [path for path in files if str(path).removesuffix(".gz").endswith(".csv")]
+    tables = [path for path in files if str(path).lower().removesuffix(".gz").endswith(".csv")]
     if others := [path for path in files if tables and path not in tables]:
         raise ValueError(
             f"expected files of one kind, got CSV, as {tables[0]}, and others, as {others[0]}: give those of "

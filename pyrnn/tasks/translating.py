@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyrnn
-from pyrnn.search.config import LengthNorm, SearchConfig
-from pyrnn.tasks.pairs import encode, encode_source, start_id
+from pyrnn.search.config import LengthNorm, Phrase, SearchConfig
+from pyrnn.tasks.pairs import encode, start_id
 from pyrnn.tasks.translation import TranslationRun
+from pyrnn.tasks.translation_requests import Request, check_lists, make_request, one_line, phrase_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +56,7 @@ class Translated:
         hypothesis: what the search found: its ids, score and log-probability.
         source: the S tokens that were read, in their order, the end among them.
         target: the L tokens that were written.
-        attention: [L, S] weights by which each was chosen; None unless asked for, and of models without.
+        attention: [L, S] weights by which each was chosen; None unless asked for.
 
     Example:
         >>> from pyrnn.search import Hypothesis
@@ -117,20 +118,21 @@ def translate(
             rounding.
         unknown: what becomes of the token for unknown words: "avoid" never writes it, "write" lets the model,
             "replace" puts the source's token there that got most of the attention.
-        return_attention: whether translations have attention, of a model that has some.
+        return_attention: whether translations have attention.
         required: for each sentence the phrases that its translation must contain, perhaps none; subwords are
             those of the phrase inside a sentence.
         forbidden: phrases that no translation may contain, as the tokenizer cuts them at the beginning of a
-            sentence or inside one.
+            sentence or inside one. A token for unknown words stays where the source's would complete one.
 
     Returns:
-        For each sentence at most `config.n_best` translations, the best first.
+        For each sentence at most `config.n_best` translations, the best first: fewer where some have the same
+        text, by other tokens, of which the best is kept.
 
     Raises:
         ValueError: a sentence or phrase that the tokenizer cannot encode, or with a line break; an empty
-            phrase, or one with an unknown word; a batch size below one; unknown words are to be replaced and
-            the model gives no attention, or its tokens are no words or characters; or as
-            `pyrnn.search.beam_search`.
+            phrase, one with an unknown word, or a required one that has a forbidden one; a batch size below
+            one; attention or unknown words replaced by it, of a model without attention; unknown words
+            replaced where tokens are no words or characters; or as `pyrnn.search.beam_search`.
         TypeError: one string instead of a list of them, be it sentences or phrases.
 
     Example:
@@ -188,18 +190,26 @@ def try_translate(
         >>> problem
         Untranslated(problem="a sentence must be one line, got 'a\\nb'")
     """
-    _check_lists(texts, required, forbidden)
+    check_lists(texts, required, forbidden)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if unknown == "replace" and not isinstance(run.tokenizer, pyrnn.text.VocabularyTokenizer):
-        raise ValueError("unknown words are replaced where tokens are words or characters; these are not")
+    check_options(run, unknown=unknown, return_attention=return_attention)
     config = TranslateConfig() if config is None else config
-    never = [ids for phrase in forbidden for ids in _phrase_ids(run.tokenizer, phrase)]
+    replaces = unknown == "replace"
+    never = {
+        ids: phrase
+        for phrase in forbidden
+        for ids in phrase_ids(run.tokenizer, phrase, replaces_unknown=replaces)
+    }
     config = replace(config, forbidden=(*config.forbidden, *never))
-    asked = [_request(run, text, () if required is None else required[n]) for n, text in enumerate(texts)]
+    asked = [
+        _asked(run, text, () if required is None else required[n], never, replaces_unknown=replaces)
+        for n, text in enumerate(texts)
+    ]
     nothing = Translated("", pyrnn.search.Hypothesis((), 0.0, 0.0, finished=True), [], [], None)
     found = [each if isinstance(each, Untranslated) else [nothing] for each in asked]
-    sentences = {n: each for n, each in enumerate(asked) if isinstance(each, _Request) and each.text}
+    sentences = {n: each for n, each in enumerate(asked) if isinstance(each, Request) and each.text}
+    copying = _Copying(run.tokenizer, config.forbidden) if replaces else None
     places = sorted(sentences, key=lambda n: len(sentences[n].ids))
     for begin in range(0, len(places), batch_size):
         part = {n: sentences[n] for n in places[begin : begin + batch_size]}
@@ -208,71 +218,51 @@ def try_translate(
             list(part.values()),
             config,
             may_be_unknown=unknown != "avoid",
-            return_attention=return_attention or unknown == "replace",
+            return_attention=return_attention or replaces,
         )
         for (n, request), each in zip(part.items(), outputs, strict=True):
-            found[n] = each if isinstance(each, Untranslated) else _all_readable(run, request, each, unknown)
+            found[n] = each if isinstance(each, Untranslated) else _distinct(run, request.text, each, copying)
     return found
 
 
-def _check_lists(texts: object, required: Sequence[Sequence[str]] | None, forbidden: object) -> None:
-    """Refuse a string where a list of them is due, for its characters would pass for it."""
-    lists = [("sentences", texts), ("phrases", forbidden), *(("phrases", row) for row in required or ())]
-    for what, given in lists:
-        if isinstance(given, str):
-            raise TypeError(f"expected a list of {what}, got one string, {given[:40]!r}; put it in a list")
-    assert isinstance(texts, Sequence)
-    if required is not None and len(required) != len(texts):
-        raise ValueError(f"expected required phrases for each of {len(texts)} sentences, got {len(required)}")
+def check_options(run: TranslationRun, *, unknown: Unknown, return_attention: bool) -> None:
+    """Refuse what `translate` cannot do with a model, whatever the sentences.
+
+    Raises:
+        ValueError: as of `translate`, of attention and of unknown words.
+
+    Example:
+        >>> from pyrnn.tasks.tiny import tiny_translator
+        >>> check_options(tiny_translator(), unknown="replace", return_attention=True)
+    """
+    if unknown == "replace" and not isinstance(run.tokenizer, pyrnn.text.VocabularyTokenizer):
+        raise ValueError("unknown words are replaced where tokens are words or characters; these are not")
+    config = run.model.config
+    if config.architecture == "transformer" or config.attention != "none":
+        return
+    if unknown == "replace":
+        raise ValueError("unknown words are replaced through the attention, and this model has none")
+    if return_attention:
+        raise ValueError("this model has no attention: there is none to return or to draw")
 
 
-def _all_readable(
-    run: TranslationRun, request: _Request, found: Sequence[Hypothesis], unknown: Unknown
+def _distinct(
+    run: TranslationRun, text: str, found: Sequence[Hypothesis], copying: _Copying | None
 ) -> list[Translated]:
-    replaces = unknown == "replace"
-    return [_readable(run, request.text, each, replace_unknown=replaces) for each in found]
+    """The best translation of each text: subwords may spell one in several ways."""
+    best: dict[str, Translated] = {}
+    for hypothesis in found:
+        each = _readable(run, text, hypothesis, copying)
+        best.setdefault(each.text, each)
+    return list(best.values())
 
 
-class _Request(NamedTuple):
-    """A sentence, its ids, and the ids of the phrases that its translation must contain."""
-
-    text: str
-    ids: Tensor
-    required: list[tuple[int, ...]]
-
-
-def _request(run: TranslationRun, text: str, required: Sequence[str]) -> _Request | Untranslated:
+def _asked(run: TranslationRun, *request: Any, **options: Any) -> Request | Untranslated:
+    """`make_request`, or why it cannot be."""
     try:
-        text = _one_line(text)
-        if required and not text:
-            raise ValueError(
-                f"an empty sentence is translated by nothing, without {required[0]!r}: leave it out"
-            )
-        phrases = [_phrase_ids(run.tokenizer, phrase)[0] for phrase in required]
-        return _Request(text, encode_source(text, run.source_tokenizer, run.job.data), phrases)
+        return make_request(run, *request, **options)
     except ValueError as error:
         return Untranslated(str(error))
-
-
-def _phrase_ids(tokenizer: Tokenizer, phrase: str) -> list[tuple[int, ...]]:
-    """The ids of a phrase inside a sentence and, where subwords differ there, at the beginning of one."""
-    text = _one_line(phrase)
-    if not text:
-        raise ValueError("a phrase must have some text, got an empty one: leave it out")
-    texts = [f" {text}", text] if tokenizer.level == "subword" else [text]
-    found = [tuple(tokenizer.encode(each).tolist()) for each in texts]
-    if any(tokenizer.unk_id in ids for ids in found):
-        raise ValueError(
-            f"the model does not know all of the phrase {text!r}, and cannot write it: leave it out"
-        )
-    return list(dict.fromkeys(found))
-
-
-def _one_line(text: str) -> str:
-    """A sentence without white space at its ends, as training reads it."""
-    if "\n" in text.strip():
-        raise ValueError(f"a sentence must be one line, got {text[:40]!r}")
-    return text.strip()
 
 
 def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, Any]:
@@ -289,7 +279,7 @@ def encoded_source(run: TranslationRun, ids: Sequence[Tensor]) -> tuple[Source, 
 
 def _search(
     run: TranslationRun,
-    asked: Sequence[_Request],
+    asked: Sequence[Request],
     config: SearchConfig,
     *,
     may_be_unknown: bool,
@@ -321,7 +311,38 @@ def _search(
     return [problems[n] for n in range(len(asked))]
 
 
-def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unknown: bool) -> Translated:
+class _Copying:
+    """Puts tokens of the source where the token for unknown words is, unless they complete what is forbidden.
+
+    Args:
+        tokenizer: of the target.
+        forbidden: ids and phrases of ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, forbidden: Sequence[Phrase]) -> None:
+        from pyrnn.search.phrases import as_phrases
+
+        assert isinstance(tokenizer, pyrnn.text.VocabularyTokenizer)
+        self._tokenizer = tokenizer
+        phrases = as_phrases(forbidden, len(tokenizer), what="suppressed ids")
+        self._never = [tuple(map(tokenizer.token, phrase)) for phrase in phrases]
+
+    def text(self, target: Sequence[str], attention: Tensor, source: Sequence[str]) -> str:
+        """The text of the tokens `target`, of which `attention` [L, S] tells what they were written for."""
+        from pyrnn.search.phrases import contains
+
+        assert self._tokenizer.unk_id is not None
+        unknown = self._tokenizer.token(self._tokenizer.unk_id)
+        copied = pyrnn.search.replace_unknown(target, attention, source, unknown=unknown)
+        words = list(target)
+        for place, word in enumerate(copied):
+            before, words[place] = words[place], word
+            if before != word and any(contains(words, phrase) for phrase in self._never):
+                words[place] = before
+        return self._tokenizer.join(words)
+
+
+def _readable(run: TranslationRun, text: str, found: Hypothesis, copying: _Copying | None) -> Translated:
     tokenizer, attention = run.tokenizer, found.attention
     end = run.source_tokenizer.token(start_id(run.source_tokenizer))
     source = [*run.source_tokenizer.tokenize(text), end]
@@ -331,15 +352,10 @@ def _readable(run: TranslationRun, text: str, found: Hypothesis, *, replace_unkn
             attention = attention[:, [*range(len(source) - 2, -1, -1), len(source) - 1]]
     target = [tokenizer.token(id) for id in found.tokens]
     text = tokenizer.decode(found.content).strip()  # subwords inside a sentence may begin with a space
-    if replace_unknown and tokenizer.unk_id in found.content:
-        assert isinstance(tokenizer, pyrnn.text.VocabularyTokenizer)
-        assert tokenizer.unk_id is not None
-        if attention is None:
-            raise ValueError("unknown words are replaced through the attention, and this model gives none")
-        words = pyrnn.search.replace_unknown(  # by a word, which the end of the source is not
-            target, attention[:, :-1], source[:-1], unknown=tokenizer.token(tokenizer.unk_id)
-        )
-        text = tokenizer.join(words[: len(found.content)])
+    if copying is not None and tokenizer.unk_id in found.content:
+        assert attention is not None
+        # By a word, which the end of the source is not.
+        text = copying.text(target[: len(found.content)], attention[:, :-1], source[:-1])
     return Translated(text, found, source, target, attention)
 
 
@@ -351,14 +367,15 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
         >>> attention_of(tiny_translator(), "two", "2").attention.shape
         torch.Size([2, 4])
     """
+    check_options(run, unknown="avoid", return_attention=True)
+    source = one_line(source)
+    if not source:
+        raise ValueError("the sentence is empty: give some words to translate")
     if target is None:
-        found = translate(run, [source], return_attention=True)[0][0]
-        if not found.target:
-            raise ValueError("the sentence is empty: give some words to translate")
-        return found
+        return translate(run, [source], return_attention=True)[0][0]
     import torch
 
-    source, target = _one_line(source), _one_line(target)
+    target = one_line(target)
     fields = encode(
         [pyrnn.text.SentencePair(source, target)], run.source_tokenizer, run.tokenizer, run.job.data
     )
@@ -374,4 +391,4 @@ def attention_of(run: TranslationRun, source: str, target: str | None = None) ->
         source_lengths=read.lengths,
         return_attention=True,
     )
-    return _readable(run, source, hypothesis, replace_unknown=False)
+    return _readable(run, source, hypothesis, None)

@@ -76,19 +76,26 @@ def test_a_line_for_a_line(command: Command, run: Path, tmp_path: Path) -> None:
 
 
 def test_phrases(command: Command, run: Path) -> None:
-    code, out, err = command(f"translate {run} --constraints --forbid F", stdin="fed\tCAB\tBA\nabc\n")
+    code, out, err = command(f"translate {run} --constraints --forbid F", stdin="fed\tCAB\tBA\t\nabc\n")
     assert code == 0, err
     first, second = out.splitlines()
     assert "CAB" in first
     assert "BA" in first
     assert "F" not in first + second
+    code, _, err = command(f"translate {run} --constraints --forbid A", stdin="fed\tCAB\n")
+    assert code == 2
+    assert "line 1: the phrase 'CAB' is required and has 'A', which is forbidden" in err
 
 
 def test_scores_of_pairs(command: Command, run: Path) -> None:
-    code, out, err = command(f"score {run}", stdin="abc\tCBA\n\nabc\tABC\nabc\n")
+    code, out, err = command(f"score {run}", stdin="abc\tCBA\n\nabc\tABC\nabc\n \t\nabc\t\n\tA\n")
     assert code == 2
-    assert "1 of 3 pairs could not be scored" in err
-    right, wrong, odd = (line.split("\t") for line in out.splitlines())
+    assert "3 of 5 pairs could not be scored" in err
+    right, wrong, odd, *empty = (line.split("\t") for line in out.splitlines())
+    assert [row[-1] for row in empty] == [
+        "not scored: line 6: the target is empty, the other side is 'abc'",
+        "not scored: line 7: the source is empty, the other side is 'A'",
+    ]
     assert right[3] == wrong[3] == "4"
     assert right[5:] == ["abc", "CBA"]
     assert odd[-1] == "not scored: line 4: 1 columns, expected source and target"
@@ -125,9 +132,28 @@ def test_a_picture_of_attention(command: Command, run: Path, tmp_path: Path) -> 
     assert out.endswith(f"{to}\n")
     code, out, err = command(f"plot attention {run} --source abc --target CBA --to {to}")
     assert (code, out) == (0, f"CBA\n{to}\n"), err
-    code, _, err = command(f"plot attention {run} --source '' --to {to}")
-    assert code == 2
-    assert "empty" in err
+    for target in ("", "--target CBA"):
+        code, _, err = command(f"plot attention {run} --source ' ' {target} --to {to}")
+        assert code == 2
+        assert "the sentence is empty" in err
+
+
+@pytest.mark.parametrize("flags", ["--replace-unknown", "--attention-dir pictures"])
+def test_a_model_without_attention_is_refused_at_once(
+    command: Command, tmp_path: Path, content: list[tuple[str, str]], flags: str
+) -> None:
+    from pyrnn.tasks import make_job
+    from pyrnn.train import train
+    from tests.tasks.test_translation import SMALL
+
+    file = write(tmp_path / "pairs.tsv", content)
+    job = make_job("translation", {"pairs": str(file), **SMALL, "max_steps": 1, "attention": "none"})
+    train(job, tmp_path / "run")
+    code, out, err = command(f"translate {tmp_path / 'run'} {flags} --reference missing", stdin="")
+    assert (code, out) == (2, "")
+    assert "attention" in err
+    assert "missing" not in err
+    assert not Path("pictures").exists()
 
 
 def test_runs_of_other_tasks(command: Command, run: Path, trained: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrnn.models import LanguageModel, LanguageModelConfig
-from pyrnn.search import SamplingConfig, SearchConfig, beam, beam_search, generate
+from pyrnn.search import PromptError, SamplingConfig, SearchConfig, beam, beam_search, generate
 from tests.search.decoders import (
     HASHES,
     NORMS,
@@ -282,6 +282,26 @@ def test_bad_arguments_are_refused(options: dict[str, Any], words: str) -> None:
     }
     with pytest.raises(ValueError, match=words):
         beam_search(TableDecoder(5), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("settings", "prompts", "words"),
+    [
+        ({"max_tokens": 0}, [0, 3], "at least one token"),
+        ({"max_tokens": 0, "min_tokens": 2}, [0, 3], "and may have 0 by max_tokens"),
+        ({"max_tokens": 1, "min_tokens": 3}, [1], "and may have 2 by max_tokens"),
+    ],
+)
+def test_sources_without_room_are_named_by_one_limit(
+    settings: dict[str, Any], prompts: list[int], words: str
+) -> None:
+    """The others can be searched without them, or are refused next with a number of their own."""
+    lengths = torch.tensor([1, 2, 4, 1]) if settings["max_tokens"] == 0 else torch.tensor([5, 2, 4, 4])
+    config = SearchConfig(max_tokens_per_source=0.5, **settings)
+    options: dict[str, Any] = {"eos_id": EOS, "source_lengths": lengths}
+    with pytest.raises(PromptError, match=words) as caught:
+        beam_search(TableDecoder(5), BOS * 4, config, **options)
+    assert caught.value.prompts == prompts
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyrnn.tasks import Untranslated, make_job, translate, try_translate
+from pyrnn.tasks import TranslateConfig, Untranslated, make_job, translate, try_translate
 from pyrnn.tasks.translation import TranslationRun
 from pyrnn.train import train
 from tests.tasks.test_translation import SMALL
@@ -64,10 +64,20 @@ def test_phrases_that_cannot_be(tmp_path: Path) -> None:
     assert "its output may have 26" in first.problem
     assert isinstance(good, list)
     assert good[0].text == texts_of(run, ["two"])[0]
-    with pytest.raises(ValueError, match=r"have .* which are forbidden"):
+    words = "'casa roja' is required and has 'roja', which is forbidden: leave one of them out"
+    with pytest.raises(ValueError, match=words):
         translate(run, ["one"], required=[["casa roja"]], forbidden=["roja"])
+    # By the length of the source.
+    config = TranslateConfig(max_tokens=0, max_tokens_per_source=0.4)
+    none, some = try_translate(run, ["one", "two dog"], config)
+    assert isinstance(none, Untranslated)
+    assert "at least one token" in none.problem
+    assert isinstance(some, list)
     with pytest.raises(ValueError, match="sentence 1: an empty sentence is translated by nothing"):
         translate(run, [" "], required=[["uno"]])
+    for options in ({"required": [["gato"]]}, {"forbidden": ["gato"]}):
+        with pytest.raises(ValueError, match=r"'gato': where words .* neither required nor forbidden"):
+            translate(run, ["one"], unknown="replace", **options)  # type: ignore[arg-type]
     for options in ({"required": ["uno"]}, {"forbidden": "uno"}):
         with pytest.raises(TypeError, match="list of phrases, got one string, 'uno'; put it in a list"):
             translate(run, ["one"], **options)  # type: ignore[arg-type]

@@ -120,7 +120,7 @@ def test_white_space_at_the_ends_is_no_part_of_a_sentence(trained: TranslationRu
 def test_scores_are_those_of_the_search(architecture: str, tmp_path: Path) -> None:
     run = train(small_job(tmp_path, count=60, epochs=1, architecture=architecture), tmp_path / "run")
     assert isinstance(run, TranslationRun)
-    lines = ["abc\tCBA", "fedcba\tA", "aa\t"]  # targets of unequal lengths
+    lines = ["abc\tCBA", "fedcba\tA", "aa\tAA"]  # targets of unequal lengths
     scores = [float(line.split("\t")[0]) for line in score_pairs(run, lines)]
     alone = [float(next(iter(score_pairs(run, [line]))).split("\t")[0]) for line in lines]
     assert scores == pytest.approx(alone, abs=2e-4)
@@ -256,8 +256,12 @@ def test_csv_by_the_names_of_columns_and_in_folders(tmp_path: Path) -> None:
     settings = {"pairs": str(folder), "validation_pairs": str(own), "columns": ("left", "right")}
     assert prepared(tmp_path / "run", "train", **settings) == content
     assert prepared(tmp_path / "again", "validation", **settings) == content[:3]
+    (folder / "b.csv").rename(folder / "B.CSV")
+    assert prepared(tmp_path / "upper", "train", **settings) == content
     write(folder / "c.tsv", content)
-    with pytest.raises(ValueError, match=r"files of one kind, got CSV, as .*a\.csv, and others, as .*c\.tsv"):
+    with pytest.raises(
+        ValueError, match=r"files of one kind, got CSV, as .*\.(csv|CSV), and others, as .*c\.tsv"
+    ):
         prepared(tmp_path / "mixed", "train", **settings)
 
 
@@ -325,3 +329,35 @@ def test_unknown_words_are_copied_from_the_source(architecture: str, tmp_path: P
     assert texts_of(run, ["n7"]) != ["n7"]
     assert texts_of(run, ["n7", "Ada", "hello"], unknown="replace") == ["n7", "Ada", "hola"]
     assert texts_of(run, ["n7"], unknown="write") == ["<unk>"]
+    # A word of the source may be one that is forbidden.
+    assert texts_of(run, ["hola"], unknown="replace") == ["hola"]
+    assert texts_of(run, ["hola"], unknown="replace", forbidden=["hola"]) == ["<unk>"]
+
+
+def test_attention_of_a_model_without_is_refused(tmp_path: Path) -> None:
+    run = train(small_job(tmp_path, count=60, epochs=1, attention="none"), tmp_path / "run")
+    assert isinstance(run, TranslationRun)
+    with pytest.raises(ValueError, match="through the attention, and this model has none"):
+        translate(run, [], unknown="replace")
+    with pytest.raises(ValueError, match="this model has no attention"):
+        translate(run, [], return_attention=True)
+    for target in (None, "CBA"):
+        with pytest.raises(ValueError, match="this model has no attention"):
+            attention_of(run, "abc", target)
+
+
+def test_a_text_is_returned_once(tmp_path: Path) -> None:
+    """Subwords spell a word in many ways."""
+    word = "abcabc"
+    file = write(tmp_path / "pairs.tsv", [(word, word)] * 20)
+    settings = {**SMALL, "level": "subword", "max_vocabulary": 270, "learning_rate": 0.02, "max_steps": 60}
+    job = make_job(
+        "translation", {"pairs": str(file), "validation_pairs": str(file), **settings, "epochs": 60}
+    )
+    run = train(job, tmp_path / "run")
+    assert isinstance(run, TranslationRun)
+    (found,) = translate(run, [word], SearchConfig(beam_width=24, n_best=24, max_tokens=8))
+    texts = [each.text for each in found]
+    assert texts[0] == word
+    assert len(set(texts)) == len(texts) < 24
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)

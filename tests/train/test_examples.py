@@ -1,5 +1,7 @@
 import itertools
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,12 @@ def test_the_file_of_names_is_sorted_and_has_each_once(
 def test_pictures_are_captioned() -> None:
     right = example("caption_pictures")(steps=300, hidden_size=64, colours=1)
     assert right >= 0.75  # of new combinations; by chance one in 18
+
+
+@pytest.mark.parametrize("name", ["write_names", "classify_names", "generate_names"])
+def test_examples_about_names_say_what_they_take(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py")], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"usage: {name}.py")
