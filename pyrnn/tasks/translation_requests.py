@@ -70,7 +70,7 @@ def make_request(
 
     Example:
         >>> from pyrnn.tasks.tiny import tiny_translator
-        >>> make_request(tiny_translator(), " two ", ["2"], {}, replaces_unknown=False).text
+        >>> make_request(tiny_translator(), " two ", ["6"], {}, replaces_unknown=False).text
         'two'
     """
     from pyrnn.search.phrases import contains
@@ -103,7 +103,7 @@ def phrase_ids(tokenizer: Tokenizer, phrase: str, *, replaces_unknown: bool) -> 
 
     Example:
         >>> from pyrnn.tasks.tiny import tiny_translator
-        >>> [ids] = phrase_ids(tiny_translator().tokenizer, "two", replaces_unknown=False)
+        >>> [ids] = phrase_ids(tiny_translator().tokenizer, "161", replaces_unknown=False)
         >>> len(ids)
         3
     """
