@@ -144,7 +144,7 @@ def test_classes_of_dense_tensors_change_nothing(
         return found if isinstance(found, Tensor) else found[0]
 
     # A linear layer of somebody's class is torch's to multiply, which rounds otherwise than our kernel.
-    exact = {} if operator == "linear" else {"rtol": 0, "atol": 0}
+    exact: dict[str, Any] = {} if operator == "linear" else {"rtol": 0, "atol": 0}
     torch.testing.assert_close(result(wrap(value)).as_subclass(Tensor), result(value), **exact)
 
 
