@@ -5,8 +5,8 @@
 
 namespace pyrnn::rows {
 
-// Rows of a small call, by the instruction set in use. MKL, which torch takes for float32, reaches about half
-// of what AMD's processors can; on others it is as fast as these kernels, but for few rows.
+// Rows of a small call, by the instruction set in use: more on AMD's processors, for which MKL, torch's
+// library for float32, is slow; on others it was not compared but for few rows.
 int64_t most_rows();
 constexpr const char* kManyRows = "more rows than a small call has";
 
