@@ -1,9 +1,11 @@
 // The Python module pyrnn._cuda. Tensors arrive as addresses, sizes and strides, and work goes to the
-// caller's stream: no libtorch, so one build serves all versions of torch. pyrnn/ops/recurrent/cuda is the
-// only caller of the recurrent functions.
+// caller's stream: no libtorch, so one build serves all versions of torch. pyrnn/ops/recurrent/cuda and
+// pyrnn/ops/attention/cuda.py are the only callers of their functions.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "attention/cuda/engine.h"
+#include "attention/fields.h"
 #include "common/cuda/grid_barrier_probe.h"
 #include "common/fields.h"
 #include "module_tables.h"
@@ -67,13 +69,11 @@ py::tuple plan_of(const py::tuple& sizes, bool backward, int device, int engine)
 
 }  // namespace
 
-void bind(py::module_& m) {
-  py::dict fields;
+void bind(py::module_& m, py::dict& fields) {
   fields["recurrent.cuda.Sizes"] = names_of(kSizes);
   fields["recurrent.cuda.Tensors"] = names_of(kTensors);
   fields["recurrent.cuda.Direction"] = names_of(kDirection);
   fields["recurrent.cuda.Launch"] = names_of(kLaunch);
-  m.attr("fields") = fields;
   m.def("why_unavailable", &why_unavailable, "Why no kernel can be launched here; empty where one can.");
   m.def("recurrent_plan", &plan_of);
   m.def("recurrent_run", [](const py::tuple& sizes, bool backward, const py::tuple& tensors,
@@ -90,6 +90,39 @@ void bind(py::module_& m) {
 
 }  // namespace pyrnn::recurrent::cuda
 
+namespace pyrnn::attention::cuda {
+namespace {
+
+#define F(member) PYRNN_FIELD(Launch, member)
+const Field<Launch> kLaunch[] = {F(device), F(stream), F(scratch)};
+#undef F
+
+template <void (*kRun)(const Problem&, const Launch&)>
+void run(const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
+  Launch call{};
+  fill(call, kLaunch, launch);
+  kRun(problem_of(sizes, tensors), call);
+}
+
+py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device) {
+  const Problem p = problem_of(sizes, tensors);
+  const ForwardPlan plan = plan_forward(p, device_properties(device));
+  return py::make_tuple(plan.kernel->rows, plan.kernel->keys, p.B * p.K * plan.row_tiles * plan.splits,
+                        plan.kernel->threads, plan.splits, plan.kernel->shared, plan.scratch_bytes, plan.why);
+}
+
+}  // namespace
+
+void bind(py::module_& m, py::dict& fields) {
+  fields["attention.Sizes"] = names_of(kSizes);
+  fields["attention.Tensors"] = names_of(kTensors);
+  fields["attention.cuda.Launch"] = names_of(kLaunch);
+  m.def("attention_plan", &plan_of);
+  m.def("attention_forward", &run<forward>);
+}
+
+}  // namespace pyrnn::attention::cuda
+
 PYBIND11_MODULE(PYRNN_MODULE, m) {
   m.attr("__version__") = PYRNN_VERSION;
   m.attr("architectures") = PYRNN_ARCHITECTURES;
@@ -100,7 +133,10 @@ PYBIND11_MODULE(PYRNN_MODULE, m) {
   m.attr("emulated") = false;
 #endif
   pyrnn::export_tables(m);
-  pyrnn::recurrent::cuda::bind(m);
+  py::dict fields;
+  pyrnn::recurrent::cuda::bind(m, fields);
+  pyrnn::attention::cuda::bind(m, fields);
+  m.attr("fields") = fields;
   m.def("grid_barriers", [](int64_t arrivals, int blocks, int64_t steps, int64_t stream) {
     pyrnn::run_grid_barriers(reinterpret_cast<unsigned*>(arrivals), blocks, steps,
                              reinterpret_cast<cudaStream_t>(stream));

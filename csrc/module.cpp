@@ -5,6 +5,7 @@
 
 #include "attention/cpu/engine.h"
 #include "attention/eager.h"
+#include "attention/fields.h"
 #include "common/dispatch.h"
 #include "common/fields.h"
 #include "common/plain_module.h"
@@ -100,60 +101,12 @@ void bind(py::module_& m, py::dict& fields) {
 
 // ---- attention
 
-namespace pyrnn {
-
-template <>
-void assign(attention::Heads& field, PyObject* value) {
-  static const Field<attention::Heads> kHeads[] = {
-      PYRNN_FIELD(attention::Heads, data), PYRNN_FIELD(attention::Heads, batch),
-      PYRNN_FIELD(attention::Heads, head), PYRNN_FIELD(attention::Heads, row)};
-  fill(field, kHeads, value);
-}
-template <>
-void assign(attention::Scores& field, PyObject* value) {
-  static const Field<attention::Scores> kScores[] = {
-      PYRNN_FIELD(attention::Scores, data), PYRNN_FIELD(attention::Scores, batch),
-      PYRNN_FIELD(attention::Scores, head), PYRNN_FIELD(attention::Scores, query),
-      PYRNN_FIELD(attention::Scores, key)};
-  fill(field, kScores, value);
-}
-
-}  // namespace pyrnn
-
 namespace pyrnn::attention {
 namespace {
 
-#define F(member) PYRNN_FIELD(Problem, member)
-// What calls with one layout have in common, and what each has of its own.
-const Field<Problem> kSizes[] = {F(dtype),
-                                 F(B),
-                                 F(H),
-                                 F(K),
-                                 F(T),
-                                 F(S),
-                                 F(D),
-                                 F(V),
-                                 F(causal),
-                                 F(window_left),
-                                 F(window_right),
-                                 F(query_start),
-                                 F(mask_kind),
-                                 F(weights_kind),
-                                 F(scale),
-                                 F(softcap),
-                                 F(dropout),
-                                 F(slope_batch),
-                                 F(slope_head)};
-const Field<Problem> kTensors[] = {F(seed),      F(q),       F(k),      F(v),          F(out),     F(mask),
-                                   F(lengths),   F(padding), F(slopes), F(statistics), F(weights), F(g_out),
-                                   F(g_weights), F(d_q),     F(d_k),    F(d_v),        F(d_mask)};
-#undef F
-
 template <void (*kRun)(const Problem&, int)>
 void run(const py::tuple& sizes, const py::tuple& tensors, int threads) {
-  Problem p{};
-  fill(p, kSizes, sizes);
-  fill(p, kTensors, tensors);
+  const Problem p = problem_of(sizes, tensors);
   py::gil_scoped_release release;
   kRun(p, threads);
 }

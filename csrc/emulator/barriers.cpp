@@ -17,6 +17,8 @@ void open_barrier(Block& block) {
   for (Thread& thread : block.threads)
     if (thread.state == State::at_barrier) waiting.push_back(&thread);
   block.at_barrier = 0;
+  block.voted = block.vote;
+  block.vote = false;
   launch_state.progress++;
   race::barrier(waiting.data(), int(waiting.size()));
   for (Thread* thread : waiting) make_ready(thread);
@@ -107,6 +109,13 @@ void block_barrier(Site site) {
   } else {
     suspend(State::at_barrier, "__syncthreads", site);
   }
+}
+
+bool block_barrier_or(bool vote, Site site) {
+  Block& block = *current->block;
+  block.vote |= vote;
+  block_barrier(site);
+  return block.voted;  // nobody comes to the next barrier's end before this thread does
 }
 
 void collective(const char* name, Combine combine, uint32_t mask, void* packet, Site site) {

@@ -48,6 +48,9 @@ constexpr int warpSize = 32;
 using PyrnnSite = ::pyrnn::emulator::Site;
 
 inline void __syncthreads(PyrnnSite site = PyrnnSite::here()) { pyrnn::emulator::block_barrier(site); }
+inline int __syncthreads_or(int vote, PyrnnSite site = PyrnnSite::here()) {
+  return pyrnn::emulator::block_barrier_or(vote != 0, site);
+}
 inline void __syncwarp(uint32_t mask = ~0u, PyrnnSite site = PyrnnSite::here()) {
   pyrnn::emulator::warp_barrier(mask, site);
 }
@@ -195,6 +198,8 @@ void __stcs(T* p, std::common_type_t<T> value) {
 #define __logf(x) logf(x)
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __frcp_rn(float a) { return 1.0f / a; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 template <class To, class From>

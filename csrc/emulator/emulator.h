@@ -45,10 +45,13 @@ int resident_blocks(int threads, size_t shared);  // per multiprocessor
 void* static_shared(const void* key, size_t bytes, size_t align);  // key: one for each array of the source
 unsigned char* dynamic_shared();
 void tile(void* p, size_t bytes);  // an allocated tile; a red zone follows it
+// Fails where these bytes are not this block's, or not aligned to their number.
+void require_shared(const char* name, const void* p, size_t bytes, Site site);
 
 // ---- barriers and operations of a warp --------------------------------------------------------------
 
 void block_barrier(Site site);
+bool block_barrier_or(bool vote, Site site);  // whether anyone's vote is true
 void warp_barrier(uint32_t mask, Site site);
 int lane();
 

@@ -83,6 +83,7 @@ struct Block {
   int live;    // threads
   int at_barrier;
   Site barrier_site;
+  bool vote = false, voted = false;  // at this barrier so far; at the one before
   Cluster* cluster;
   unsigned rank;  // within the cluster
   std::vector<Thread> threads;

@@ -64,6 +64,24 @@ __global__ void dump_mma(float* out) {
   }
 }
 
+// out[as they lie, transposed][32 lanes][4 matrices][2]
+__global__ void dump_load_matrix(float* out) {
+  SHARED_ARRAY(uint4, rows, 32);
+  const uint32_t i = threadIdx.x;
+  auto pair = [&](uint32_t n) { return pair_of<__half>(float(i * 8 + n), float(i * 8 + n + 1)); };
+  rows[i] = make_uint4(pair(0), pair(2), pair(4), pair(6));
+  __syncthreads();
+  uint32_t d[4], transposed[4];
+  ptx::ldmatrix_x4(d, &rows[i]);
+  ptx::ldmatrix_x4_trans(transposed, &rows[i]);
+  for (uint32_t n = 0; n < 8; n++) {
+    const unsigned short straight = static_cast<unsigned short>(d[n / 2] >> n % 2 * 16),
+                         across = static_cast<unsigned short>(transposed[n / 2] >> n % 2 * 16);
+    out[i * 8 + n] = widened(__ushort_as_half(straight));
+    out[(i + 32) * 8 + n] = widened(__ushort_as_half(across));
+  }
+}
+
 // Round to the storage type and back: random bits, so also subnormal numbers, infinities and NaN.
 template <class S>
 __global__ void dump_rounding(float* out) {
@@ -81,6 +99,7 @@ __global__ void dump_functions(float* out) {
   out[threadIdx.x + 32] = __expf(x);
   out[threadIdx.x + 64] = tanhf(x);
   out[threadIdx.x + 96] = __fdividef(x, 1.5f + real(threadIdx.x + 32));
+  out[threadIdx.x + 128] = ptx::exp2_approx(8.0f * x);
 }
 
 __global__ void dump_shuffles(float* out) {
@@ -204,7 +223,8 @@ std::vector<PtxSection> ptx_dump(int device) {
   all.push_back(warp_section("mma_f16", false, 512, dump_mma<__half, false>));
   all.push_back(warp_section("round_bf16", true, 128, dump_rounding<__nv_bfloat16>));
   all.push_back(warp_section("round_f16", true, 128, dump_rounding<__half>));
-  all.push_back(warp_section("functions", false, 128, dump_functions));
+  all.push_back(warp_section("functions", false, 160, dump_functions));
+  all.push_back(warp_section("load_matrix", true, 512, dump_load_matrix));
   all.push_back(warp_section("shuffles", true, 256, dump_shuffles));
   all.push_back(section("copies", true, kInputs, [](float* out) {
     Memory in(kInputs * sizeof(float));

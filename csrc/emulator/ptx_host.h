@@ -51,6 +51,49 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
   emulator::collective("mma.m16n8k16", combine_mma<S>, ~0u, &packet, site);
 }
 
+struct LoadMatrixPacket {
+  uint16_t row[8];
+  uint32_t* out;
+};
+
+template <bool kTransposed>
+void combine_load_matrix(emulator::Lanes& lanes) {
+  auto at = [&](int matrix, int row, int column) {
+    return uint32_t(static_cast<const LoadMatrixPacket*>(lanes.packet[matrix * 8 + row])->row[column]);
+  };
+  for (int lane = 0; lane < 32; lane++)
+    for (int matrix = 0; matrix < 4; matrix++) {
+      const int g = lane / 4, c = lane % 4 * 2;
+      const uint32_t low = kTransposed ? at(matrix, c, g) : at(matrix, g, c),
+                     high = kTransposed ? at(matrix, c + 1, g) : at(matrix, g, c + 1);
+      static_cast<LoadMatrixPacket*>(lanes.packet[lane])->out[matrix] = low | high << 16;
+    }
+}
+
+template <bool kTransposed>
+void load_matrix(uint32_t* d, const void* row, Site site) {
+  emulator::require_shared("ldmatrix", row, 16, site);
+  LoadMatrixPacket packet;
+  for (int i = 0; i < 8; i++) packet.row[i] = static_cast<const uint16_t*>(row)[i];
+  packet.out = d;
+  emulator::collective(kTransposed ? "ldmatrix.trans" : "ldmatrix", combine_load_matrix<kTransposed>, ~0u,
+                       &packet, site);
+}
+
+inline void ldmatrix_x4(uint32_t (&d)[4], const void* row, Site site = Site::here()) {
+  load_matrix<false>(d, row, site);
+}
+inline void ldmatrix_x4_trans(uint32_t (&d)[4], const void* row, Site site = Site::here()) {
+  load_matrix<true>(d, row, site);
+}
+
+// ---- functions of a float ----------------------------------------------------------------------------
+
+inline float exp2_approx(float x) {
+  const float y = exp2f(x);
+  return y < 1.17549435e-38f ? 0.0f : y;
+}
+
 // ---- flags in global memory ------------------------------------------------------------------------
 
 inline unsigned ld_relaxed(const unsigned* p, Site site = Site::here()) {

@@ -157,6 +157,13 @@ void tile(void* p, size_t bytes) {
   paint_red_zone(block.shared + offset + round_up(bytes, 16));
 }
 
+void require_shared(const char* name, const void* p, size_t bytes, Site site) {
+  if (reinterpret_cast<uintptr_t>(p) % bytes != 0)
+    fail("%s:%d: %s of a misaligned address", site.file, site.line, name);
+  if (!in_shared(*current->block, p, bytes))
+    fail("%s:%d: %s outside of this block's shared memory", site.file, site.line, name);
+}
+
 void* map_shared_rank(void* shared, unsigned rank, Site site) {
   const Block& own = *current->block;
   if (!in_shared(own, shared, 1))

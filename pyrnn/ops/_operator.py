@@ -67,6 +67,8 @@ class Spec:
         differentiable: positions of the tensors that have a gradient.
         devices: kinds of devices that the kernels serve, of "cpu" and "cuda".
         autocasts: whether torch.autocast casts the differentiable tensors.
+        unfit: (backend, tensors) -> why its kernels do not take tensors of such sizes, in words; empty where
+            they do. None: they take all.
         infer: (tensors, options) -> results, by a kernel.
         forward: the same -> results and `saved`.
         backward: (gradients of the results, or None; tensors; saved results; options; needs, a bool for each
@@ -106,6 +108,7 @@ class Spec:
     keep: Callable[[Any, Any], tuple[Tensor | None, ...]] = lambda tensors, options: tensors
     restore: Callable[[Any, Any], tuple[Tensor | None, ...]] = lambda grads, kept: kept
     passed_through: Mapping[int, int] = field(default_factory=dict)
+    unfit: Callable[[str, tuple[Tensor | None, ...]], str] | None = None
     vmap: Callable[[Part, Kernel], VmapRule | None] = lambda part, operator: None
     flops: Callable[[Part, tuple[Any, ...]], int] | None = None
 
@@ -158,7 +161,7 @@ class Operator:
         tensors = args[: self._count]
         first = tensors[0]
         if first is not None and can_bypass_dispatcher(tensors):
-            if self.unsupported_reason(first.device.type, first.dtype):
+            if self.unsupported_reason(first.device.type, first.dtype) or self.unfit_reason(tensors):
                 return self.call_op(*args)
             if not wants_gradient(tensors):
                 return self.spec.infer(*args)
@@ -173,13 +176,13 @@ class Operator:
             return self._differentiably(args)
         return self.call_op(*args)
 
-    def route(self, tensor: Tensor) -> Route:
-        """Who computes a call whose first tensor this is, under the transforms and autocast active now."""
+    def route(self, tensor: Tensor, *others: Tensor | None) -> Route:
+        """Who computes a call whose first tensors these are, under the transforms and autocast active now."""
         device_type, dtype = tensor.device.type, tensor.dtype
         casts = self.spec.autocasts and dtype is not torch.float64
         if casts and _dispatch.autocast_enabled(device_type):
             dtype = torch.get_autocast_dtype(device_type)
-        reason = self.unsupported_reason(device_type, dtype)
+        reason = self.unsupported_reason(device_type, dtype) or self.unfit_reason((tensor, *others))
         if not reason and _dispatch.forward_mode_active():
             reason = "a forward-mode derivative is being taken, and the kernels have none"
         if reason:
@@ -209,6 +212,13 @@ class Operator:
             f"the native {backend.upper()} kernels compute in {', '.join(map(str, native))}, not in {dtype}"
         )
 
+    def unfit_reason(self, tensors: tuple[Tensor | None, ...]) -> str:
+        """Why the kernels for the first tensor's device do not take such sizes; empty where they do."""
+        first = tensors[0]
+        if self.spec.unfit is None or first is None:
+            return ""
+        return self.spec.unfit(self.backend_of(first.device.type) or "", tensors)
+
     def select_backward(self, tensors: tuple[Tensor | None, ...]) -> Kernel:
         """Who computes a backward pass: the kernel past the dispatcher, the operator, or a function.
 
@@ -223,7 +233,7 @@ class Operator:
 
     def _differentiably(self, args: tuple[Any, ...]) -> Any:
         """A call that autograd or torch.func records."""
-        if self.route(args[0]).path == "reference":
+        if self.route(*args[: self._count]).path == "reference":
             return self.spec.reference(*args)
         return self._only_results(self.function.apply(*args))
 
@@ -266,8 +276,10 @@ class Operator:
                 library.impl(name, partial(self._autocast_kernel, device_type, key), key)
 
     def _kernel(self, *args: Any) -> Any:
-        supported = not self.unsupported_reason(args[0].device.type, args[0].dtype)
-        return self.spec.infer(*args) if supported else self._reference_in_layout(*args)
+        unsupported = self.unsupported_reason(args[0].device.type, args[0].dtype)
+        if unsupported or self.unfit_reason(args[: self._count]):
+            return self._reference_in_layout(*args)
+        return self.spec.infer(*args)
 
     def _fake(self, *args: Any) -> Any:
         return self._only_results(self.spec.fake_forward(*args))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNELS = "csrc/recurrent/cuda/CMakeFiles/pyrnn_cuda_kernels_float32.dir/kernels.cu.o"
+KERNELS = "csrc/recurrent/cuda/CMakeFiles/pyrnn_cuda_recurrent_kernels_float32.dir/kernels.cu.o"
 
 
 class Fault(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from pyrnn import reference
+from pyrnn import _native, reference
 from pyrnn._checks import (
     as_bool,
     as_number,
@@ -19,7 +19,7 @@ from pyrnn._dispatch import any_autocast_enabled, autocast_disabled, autocast_en
 from pyrnn._native_args import accumulation_dtype, require_readable_storage
 from pyrnn.ops._library import Kernel, VmapRule, loop_over_samples
 from pyrnn.ops._operator import Operator, Part, Route, Spec, cast_tensor
-from pyrnn.ops.attention import cpu
+from pyrnn.ops.attention import cpu, cuda
 from pyrnn.ops.attention.call import (
     WEIGHTS_KINDS,
     Call,
@@ -176,10 +176,11 @@ def scaled_dot_product_attention(
     return output, weights[0] if one_head and return_weights == "full" else weights
 
 
-def attention_route(query: Tensor) -> Route:
+def attention_route(query: Tensor, value: Tensor | None = None) -> Route:
     """Who computes `scaled_dot_product_attention` for this query, under the transforms and autocast of now.
 
-    A compiled function decides when it is traced, in the same way.
+    A compiled function decides when it is traced, in the same way. The value matters where its heads have
+    more features than the query's.
 
     Example:
         >>> import torch
@@ -187,7 +188,7 @@ def attention_route(query: Tensor) -> Route:
         >>> attention_route(torch.zeros(1, 1, 1, 1, dtype=torch.float16)).path
         'reference'
     """
-    return _operator.route(query)
+    return _operator.route(query, None, value)
 
 
 def _is_plain(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> bool:
@@ -205,12 +206,24 @@ def _is_plain(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> bo
 # -------------------------------------------------------------------------------------------- kernels
 
 
+def _kernels(query: Tensor) -> Any:
+    """The module with `forward` and `backward` for a query that has kernels."""
+    return cuda if query.is_cuda or _native.emulated_cuda is not None else cpu
+
+
+def _unfit(backend: str, tensors: tuple[Tensor | None, ...]) -> str:
+    query, value = tensors[0], tensors[2] if len(tensors) > 2 else None
+    return cuda.unfit_reason(query, value) if backend == "cuda" and query is not None else ""
+
+
 def _infer(*args: Any) -> tuple[Tensor, ...]:
-    return cpu.forward(Call.for_kernels(*args), with_statistics=False)[:2]
+    call = Call.for_kernels(*args)
+    return _kernels(call.query).forward(call, with_statistics=False)[:2]
 
 
 def _forward(*args: Any) -> tuple[Tensor, ...]:
-    return cpu.forward(Call.for_kernels(*args), with_statistics=True)
+    call = Call.for_kernels(*args)
+    return _kernels(call.query).forward(call, with_statistics=True)
 
 
 def _backward(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
@@ -224,7 +237,7 @@ def _backward(g_output: Tensor | None, g_weights: Tensor | None, *rest: Any) -> 
     ):
         if grad is not None:
             check_like(name, grad, shape, query.dtype, query)
-    return cpu.backward(call, g_output, g_weights, output, statistics, needs=needs)
+    return _kernels(query).backward(call, g_output, g_weights, output, statistics, needs=needs)
 
 
 def _reference(*args: Any) -> reference.AttentionOutput:
@@ -308,7 +321,8 @@ _operator = Operator(
         saved="Tensor statistics",  # of each query's softmax: what it took off the scores, and the sum
         saved_results=(0, 2),
         differentiable=(0, 1, 2, 3),
-        devices=("cpu",),
+        devices=("cpu", "cuda"),
+        unfit=_unfit,
         autocasts=True,
         infer=_infer,
         forward=_forward,

@@ -17,7 +17,7 @@ from torch.autograd import Function
 from pyrnn import _native
 from pyrnn.ops._derivatives import recompute_gradients
 
-_COMPILES = "torch.compile traces the call"
+_COMPILES = "torch.compile traces the call, or the CUDA kernels are emulated"
 
 
 class SelfAttention(NamedTuple):
@@ -54,7 +54,7 @@ class EagerSelfAttention:
         Returns:
             The same with E features: the heads' outputs side by side.
         """
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or _native.emulated_cuda is not None:
             return _COMPILES
         threads = _native.cpu.asked if ask else _native.num_threads()
         return _native.cpu.attention_call(self._record, options, threads, packed)
@@ -81,7 +81,7 @@ class EagerSelfAttention:
             end: of them.
             ask: as above.
         """
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or _native.emulated_cuda is not None:
             return _COMPILES
         threads = _native.cpu.asked if ask else _native.num_threads()
         return _native.cpu.attention_cached(options, threads, packed, keys, values, begin, end)

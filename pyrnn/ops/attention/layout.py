@@ -1,4 +1,4 @@
-"""What the CPU kernels of attention are told of a call beside addresses: its layout, from a cache.
+"""What the kernels of attention are told of a call beside addresses: its layout, from a cache.
 
 It depends on shape, strides, dtype and device of the tensors and on the options alone, and to work it out
 costs more than the kernel of a small call.
@@ -88,7 +88,7 @@ def layout_of(call: Call) -> Layout:
         if len(_cache) >= _LARGEST_CACHE:
             _cache.clear()
         _cache[cache_key] = layout
-    elif lengths is not None and lengths.numel():  # their values are no part of the key
+    elif lengths is not None and lengths.is_cpu and lengths.numel():  # their values are no part of the key
         check_range(lengths, layout.problem.S, "S")
     return layout
 

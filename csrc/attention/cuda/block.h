@@ -1,0 +1,88 @@
+// What a block of threads works on: its shape, and the rows of queries that it owns.
+#pragma once
+#include "attention/cuda/dropout.h"
+#include "attention/cuda/scores.h"
+
+namespace pyrnn::attention::cuda {
+
+// Blocks own some rows and go through the other side of the scores, `kSteps` rows at a time.
+template <int kFeaturesOf, int kTilesOf, int kWarpsOf, int kStepsOf>
+struct Shape {
+  static constexpr int kFeatures = kFeaturesOf;  // of a tile: at least D and V
+  static constexpr int kM = kTilesOf;            // tiles of 16 rows that a warp owns
+  static constexpr int kWarps = kWarpsOf, kThreads = 32 * kWarps, kRows = 16 * kM * kWarps;
+  static constexpr int kSteps = kStepsOf;
+};
+
+// A call's place in the grid: which batch entry and head of the keys, and which of the `parts` of their work.
+struct Place {
+  int64_t b, kv, part;
+
+  __device__ Place(const Problem& p, int64_t parts) {
+    const unsigned pair = blockIdx.x / unsigned(parts);
+    part = blockIdx.x % unsigned(parts);
+    b = pair / unsigned(p.K), kv = pair % unsigned(p.K);
+  }
+};
+
+// The queries of one batch entry and one head of the keys as rows: row r is query r / group of head
+// kv * group + r % group, so that rows of a tile are neighbours in time.
+struct QueryRows {
+  const Problem& p;
+  int64_t b, kv;
+  int group, count;
+
+  __device__ QueryRows(const Problem& problem, int64_t batch, int64_t key_head)
+      : p(problem), b(batch), kv(key_head), group(int(p.H / p.K)), count(int(p.T) * group) {}
+
+  __device__ __forceinline__ int query(int row) const { return group == 1 ? row : row / group; }
+  __device__ __forceinline__ int64_t head(int row) const { return group == 1 ? kv : kv * group + row % group; }
+  // Where row `row` starts in a tensor [B, H, T, features].
+  template <class S>
+  __device__ __forceinline__ S* of(const Heads& x, int row) const {
+    return static_cast<S*>(x.data) + b * x.batch + head(row) * x.head + query(row) * x.row;
+  }
+  // Place of row `row` among the numbers [B, H, 2, T] of the softmax: its maximum, and T on its sum.
+  __device__ __forceinline__ int64_t statistics(int row) const {
+    return (b * p.H + head(row)) * 2 * p.T + query(row);
+  }
+};
+
+// Stores a warp's sums times `factor(row)`: rows `row0 + ..` of QueryRows or of keys, as `to(row)` says where
+// a row starts, null for none.
+template <class S, int kM, int kN, class A, class To, class Factor>
+__device__ __forceinline__ void store_rows(const A (&sums)[kM][kN][4], int features, bool paired, const To& to,
+                                           const Factor& factor) {
+  struct alignas(2 * sizeof(S)) Pair {
+    S first, second;
+  };
+#pragma unroll
+  for (int m = 0; m < kM; m++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      S* row = to(m, half);
+      if (!row) continue;
+      const A by = factor(m, half);
+#pragma unroll
+      for (int n = 0; n < kN; n++) {
+        const int f = n * 8 + sum_column();
+        const S first = narrow<S>(sums[m][n][half * 2] * by), second = narrow<S>(sums[m][n][half * 2 + 1] * by);
+        if (paired) {
+          if (f < features) *reinterpret_cast<Pair*>(row + f) = {first, second};
+        } else {
+          if (f < features) row[f] = first;
+          if (f + 1 < features) row[f + 1] = second;
+        }
+      }
+    }
+}
+
+// Whether rows of x can be stored two numbers at a time.
+template <class S>
+__device__ __forceinline__ bool is_paired(const Heads& x, int64_t features) {
+  const uint64_t all = uint64_t(x.batch) | uint64_t(x.head) | uint64_t(x.row) | uint64_t(features) |
+                       reinterpret_cast<uint64_t>(x.data) / sizeof(S);
+  return all % 2 == 0;
+}
+
+}  // namespace pyrnn::attention::cuda

@@ -1,0 +1,71 @@
+// A tile: some rows of queries, keys, values or gradients in shared memory, and the copies that bring them there.
+//
+// Rows are cut into chunks of 16 bytes. Chunk i of row r lies at place i ^ (r % 8): eight lanes that read the
+// same chunk of eight neighbouring rows, as every product does, meet no bank twice.
+#pragma once
+#include "common/cuda/scalar.h"
+#include "common/cuda/shared_memory.h"
+
+namespace pyrnn::attention::cuda {
+
+constexpr int kChunkBytes = 16;
+
+template <class S, int kRowsOf, int kFeaturesOf>
+struct Tile {
+  static constexpr int kRows = kRowsOf, kFeatures = kFeaturesOf;
+  static constexpr int kChunk = kChunkBytes / int(sizeof(S));  // features
+  static constexpr int kChunks = kFeatures / kChunk;           // of a row
+  static_assert(kChunks % 8 == 0, "the chunks of eight rows must fill all banks");
+
+  S* data;
+
+  static constexpr size_t bytes() { return tile_bytes<S>(size_t(kRows) * kFeatures); }
+
+  __device__ __forceinline__ S* chunk(int row, int i) const {
+    return data + (row * kChunks + (i ^ (row % 8))) * kChunk;
+  }
+  __device__ __forceinline__ S* at(int row, int feature) const {
+    return chunk(row, feature / kChunk) + feature % kChunk;
+  }
+
+  // Begins to copy all rows: `source(row)` is where row `row` starts, 16-byte aligned, or null for a row of
+  // zeros. Features from `features` on, a multiple of kChunk, are zeros. `any` is an address that a copy of
+  // zeros may name. The caller commits the group.
+  template <int kThreads, class Source>
+  __device__ __forceinline__ void load(int features, const void* any, const Source& source) const {
+#pragma unroll
+    for (int first = 0; first < kRows * kChunks; first += kThreads) {
+      const int n = first + int(threadIdx.x), row = n / kChunks, i = n % kChunks;
+      if (kRows * kChunks % kThreads != 0 && n >= kRows * kChunks) break;
+      const S* from = source(row);
+      const bool valid = from != nullptr && i * kChunk < features;
+      ptx::cp_async16(chunk(row, i), valid ? from + i * kChunk : any, valid);
+    }
+  }
+
+  // Whether what this thread has itself copied holds an infinity or a NaN. After its copies have landed.
+  template <int kThreads>
+  __device__ __forceinline__ bool own_part_has_nonfinite() const {
+    uint32_t found = 0;
+#pragma unroll 4
+    for (int n = int(threadIdx.x); n < kRows * kChunks; n += kThreads) {
+      const uint4 words = *reinterpret_cast<const uint4*>(chunk(n / kChunks, n % kChunks));
+      found |= nonfinite_bits(words.x) | nonfinite_bits(words.y) | nonfinite_bits(words.z) |
+               nonfinite_bits(words.w);
+    }
+    return found != 0;
+  }
+
+ private:
+  // Not 0 where a number of type S in these 32 bits has an exponent of all ones.
+  static __device__ __forceinline__ uint32_t nonfinite_bits(uint32_t word) {
+    if constexpr (std::is_same<S, __nv_bfloat16>::value)
+      return ((word & 0x7f807f80u) + 0x00800080u) & 0x80008000u;
+    else if constexpr (std::is_same<S, __half>::value)
+      return ((word & 0x7c007c00u) + 0x04000400u) & 0x80008000u;
+    else
+      return ((word & 0x7f800000u) + 0x00800000u) & 0x80000000u;
+  }
+};
+
+}  // namespace pyrnn::attention::cuda
