@@ -25,7 +25,7 @@ constexpr ForwardKernel forward_of() {
 
 // Shape<features, tiles of 16 rows a warp, warps, keys at a time>: 96 KiB of shared memory at most, which
 // every device since 8.0 has. On tensor cores two tiles a warp read keys and values half as often.
-template <class S>
+template <class S, size_t kBytes = sizeof(S)>
 struct Kernels {
   static constexpr ForwardKernel forward[] = {
       forward_of<S, Shape<64, 2, 4, 64>, true>(),    //
@@ -37,17 +37,17 @@ struct Kernels {
       forward_of<S, Shape<256, 1, 4, 32>, false>(),
   };
 };
-template <>
-struct Kernels<float> {
+template <class S>
+struct Kernels<S, 4> {
   static constexpr ForwardKernel forward[] = {
-      forward_of<float, Shape<128, 1, 1, 16>, false>(),  // few rows
-      forward_of<float, Shape<128, 1, 4, 32>, false>(),  //
-      forward_of<float, Shape<256, 1, 2, 16>, false>(),
+      forward_of<S, Shape<128, 1, 1, 16>, false>(),  // few rows
+      forward_of<S, Shape<128, 1, 4, 32>, false>(),  //
+      forward_of<S, Shape<256, 1, 2, 16>, false>(),
   };
 };
-template <>
-struct Kernels<double> {
-  static constexpr ForwardKernel forward[] = {forward_of<double, Shape<128, 1, 2, 16>, false>()};
+template <class S>
+struct Kernels<S, 8> {
+  static constexpr ForwardKernel forward[] = {forward_of<S, Shape<128, 1, 2, 16>, false>()};
 };
 
 template <class S>

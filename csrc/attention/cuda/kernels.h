@@ -1,4 +1,4 @@
-// What kernels.cu defines, once for each storage type: launches, and what a planner must know of each kernel.
+// What kernels.cu and pairs.cu define, once for each storage type: launches, and what a planner must know of each kernel.
 #pragma once
 #include "attention/problem.h"
 #include "common/cuda/device.h"
@@ -6,6 +6,7 @@
 namespace pyrnn::attention::cuda {
 
 struct ForwardCall;
+struct PairCall;
 
 struct ForwardKernel {
   int features, rows, keys;  // of its tiles
@@ -24,7 +25,22 @@ struct KernelSet {
   int combine_threads;
 };
 
+struct PairKernel {
+  int features, rows, keys, threads;
+  size_t shared;
+  cudaError_t (*launch)(const PairCall&, const LaunchShape&, cudaStream_t);
+};
+
+struct PairKernelSet {
+  const PairKernel *weights, *mask_gradient;  // by features
+  int count;                                  // of each
+  cudaError_t (*sum_mask)(const PairCall&, const LaunchShape&, cudaStream_t);
+  int sum_threads;
+};
+
 extern "C" const KernelSet pyrnn_cuda_attention_float32, pyrnn_cuda_attention_bfloat16,
     pyrnn_cuda_attention_float64, pyrnn_cuda_attention_float16;
+extern "C" const PairKernelSet pyrnn_cuda_attention_pairs_float32, pyrnn_cuda_attention_pairs_bfloat16,
+    pyrnn_cuda_attention_pairs_float64, pyrnn_cuda_attention_pairs_float16;
 
 }  // namespace pyrnn::attention::cuda
