@@ -21,14 +21,18 @@ from tests.attention.test_accuracy import OPTIONS
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-def check(device: str, qkv: tuple[Tensor, ...], options: dict[str, Any]) -> None:
+Operands = tuple[Tensor, Tensor, Tensor]
+
+
+def check(device: str, qkv: Operands, options: dict[str, Any]) -> None:
     """Output and weights against the float64 reference: at most twice torch's error at the same dtype."""
     dtype = qkv[0].dtype
     mask = options.get("attn_mask")
     exact_mask = mask.double() if mask is not None and mask.is_floating_point() else mask
     with torch.no_grad():
-        ours = of_kernel(*(t.to(device) for t in qkv), **on(device, options))
-        exact = of_reference(*(t.double() for t in qkv), **{**options, "attn_mask": exact_mask})
+        ours = on_device(device, qkv, options)
+        query, key, value = (t.double() for t in qkv)
+        exact = of_reference(query, key, value, **{**options, "attn_mask": exact_mask})
         if dtype is torch.float64:
             grads = tuple(torch.zeros_like(result) for result in exact)
             longer = attend(qkv, grads, **options)
@@ -44,12 +48,14 @@ def check(device: str, qkv: tuple[Tensor, ...], options: dict[str, Any]) -> None
         assert error <= bound, f"{name}: error {error:.3g} above {bound:.3g} (torch's own: {allowed:.3g})"
 
 
-def on(device: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options with their tensors where the kernels read them; a seed stays on the CPU."""
-    return {
+def on_device(device: str, qkv: Operands, options: dict[str, Any]) -> tuple[Tensor, ...]:
+    """The results of a call whose tensors are where the kernels read them; a seed stays on the CPU."""
+    moved = {
         name: value.to(device) if isinstance(value, Tensor) and name != "seed" else value
         for name, value in options.items()
     }
+    query, key, value = (t.to(device) for t in qkv)
+    return of_kernel(query, key, value, **moved)
 
 
 def all_cases() -> Iterator[Case]:
@@ -91,9 +97,9 @@ def test_sizes_of_heads(features: tuple[int, int], dtype: torch.dtype, device: s
         check(device, qkv, {"enable_gqa": True, "is_causal": True, "query_start": 97 - T})
 
 
-def plan_of(device: str, qkv: tuple[Tensor, ...], **options: Any) -> cuda.Plan:
+def plan_of(device: str, qkv: Operands, **options: Any) -> cuda.Plan:
     values = (0.0, True, None, 0, -1, -1, 0.0, "none")
-    given = dict(zip(Call._fields, (*qkv, *(None,) * 5, *values), strict=True)) | options
+    given: dict[str, Any] = dict(zip(Call._fields, (*qkv, *(None,) * 5, *values), strict=True)) | options
     return cuda.plan(Call(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in given.items()}))
 
 
@@ -130,14 +136,14 @@ def test_nothing_leaks_from_places_that_a_query_does_not_see(
         ({"window": (5, 2)}, (torch.arange(S) - torch.arange(T)[:, None] - 0).sub(-1.5).abs() > 3.5),
     ):
         query, key, value = operands(T=T, S=S, D=24, V=20, dtype=dtype)
-        clean = of_kernel(query.to(device), key.to(device), value.to(device), **on(device, options))[0]
+        clean = on_device(device, (query, key, value), options)[0]
         for place in (1, 41, 69):
             blind = unseen[:, place]
             for spoiled in (key, value):
                 dirty = spoiled.clone()
                 dirty[:, :, place] = garbage
-                changed = [dirty if t is spoiled else t for t in (query, key, value)]
-                out = of_kernel(*(t.to(device) for t in changed), **on(device, options))[0]
+                changed = (query, dirty, value) if spoiled is key else (query, key, dirty)
+                out = on_device(device, changed, options)[0]
                 assert torch.isfinite(out[:, :, blind.to(device)]).all(), (options, place)
                 if spoiled is value and not torch.isnan(torch.tensor(garbage)):
                     assert not torch.isfinite(out[:, :, ~blind.to(device)]).any()
@@ -155,7 +161,7 @@ def test_rows_of_large_negative_masks(low: float | str, dtype: torch.dtype, devi
     query, key, value = operands(T=40, S=70, D=16, V=16, dtype=dtype)
     mask = torch.zeros(40, 70, dtype=dtype)
     mask[5] = fill
-    out = of_kernel(query.to(device), key.to(device), value.to(device), attn_mask=mask.to(device))[0]
+    out = on_device(device, (query, key, value), {"attn_mask": mask})[0]
     if dtype in (torch.bfloat16, torch.float32):
         mean = value.double().mean(2)
         torch.testing.assert_close(out[:, :, 5].cpu().double(), mean, rtol=0.02, atol=0.02)
@@ -168,19 +174,19 @@ def test_the_order_of_threads_does_not_matter(
 ) -> None:
     options = {"is_causal": True, "enable_gqa": True, "return_weights": "mean"}
     for T in (2, 66):
-        qkv = [t.to(device) for t in operands(H=4, K=2, T=T, S=300, D=40, V=33, dtype=dtype)]
+        qkv = operands(H=4, K=2, T=T, S=300, D=40, V=33, dtype=dtype)
         schedules(1)
-        first = of_kernel(*qkv, **options)
+        first = on_device(device, qkv, options)
         for seed in range(2, 9):
             schedules(seed)
-            for once, again in zip(first, of_kernel(*qkv, **options), strict=True):
+            for once, again in zip(first, on_device(device, qkv, options), strict=True):
                 assert torch.equal(once, again)
 
 
 def test_dropout_is_that_of_the_cpu(device: str) -> None:
     qkv = operands(B=2, H=3, T=21, S=50, D=8, V=8, dtype=torch.float32)
     options: dict[str, Any] = {"dropout_p": 0.4, "seed": torch.tensor(-5), "return_weights": "full"}
-    ours = of_kernel(*(t.to(device) for t in qkv), **options)[1].cpu()
+    ours = on_device(device, qkv, options)[1].cpu()
     emulated, _native.emulated_cuda = _native.emulated_cuda, None
     try:
         cpu = of_kernel(*qkv, **options)[1]

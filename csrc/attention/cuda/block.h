@@ -36,7 +36,9 @@ struct QueryRows {
       : p(problem), b(batch), kv(key_head), group(int(p.H / p.K)), count(int(p.T) * group) {}
 
   __device__ __forceinline__ int query(int row) const { return group == 1 ? row : row / group; }
-  __device__ __forceinline__ int64_t head(int row) const { return group == 1 ? kv : kv * group + row % group; }
+  __device__ __forceinline__ int64_t head(int row) const {
+    return group == 1 ? kv : kv * group + row % group;
+  }
   // Where row `row` starts in a tensor [B, H, T, features].
   template <class S>
   __device__ __forceinline__ S* of(const Heads& x, int row) const {
@@ -51,8 +53,8 @@ struct QueryRows {
 // Stores a warp's sums times `factor(row)`: rows `row0 + ..` of QueryRows or of keys, as `to(row)` says where
 // a row starts, null for none.
 template <class S, int kM, int kN, class A, class To, class Factor>
-__device__ __forceinline__ void store_rows(const A (&sums)[kM][kN][4], int features, bool paired, const To& to,
-                                           const Factor& factor) {
+__device__ __forceinline__ void store_rows(const A (&sums)[kM][kN][4], int features, bool paired,
+                                           const To& to, const Factor& factor) {
   struct alignas(2 * sizeof(S)) Pair {
     S first, second;
   };
@@ -66,7 +68,8 @@ __device__ __forceinline__ void store_rows(const A (&sums)[kM][kN][4], int featu
 #pragma unroll
       for (int n = 0; n < kN; n++) {
         const int f = n * 8 + sum_column();
-        const S first = narrow<S>(sums[m][n][half * 2] * by), second = narrow<S>(sums[m][n][half * 2 + 1] * by);
+        const S first = narrow<S>(sums[m][n][half * 2] * by),
+                second = narrow<S>(sums[m][n][half * 2 + 1] * by);
         if (paired) {
           if (f < features) *reinterpret_cast<Pair*>(row + f) = {first, second};
         } else {

@@ -12,8 +12,8 @@ struct ForwardCall {
   void *partial_out, *partial_statistics;
 };
 
-// Where sums of the mask's gradient go: [parts, batch, heads, queries, keys]. Each size is the mask's, but one
-// a tile where it is broadcast over queries or keys.
+// Where sums of the mask's gradient go: [parts, batch, heads, queries, keys]. Each size is the mask's, but
+// one a tile where it is broadcast over queries or keys.
 struct MaskSums {
   int64_t parts, batch, heads, queries, keys;
   bool is_final;  // nothing is left to be summed: S, the gradient itself; else A

@@ -44,8 +44,9 @@ void forward(const Problem& p, const Launch& call) {
     work.partial_statistics = static_cast<char*>(call.scratch) + size_t(plan.splits * rows * p.V) * set.sum;
   }
   const int64_t blocks = p.B * p.K * plan.row_tiles * plan.splits;
-  check_cuda(plan.kernel->launch(work, shape_of(blocks, plan.kernel->threads, plan.kernel->shared), call.stream),
-             "launching attention");
+  check_cuda(
+      plan.kernel->launch(work, shape_of(blocks, plan.kernel->threads, plan.kernel->shared), call.stream),
+      "launching attention");
   if (plan.splits > 1) {
     const LaunchShape combine = shape_of(ceil_div(rows * 32, set.combine_threads), set.combine_threads);
     check_cuda(set.combine(work, combine, call.stream), "combining the parts of attention");

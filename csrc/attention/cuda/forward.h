@@ -26,7 +26,7 @@ struct ForwardBlock {
   const ScoreTransform<S> transform;
   const Dropout dropout;
   QueryTile q;
-  KeyTile k, v;        // the first of two buffers each
+  KeyTile k, v;                   // the first of two buffers each
   int first_row, warp_row, D, V;  // of the block; of the warp within it; features
   int first, last;                // queries of the block
   KeyRange keys;                  // all that they see, of this split
@@ -121,7 +121,8 @@ struct ForwardBlock {
            !visible.sees_whole(first, last, j, kKeys);
   }
 
-  __device__ __forceinline__ void load_keys(const KeyTile& tile, const Heads& from, int features, int j) const {
+  __device__ __forceinline__ void load_keys(const KeyTile& tile, const Heads& from, int features,
+                                            int j) const {
     const S* head = static_cast<const S*>(from.data) + rows.b * from.batch + rows.kv * from.head;
     const uint8_t* padding = kPlain || !p.padding ? nullptr : p.padding + rows.b * p.S;
     // Keys that nobody sees are zeros, whatever stands there.
@@ -187,12 +188,14 @@ struct ForwardBlock {
             added += x[m][n][half * 2 + odd];
           }
         sum[m][half] = sum[m][half] * factor + added;  // of this lane's keys alone
-        if (!__any_sync(~0u, factor != 1)) continue;  // a new shift is rare after the first tiles
+        if (!__any_sync(~0u, factor != 1)) continue;   // a new shift is rare after the first tiles
 #pragma unroll
         for (int n = 0; n < kV; n++) out[m][n][half * 2] *= factor, out[m][n][half * 2 + 1] *= factor;
       }
   }
-  static __device__ __forceinline__ A offset_of(A high) { return high == negative_infinity<A>() ? A(0) : high; }
+  static __device__ __forceinline__ A offset_of(A high) {
+    return high == negative_infinity<A>() ? A(0) : high;
+  }
   // A masked key has the masked weight.
   static __device__ __forceinline__ void weigh(A& s, A offset) {
     s = s == negative_infinity<A>() ? A(-0.0) : weight_of<S>(s - offset);
@@ -208,7 +211,8 @@ struct ForwardBlock {
       const int low = row_of(m0 + m, 0), high = row_of(m0 + m, 1);
       const int query[2] = {rows.query(low), rows.query(high)};
       const uint32_t first_head = uint32_t(rows.b * p.H);
-      const uint32_t head[2] = {first_head + uint32_t(rows.head(low)), first_head + uint32_t(rows.head(high))};
+      const uint32_t head[2] = {first_head + uint32_t(rows.head(low)),
+                                first_head + uint32_t(rows.head(high))};
 #pragma unroll
       for (int n = 0; n < kN; n++) {
         bool keep[4];
@@ -311,7 +315,8 @@ struct ForwardBlock {
           out, V, V % 2 == 0,
           [&](int m, int half) -> A* {
             const int row = row_of(m, half);
-            return row < rows.count ? static_cast<A*>(call.partial_out) + partial_row(split, row) * p.V : nullptr;
+            return row < rows.count ? static_cast<A*>(call.partial_out) + partial_row(split, row) * p.V
+                                    : nullptr;
           },
           [](int, int) { return A(1); });
       return;

@@ -1,4 +1,5 @@
-// What kernels.cu and pairs.cu define, once for each storage type: launches, and what a planner must know of each kernel.
+// What kernels.cu and pairs.cu define, once for each storage type: launches, and what a planner must know of
+// each kernel.
 #pragma once
 #include "attention/problem.h"
 #include "common/cuda/device.h"

@@ -8,7 +8,10 @@ namespace {
 
 template <class S, class Shape>
 constexpr PairKernel weights_of() {
-  return {Shape::kFeatures, Shape::kRows, Shape::kSteps, Shape::kThreads,
+  return {Shape::kFeatures,
+          Shape::kRows,
+          Shape::kSteps,
+          Shape::kThreads,
           PairBlock<S, Shape, PairResult::weights>::shared_bytes(),
           [](const PairCall& call, const LaunchShape& shape, cudaStream_t stream) {
             return launch("weights of attention", weights_kernel<S, Shape>, shape, stream, call);
@@ -17,10 +20,14 @@ constexpr PairKernel weights_of() {
 
 template <class S, class Shape>
 constexpr PairKernel mask_gradient_of() {
-  return {Shape::kFeatures, Shape::kRows, Shape::kSteps, Shape::kThreads,
+  return {Shape::kFeatures,
+          Shape::kRows,
+          Shape::kSteps,
+          Shape::kThreads,
           PairBlock<S, Shape, PairResult::mask_gradient>::shared_bytes(),
           [](const PairCall& call, const LaunchShape& shape, cudaStream_t stream) {
-            return launch("gradient of attention's mask", mask_gradient_kernel<S, Shape>, shape, stream, call);
+            return launch("gradient of attention's mask", mask_gradient_kernel<S, Shape>, shape, stream,
+                          call);
           }};
 }
 

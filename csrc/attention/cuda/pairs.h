@@ -1,4 +1,5 @@
-// What a call has for each pair of a query and a key: the weights that it returns, and the gradient of its mask.
+// What a call has for each pair of a query and a key: the weights that it returns, and the gradient of its
+// mask.
 //
 // A block owns one tile of the scores and makes it anew for all batch entries and heads over which its result
 // is summed, in order: no atomics, and no memory for what is summed away.
@@ -35,7 +36,8 @@ struct PairBlock {
   int t0, j0, warp_row;
   A all[kM][kN][4];
 
-  __device__ __forceinline__ PairBlock(const PairCall& of, SharedAllocator shared, int first_query, int first_key)
+  __device__ __forceinline__ PairBlock(const PairCall& of, SharedAllocator shared, int first_query,
+                                       int first_key)
       : call(of), p(of.p), transform(of.p), dropout(of.p), t0(first_query), j0(first_key) {
     q.data = shared.take<S>(kRows * Shape::kFeatures);
     k.data = shared.take<S>(kKeys * Shape::kFeatures);
@@ -80,7 +82,8 @@ struct PairBlock {
       const A* statistics = static_cast<const A*>(p.statistics) + (b * p.H + h) * 2 * p.T + (t < p.T ? t : 0);
       const A shift = statistics[0], sum = statistics[p.T];
       const A inverse = sum == 0 ? A(0) : 1 / sum;
-      const A delta = kGradient ? static_cast<const A*>(call.delta)[(b * p.H + h) * p.T + (t < p.T ? t : 0)] : A(0);
+      const A delta =
+          kGradient ? static_cast<const A*>(call.delta)[(b * p.H + h) * p.T + (t < p.T ? t : 0)] : A(0);
 #pragma unroll
       for (int n = 0; n < kN; n++)
 #pragma unroll
@@ -90,7 +93,8 @@ struct PairBlock {
           s = own.holds(j) ? transform.full(s, b, h, t, j) : negative_infinity<A>();
           // A masked key has 0, even where the inverse is no number.
           s = s == negative_infinity<A>() ? A(0) : weight_of<S>(s - shift) * inverse;
-          if (kGradient && p.g_weights.data && own.holds(j)) d[0][n][half * 2 + odd] += gradient_of_weight(b, h, t, j);
+          if (kGradient && p.g_weights.data && own.holds(j))
+            d[0][n][half * 2 + odd] += gradient_of_weight(b, h, t, j);
           if (kGradient && !dropout.active) s = s == 0 ? A(0) : s * (d[0][n][half * 2 + odd] - delta);
         }
     }
@@ -102,13 +106,13 @@ struct PairBlock {
   }
 
  private:
-  __device__ __forceinline__ void load_queries(const QueryTile& to, const Heads& from, int features, int64_t b,
-                                               int64_t h) const {
+  __device__ __forceinline__ void load_queries(const QueryTile& to, const Heads& from, int features,
+                                               int64_t b, int64_t h) const {
     const S* first = static_cast<const S*>(from.data) + b * from.batch + h * from.head + t0 * from.row;
     to.template load_rows<kThreads>(features, first, from.row, [&](int row) { return t0 + row < p.T; });
   }
-  __device__ __forceinline__ void load_keys(const KeyTile& to, const Heads& from, int features, int64_t b, int64_t kv,
-                                            int count) const {
+  __device__ __forceinline__ void load_keys(const KeyTile& to, const Heads& from, int features, int64_t b,
+                                            int64_t kv, int count) const {
     const S* first = static_cast<const S*>(from.data) + b * from.batch + kv * from.head + j0 * from.row;
     to.template load_rows<kThreads>(features, first, from.row, [&](int row) { return j0 + row < count; });
   }
@@ -121,7 +125,8 @@ struct PairBlock {
   }
 
   // Weights are dropped; of a gradient, what comes through to the weights.
-  __device__ __forceinline__ void drop(int64_t b, int64_t h, A (&x)[kM][kN][4], const A (&d)[kM][kN][4]) const {
+  __device__ __forceinline__ void drop(int64_t b, int64_t h, A (&x)[kM][kN][4],
+                                       const A (&d)[kM][kN][4]) const {
     const int query[2] = {query_of(0), query_of(1)};
     const uint32_t number = uint32_t(b * p.H + h), head[2] = {number, number};
     const A kept = Dropout::kept<A>(p);
@@ -151,7 +156,8 @@ __global__ void __launch_bounds__(Shape::kThreads) weights_kernel(const __grid_c
   DYNAMIC_SHARED(shared);
   const Problem& p = call.p;
   const bool mean = p.weights_kind == kMeanWeights;
-  const int64_t pairs = call.query_tiles * call.key_tiles, which = blockIdx.x / pairs, tile = blockIdx.x % pairs;
+  const int64_t pairs = call.query_tiles * call.key_tiles, which = blockIdx.x / pairs,
+                tile = blockIdx.x % pairs;
   Block block(call, SharedAllocator{shared}, int(tile / call.key_tiles) * Shape::kRows,
               int(tile % call.key_tiles) * Shape::kSteps);
   const int64_t b = mean ? which : which / p.H, h = mean ? 0 : which % p.H;
@@ -173,7 +179,8 @@ __global__ void __launch_bounds__(Shape::kThreads) weights_kernel(const __grid_c
 // Sums of the gradient of the mask, of the tile and of `part` of the batch entries and heads over which it is
 // broadcast. A dimension of queries or keys over which it is broadcast has one place for each tile.
 template <class S, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads) mask_gradient_kernel(const __grid_constant__ PairCall call) {
+__global__ void __launch_bounds__(Shape::kThreads)
+    mask_gradient_kernel(const __grid_constant__ PairCall call) {
   using Block = PairBlock<S, Shape, PairResult::mask_gradient>;
   using A = typename Block::A;
   DYNAMIC_SHARED(shared);
@@ -196,14 +203,15 @@ __global__ void __launch_bounds__(Shape::kThreads) mask_gradient_kernel(const __
   for (int m = 0; m < Block::kN; m++)
 #pragma unroll
     for (int i = 0; i < 4; i++)
-      block.tile[(block.warp_row + sum_row() + i / 2 * 8) * (Shape::kSteps + 1) + m * 8 + sum_column() + i % 2] =
-          block.all[0][m][i];
+      block.tile[(block.warp_row + sum_row() + i / 2 * 8) * (Shape::kSteps + 1) + m * 8 + sum_column() +
+                 i % 2] = block.all[0][m][i];
   __syncthreads();
   const bool over_queries = sums.queries != p.T, over_keys = sums.keys != p.S;
   const int rows = over_queries ? 1 : Shape::kRows, columns = over_keys ? 1 : Shape::kSteps;
   for (int e = int(threadIdx.x); e < rows * columns; e += Shape::kThreads) {
     const int row = e / columns, column = e % columns;
-    const int64_t t = over_queries ? query_tile : block.t0 + row, j = over_keys ? key_tile : block.j0 + column;
+    const int64_t t = over_queries ? query_tile : block.t0 + row,
+                  j = over_keys ? key_tile : block.j0 + column;
     if (t >= sums.queries || j >= sums.keys) continue;
     A sum = 0;
     for (int r = row; r < (over_queries ? Shape::kRows : row + 1); r++)

@@ -29,7 +29,8 @@ const ForwardKernel& choose_forward(const Problem& p, int64_t rows) {
                               " features, got " + std::to_string(features));
 }
 
-// What the gradient of a mask that is broadcast may take beside its result, if that brings blocks for a device.
+// What the gradient of a mask that is broadcast may take beside its result, if that brings blocks for a
+// device.
 constexpr size_t kMostMaskBytes = 64 << 20;
 constexpr int64_t kBlocksOfSm = 2;
 
@@ -53,8 +54,9 @@ PairPlan checked(const PairPlan& plan) {
 }  // namespace
 
 const KernelSet& cuda_kernels(int64_t dtype) {
-  static const KernelSet* const sets[kDTypes] = {&pyrnn_cuda_attention_float32, &pyrnn_cuda_attention_bfloat16,
-                                                 &pyrnn_cuda_attention_float64, &pyrnn_cuda_attention_float16};
+  static const KernelSet* const sets[kDTypes] = {
+      &pyrnn_cuda_attention_float32, &pyrnn_cuda_attention_bfloat16, &pyrnn_cuda_attention_float64,
+      &pyrnn_cuda_attention_float16};
   if (dtype < 0 || dtype >= kDTypes) throw std::invalid_argument("pyrnn: unknown dtype");
   return *sets[dtype];
 }
@@ -94,7 +96,8 @@ ForwardPlan plan_forward(const Problem& p, const Device& device) {
                " share the keys of each";
   }
   if (blocks * plan.splits > INT32_MAX)
-    throw std::invalid_argument("pyrnn: attention of " + std::to_string(blocks) + " blocks, a launch has 2^31 - 1");
+    throw std::invalid_argument("pyrnn: attention of " + std::to_string(blocks) +
+                                " blocks, a launch has 2^31 - 1");
   return plan;
 }
 

@@ -15,7 +15,7 @@ struct ForwardPlan {
   std::string why;
 };
 
-constexpr int64_t kMostFeatures = 256;      // of any kernel
+constexpr int64_t kMostFeatures = 256;          // of any kernel
 constexpr int64_t kMostPlaces = (1 << 30) - 1;  // a query or key has a place in 31 bits, with room for sums
 
 const KernelSet& cuda_kernels(int64_t dtype);

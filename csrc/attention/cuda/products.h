@@ -5,7 +5,8 @@
 // softmax and dropout are written once. Two products are enough for both passes:
 //
 //   rows_by_rows       sums += a b^T, where a and b are rows of tiles: scores, and what makes them
-//   sums_by_rows       sums += p b, where p are sums, rounded to S: what weights or d_scores are multiplied with
+//   sums_by_rows       sums += p b, where p are sums, rounded to S: what weights or d_scores are multiplied
+//   with
 //
 // 16-bit types use tensor cores (mma.m16n8k16, float sums). float and double use exact multiply-adds, in
 // ascending order of k: a b^T and b a^T have the same bits.
@@ -41,8 +42,8 @@ __device__ __forceinline__ uint32_t pack_pair(float low, float high, __half) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// 16-bit types, on tensor cores. The addresses of all loads would fill many registers if they were kept over a
-// loop around a product.
+// 16-bit types, on tensor cores. The addresses of all loads would fill many registers if they were kept over
+// a loop around a product.
 template <class S>
 struct Product {
   static constexpr int kDepth = 16;  // features, or rows of b, of one instruction
@@ -189,7 +190,8 @@ __device__ __forceinline__ bool is_masked_weight(A weight) {
 // Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights: p is
 // [16][kDepth] numbers S of the warp's own in shared memory. Slow: one number after the other.
 template <class S, int kDepth, int kN, class TileB, class A>
-__device__ __forceinline__ void visible_sums_by_rows(A (&sums)[kN][4], const S* p, const TileB& b, int features) {
+__device__ __forceinline__ void visible_sums_by_rows(A (&sums)[kN][4], const S* p, const TileB& b,
+                                                     int features) {
   const int g = sum_row(), c = sum_column();
 #pragma unroll
   for (int n = 0; n < kN; n++) {
@@ -199,7 +201,8 @@ __device__ __forceinline__ void visible_sums_by_rows(A (&sums)[kN][4], const S* 
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const A left = widen(p[(g + i / 2 * 8) * kDepth + k]);
-        if (!is_masked_weight(left)) sums[n][i] = fma(left, A(widen(*b.at(k, n * 8 + c + i % 2))), sums[n][i]);
+        if (!is_masked_weight(left))
+          sums[n][i] = fma(left, A(widen(*b.at(k, n * 8 + c + i % 2))), sums[n][i]);
       }
   }
 }

@@ -1,4 +1,5 @@
-// A tile: some rows of queries, keys, values or gradients in shared memory, and the copies that bring them there.
+// A tile: some rows of queries, keys, values or gradients in shared memory, and the copies that bring them
+// there.
 //
 // Rows are cut into chunks of 16 bytes. Chunk i of row r lies at place i ^ (r % 8): eight lanes that read the
 // same chunk of eight neighbouring rows, as every product does, meet no bank twice.
@@ -43,12 +44,13 @@ struct Tile {
     }
   }
 
-  // The same for rows that lie `stride` apart from `first` on, which is row 0 or, where `holds(row)` is false, a
-  // row of zeros.
+  // The same for rows that lie `stride` apart from `first` on, which is row 0 or, where `holds(row)` is
+  // false, a row of zeros.
   template <int kThreads, class Holds>
   __device__ __forceinline__ void load_rows(int features, const S* first, int64_t stride,
                                             const Holds& holds) const {
-    static_assert(kChunks % kThreads == 0 || kThreads % kChunks == 0, "a thread keeps to its chunks of a row");
+    static_assert(kChunks % kThreads == 0 || kThreads % kChunks == 0,
+                  "a thread keeps to its chunks of a row");
     constexpr int kAtOnce = kThreads < kChunks ? 1 : kThreads / kChunks;  // rows
     const int thread = ptx::opaque(int(threadIdx.x));
     const S* from = first + thread / kChunks * stride;
