@@ -68,6 +68,8 @@ def test_probabilities_beside_0_and_1(p: float, device: str) -> None:
 
 def test_more_elements_than_threads_of_the_grid(device: str) -> None:
     """Threads take several pieces each."""
+    if getattr(_native.emulated_cuda, "detects_races", False):
+        pytest.skip("the race detector takes fewer threads than this grid has")
     ones = torch.ones(1_100_003, device=device)
     kept = dropout(ones, 0.3, seed=SEED).cpu() != 0
     assert torch.equal(kept, dropout_keep(SEED, 0.3, kept.shape, kept.device))
