@@ -1,6 +1,6 @@
 // The Python module pyrnn._cuda. Tensors arrive as addresses, sizes and strides, and work goes to the
-// caller's stream: no libtorch, so one build serves all versions of torch. pyrnn/ops/recurrent/cuda and
-// pyrnn/ops/attention/cuda.py are the only callers of their functions.
+// caller's stream: no libtorch, so one build serves all versions of torch. pyrnn/ops/recurrent/cuda,
+// pyrnn/ops/attention/cuda.py and pyrnn/ops/dropout/cuda.py are the only callers of their functions.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -9,6 +9,8 @@
 #include "common/cuda/grid_barrier_probe.h"
 #include "common/fields.h"
 #include "module_tables.h"
+#include "pointwise/cuda/engine.h"
+#include "pointwise/fields.h"
 #include "recurrent/cuda/engine.h"
 #include "recurrent/fields.h"
 #ifdef PYRNN_PTX_DUMP
@@ -124,6 +126,31 @@ void bind(py::module_& m, py::dict& fields) {
 
 }  // namespace pyrnn::attention::cuda
 
+namespace pyrnn::pointwise::cuda {
+namespace {
+
+#define F(member) PYRNN_FIELD(Launch, member)
+const Field<Launch> kLaunch[] = {F(device), F(stream)};
+#undef F
+
+template <void (*kRun)(const DropoutProblem&, const Launch&)>
+void run(const py::tuple& problem, const py::tuple& launch) {
+  Launch call{};
+  fill(call, kLaunch, launch);
+  kRun(problem_of(problem), call);
+}
+
+}  // namespace
+
+void bind(py::module_& m, py::dict& fields) {
+  fields["pointwise.Dropout"] = names_of(kDropout);
+  fields["pointwise.cuda.Launch"] = names_of(kLaunch);
+  m.def("dropout_forward", &run<dropout_forward>);
+  m.def("dropout_backward", &run<dropout_backward>);
+}
+
+}  // namespace pyrnn::pointwise::cuda
+
 PYBIND11_MODULE(PYRNN_MODULE, m) {
   m.attr("__version__") = PYRNN_VERSION;
   m.attr("architectures") = PYRNN_ARCHITECTURES;
@@ -137,6 +164,7 @@ PYBIND11_MODULE(PYRNN_MODULE, m) {
   py::dict fields;
   pyrnn::recurrent::cuda::bind(m, fields);
   pyrnn::attention::cuda::bind(m, fields);
+  pyrnn::pointwise::cuda::bind(m, fields);
   m.attr("fields") = fields;
   m.def("grid_barriers", [](int64_t arrivals, int blocks, int64_t steps, int64_t stream) {
     pyrnn::run_grid_barriers(reinterpret_cast<unsigned*>(arrivals), blocks, steps,
