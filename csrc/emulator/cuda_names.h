@@ -21,6 +21,7 @@
 #undef __grid_constant__
 #undef __launch_bounds__
 #undef __forceinline__
+#undef __noinline__
 #define __global__
 #define __device__
 #define __host__
@@ -29,6 +30,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__ __attribute__((noinline))
 
 #define SHARED_ARRAY(T, name, n)                                                   \
   static const char name##_key = 0; /* its address tells this array from others */ \

@@ -36,7 +36,9 @@ struct QueryRows {
       : p(problem), b(batch), kv(key_head), group(int(p.H / p.K)), count(int(p.T) * group) {}
 
   __device__ __forceinline__ int query(int row) const { return group == 1 ? row : row / group; }
-  __device__ __forceinline__ int64_t head(int row) const { return group == 1 ? kv : kv * group + row % group; }
+  __device__ __forceinline__ int64_t head(int row) const {
+    return group == 1 ? kv : kv * group + row % group;
+  }
   // Where row `row` starts in a tensor [B, H, T, features].
   template <class S>
   __device__ __forceinline__ S* of(const Heads& x, int row) const {
@@ -48,11 +50,44 @@ struct QueryRows {
   }
 };
 
+// Two rows of QueryRows whose numbers a lane has in one tile of sums.
+struct RowPair {
+  int query[2];
+  int64_t head[2];
+  uint32_t dropout_head[2];  // b * H + head
+
+  __device__ __forceinline__ RowPair(const QueryRows& rows, int first, int second) {
+    query[0] = rows.query(first), query[1] = rows.query(second);
+    head[0] = rows.head(first), head[1] = rows.head(second);
+    for (int i = 0; i < 2; i++) dropout_head[i] = uint32_t(rows.b * rows.p.H + head[i]);
+  }
+};
+
+// What is left of a range for one of the `splits` blocks that share it.
+__device__ __forceinline__ KeyRange split_of(KeyRange all, int64_t split, int64_t splits, int64_t per_split) {
+  if (splits == 1) return all;
+  return {max(all.begin, int(split * per_split)), min(all.end, int((split + 1) * per_split))};
+}
+
+// Begins to copy rows of keys or values, from row j of head kv. Keys that nobody sees are zeros, whatever
+// stands there.
+template <int kThreads, bool kPlain, class S, int kRows, int kFeatures>
+__device__ __forceinline__ void load_key_rows(const Tile<S, kRows, kFeatures>& tile, const Problem& p,
+                                              const Heads& from, int features, int64_t b, int64_t kv, int j,
+                                              int keys) {
+  const S* head = static_cast<const S*>(from.data) + b * from.batch + kv * from.head;
+  const uint8_t* padding = kPlain || !p.padding ? nullptr : p.padding + b * p.S;
+  tile.template load<kThreads>(features, from.data, [&](int row) -> const S* {
+    const int key = j + row;
+    return key < keys && !(padding && padding[key]) ? head + key * from.row : nullptr;
+  });
+}
+
 // Stores a warp's sums times `factor(row)`: rows `row0 + ..` of QueryRows or of keys, as `to(row)` says where
 // a row starts, null for none.
 template <class S, int kM, int kN, class A, class To, class Factor>
-__device__ __forceinline__ void store_rows(const A (&sums)[kM][kN][4], int features, bool paired, const To& to,
-                                           const Factor& factor) {
+__device__ __forceinline__ void store_rows(const A (&sums)[kM][kN][4], int features, bool paired,
+                                           const To& to, const Factor& factor) {
   struct alignas(2 * sizeof(S)) Pair {
     S first, second;
   };
@@ -66,7 +101,8 @@ __device__ __forceinline__ void store_rows(const A (&sums)[kM][kN][4], int featu
 #pragma unroll
       for (int n = 0; n < kN; n++) {
         const int f = n * 8 + sum_column();
-        const S first = narrow<S>(sums[m][n][half * 2] * by), second = narrow<S>(sums[m][n][half * 2 + 1] * by);
+        const S first = narrow<S>(sums[m][n][half * 2] * by),
+                second = narrow<S>(sums[m][n][half * 2 + 1] * by);
         if (paired) {
           if (f < features) *reinterpret_cast<Pair*>(row + f) = {first, second};
         } else {
@@ -83,6 +119,24 @@ __device__ __forceinline__ bool is_paired(const Heads& x, int64_t features) {
   const uint64_t all = uint64_t(x.batch) | uint64_t(x.head) | uint64_t(x.row) | uint64_t(features) |
                        reinterpret_cast<uint64_t>(x.data) / sizeof(S);
   return all % 2 == 0;
+}
+
+// Stores sums of a gradient: times `scale` where `result(m, half)` says, or as they are in row `part(m,
+// half)` of `partial`, if it is not null. `exists(m, half)`: whether there is such a row.
+template <class S, int kM, int kN, class A, class Exists, class Result, class Part>
+__device__ __forceinline__ void store_split_rows(const A (&sums)[kM][kN][4], int features, const Heads& to,
+                                                 A* partial, A scale, const Exists& exists,
+                                                 const Result& result, const Part& part) {
+  if (partial)
+    store_rows<A>(
+        sums, features, features % 2 == 0,
+        [&](int m, int half) { return exists(m, half) ? partial + part(m, half) * features : nullptr; },
+        [](int, int) { return A(1); });
+  else
+    store_rows<S>(
+        sums, features, is_paired<S>(to, features),
+        [&](int m, int half) -> S* { return exists(m, half) ? result(m, half) : nullptr; },
+        [&](int, int) { return scale; });
 }
 
 }  // namespace pyrnn::attention::cuda

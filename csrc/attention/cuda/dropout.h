@@ -1,5 +1,5 @@
-// Which weights dropout keeps: bit for bit those of attention/cpu/dropout.h. The word of key j is word j % 4 of
-// the Philox block with the counter (j / 4, query, b * H + h, 0) and the seed as its key.
+// Which weights dropout keeps: bit for bit those of attention/cpu/dropout.h. The word of key j is word j % 4
+// of the Philox block with the counter (j / 4, query, b * H + h, 0) and the seed as its key.
 #pragma once
 #include "attention/cuda/products.h"
 #include "attention/problem.h"
@@ -23,11 +23,11 @@ struct Dropout {
     return p.dropout < 1 ? A(1 / (1 - p.dropout)) : A(0);
   }
 
-  // keep[i] for a lane's four sums of a tile of 16 queries and 8 keys from `key`, a multiple of 8. query[half]
-  // and head[half] (b * H + h) are those of the rows sum_row() and sum_row() + 8. Two neighbouring lanes have
-  // the halves of one block for either row: each computes one, and they exchange.
-  __device__ __forceinline__ void keep_queries_by_keys(const int (&query)[2], const uint32_t (&head)[2], int key,
-                                                       bool (&keep)[4]) const {
+  // keep[i] for a lane's four sums of a tile of 16 queries and 8 keys from `key`, a multiple of 8.
+  // query[half] and head[half] (b * H + h) are those of the rows sum_row() and sum_row() + 8. Two
+  // neighbouring lanes have the halves of one block for either row: each computes one, and they exchange.
+  __device__ __forceinline__ void keep_queries_by_keys(const int (&query)[2], const uint32_t (&head)[2],
+                                                       int key, bool (&keep)[4]) const {
     const int odd = warp_lane() % 2;
     uint32_t word[4];
     philox(uint32_t(key + sum_column()) / 4, uint32_t(odd ? query[1] : query[0]), odd ? head[1] : head[0], 0,
@@ -40,15 +40,15 @@ struct Dropout {
     keep[3] = (odd ? word[3] : second) >= threshold;
   }
 
-  // The same for a tile of 16 keys from `key` and 8 queries: query[odd] and head[odd] are those of the columns
-  // sum_column() and sum_column() + 1. Four lanes with neighbouring rows need one word each of four blocks: of
-  // two groups of keys for two queries.
-  __device__ __forceinline__ void keep_keys_by_queries(const int (&query)[2], const uint32_t (&head)[2], int key,
-                                                       bool (&keep)[4]) const {
+  // The same for a tile of 16 keys from `key` and 8 queries: query[odd] and head[odd] are those of the
+  // columns sum_column() and sum_column() + 1. Four lanes with neighbouring rows need one word each of four
+  // blocks: of two groups of keys for two queries.
+  __device__ __forceinline__ void keep_keys_by_queries(const int (&query)[2], const uint32_t (&head)[2],
+                                                       int key, bool (&keep)[4]) const {
     const int place = sum_row() % 4;  // among the four; it computes the block of sum `place`
     uint32_t word[4];
-    philox(uint32_t(key + sum_row() / 4 * 4 + place / 2 * 8) / 4, uint32_t(query[place % 2]), head[place % 2], 0,
-           seed_low, seed_high, word);
+    philox(uint32_t(key + sum_row() / 4 * 4 + place / 2 * 8) / 4, uint32_t(query[place % 2]), head[place % 2],
+           0, seed_low, seed_high, word);
 #pragma unroll
     for (int other = 0; other < 4; other++) {  // exchanges with the lane whose place is place ^ other
       const int to = place ^ other;

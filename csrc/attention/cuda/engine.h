@@ -11,8 +11,9 @@ struct Launch {
 };
 
 // Rows of q, k, v, out and the gradients start at multiples of 16 bytes, and what lies between D or V and the
-// next multiple of 16 bytes of q, k, v and g_out is zeros. They raise std::invalid_argument for what no kernel
-// computes, std::runtime_error for what the driver refuses.
+// next multiple of 16 bytes of q, k, v and g_out is zeros. They raise std::invalid_argument for what no
+// kernel computes, std::runtime_error for what the driver refuses.
 void forward(const Problem& p, const Launch& call);
+void backward(const Problem& p, const Launch& call);
 
 }  // namespace pyrnn::attention::cuda

@@ -3,82 +3,50 @@
 // Keys and values stream through two buffers each: while a tile is multiplied the next one arrives. With
 // `splits` several blocks share the keys of the same rows, and combine.h puts their parts together.
 #pragma once
-#include "attention/cuda/block.h"
 #include "attention/cuda/calls.h"
+#include "attention/cuda/query_block.h"
 
 namespace pyrnn::attention::cuda {
 
 template <class S, class Shape, bool kPlain>
-struct ForwardBlock {
-  using A = typename Accumulate<S>::type;
-  static constexpr int kM = Shape::kM, kN = Shape::kSteps / 8, kV = Shape::kFeatures / 8;
-  static constexpr int kKeys = Shape::kSteps, kThreads = Shape::kThreads;
-  using QueryTile = Tile<S, Shape::kRows, Shape::kFeatures>;
-  using KeyTile = Tile<S, kKeys, Shape::kFeatures>;
-  static_assert(size_t(16 * Shape::kWarps * kKeys) <= size_t(kKeys) * Shape::kFeatures, "room for weights");
+struct ForwardBlock : QueryBlock<S, Shape, kPlain> {
+  using Base = QueryBlock<S, Shape, kPlain>;
+  using Base::D, Base::V, Base::dropout, Base::first_row, Base::p, Base::range, Base::row_of, Base::rows,
+      Base::transform, Base::warp_row;
+  using Base::kKeys, Base::kM, Base::kN, Base::kThreads;
+  using typename Base::A, typename Base::KeyTile, typename Base::QueryTile;
+  static constexpr int kV = Shape::kFeatures / 8;
 
   static constexpr size_t shared_bytes() { return QueryTile::bytes() + 4 * KeyTile::bytes(); }
 
   const ForwardCall& call;
-  const Problem& p;
-  const QueryRows rows;
-  const Visibility visible;
-  const ScoreTransform<S> transform;
-  const Dropout dropout;
   QueryTile q;
-  KeyTile k[2], v[2];
-  int first_row, warp_row, D, V;  // of the block; of the warp within it; features, padded to whole chunks
+  TwoTiles<KeyTile> k, v;
   A shift[kM][2], sum[kM][2];
   A out[kM][kV][4];
-  KeyRange range[kM][2];
 
   __device__ ForwardBlock(const ForwardCall& of, const Place& place, int64_t tile, SharedAllocator shared)
-      : call(of), p(of.p), rows(of.p, place.b, place.kv), visible(of.p, place.b), transform(of.p), dropout(of.p) {
-    q.data = shared.take<S>(Shape::kRows * Shape::kFeatures);
-    for (int i = 0; i < 2; i++) {
-      k[i].data = shared.take<S>(kKeys * Shape::kFeatures);
-      v[i].data = shared.take<S>(kKeys * Shape::kFeatures);
-    }
-    first_row = int(tile) * Shape::kRows;
-    warp_row = int(threadIdx.x) / 32 * 16 * kM;
-    D = int(p.D), V = int(p.V);
+      : Base(of.p, place, tile), call(of) {
+    q.take(shared), k.take(shared), v.take(shared);
     clear(out);
 #pragma unroll
     for (int m = 0; m < kM; m++)
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
-        shift[m][half] = negative_infinity<A>(), sum[m][half] = 0;
-        const int row = row_of(m, half);
-        range[m][half] = row < rows.count ? visible.of(rows.query(row)) : KeyRange{0, 0};
-      }
-  }
-
-  __device__ __forceinline__ int row_of(int m, int half) const {
-    return first_row + warp_row + m * 16 + sum_row() + half * 8;
+      for (int half = 0; half < 2; half++) shift[m][half] = negative_infinity<A>(), sum[m][half] = 0;
   }
 
   __device__ void run(int64_t split) {
-    const int first = rows.query(first_row),
-              last = rows.query(min(first_row + Shape::kRows, rows.count) - 1);
-    KeyRange keys = visible.of_all(first, last);
-    if (call.splits > 1) {
-      keys.begin = max(keys.begin, int(split * call.keys_per_split));
-      keys.end = min(keys.end, int((split + 1) * call.keys_per_split));
-    }
-    const int j0 = keys.begin / kKeys * kKeys;
-    const int tiles = keys.begin < keys.end ? (keys.end - j0 + kKeys - 1) / kKeys : 0;
-    q.template load<kThreads>(D, p.q.data, [&](int row) -> const S* {
-      return first_row + row < rows.count ? rows.template of<const S>(p.q, first_row + row) : nullptr;
-    });
-    if (tiles > 0) load_keys(k[0], p.k, D, j0);
+    const KeyRange keys = this->keys_of_split(split, call.splits, call.keys_per_split);
+    const int j0 = keys.begin / kKeys * kKeys, tiles = this->tiles_of(keys);
+    this->load_queries(q, p.q, D);
+    if (tiles > 0) this->load_keys(k[0], p.k, D, j0);
     ptx::cp_async_commit();
-    if (tiles > 0) load_keys(v[0], p.v, V, j0);
+    if (tiles > 0) this->load_keys(v[0], p.v, V, j0);
     ptx::cp_async_commit();
     for (int i = 0; i < tiles; i++) {
       const int j = j0 + i * kKeys;
-      const bool partial = (!kPlain && p.mask_kind != kNoMask) || j < keys.begin || j + kKeys > keys.end ||
-                           !visible.sees_whole(first, last, j, kKeys);
-      if (i + 1 < tiles) load_keys(k[(i + 1) % 2], p.k, D, j + kKeys);
+      const bool partial = this->is_partial(keys, j);
+      if (i + 1 < tiles) this->load_keys(k[(i + 1) % 2], p.k, D, j + kKeys);
       ptx::cp_async_commit();
       ptx::cp_async_wait<2>();  // all but values of this tile and keys of the next have landed
       __syncthreads();
@@ -88,15 +56,12 @@ struct ForwardBlock {
       make_scores(x, j, partial, keys);
       softmax(x);
       if (!kPlain && dropout.active) drop(x, j);
-      if (i + 1 < tiles) load_keys(v[(i + 1) % 2], p.v, V, j + kKeys);
+      if (i + 1 < tiles) this->load_keys(v[(i + 1) % 2], p.v, V, j + kKeys);
       ptx::cp_async_commit();
       ptx::cp_async_wait<2>();
       const bool nonfinite = partial && v[i % 2].template own_part_has_nonfinite<kThreads>();
       if (__syncthreads_or(nonfinite)) {
-        // The keys of this tile are done with: their place serves the weights.
-        S* room = k[i % 2].data + int(threadIdx.x) / 32 * 16 * kKeys;
-        visible_sums_by_rows<S>(out, x, v[i % 2], V, room);
-        __syncthreads();
+        visible_sums_by_rows<S>(out, x, v[i % 2], V);
       } else {
         Product<S>::sums_by_rows(out, x, v[i % 2], V);
       }
@@ -106,16 +71,6 @@ struct ForwardBlock {
   }
 
  private:
-  __device__ __forceinline__ void load_keys(const KeyTile& tile, const Heads& from, int features, int j) const {
-    const S* head = static_cast<const S*>(from.data) + rows.b * from.batch + rows.kv * from.head;
-    const uint8_t* padding = kPlain || !p.padding ? nullptr : p.padding + rows.b * p.S;
-    // Keys that nobody sees are zeros, whatever stands there.
-    tile.template load<kThreads>(features, from.data, [&](int row) -> const S* {
-      const int key = j + row;
-      return key < visible.keys && !(padding && padding[key]) ? head + key * from.row : nullptr;
-    });
-  }
-
   __device__ __forceinline__ void make_scores(A (&x)[kM][kN][4], int j, bool partial, KeyRange keys) const {
     if (kPlain && !partial) {
 #pragma unroll
@@ -183,14 +138,11 @@ struct ForwardBlock {
   __device__ __forceinline__ void drop(A (&x)[kM][kN][4], int j) const {
 #pragma unroll
     for (int m = 0; m < kM; m++) {
-      const int low = row_of(m, 0), high = row_of(m, 1);
-      const int query[2] = {rows.query(low), rows.query(high)};
-      const uint32_t first_head = uint32_t(rows.b * p.H);
-      const uint32_t head[2] = {first_head + uint32_t(rows.head(low)), first_head + uint32_t(rows.head(high))};
+      const RowPair pair(rows, row_of(m, 0), row_of(m, 1));
 #pragma unroll
       for (int n = 0; n < kN; n++) {
         bool keep[4];
-        dropout.keep_queries_by_keys(query, head, j + n * 8, keep);
+        dropout.keep_queries_by_keys(pair.query, pair.dropout_head, j + n * 8, keep);
 #pragma unroll
         for (int i = 0; i < 4; i++)
           if (!keep[i]) x[m][n][i] *= 0;
@@ -221,7 +173,8 @@ struct ForwardBlock {
           out, V, V % 2 == 0,
           [&](int m, int half) -> A* {
             const int row = row_of(m, half);
-            return row < rows.count ? static_cast<A*>(call.partial_out) + partial_row(split, row) * p.V : nullptr;
+            return row < rows.count ? static_cast<A*>(call.partial_out) + partial_row(split, row) * p.V
+                                    : nullptr;
           },
           [](int, int) { return A(1); });
       return;

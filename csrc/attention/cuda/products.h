@@ -5,7 +5,8 @@
 // softmax and dropout are written once. Two products are enough for both passes:
 //
 //   rows_by_rows       sums += a b^T, where a and b are rows of tiles: scores, and what makes them
-//   sums_by_rows       sums += p b, where p are sums, rounded to S: what weights or d_scores are multiplied with
+//   sums_by_rows       sums += p b, where p are sums, rounded to S: what weights or d_scores are multiplied
+//   with
 //
 // 16-bit types use tensor cores (mma.m16n8k16, float sums). float and double use exact multiply-adds, in
 // ascending order of k: a b^T and b a^T have the same bits.
@@ -30,6 +31,16 @@ __device__ __forceinline__ void clear(A (&sums)[kM][kN][4]) {
     for (int n = 0; n < kN; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++) sums[m][n][i] = 0;
+}
+
+template <class A, int kM, int kN>
+__device__ __forceinline__ void copy_sums(const A (&from)[kM][kN][4], A (&to)[kM][kN][4]) {
+#pragma unroll
+  for (int m = 0; m < kM; m++)
+#pragma unroll
+    for (int n = 0; n < kN; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) to[m][n][i] = from[m][n][i];
 }
 
 __device__ __forceinline__ uint32_t pack_pair(float low, float high, __nv_bfloat16) {
@@ -184,34 +195,36 @@ __device__ __forceinline__ bool is_masked_weight(A weight) {
   return weight == 0 && signbit(weight);
 }
 
-// The same as Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights.
-// `room` is 16 x (8 kP) numbers S of the warp's own in shared memory. Slow: one number after the other.
+// The same as Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights:
+// one number after the other. The sums pass through local memory, for in line it would take registers from
+// all else.
+template <class S, int kM, int kP, int kN, class TileB, class A>
+__device__ __noinline__ void visible_sums_in_memory(A (*sums)[kN][4], const A (*p)[kP][4], TileB b,
+                                                    int features) {
+  const int quad = warp_lane() & ~3, c = sum_column();
+#pragma unroll 1
+  for (int k = 0; k < kP * 8; k++)
+#pragma unroll 1
+    for (int row = 0; row < 2 * kM; row++) {  // of the lane
+      const int m = row / 2, half = row % 2;
+      const A left = widen(narrow<S>(__shfl_sync(~0u, p[m][k / 8][half * 2 + k % 2], quad + k % 8 / 2)));
+      if (is_masked_weight(left)) continue;
+#pragma unroll 1
+      for (int n = 0; n * 8 < features; n++)
+        for (int odd = 0; odd < 2; odd++) {
+          A& sum = sums[m][n][half * 2 + odd];
+          sum = fma(left, A(widen(*b.at(k, n * 8 + c + odd))), sum);
+        }
+    }
+}
+
 template <class S, int kM, int kP, int kN, class TileB, class A>
 __device__ __forceinline__ void visible_sums_by_rows(A (&sums)[kM][kN][4], const A (&p)[kM][kP][4],
-                                                  const TileB& b, int features, S* room) {
-  const int g = sum_row(), c = sum_column();
-#pragma unroll
-  for (int m = 0; m < kM; m++) {
-    __syncwarp();
-#pragma unroll
-    for (int k = 0; k < kP; k++)
-#pragma unroll
-      for (int i = 0; i < 4; i++)
-        room[(g + i / 2 * 8) * (kP * 8) + k * 8 + c + i % 2] = narrow<S>(p[m][k][i]);
-    __syncwarp();
-#pragma unroll 1
-    for (int k = 0; k < kP * 8; k++) {
-      const A left[2] = {widen(room[g * (kP * 8) + k]), widen(room[(g + 8) * (kP * 8) + k])};
-#pragma unroll
-      for (int n = 0; n < kN; n++) {
-        if (n * 8 >= features) break;
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-          if (!is_masked_weight(left[i / 2]))
-            sums[m][n][i] = fma(left[i / 2], A(widen(*b.at(k, n * 8 + c + i % 2))), sums[m][n][i]);
-      }
-    }
-  }
+                                                     const TileB& b, int features) {
+  A sums_in_memory[kM][kN][4], p_in_memory[kM][kP][4];
+  copy_sums(sums, sums_in_memory), copy_sums(p, p_in_memory);
+  visible_sums_in_memory<S, kM, kP, kN>(sums_in_memory, p_in_memory, b, features);
+  copy_sums(sums_in_memory, sums);
 }
 
 }  // namespace pyrnn::attention::cuda

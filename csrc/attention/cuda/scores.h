@@ -75,7 +75,8 @@ struct ScoreTransform {
 
   // Of all others: -inf where the mask or the padding hides key j from query t. `cap_slope`: the derivative
   // of the cap.
-  __device__ __forceinline__ A full(A product, int64_t b, int64_t h, int t, int j, A* cap_slope = nullptr) const {
+  __device__ __forceinline__ A full(A product, int64_t b, int64_t h, int t, int j,
+                                    A* cap_slope = nullptr) const {
     A s = scaled(product);
     if (cap > 0) {
       const A bounded = MathFor<S>::tanh(s / cap);
