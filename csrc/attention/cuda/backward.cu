@@ -48,11 +48,11 @@ struct Kernels {
       query_gradient<S, Shape<128, 1, 4, 64>, true>(),                      //
       query_gradient<S, Shape<128, 1, 4, 64>, false>(),                     //
       query_gradient<S, Shape<256, 1, 4, 16>, false>(),                     //
-      key_gradient<S, Shape<64, 1, 4, 64>, true, kOfKeys | kOfValues>(),    //
-      key_gradient<S, Shape<64, 1, 4, 64>, false, kOfKeys | kOfValues>(),   //
+      key_gradient<S, Shape<64, 2, 4, 32>, true, kOfKeys | kOfValues>(),    //
+      key_gradient<S, Shape<64, 2, 4, 32>, false, kOfKeys | kOfValues>(),   //
       key_gradient<S, Shape<128, 1, 4, 32>, true, kOfKeys | kOfValues>(),   //
       key_gradient<S, Shape<128, 1, 4, 32>, false, kOfKeys | kOfValues>(),  //
-      key_gradient<S, Shape<256, 1, 3, 16>, false, kOfKeys>(),              //
+      key_gradient<S, Shape<256, 1, 2, 16>, false, kOfKeys>(),              //
       key_gradient<S, Shape<256, 1, 4, 16>, false, kOfValues>(),
   };
 };

@@ -44,7 +44,7 @@ const BackwardKernel& choose_backward(const Problem& p, const KernelList<Backwar
 }
 
 struct Splits {
-  int64_t count, of_each;
+  int64_t count, of_each, at_once;  // blocks that the device runs at once
 };
 
 // Splits of `length` rows of the other side of the scores, so that `blocks` of a kernel fill the device.
@@ -57,7 +57,7 @@ Splits choose_splits(const Kernel& kernel, const Device& device, int64_t blocks,
   if (blocks * count > INT32_MAX)
     throw std::invalid_argument("pyrnn: attention of " + std::to_string(blocks) +
                                 " blocks, a launch has 2^31 - 1");
-  return {count, of_each};
+  return {count, of_each, at_once};
 }
 
 // How many rows of queries each head of the keys has.
@@ -105,7 +105,7 @@ ForwardPlan plan_forward(const Problem& p, const Device& device) {
   const Splits splits = choose_splits(*plan.kernel, device, blocks, p.S);
   plan.splits = splits.count, plan.keys_per_split = splits.of_each;
   if (plan.splits == 1) {
-    plan.why = std::to_string(blocks) + " blocks";
+    plan.why = std::to_string(blocks) + " blocks for " + std::to_string(splits.at_once) + " at once";
   } else {
     plan.scratch_bytes = size_t(plan.splits * p.B * p.K * rows * (p.V + 2)) * cuda_kernels(p.dtype).sum;
     plan.why = std::to_string(blocks) + " blocks would not fill the device: " + std::to_string(plan.splits) +

@@ -160,27 +160,31 @@ struct ExactProduct {
     };
     const int quad = warp_lane() & ~3, c = sum_column();
 #pragma unroll
-    for (int k = 0; k < kP * 8; k++) {
-      A left[kM][2];  // column k of p, from the lane that has it
+    for (int tile = 0; tile < kP; tile++)
+#pragma unroll 1
+      for (int lane = 0; lane < 4; lane++)  // of the quad: it has two columns of p
 #pragma unroll
-      for (int m = 0; m < kM; m++)
+        for (int odd = 0; odd < 2; odd++) {
+          A left[kM][2];
 #pragma unroll
-        for (int half = 0; half < 2; half++)
-          left[m][half] = __shfl_sync(~0u, p[m][k / 8][half * 2 + k % 2], quad + k % 8 / 2);
+          for (int m = 0; m < kM; m++)
 #pragma unroll
-      for (int n = 0; n < kN; n++) {
-        if (n * 8 >= features) break;
-        const Pair right = *reinterpret_cast<const Pair*>(b.at(k, n * 8 + c));
+            for (int half = 0; half < 2; half++)
+              left[m][half] = __shfl_sync(~0u, p[m][tile][half * 2 + odd], quad + lane);
 #pragma unroll
-        for (int m = 0; m < kM; m++)
+          for (int n = 0; n < kN; n++) {
+            if (n * 8 >= features) break;
+            const Pair right = *reinterpret_cast<const Pair*>(b.at(tile * 8 + lane * 2 + odd, n * 8 + c));
 #pragma unroll
-          for (int half = 0; half < 2; half++) {
-            A* sum = &sums[m][n][half * 2];
-            sum[0] = fma(left[m][half], right.first, sum[0]);
-            sum[1] = fma(left[m][half], right.second, sum[1]);
+            for (int m = 0; m < kM; m++)
+#pragma unroll
+              for (int half = 0; half < 2; half++) {
+                A* sum = &sums[m][n][half * 2];
+                sum[0] = fma(left[m][half], right.first, sum[0]);
+                sum[1] = fma(left[m][half], right.second, sum[1]);
+              }
           }
-      }
-    }
+        }
   }
 };
 template <>
