@@ -94,7 +94,8 @@ namespace pyrnn::attention::cuda {
 namespace {
 
 #define F(member) PYRNN_FIELD(Launch, member)
-const Field<Launch> kLaunch[] = {F(device), F(stream), F(scratch)};
+const Field<Launch> kLaunch[] = {F(device),     F(stream),       F(scratch),  F(mask_batch),
+                                 F(mask_heads), F(mask_queries), F(mask_keys)};
 #undef F
 
 template <void (*kRun)(const Problem&, const Launch&)>

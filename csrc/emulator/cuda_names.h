@@ -30,7 +30,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
+#define __noinline__
 
 #define SHARED_ARRAY(T, name, n)                                                   \
   static const char name##_key = 0; /* its address tells this array from others */ \

@@ -87,6 +87,10 @@ inline void ldmatrix_x4_trans(uint32_t (&d)[4], const void* row, Site site = Sit
   load_matrix<true>(d, row, site);
 }
 
+// ---- registers ---------------------------------------------------------------------------------------
+
+inline int opaque(int x) { return x; }
+
 // ---- functions of a float ----------------------------------------------------------------------------
 
 inline float exp2_approx(float x) {

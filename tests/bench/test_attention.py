@@ -9,6 +9,7 @@ import pytest
 from pyrnn.bench import report
 from pyrnn.bench.attention import BENCHMARK, LAYOUT, VARIANT_SHAPES, Case, large_cases, sides
 from pyrnn.bench.harness import check_agreement
+from pyrnn.bench.quiet import Watch
 from pyrnn.bench.step import Step
 
 SMALL = Case("full", "float32", "train", "plain", B=2, H=4, T=5, S=5, D=8)
@@ -76,6 +77,17 @@ def test_sides_that_drop_differently_are_refused(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(RuntimeError, match=r"full float32 train dropout .* norms of results"):
         replace(BENCHMARK, sides=unlike).measure(replace(SMALL, variant="dropout"), seconds=0.0, repeats=3)
+
+
+@pytest.mark.parametrize(("loads", "kept"), [([0.5, 0.01], 0.01), ([0.5, 0.4, 0.3], 0.3), ([None], None)])
+def test_a_row_is_timed_again_while_others_work(
+    loads: list[float | None], kept: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter(loads)
+    monkeypatch.setattr(Watch, "background_load", lambda self: next(told))
+    row = BENCHMARK.measure(SMALL, seconds=0.0, repeats=3)
+    assert row["background_load"] == kept
+    assert next(told, "none left") == "none left"
 
 
 def test_measure_makes_a_complete_row() -> None:

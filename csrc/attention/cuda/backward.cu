@@ -43,13 +43,13 @@ struct Kernels {
       delta_of_weights<S, Shape<256, 1, 4, 32>>(),
   };
   static constexpr BackwardKernel gradients[] = {
-      query_gradient<S, Shape<64, 2, 4, 32>, true>(),                       //
+      query_gradient<S, Shape<64, 2, 4, 48>, true>(),                       //
       query_gradient<S, Shape<64, 2, 4, 32>, false>(),                      //
-      query_gradient<S, Shape<128, 1, 4, 64>, true>(),                      //
+      query_gradient<S, Shape<128, 2, 4, 32>, true>(),                      //
       query_gradient<S, Shape<128, 1, 4, 64>, false>(),                     //
       query_gradient<S, Shape<256, 1, 4, 16>, false>(),                     //
-      key_gradient<S, Shape<64, 2, 4, 32>, true, kOfKeys | kOfValues>(),    //
-      key_gradient<S, Shape<64, 2, 4, 32>, false, kOfKeys | kOfValues>(),   //
+      key_gradient<S, Shape<64, 1, 4, 64>, true, kOfKeys | kOfValues>(),    //
+      key_gradient<S, Shape<64, 1, 4, 64>, false, kOfKeys | kOfValues>(),   //
       key_gradient<S, Shape<128, 1, 4, 32>, true, kOfKeys | kOfValues>(),   //
       key_gradient<S, Shape<128, 1, 4, 32>, false, kOfKeys | kOfValues>(),  //
       key_gradient<S, Shape<256, 1, 2, 16>, false, kOfKeys>(),              //

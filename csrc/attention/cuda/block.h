@@ -77,9 +77,8 @@ __device__ __forceinline__ void load_key_rows(const Tile<S, kRows, kFeatures>& t
                                               int keys) {
   const S* head = static_cast<const S*>(from.data) + b * from.batch + kv * from.head;
   const uint8_t* padding = kPlain || !p.padding ? nullptr : p.padding + b * p.S;
-  tile.template load<kThreads>(features, from.data, [&](int row) -> const S* {
-    const int key = j + row;
-    return key < keys && !(padding && padding[key]) ? head + key * from.row : nullptr;
+  tile.template load_rows<kThreads>(features, head + j * from.row, from.row, [&](int row) {
+    return j + row < keys && !(padding && padding[j + row]);
   });
 }
 

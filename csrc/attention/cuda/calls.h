@@ -30,4 +30,19 @@ struct SplitSumCall {
   const void* partial;
 };
 
+// Where sums of the mask's gradient go: [parts, batch, heads, queries, keys]. Each size is the mask's, but
+// one a tile where it is broadcast over queries or keys.
+struct MaskSums {
+  int64_t parts, batch, heads, queries, keys;
+  bool is_final;  // nothing is left to be summed: S, the gradient itself; else A
+  void* data;
+};
+
+struct PairCall {
+  Problem p;
+  int64_t query_tiles, key_tiles;
+  const void* delta;  // of the mask's gradient: A [B, H, T]
+  MaskSums sums;
+};
+
 }  // namespace pyrnn::attention::cuda

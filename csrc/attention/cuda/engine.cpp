@@ -28,7 +28,28 @@ void sum_splits(const Problem& p, const GradientStep& step, const Heads& to, int
               "adding the parts of attention's gradients");
 }
 
+void write_weights(const Problem& p, const Launch& call) {
+  const PairPlan plan = plan_weights(p);
+  const PairCall work{p, plan.query_tiles, plan.key_tiles, nullptr, {}};
+  run(FlatKernel<PairCall>{plan.kernel->threads, plan.kernel->launch}, work, plan.blocks, plan.kernel->shared,
+      call, "launching the weights of attention");
+}
+
 }  // namespace
+
+// `scratch` has scratch_bytes of plan_mask_gradient.
+void mask_gradient(const Problem& p, const Launch& call, const void* delta, void* scratch) {
+  const PairPlan plan = plan_mask_gradient(p, call.mask(), device_properties(call.device));
+  PairCall work{p, plan.query_tiles, plan.key_tiles, delta, plan.sums};
+  work.sums.data = plan.sums.is_final ? p.d_mask : scratch;
+  run(FlatKernel<PairCall>{plan.kernel->threads, plan.kernel->launch}, work, plan.blocks, plan.kernel->shared,
+      call, "launching the gradient of attention's mask");
+  if (plan.sums.is_final) return;
+  const PairKernelSet& set = cuda_pair_kernels(p.dtype);
+  run_threads(FlatKernel<PairCall>{set.sum_threads, set.sum_mask}, work,
+              call.mask_batch * call.mask_heads * call.mask_queries * call.mask_keys, call,
+              "summing the gradient of attention's mask");
+}
 
 void forward(const Problem& p, const Launch& call) {
   const ForwardPlan plan = plan_forward(p, device_properties(call.device));
@@ -42,6 +63,7 @@ void forward(const Problem& p, const Launch& call) {
   run(plan.kernel->run, work, p.B * p.K * plan.row_tiles * plan.splits, plan.kernel->shared, call,
       "launching attention");
   if (plan.splits > 1) run_threads(set.combine, work, rows * 32, call, "combining the parts of attention");
+  if (p.weights.data) write_weights(p, call);
 }
 
 void backward(const Problem& p, const Launch& call) {

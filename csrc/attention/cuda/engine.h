@@ -7,7 +7,10 @@ namespace pyrnn::attention::cuda {
 struct Launch {
   int device;
   cudaStream_t stream;
-  void* scratch;  // scratch_bytes of the plan; need not be cleared
+  void* scratch;                                            // scratch_bytes of the plan; need not be cleared
+  int64_t mask_batch, mask_heads, mask_queries, mask_keys;  // sizes of d_mask, if it is wanted
+
+  MaskSizes mask() const { return {mask_batch, mask_heads, mask_queries, mask_keys}; }
 };
 
 // Rows of q, k, v, out and the gradients start at multiples of 16 bytes, and what lies between D or V and the

@@ -22,8 +22,8 @@ struct Kernels {
       forward_of<S, Shape<64, 2, 4, 64>, true>(),    //
       forward_of<S, Shape<64, 2, 4, 64>, false>(),   //
       forward_of<S, Shape<128, 1, 1, 32>, false>(),  // few rows
-      forward_of<S, Shape<128, 2, 4, 64>, true>(),   //
-      forward_of<S, Shape<128, 2, 4, 64>, false>(),  //
+      forward_of<S, Shape<128, 2, 4, 48>, true>(),   // as many keys as the registers allow
+      forward_of<S, Shape<128, 2, 4, 32>, false>(),  //
       forward_of<S, Shape<256, 1, 1, 16>, false>(),  // few rows
       forward_of<S, Shape<256, 1, 4, 32>, false>(),
   };

@@ -1,5 +1,5 @@
-// What kernels.cu and backward.cu define, once for each storage type: launches, and what a planner must know
-// of each kernel.
+// What kernels.cu, backward.cu and pairs.cu define, once for each storage type: launches, and what a planner
+// must know of each kernel.
 #pragma once
 #include "attention/problem.h"
 #include "common/cuda/device.h"
@@ -9,6 +9,7 @@ namespace pyrnn::attention::cuda {
 struct ForwardCall;
 struct BackwardCall;
 struct SplitSumCall;
+struct PairCall;
 
 template <class Call>
 struct FlatKernel {
@@ -51,10 +52,25 @@ struct BackwardKernelSet {
   FlatKernel<SplitSumCall> split_sum;  // a thread a number
 };
 
+struct PairKernel {
+  int features, rows, keys, threads;
+  size_t shared;
+  cudaError_t (*launch)(const PairCall&, const LaunchShape&, cudaStream_t);
+};
+
+struct PairKernelSet {
+  const PairKernel *weights, *mask_gradient;  // by features
+  int count;                                  // of each
+  cudaError_t (*sum_mask)(const PairCall&, const LaunchShape&, cudaStream_t);
+  int sum_threads;
+};
+
 extern "C" const KernelSet pyrnn_cuda_attention_float32, pyrnn_cuda_attention_bfloat16,
     pyrnn_cuda_attention_float64, pyrnn_cuda_attention_float16;
 extern "C" const BackwardKernelSet pyrnn_cuda_attention_backward_float32,
     pyrnn_cuda_attention_backward_bfloat16, pyrnn_cuda_attention_backward_float64,
     pyrnn_cuda_attention_backward_float16;
+extern "C" const PairKernelSet pyrnn_cuda_attention_pairs_float32, pyrnn_cuda_attention_pairs_bfloat16,
+    pyrnn_cuda_attention_pairs_float64, pyrnn_cuda_attention_pairs_float16;
 
 }  // namespace pyrnn::attention::cuda

@@ -76,6 +76,28 @@ const Set& of_dtype(const Set* const (&sets)[kDTypes], int64_t dtype) {
   return *sets[dtype];
 }
 
+// What the gradient of a mask that is broadcast may take beside its result, if that brings blocks for a
+// device.
+constexpr size_t kMostMaskBytes = 64 << 20;
+constexpr int64_t kBlocksOfSm = 2;
+
+PairPlan plan_pairs(const Problem& p, const PairKernel* kernels, int count) {
+  PairPlan plan{};
+  for (int i = 0; i < count && !plan.kernel; i++)
+    if (kernels[i].features >= std::max(p.D, p.V)) plan.kernel = &kernels[i];
+  if (!plan.kernel) throw std::invalid_argument("pyrnn: CUDA attention does not take so many features");
+  plan.query_tiles = ceil_div(p.T, plan.kernel->rows);
+  plan.key_tiles = ceil_div(p.S, plan.kernel->keys);
+  return plan;
+}
+
+PairPlan checked(const PairPlan& plan) {
+  if (plan.blocks > INT32_MAX)
+    throw std::invalid_argument("pyrnn: attention of " + std::to_string(plan.blocks) +
+                                " blocks, a launch has 2^31 - 1");
+  return plan;
+}
+
 }  // namespace
 
 const KernelSet& cuda_kernels(int64_t dtype) {
@@ -89,6 +111,13 @@ const BackwardKernelSet& cuda_backward_kernels(int64_t dtype) {
   static const BackwardKernelSet* const sets[kDTypes] = {
       &pyrnn_cuda_attention_backward_float32, &pyrnn_cuda_attention_backward_bfloat16,
       &pyrnn_cuda_attention_backward_float64, &pyrnn_cuda_attention_backward_float16};
+  return of_dtype(sets, dtype);
+}
+
+const PairKernelSet& cuda_pair_kernels(int64_t dtype) {
+  static const PairKernelSet* const sets[kDTypes] = {
+      &pyrnn_cuda_attention_pairs_float32, &pyrnn_cuda_attention_pairs_bfloat16,
+      &pyrnn_cuda_attention_pairs_float64, &pyrnn_cuda_attention_pairs_float16};
   return of_dtype(sets, dtype);
 }
 
@@ -138,6 +167,30 @@ BackwardPlan plan_backward(const Problem& p, const Device& device) {
   }
   plan.scratch_bytes = plan.queries_bytes + partial_bytes;
   return plan;
+}
+
+PairPlan plan_weights(const Problem& p) {
+  const PairKernelSet& set = cuda_pair_kernels(p.dtype);
+  PairPlan plan = plan_pairs(p, set.weights, set.count);
+  plan.blocks = p.B * (p.weights_kind == kMeanWeights ? 1 : p.H) * plan.query_tiles * plan.key_tiles;
+  return checked(plan);
+}
+
+PairPlan plan_mask_gradient(const Problem& p, const MaskSizes& mask, const Device& device) {
+  const PairKernelSet& set = cuda_pair_kernels(p.dtype);
+  PairPlan plan = plan_pairs(p, set.mask_gradient, set.count);
+  MaskSums& sums = plan.sums;
+  sums.batch = mask.batch, sums.heads = mask.heads;
+  sums.queries = mask.queries == p.T ? p.T : plan.query_tiles;
+  sums.keys = mask.keys == p.S ? p.S : plan.key_tiles;
+  const int64_t places = sums.batch * sums.heads, tiles = places * plan.query_tiles * plan.key_tiles;
+  const size_t part_bytes = size_t(places * sums.queries * sums.keys) * cuda_kernels(p.dtype).sum;
+  sums.parts = std::min(p.B * p.H / places, ceil_div(kBlocksOfSm * device.sms, tiles));
+  sums.parts = std::max<int64_t>(1, std::min(sums.parts, int64_t(kMostMaskBytes / part_bytes)));
+  sums.is_final = sums.parts == 1 && sums.queries == mask.queries && sums.keys == mask.keys;
+  plan.scratch_bytes = sums.is_final ? 0 : size_t(sums.parts) * part_bytes;
+  plan.blocks = sums.parts * tiles;
+  return checked(plan);
 }
 
 }  // namespace pyrnn::attention::cuda

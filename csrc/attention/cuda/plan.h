@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/cuda/calls.h"
 #include "attention/cuda/kernels.h"
 
 namespace pyrnn::attention::cuda {
@@ -33,6 +34,7 @@ constexpr int64_t kMostFeatures = 256;          // of any kernel
 constexpr int64_t kMostPlaces = (1 << 30) - 1;  // a query or key has a place in 31 bits, with room for sums
 
 const KernelSet& cuda_kernels(int64_t dtype);
+const PairKernelSet& cuda_pair_kernels(int64_t dtype);
 const BackwardKernelSet& cuda_backward_kernels(int64_t dtype);
 
 // Nothing but scale, causal order, window and lengths changes its scores.
@@ -41,5 +43,20 @@ bool is_plain(const Problem& p);
 // They raise std::invalid_argument where no kernel computes the call.
 ForwardPlan plan_forward(const Problem& p, const Device& device);
 BackwardPlan plan_backward(const Problem& p, const Device& device);
+
+struct PairPlan {
+  const PairKernel* kernel;
+  int64_t query_tiles, key_tiles, blocks;
+  MaskSums sums;  // of the mask's gradient; its address is the caller's
+  size_t scratch_bytes;
+};
+
+// Sizes of the mask whose gradient is asked for: those of [B, H, T, S], or 1.
+struct MaskSizes {
+  int64_t batch, heads, queries, keys;
+};
+
+PairPlan plan_weights(const Problem& p);
+PairPlan plan_mask_gradient(const Problem& p, const MaskSizes& mask, const Device& device);
 
 }  // namespace pyrnn::attention::cuda

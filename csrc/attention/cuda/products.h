@@ -52,7 +52,8 @@ __device__ __forceinline__ uint32_t pack_pair(float low, float high, __half) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// 16-bit types, on tensor cores.
+// 16-bit types, on tensor cores. The addresses of all loads would fill many registers if they were kept over
+// a loop around a product.
 template <class S>
 struct Product {
   static constexpr int kDepth = 16;  // features, or rows of b, of one instruction
@@ -62,10 +63,10 @@ struct Product {
   static __device__ __forceinline__ void rows_by_rows(float (&sums)[kM][kN][4], const TileA& a, int row,
                                                       const TileB& b, int features) {
     static_assert(kN % 2 == 0, "two column tiles a load");
-    const int lane = warp_lane(), a_row = row + lane % 16, b_row = lane % 8 + lane / 16 * 8;
+    const int lane = ptx::opaque(warp_lane()), a_row = row + lane % 16, b_row = lane % 8 + lane / 16 * 8;
 #pragma unroll
     for (int k = 0; k < TileA::kFeatures / kDepth; k++) {
-      if (k * kDepth >= features) break;
+      if (k * kDepth >= features) continue;
       uint32_t left[kM][4];
 #pragma unroll
       for (int m = 0; m < kM; m++) ptx::ldmatrix_x4(left[m], a.chunk(a_row + m * 16, k * 2 + lane / 16));
@@ -88,7 +89,7 @@ struct Product {
   static __device__ __forceinline__ void sums_by_rows(float (&sums)[kM][kN][4], const float (&p)[kM][kP][4],
                                                       const TileB& b, int features) {
     static_assert(kN % 2 == 0 && kP % 2 == 0, "two column tiles a load, two of p's a product");
-    const int lane = warp_lane(), b_row = lane % 16;
+    const int lane = ptx::opaque(warp_lane()), b_row = lane % 16;
 #pragma unroll
     for (int k = 0; k < kP / 2; k++) {
       uint32_t left[kM][4];
@@ -101,7 +102,7 @@ struct Product {
         }
 #pragma unroll
       for (int n = 0; n < kN; n += 2) {
-        if (n * 8 >= features) break;
+        if (n * 8 >= features) continue;
         uint32_t right[4];
         ptx::ldmatrix_x4_trans(right, b.chunk(b_row + k * kDepth, n + lane / 16));
         const uint32_t first[2] = {right[0], right[1]}, second[2] = {right[2], right[3]};
@@ -125,7 +126,7 @@ struct ExactProduct {
     struct alignas(16) Chunk {
       A at[kChunk];
     };
-    const int g = sum_row(), c = sum_column();
+    const int lane = ptx::opaque(warp_lane()), g = lane / 4, c = lane % 4 * 2;
 #pragma unroll 1
     for (int k = 0; k * kChunk < features; k++) {
       Chunk left[kM][2];
@@ -158,33 +159,30 @@ struct ExactProduct {
     struct alignas(2 * sizeof(A)) Pair {
       A first, second;
     };
-    const int quad = warp_lane() & ~3, c = sum_column();
+    const int quad = warp_lane() & ~3;
 #pragma unroll
-    for (int tile = 0; tile < kP; tile++)
-#pragma unroll 1
-      for (int lane = 0; lane < 4; lane++)  // of the quad: it has two columns of p
+    for (int k = 0; k < kP * 8; k++) {
+      const int c = ptx::opaque(sum_column());
+      A left[kM][2];  // column k of p, from the lane that has it
 #pragma unroll
-        for (int odd = 0; odd < 2; odd++) {
-          A left[kM][2];
+      for (int m = 0; m < kM; m++)
 #pragma unroll
-          for (int m = 0; m < kM; m++)
+        for (int half = 0; half < 2; half++)
+          left[m][half] = __shfl_sync(~0u, p[m][k / 8][half * 2 + k % 2], quad + k % 8 / 2);
 #pragma unroll
-            for (int half = 0; half < 2; half++)
-              left[m][half] = __shfl_sync(~0u, p[m][tile][half * 2 + odd], quad + lane);
+      for (int n = 0; n < kN; n++) {
+        if (n * 8 >= features) continue;
+        const Pair right = *reinterpret_cast<const Pair*>(b.at(k, n * 8 + c));
 #pragma unroll
-          for (int n = 0; n < kN; n++) {
-            if (n * 8 >= features) break;
-            const Pair right = *reinterpret_cast<const Pair*>(b.at(tile * 8 + lane * 2 + odd, n * 8 + c));
+        for (int m = 0; m < kM; m++)
 #pragma unroll
-            for (int m = 0; m < kM; m++)
-#pragma unroll
-              for (int half = 0; half < 2; half++) {
-                A* sum = &sums[m][n][half * 2];
-                sum[0] = fma(left[m][half], right.first, sum[0]);
-                sum[1] = fma(left[m][half], right.second, sum[1]);
-              }
+          for (int half = 0; half < 2; half++) {
+            A* sum = &sums[m][n][half * 2];
+            sum[0] = fma(left[m][half], right.first, sum[0]);
+            sum[1] = fma(left[m][half], right.second, sum[1]);
           }
-        }
+      }
+    }
   }
 };
 template <>
@@ -199,9 +197,28 @@ __device__ __forceinline__ bool is_masked_weight(A weight) {
   return weight == 0 && signbit(weight);
 }
 
-// The same as Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights:
-// one number after the other. The sums pass through local memory, for in line it would take registers from
-// all else.
+// Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights: p is
+// [16][kDepth] numbers S of the warp's own in shared memory. Slow: one number after the other.
+template <class S, int kDepth, int kN, class TileB, class A>
+__device__ __forceinline__ void visible_sums_by_rows(A (&sums)[kN][4], const S* p, const TileB& b,
+                                                     int features) {
+  const int g = sum_row(), c = sum_column();
+#pragma unroll
+  for (int n = 0; n < kN; n++) {
+    if (n * 8 >= features) continue;
+#pragma unroll 1
+    for (int k = 0; k < kDepth; k++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const A left = widen(p[(g + i / 2 * 8) * kDepth + k]);
+        if (!is_masked_weight(left))
+          sums[n][i] = fma(left, A(widen(*b.at(k, n * 8 + c + i % 2))), sums[n][i]);
+      }
+  }
+}
+
+// The same for p that are sums, as slow. All pass through local memory: in line it would take registers from
+// the product that it stands for.
 template <class S, int kM, int kP, int kN, class TileB, class A>
 __device__ __noinline__ void visible_sums_in_memory(A (*sums)[kN][4], const A (*p)[kP][4], TileB b,
                                                     int features) {

@@ -26,8 +26,7 @@ struct Tile {
   __device__ __forceinline__ void take(SharedAllocator& shared) { data = shared.take<S>(kRows * kFeatures); }
 
   __device__ __forceinline__ S* chunk(int row, int i) const {
-    // The same as i ^ row % 8, in parts: where i is known but for its low bits, the first is a constant.
-    return data + (row * kChunks + (i & ~7) + ((i ^ row) & 7)) * kChunk;
+    return data + (row * kChunks + (i ^ (row % 8))) * kChunk;
   }
   __device__ __forceinline__ S* at(int row, int feature) const {
     return chunk(row, feature / kChunk) + feature % kChunk;
@@ -45,6 +44,27 @@ struct Tile {
       const S* from = source(row);
       const bool valid = from != nullptr && i * kChunk < features;
       ptx::cp_async16(chunk(row, i), valid ? from + i * kChunk : any, valid);
+    }
+  }
+
+  // The same for rows that lie `stride` apart from `first` on, which is row 0 or, where `holds(row)` is
+  // false, a row of zeros.
+  template <int kThreads, class Holds>
+  __device__ __forceinline__ void load_rows(int features, const S* first, int64_t stride,
+                                            const Holds& holds) const {
+    static_assert(kChunks % kThreads == 0 || kThreads % kChunks == 0,
+                  "a thread keeps to its chunks of a row");
+    constexpr int kAtOnce = kThreads < kChunks ? 1 : kThreads / kChunks;  // rows
+    const int thread = ptx::opaque(int(threadIdx.x));
+    const S* from = first + thread / kChunks * stride;
+#pragma unroll
+    for (int row = thread / kChunks; row < kRows; row += kAtOnce) {
+      const bool valid = holds(row);
+#pragma unroll
+      for (int i = thread % kChunks; i < kChunks; i += kThreads)
+        ptx::cp_async16(chunk(row, i), valid && i * kChunk < features ? from + i * kChunk : first,
+                        valid && i * kChunk < features);
+      from += kAtOnce * stride;
     }
   }
 

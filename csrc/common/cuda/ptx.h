@@ -49,6 +49,15 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&d)[4], const void* 
                : "memory");
 }
 
+// ---- registers ----------------------------------------------------------------------------------------
+
+// The same number, of which the compiler knows nothing: what follows from it is worked out again where it is
+// used, not before a loop and kept in registers.
+__device__ __forceinline__ int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 // ---- functions of a float ---------------------------------------------------------------------------
 
 // 2^x, error 2 units in the last place; subnormal numbers are 0.

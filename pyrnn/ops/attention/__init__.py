@@ -191,6 +191,11 @@ def attention_route(query: Tensor, value: Tensor | None = None) -> Route:
     return _operator.route(query, None, value)
 
 
+def backend_of(device_type: str) -> str | None:
+    """Whose kernels serve tensors of this kind of device."""
+    return _operator.backend_of(device_type)
+
+
 def _is_plain(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> bool:
     """Whether these are tensors that the operator takes as they are, with one leading dimension.
 

@@ -31,6 +31,10 @@ class NativeLaunch(NamedTuple):
     device: int
     stream: int
     scratch: int
+    mask_batch: int = 0  # sizes of the gradient of the mask
+    mask_heads: int = 0
+    mask_queries: int = 0
+    mask_keys: int = 0
 
 
 class Plan(NamedTuple):

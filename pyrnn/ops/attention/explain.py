@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn.ops.attention import attention_route
+from pyrnn.ops.attention import attention_route, backend_of
 from pyrnn.ops.explanation import NOTHING_KEPT, KernelExplanation, size_of
 
 
@@ -26,14 +26,15 @@ def explain(
     """
     path, reason = attention_route(query)
     native = path == "native"
+    on_cpu = native and backend_of(query.device.type) == "cpu"
     kernel = "attention" if native else "pyrnn.reference.scaled_dot_product_attention"
     return KernelExplanation(
         path=path,
         reason=reason,
         kernel=", ".join([kernel, str(dtype).removeprefix("torch."), *words]),
-        isa=_native.isa() if native else None,
-        threads=_native.num_threads() if native else None,
-        engine=None,
+        isa=_native.isa() if on_cpu else None,
+        threads=_native.num_threads() if on_cpu else None,
+        engine="one launch: keys and values stream through shared memory" if native and not on_cpu else None,
         split=None,
         memory=_memory(dtype, sizes, native=native, trains=trains),
     )
