@@ -110,8 +110,9 @@ void run(const py::tuple& sizes, const py::tuple& tensors, const py::tuple& laun
 py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device) {
   const Problem p = problem_of(sizes, tensors);
   const ForwardPlan plan = plan_forward(p, device_properties(device));
-  return py::make_tuple(plan.kernel->rows, plan.kernel->keys, p.B * p.K * plan.row_tiles * plan.splits,
-                        plan.kernel->threads, plan.splits, plan.kernel->shared, plan.scratch_bytes, plan.why);
+  return py::make_tuple(plan.kernel->rows, plan.kernel->steps, p.B * p.K * plan.row_tiles * plan.splits,
+                        plan.kernel->run.threads, plan.splits, plan.kernel->shared, plan.scratch_bytes,
+                        plan.why);
 }
 
 }  // namespace
@@ -121,7 +122,11 @@ void bind(py::module_& m, py::dict& fields) {
   fields["attention.Tensors"] = names_of(kTensors);
   fields["attention.cuda.Launch"] = names_of(kLaunch);
   m.def("attention_plan", &plan_of);
+  m.def("attention_backward_scratch", [](const py::tuple& sizes, const py::tuple& tensors, int device) {
+    return plan_backward(problem_of(sizes, tensors), device_properties(device)).scratch_bytes;
+  });
   m.def("attention_forward", &run<forward>);
+  m.def("attention_backward", &run<backward>);
 }
 
 }  // namespace pyrnn::attention::cuda

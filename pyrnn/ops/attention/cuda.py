@@ -130,7 +130,7 @@ def backward(
             d_mask=address(d_mask),
         )
         native = module()
-        scratch_bytes = native.attention_backward_scratch(layout.sizes, tensors)
+        scratch_bytes = native.attention_backward_scratch(layout.sizes, tensors, device.index or 0)
         launch, scratch = _launch(device, scratch_bytes)
         native.attention_backward(layout.sizes, tensors, launch)
     del operands, scratch
