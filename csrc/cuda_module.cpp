@@ -100,11 +100,15 @@ const Field<Launch> kLaunch[] = {F(device),     F(stream),       F(scratch),  F(
                                  F(mask_heads), F(mask_queries), F(mask_keys)};
 #undef F
 
+Launch launch_of(const py::tuple& values) {
+  Launch call{};
+  fill(call, kLaunch, values);
+  return call;
+}
+
 template <void (*kRun)(const Problem&, const Launch&)>
 void run(const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
-  Launch call{};
-  fill(call, kLaunch, launch);
-  kRun(problem_of(sizes, tensors), call);
+  kRun(problem_of(sizes, tensors), launch_of(launch));
 }
 
 py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device) {
@@ -122,9 +126,12 @@ void bind(py::module_& m, py::dict& fields) {
   fields["attention.Tensors"] = names_of(kTensors);
   fields["attention.cuda.Launch"] = names_of(kLaunch);
   m.def("attention_plan", &plan_of);
-  m.def("attention_backward_scratch", [](const py::tuple& sizes, const py::tuple& tensors, int device) {
-    return plan_backward(problem_of(sizes, tensors), device_properties(device)).scratch_bytes;
-  });
+  m.def("attention_backward_scratch",
+        [](const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
+          const Launch call = launch_of(launch);
+          return plan_backward(problem_of(sizes, tensors), call.mask(), device_properties(call.device))
+              .scratch_bytes;
+        });
   m.def("attention_forward", &run<forward>);
   m.def("attention_backward", &run<backward>);
 }

@@ -41,7 +41,7 @@ struct MaskSums {
 struct PairCall {
   Problem p;
   int64_t query_tiles, key_tiles;
-  const void* delta;  // of the mask's gradient: A [B, H, T]
+  const void* queries;  // of the mask's gradient: as in BackwardCall
   MaskSums sums;
 };
 

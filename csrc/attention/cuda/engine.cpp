@@ -35,12 +35,10 @@ void write_weights(const Problem& p, const Launch& call) {
       call, "launching the weights of attention");
 }
 
-}  // namespace
-
 // `scratch` has scratch_bytes of plan_mask_gradient.
-void mask_gradient(const Problem& p, const Launch& call, const void* delta, void* scratch) {
+void mask_gradient(const Problem& p, const Launch& call, const void* queries, void* scratch) {
   const PairPlan plan = plan_mask_gradient(p, call.mask(), device_properties(call.device));
-  PairCall work{p, plan.query_tiles, plan.key_tiles, delta, plan.sums};
+  PairCall work{p, plan.query_tiles, plan.key_tiles, queries, plan.sums};
   work.sums.data = plan.sums.is_final ? p.d_mask : scratch;
   run(FlatKernel<PairCall>{plan.kernel->threads, plan.kernel->launch}, work, plan.blocks, plan.kernel->shared,
       call, "launching the gradient of attention's mask");
@@ -50,6 +48,8 @@ void mask_gradient(const Problem& p, const Launch& call, const void* delta, void
               call.mask_batch * call.mask_heads * call.mask_queries * call.mask_keys, call,
               "summing the gradient of attention's mask");
 }
+
+}  // namespace
 
 void forward(const Problem& p, const Launch& call) {
   const ForwardPlan plan = plan_forward(p, device_properties(call.device));
@@ -67,7 +67,7 @@ void forward(const Problem& p, const Launch& call) {
 }
 
 void backward(const Problem& p, const Launch& call) {
-  const BackwardPlan plan = plan_backward(p, device_properties(call.device));
+  const BackwardPlan plan = plan_backward(p, call.mask(), device_properties(call.device));
   const BackwardKernelSet& set = cuda_backward_kernels(p.dtype);
   char* const partial = static_cast<char*>(call.scratch) + plan.queries_bytes;
   BackwardCall work{p, call.scratch, 0, 1, 0, nullptr, nullptr};
@@ -77,6 +77,7 @@ void backward(const Problem& p, const Launch& call) {
     run(kernel->run, work, p.B * p.K * work.tiles, kernel->shared, call,
         "launching attention's delta of weights");
   }
+  if (p.d_mask) mask_gradient(p, call, call.scratch, partial);
   for (const GradientStep& step : plan.steps) {
     work.p.d_q.data = step.d_q ? p.d_q.data : nullptr;
     work.p.d_k.data = step.d_k ? p.d_k.data : nullptr;

@@ -15,6 +15,12 @@ struct alignas(16) QueryNumbers {
   int query;
 };
 
+// From what the softmax of a row has left.
+template <class A>
+__device__ __forceinline__ QueryNumbers<A> numbers_of_statistics(A shift, A sum, A delta, int query) {
+  return {sum == 0 ? -negative_infinity<A>() : shift, sum == 0 ? A(0) : 1 / sum, delta, query};
+}
+
 template <class S, bool kPlain>
 struct PairGradient {
   using A = typename Accumulate<S>::type;
@@ -47,9 +53,11 @@ struct PairGradient {
   }
 
   // From x = q.k to the weight as dropout leaves it, but for the factor `kept`; from d = g_out.v to the
-  // gradient of scale * x. Both are -0 where the key is masked, and never else.
-  __device__ __forceinline__ void operator()(A& x, A& d, bool visible, bool keep, int64_t b, int64_t h, int t,
-                                             int j, const QueryNumbers<A>& of) const {
+  // gradient of scale * x, or of what is added to the score. Both are -0 where the key is masked, and never
+  // else.
+  template <bool kOfMask = false>
+  __device__ __forceinline__ void differentiate(A& x, A& d, bool visible, bool keep, int64_t b, int64_t h,
+                                                int t, int j, const QueryNumbers<A>& of) const {
     A cap_slope = 1;
     const A w = visible ? weight(x, b, h, t, j, of, &cap_slope) : A(-0.0);
     x = w;
@@ -64,7 +72,7 @@ struct PairGradient {
         if (!keep) x *= 0;  // a NaN stays
       }
     }
-    const A change = w * (d - of.delta) * cap_slope;
+    const A change = w * (d - of.delta) * (kOfMask ? A(1) : cap_slope);
     d = w == 0 ? A(0) : change + A(0);  // + 0: no -0
   }
 };

@@ -42,7 +42,6 @@ bool is_plain(const Problem& p);
 
 // They raise std::invalid_argument where no kernel computes the call.
 ForwardPlan plan_forward(const Problem& p, const Device& device);
-BackwardPlan plan_backward(const Problem& p, const Device& device);
 
 struct PairPlan {
   const PairKernel* kernel;
@@ -58,5 +57,6 @@ struct MaskSizes {
 
 PairPlan plan_weights(const Problem& p);
 PairPlan plan_mask_gradient(const Problem& p, const MaskSizes& mask, const Device& device);
+BackwardPlan plan_backward(const Problem& p, const MaskSizes& mask, const Device& device);
 
 }  // namespace pyrnn::attention::cuda

@@ -197,28 +197,9 @@ __device__ __forceinline__ bool is_masked_weight(A weight) {
   return weight == 0 && signbit(weight);
 }
 
-// Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights: p is
-// [16][kDepth] numbers S of the warp's own in shared memory. Slow: one number after the other.
-template <class S, int kDepth, int kN, class TileB, class A>
-__device__ __forceinline__ void visible_sums_by_rows(A (&sums)[kN][4], const S* p, const TileB& b,
-                                                     int features) {
-  const int g = sum_row(), c = sum_column();
-#pragma unroll
-  for (int n = 0; n < kN; n++) {
-    if (n * 8 >= features) continue;
-#pragma unroll 1
-    for (int k = 0; k < kDepth; k++)
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const A left = widen(p[(g + i / 2 * 8) * kDepth + k]);
-        if (!is_masked_weight(left))
-          sums[n][i] = fma(left, A(widen(*b.at(k, n * 8 + c + i % 2))), sums[n][i]);
-      }
-  }
-}
-
-// The same for p that are sums, as slow. All pass through local memory: in line it would take registers from
-// the product that it stands for.
+// The same as Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights:
+// one number after the other. All pass through local memory: in line it would take registers from the product
+// that it stands for.
 template <class S, int kM, int kP, int kN, class TileB, class A>
 __device__ __noinline__ void visible_sums_in_memory(A (*sums)[kN][4], const A (*p)[kP][4], TileB b,
                                                     int features) {
