@@ -33,7 +33,7 @@ LANES = {
         ("build", "--quick"),
         ("ctest",),
         ("sass",),
-        ("emulate", "race", *FAULTS, "-k", "release or without or order_of_threads"),
+        ("emulate", "race", *FAULTS, "-k", "release or acquire or without or order_of_threads"),
         ("emulate", "sanitized", "tests/cuda/test_accuracy.py", "-k", ACCURACY),
         ("bench", "recurrent", *QUICK, "--variant", "plain", "--seconds", "0.2"),
         ("bench", "attention", *QUICK, "--variant", "plain", "decode", "--seconds", "0.1"),
