@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -129,10 +130,17 @@ def runner(case: AttentionCase, attention: Callable[..., Tensor], operands: list
     return run
 
 
+def pyrnns(*args: Any, **options: Any) -> Tensor:
+    """The output of our operator."""
+    out = scaled_dot_product_attention(*args, **options)
+    assert isinstance(out, Tensor)
+    return out
+
+
 def check(case: AttentionCase, device: str, repeats: int, *, exact: bool) -> record.Row:
     """How far the results are from float64, beside torch's own; whether repetitions have the same bits."""
     operands = case.operands(device)
-    ours = runner(case, scaled_dot_product_attention, operands)
+    ours = runner(case, pyrnns, operands)
     first, row, wrong = ours(), record.Row({"what": "check", **asdict(case)}), list[str]()
     if exact:
         wide = [tensor.detach().double().requires_grad_(case.mode == "train") for tensor in operands]
@@ -156,7 +164,9 @@ def _exact_gradients(case: AttentionCase, wide: list[Tensor], operands: list[Ten
     gradient = torch.randn_like(operands[0]).double()
     bias = wide[3] if case.variant == "bias" else None
     with sdpa_kernel(SDPBackend.MATH):
-        out = F.scaled_dot_product_attention(*wide[:3], bias, is_causal=case.causal and bias is None)
+        out = F.scaled_dot_product_attention(
+            *wide[:3], attn_mask=bias, is_causal=case.causal and bias is None
+        )
     return [out, *torch.autograd.grad(out, wide, gradient)]
 
 
@@ -183,7 +193,7 @@ def measure(case: AttentionCase, name: str) -> record.Row:
     allowed = [BACKENDS[name]] if name in BACKENDS else [*BACKENDS.values()]
     row: record.Row = {"what": "time", **asdict(case), "peer": name}
     with sdpa_kernel(allowed):
-        runs = [runner(case, how, operands) for how in (scaled_dot_product_attention, peer(case, name))]
+        runs = [runner(case, how, operands) for how in (pyrnns, peer(case, name))]
         try:
             runs[1]()
         except RuntimeError as error:

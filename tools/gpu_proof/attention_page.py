@@ -38,8 +38,8 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
     """The section of the page."""
     times = [row for row in rows if "ratio" in row]
     yield from (table_line(["what", "goal", "reached"]), table_line(["---"] * 3))
-    for what, bound, *rest in GOALS:
-        yield table_line([what, f"goal {bound:.2f}x", reached(times, bound, *rest)])
+    for what, bound, peer, variants, mode in GOALS:
+        yield table_line([what, f"goal {bound:.2f}x", reached(times, bound, peer, variants, mode)])
     rates = [row["bytes_per_second"] / 1e12 for row in times if "bytes_per_second" in row]
     shown = f"{min(rates):.2f} to {max(rates):.2f} TB/s of keys and values" if rates else "not measured"
     yield table_line(["decoding", f"goal 1 / {OF_MEMORY} of the rate of memory (rooflines)", shown])
