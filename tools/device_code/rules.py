@@ -10,7 +10,7 @@ from tools.device_code.sass import Function
 from tools.device_code.spills import Kernel
 
 _HALF = r"(?:__half|__nv_bfloat16)"
-ATTENTION = r"attention::cuda::forward_kernel<"
+ATTENTION = r"attention::cuda::(?:forward|query_gradient|key_gradient)_kernel<"
 CLUSTER = r"recurrence_kernel<.*ClusterExchange"
 GRID = r"recurrence_kernel<.*GridExchange"
 GRID_BARRIER = rf"{GRID}|grid_barrier"
@@ -22,6 +22,7 @@ LOAD = r"\bLDG\b"
 POLL = r"\bLDG\.E\.STRONG\.GPU R"  # a flag: 32 bits
 ARRIVAL = r"\bREDG?\.E\.ADD\.STRONG\.GPU"
 LOCAL = r"\b(?:LDL|STL)\b"
+CALL = r"\bCALL\b"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Rule:
     """Of the kernels whose names `kernels` finds; all but `architectures` are patterns of instructions.
 
     `needs` must occur and `forbids` must not, in the whole kernel or in the outermost loop around the
-    first `loop` that is in one. With `just_before` (`just_after`) each `needs` must have one among the
+    first `loop` that is in one, less the lines around an instruction of `apart_from`. With `just_before` (`just_after`) each `needs` must have one among the
     `near` instructions ahead of (behind) it.
     """
 
@@ -39,6 +40,7 @@ class Rule:
     needs: str = ""
     forbids: str = ""
     loop: str = ""
+    apart_from: str = ""
     just_before: str = ""
     just_after: str = ""
     near: int = 8
@@ -52,6 +54,8 @@ class Rule:
             if not scope:
                 yield f"no loop holds {self.loop}"
                 return
+        if self.apart_from:
+            scope -= function.around(self.apart_from)
         needed = scope.intersection(function.places(self.needs)) if self.needs else set()
         if self.needs and not needed:
             yield f"{self.needs} is missing"
@@ -73,7 +77,8 @@ RULES = (
     Rule("keys and values arrive by copies beside the products", ATTENTION, needs=COPY, loop=COPY),
     Rule("these copies share the loop of the products", rf"{ATTENTION}.*{_HALF}", needs=COPY, loop=MMA),
     Rule("nothing else is fetched in the plain loop", rf"{ATTENTION}.*true>", forbids=LOAD, loop=MMA),
-    Rule("registers stay registers in that loop", ATTENTION, forbids=LOCAL, loop=COPY),
+    # The product for values that are no numbers is a call, for which sums pass through local memory.
+    Rule("registers stay registers in that loop", ATTENTION, forbids=LOCAL, loop=COPY, apart_from=CALL),
     Rule("the exchange is read past the first-level cache", GRID, needs=r"\bLDG\.E\.\d+\.STRONG\.GPU"),
     Rule("no exchanged number comes by the read-only path", GRID, forbids=r"\bLDG\.E\S*\.CONSTANT"),
     Rule("an arrival publishes what was written", GRID_BARRIER, needs=ARRIVAL, just_before=r"\bMEMBAR\b"),
@@ -103,7 +108,8 @@ def judge(functions: Iterable[Function], may_spill: Container[tuple[str, str]]) 
             for rule in RULES
             if re.search(rule.kernels, function.name) and re.match(rule.architectures, function.architecture)
         ]
-        if (function.architecture, function.name) not in may_spill:
+        in_order = (function.architecture, function.name) in may_spill
+        if not in_order and not re.search(ATTENTION, function.name):
             rules.append(Rule("local memory is for declared spills", "", forbids=LOCAL))
         for rule in rules:
             for complaint in rule.complaints(function):

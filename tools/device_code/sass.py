@@ -44,6 +44,19 @@ class Function:
         ahead, behind = self._next
         return _reached(place, ahead) & _reached(place, behind)
 
+    def around(self, pattern: str) -> set[int]:
+        """The straight lines of code, without a branch or a branch's target, that hold such instructions."""
+        ahead, behind = self._next
+        found = set[int]()
+        for place in self.places(pattern):
+            first = last = place
+            while behind[first] == [first - 1] and ahead[first - 1] == [first]:
+                first -= 1
+            while ahead[last] == [last + 1] and behind[last + 1] == [last]:
+                last += 1
+            found.update(range(first, last + 1))
+        return found
+
     @functools.cached_property
     def _next(self) -> tuple[list[list[int]], list[list[int]]]:
         """What may run after each instruction, and before it."""

@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(Shape::kThreads) weights_kernel(const __grid_c
 // Sums of the gradient of the mask, of the tile and of `part` of the batch entries and heads over which it is
 // broadcast. A dimension of queries or keys over which it is broadcast has one place for each tile.
 template <class S, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, 1)
     mask_gradient_kernel(const __grid_constant__ PairCall call) {
   using Block = PairBlock<S, Shape, PairResult::mask_gradient>;
   using A = typename Block::A;
