@@ -15,10 +15,12 @@ class Fault(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """The kernels of an operator, compiled anew for one dtype with each of its faults."""
+    """Some kernels of an operator, compiled anew for one dtype with each of its faults."""
 
+    operator: str
+    source: str  # of the kernels, SOURCE.cu
     dtype: str
-    few: tuple[str, str]  # a change of kernels.cu: what tests/cuda/injected_fault.py runs, and no more
+    few: tuple[str, str]  # a change of it: what tests/cuda/injected_fault.py runs, and no more
     faults: dict[str, Fault]
 
 
@@ -90,7 +92,7 @@ _FORWARD = "attention/cuda/forward.h"
 _KEYS_LANDED = (
     "      ptx::cp_async_wait<2>();  // all but values of this tile and keys of the next have landed\n"
 )
-_VALUES_LANDED = "      ptx::cp_async_wait<2>();\n      if (partial)"
+_VALUES_LANDED = "      ptx::cp_async_wait<2>();\n      const bool nonfinite"
 
 ATTENTION = {
     "places_of_chunks_collide": Fault("attention/cuda/tile.h", "(i ^ (row % 8))", "(i | (row % 8))"),
@@ -102,12 +104,12 @@ ATTENTION = {
     "values_are_no_numbers_unseen": Fault("attention/cuda/tile.h", "return found != 0;", "return false;"),
     "missing_barrier_before_scores": Fault(_FORWARD, f"{_KEYS_LANDED}      __syncthreads();\n", _KEYS_LANDED),
     "missing_barrier_before_values": Fault(
-        _FORWARD, "      __syncthreads();\n      Product<S>::sums_by_rows", "      Product<S>::sums_by_rows"
+        _FORWARD, "if (__syncthreads_or(nonfinite))", "if (__any_sync(~0u, nonfinite))"
     ),
     "keys_have_not_landed": Fault(_FORWARD, _KEYS_LANDED, _KEYS_LANDED.replace("<2>", "<3>")),
     "values_have_not_landed": Fault(_FORWARD, _VALUES_LANDED, _VALUES_LANDED.replace("<2>", "<3>")),
-    "one_buffer_of_keys": Fault(_FORWARD, "load_keys(buffer(k, i + 1)", "load_keys(buffer(k, i)"),
-    "one_buffer_of_values": Fault(_FORWARD, "load_keys(buffer(v, i + 1)", "load_keys(buffer(v, i)"),
+    "one_buffer_of_keys": Fault(_FORWARD, "load_keys(k[(i + 1) % 2]", "load_keys(k[i % 2]"),
+    "one_buffer_of_values": Fault(_FORWARD, "load_keys(v[(i + 1) % 2]", "load_keys(v[i % 2]"),
     "one_key_too_many": Fault(
         "attention/cuda/scores.h", "end, p.query_start + 1);", "end, p.query_start + 2);"
     ),
@@ -117,7 +119,7 @@ ATTENTION = {
         "t * p.mask.key + j * p.mask.query",
     ),
     "sum_with_the_wrong_lane": Fault(
-        _FORWARD, "__shfl_xor_sync(~0u, sum[m][half], 2)", "__shfl_xor_sync(~0u, sum[m][half], 4)"
+        _FORWARD, "__shfl_xor_sync(~0u, all, 2)", "__shfl_xor_sync(~0u, all, 4)"
     ),
     "sums_keep_their_old_shift": Fault(_FORWARD, "sum[m][half] * factor + added", "sum[m][half] + added"),
     "outputs_keep_their_old_shift": Fault(
@@ -134,19 +136,56 @@ ATTENTION = {
     "parts_keep_their_own_shift": Fault(
         "attention/cuda/combine.h", "sum += weight_of<S>(part[0] - offset) * part[1]", "sum += part[1]"
     ),
-    "parts_overlap": Fault(
-        _FORWARD, "(split + 1) * call.keys_per_split", "(split + 2) * call.keys_per_split"
-    ),
+    "parts_overlap": Fault("attention/cuda/block.h", "(split + 1) * per_split", "(split + 2) * per_split"),
     "sums_are_not_stored": Fault(
         _FORWARD,
         "to[0] = shift[m][half], to[p.T] = all;",
         "to[0] = shift[m][half];",
     ),
-    "warps_share_their_room": Fault(
-        _FORWARD, "buffer(k, 1).data + int(threadIdx.x) / 32 * 16 * kKeys", "buffer(k, 1).data"
+    "masked_weights_meet_values": Fault(
+        "attention/cuda/products.h", "if (is_masked_weight(left)) continue;", ""
     ),
-    "room_is_read_early": Fault(_FORWARD, "        __syncwarp();\n        visible", "        visible"),
     "keys_of_another_head": Fault("attention/cuda/block.h", "kv * group + row % group", "kv + row % group"),
+}
+
+_KEYS = "attention/cuda/key_gradient.h"
+_QUERIES = "attention/cuda/query_gradient.h"
+_PAIR = "attention/cuda/pair_gradient.h"
+
+ATTENTION_GRADIENT = {
+    "missing_barrier_before_queries": Fault(
+        _KEYS, "          __syncthreads_or(partial ?", "          __any_sync(~0u, partial ?"
+    ),
+    "queries_are_overwritten_early": Fault(
+        _KEYS,
+        "      __syncthreads();\n    }\n    ptx::cp_async_wait<0>();",
+        "    }\n    ptx::cp_async_wait<0>();",
+    ),
+    "queries_have_not_landed": Fault(_KEYS, "ptx::cp_async_wait<1>()", "ptx::cp_async_wait<2>()"),
+    "keys_have_not_landed": Fault(_QUERIES, "ptx::cp_async_wait<1>()", "ptx::cp_async_wait<2>()"),
+    "missing_barrier_before_keys": Fault(
+        _QUERIES,
+        "ptx::cp_async_wait<1>();\n      __syncthreads();",
+        "ptx::cp_async_wait<1>();",
+    ),
+    "one_buffer_of_queries": Fault(_KEYS, "load(1 - buffer, row", "load(buffer, row"),
+    "queries_of_another_head": Fault(_KEYS, "r - int64_t(t) * rows.group", "0"),
+    "dropped_in_another_order": Fault(
+        "attention/cuda/dropout.h", "const int to = place ^ other;", "const int to = other;"
+    ),
+    "gradients_of_what_is_dropped": Fault(_PAIR, "d *= keep ? kept : A(0);", "d *= kept;"),
+    "delta_is_forgotten": Fault(_PAIR, "w * (d - of.delta)", "w * d"),
+    "delta_of_weights_is_forgotten": Fault(
+        "attention/cuda/delta.h", "numbers[row].delta += all;", "numbers[row].delta += 0;"
+    ),
+    "slope_of_the_cap_is_forgotten": Fault(_PAIR, "(kOfMask ? A(1) : cap_slope)", "A(1)"),
+    "parts_of_gradients_overlap": Fault(
+        "attention/cuda/block.h", "(split + 1) * per_split", "(split + 2) * per_split"
+    ),
+    "a_part_is_not_added": Fault("attention/cuda/split_sum.h", "i < call.splits", "i + 1 < call.splits"),
+    "hidden_keys_meet_gradients": Fault(
+        "attention/cuda/products.h", "if (is_masked_weight(left)) continue;", ""
+    ),
 }
 
 #: In the place of all others, which get another name and are not compiled: few numbers are several tiles.
@@ -157,13 +196,25 @@ _SMALL_KERNELS = """struct Kernels {
 template <class S, size_t kBytes = sizeof(S)>
 struct AllKernels {"""
 
+_SMALL_GRADIENTS = """struct Kernels {
+  static constexpr BackwardKernel delta[] = {delta_of_weights<S, Shape<64, 1, 2, 32>>()};
+  static constexpr BackwardKernel gradients[] = {
+      query_gradient<S, Shape<64, 1, 2, 32>, false>(),
+      key_gradient<S, Shape<64, 1, 2, 16>, false, kOfKeys | kOfValues>()};
+};
+template <class S, size_t kBytes = sizeof(S)>
+struct AllKernels {"""
+
 SUBJECTS = {
     "recurrent": Subject(
-        "float32", ("{cell_of<Cell, S>()...}", "{{}, {}, {}, cell_of<LstmCell, S>()}"), RECURRENT
+        "recurrent",
+        "kernels",
+        "float32",
+        ("{cell_of<Cell, S>()...}", "{{}, {}, {}, cell_of<LstmCell, S>()}"),
+        RECURRENT,
     ),
-    "attention": Subject(
-        "float16",
-        ("struct Kernels {", _SMALL_KERNELS),
-        ATTENTION,
+    "attention": Subject("attention", "kernels", "float16", ("struct Kernels {", _SMALL_KERNELS), ATTENTION),
+    "attention_gradient": Subject(
+        "attention", "backward", "float16", ("struct Kernels {", _SMALL_GRADIENTS), ATTENTION_GRADIENT
     ),
 }

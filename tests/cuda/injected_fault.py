@@ -78,10 +78,46 @@ def attention_is_right(choose: Callable[[int], None]) -> bool:
         expected = of_reference(*(x.double() for x in qkv), **wide)
         for seed in SEEDS:
             choose(seed)
-            if not close(of_kernel(*qkv, enable_gqa=True, **options), expected, 1e-2):
+            with torch.no_grad():
+                found = of_kernel(*qkv, enable_gqa=True, **options)
+            if not close(found, expected, 1e-2):
                 sys.stdout.write(f"wrong where it is {name} under schedule {seed}\n")
                 return False
     return True
+
+
+def attention_gradient_is_right(choose: Callable[[int], None]) -> bool:
+    """Gradients of query, key, value and mask, with those of returned weights."""
+    calls = attention_calls()
+    hidden, few = calls["masked"], calls["split"][0]
+    calls["masked"] = hidden[0], {**hidden[1], "softcap": 4.0, "return_weights": "mean"}
+    key = hidden[0][1].clone()
+    key[:, :, 65] = torch.nan  # behind the length
+    calls["not seen"] = (
+        (hidden[0][0], key, calls["causal"][0][2].repeat(1, 1, 2, 1)[:, :, :70]),
+        {"attn_mask": torch.arange(70) != 65},
+    )
+    calls["split"] = few, {"is_causal": True, "query_start": 267}
+    for name, (qkv, options) in calls.items():
+        expected = gradients_of(of_reference, [x.double() for x in qkv], options)
+        for seed in SEEDS:
+            choose(seed)
+            if not close(gradients_of(of_kernel, [*qkv], options), expected, 3e-2):
+                sys.stdout.write(f"wrong where it is {name} under schedule {seed}\n")
+                return False
+    return True
+
+
+def gradients_of(function: Any, qkv: list[Tensor], options: dict[str, Any]) -> tuple[Tensor, ...]:
+    """Of the sum of all results, each number times another whole one."""
+    leaves = [x.detach().requires_grad_() for x in qkv]
+    mask = options.get("attn_mask")
+    if mask is not None and mask.is_floating_point():
+        leaves.append(mask.detach().to(qkv[0].dtype).requires_grad_())
+        options = {**options, "attn_mask": leaves[3]}
+    results = function(*leaves[:3], enable_gqa=True, **options)
+    weights = [(torch.arange(x.numel()) % 5 - 2).view(x.shape).to(x.dtype) for x in results]
+    return torch.autograd.grad(results, leaves, weights)
 
 
 def close(found: Any, expected: Any, tolerance: float) -> bool:
@@ -101,12 +137,12 @@ def main(subject: str, module: Path, said: Path, *, outside: bool = False) -> No
     _native.emulated_cuda = rehearsal.emulated(module)
     choose = ctypes.CDLL(str(module)).pyrnn_emulate_seed
     choose.argtypes, choose.restype = [ctypes.c_uint64], None
-    with torch.set_grad_enabled(subject == "recurrent"):
-        right = (
-            recurrent_is_right(choose, outside=outside)
-            if subject == "recurrent"
-            else attention_is_right(choose)
-        )
+    if subject == "recurrent":
+        right = recurrent_is_right(choose, outside=outside)
+    elif subject == "attention":
+        right = attention_is_right(choose)
+    else:
+        right = attention_gradient_is_right(choose)
     if right:
         sys.stdout.write("right\n")
     sys.stdout.flush()

@@ -38,8 +38,9 @@ def built(
     """The module with kernels of the subject compiled anew, of other sources or with other flags."""
     module = Path(emulated.__file__ or "")
     build, kernels, result = module.parent, folder / "kernels.o", folder / module.name
-    name = f"pyrnn_cuda_{subject}_kernels_{SUBJECTS[subject].dtype}"
-    target = f"csrc/{subject}/cuda/CMakeFiles/{name}.dir/kernels.cu.o"
+    operator, source, dtype = SUBJECTS[subject][:3]
+    name = f"pyrnn_cuda_{operator}_{source}_{dtype}"
+    target = f"csrc/{operator}/cuda/CMakeFiles/{name}.dir/{source}.cu.o"
     compile_it = commands(build, target).replace(str(ROOT / "csrc"), str(sources))
     link_it = commands(build, module.name).replace(f"-o {module.name}", f"-o {result} {kernels}")
     for command in (compile_it.replace(f"-o {target}", f"{flags} -o {kernels}"), link_it):
@@ -51,11 +52,12 @@ def built(
 def changed(emulated: ModuleType, subject: str, folder: Path, *faults: Fault) -> Path:
     """The module with few kernels of the subject, and with faults in them."""
     shutil.copytree(ROOT / "csrc", folder / "csrc")
-    for name, old, new, _ in (Fault(f"{subject}/cuda/kernels.cu", *SUBJECTS[subject].few), *faults):
-        source = folder / "csrc" / name
-        text = source.read_text()
+    operator, source, *_ = SUBJECTS[subject]
+    for name, old, new, _ in (Fault(f"{operator}/cuda/{source}.cu", *SUBJECTS[subject].few), *faults):
+        file = folder / "csrc" / name
+        text = file.read_text()
         assert text.count(old) == 1, f"{name} no longer has one {old!r}"
-        source.write_text(text.replace(old, new))
+        file.write_text(text.replace(old, new))
     return built(emulated, subject, folder, sources=folder / "csrc")
 
 
