@@ -20,7 +20,10 @@ constexpr TileKernel<Call> tile_kernel(bool plain) {
           plain,
           Block::shared_bytes(),
           flat_kernel<Call, kKernel, kName>(Shape::kThreads),
-          [] { return blocks_per_sm(kKernel, Shape::kThreads, Block::shared_bytes()); }};
+          [] {  // asked once: devices of one process are alike enough to split work
+            static const int blocks = blocks_per_sm(kKernel, Shape::kThreads, Block::shared_bytes());
+            return blocks;
+          }};
 }
 
 template <class Kernel>
