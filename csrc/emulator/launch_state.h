@@ -112,6 +112,7 @@ struct Launch {
   ReadyQueue ready;
   std::vector<Thread*> spinning;
   bool copies_land_late;
+  int tensor_copies;                 // in flight, of all blocks
   uint64_t progress;                 // grows when anything happens that a spinning thread may wait for
   std::string error;                 // not empty: the launch is over
   std::vector<StaticArray> statics;  // one place for all blocks: peers of a cluster reach them by offset

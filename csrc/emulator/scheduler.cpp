@@ -311,6 +311,7 @@ void run(const char* name, const LaunchShape& shape, void (*body)(void*), void* 
   launch.threads_per_block = int(shape.block.x * shape.block.y * shape.block.z);
   launch.ready.start(Schedule(chosen.seed % 4), chosen.seed * 0x10001 + chosen.launches++);
   launch.copies_land_late = chosen.seed / 4 % 2 == 0;
+  launch.tensor_copies = 0;
   launch.spinning.clear();
   launch.error.clear();
   launch.statics.clear();

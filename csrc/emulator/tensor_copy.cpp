@@ -104,6 +104,7 @@ void tensor_load(void* shared, const TensorMap* map, const int (&at)[4], uint64_
   if (launch_state.copies_land_late) {
     memset(shared, 0xff, tile.box_bytes());
     block.async.copies.push_back(copy);
+    launch_state.tensor_copies++;
     return;
   }
   const std::string error = land_copy(block, copy);
@@ -111,9 +112,10 @@ void tensor_load(void* shared, const TensorMap* map, const int (&at)[4], uint64_
 }
 
 bool land_tensor_copy(std::string& error) {
+  if (launch_state.tensor_copies == 0) return false;
+  launch_state.tensor_copies--;
   std::vector<Block*> blocks;
   blocks_with_copies(blocks);
-  if (blocks.empty()) return false;
   const bool free = order_is_free(), newest = launch_state.ready.schedule() == Schedule::reverse;
   Block& block = *blocks[free     ? launch_state.ready.random().below(blocks.size())
                          : newest ? blocks.size() - 1

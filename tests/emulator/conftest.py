@@ -33,13 +33,14 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> GetBuilder:
 @pytest.fixture(scope="session")
 def outcomes(builder: GetBuilder) -> Outcomes:
     """What the cases of a source came to in a mode, all or the named ones; each is built and run once."""
-    known: dict[tuple[str, ...], dict[str, str]] = {}
+    known: dict[tuple[str, str, tuple[str, ...]], dict[str, str]] = {}
 
     def of(source: str, mode: str, *names: str) -> dict[str, str]:
-        if (source, mode, *names) not in known:
+        key = (source, mode, names)
+        if key not in known:
             result = run(builder(mode).program(Path(__file__).parent / source), *names)
             assert result.returncode == 0, result.stdout + result.stderr
-            known[source, mode, *names] = dict(line.split(": ", 1) for line in result.stdout.splitlines())
-        return known[source, mode, *names]
+            known[key] = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+        return known[key]
 
     return of

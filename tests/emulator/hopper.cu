@@ -29,7 +29,8 @@ template <class S, Major kMajor>
 struct Matrix {
   int extent, depth;
   std::vector<S> values;
-  Matrix(int extent, int depth) : extent(extent), depth(depth), values(size_t(kBatch * kHeads * extent * depth)) {
+  Matrix(int extent, int depth)
+      : extent(extent), depth(depth), values(size_t(kBatch * kHeads * extent * depth)) {
     for (size_t i = 0; i < values.size(); i++) values[i] = rounded<S>(number(int(i)));
   }
   int features() const { return kMajor == Major::k ? depth : extent; }
@@ -125,7 +126,15 @@ bool groups_are_right() {
 
 // ---- barriers in shared memory ---------------------------------------------------------------------------
 
-enum BarrierFault { kTwoBehind, kWrittenOver, kInitTwice, kNeverComes, kTooManyArrivals, kPolled, kOtherParity };
+enum BarrierFault {
+  kTwoBehind,
+  kWrittenOver,
+  kInitTwice,
+  kNeverComes,
+  kTooManyArrivals,
+  kPolled,
+  kOtherParity
+};
 
 template <int kFault>
 __global__ void barrier_faults(unsigned* out) {
@@ -220,8 +229,7 @@ const std::vector<Case> kCases = {
     {"no_init", with_fault<kNoInit>},
     {"no_init_fence", with_fault<kNoInitFence>},
     {"other_swizzle", with_fault<kOtherSwizzle>},
-    {"map_without_swizzle",
-     [] { return product_is_right<__half, Major::k, Major::k>(1, Swizzle::none); }},
+    {"map_without_swizzle", [] { return product_is_right<__half, Major::k, Major::k>(1, Swizzle::none); }},
     {"wrong_offset", [] { return product_is_right<__half, Major::k, Major::k, false, kWrongOffset>(1); }},
     {"wrong_stride", with_fault<kWrongStride>},
     {"misaligned_tile", with_fault<kMisaligned>},

@@ -1,5 +1,5 @@
-// A product of matrices as an attention kernel of compute capability 9.0a makes it: one thread loads tiles through a
-// ring of buffers, a warpgroup multiplies them. A fault is one of the kinds in `Fault`.
+// A product of matrices as an attention kernel of compute capability 9.0a makes it: one thread loads tiles
+// through a ring of buffers, a warpgroup multiplies them. A fault is one of the kinds in `Fault`.
 #include "common/cuda/ptx90.h"
 
 using namespace pyrnn;

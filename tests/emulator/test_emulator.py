@@ -76,6 +76,7 @@ RACES = {
 }
 RACES_OF_THREADS = {name: words for name, words in THREADS.items() if name.startswith("cluster")}
 
+
 @pytest.mark.parametrize(
     ("source", "mode", "case", "words"),
     [

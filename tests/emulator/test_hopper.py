@@ -1,4 +1,4 @@
-"""The instructions of compute capability 9.0a: what the emulator gives, and says, in the cases of hopper.cu."""
+"""Instructions of compute capability 9.0a: what the emulator gives, and says, in the cases of hopper.cu."""
 
 from __future__ import annotations
 
@@ -107,7 +107,15 @@ def cubin(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no nvcc: the instructions cannot be compiled")
     path = tmp_path_factory.mktemp("hopper") / "product.cubin"
     architecture = ["-gencode", "arch=compute_90a,code=sm_90a", "-cubin"]
-    command = [nvcc, "-std=c++17", f"-I{CSRC}", *architecture, str(HERE / "hopper_product.cu"), "-o", str(path)]
+    command = [
+        nvcc,
+        "-std=c++17",
+        f"-I{CSRC}",
+        *architecture,
+        str(HERE / "hopper_product.cu"),
+        "-o",
+        str(path),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     # Products that the compiler cannot leave in flight are only remarked upon.
