@@ -30,7 +30,7 @@ elseif(NOT PYRNN_CUDA STREQUAL "OFF")
 endif()
 
 if(pyrnn_cuda_module)
-  foreach(folder common recurrent attention)
+  foreach(folder common recurrent attention pointwise)
     add_subdirectory(csrc/${folder}/cuda)
   endforeach()
   if(PYRNN_PYTHON)

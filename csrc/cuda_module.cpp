@@ -1,6 +1,6 @@
 // The Python module pyrnn._cuda. Tensors arrive as addresses, sizes and strides, and work goes to the
-// caller's stream: no libtorch, so one build serves all versions of torch. pyrnn/ops/recurrent/cuda and
-// pyrnn/ops/attention/cuda.py are the only callers of their functions.
+// caller's stream: no libtorch, so one build serves all versions of torch. pyrnn/ops/recurrent/cuda,
+// pyrnn/ops/attention/cuda.py and pyrnn/ops/dropout/cuda.py are the only callers of their functions.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -9,6 +9,8 @@
 #include "common/cuda/grid_barrier_probe.h"
 #include "common/fields.h"
 #include "module_tables.h"
+#include "pointwise/cuda/engine.h"
+#include "pointwise/fields.h"
 #include "recurrent/cuda/engine.h"
 #include "recurrent/fields.h"
 #ifdef PYRNN_PTX_DUMP
@@ -98,18 +100,23 @@ const Field<Launch> kLaunch[] = {F(device),     F(stream),       F(scratch),  F(
                                  F(mask_heads), F(mask_queries), F(mask_keys)};
 #undef F
 
+Launch launch_of(const py::tuple& values) {
+  Launch call{};
+  fill(call, kLaunch, values);
+  return call;
+}
+
 template <void (*kRun)(const Problem&, const Launch&)>
 void run(const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
-  Launch call{};
-  fill(call, kLaunch, launch);
-  kRun(problem_of(sizes, tensors), call);
+  kRun(problem_of(sizes, tensors), launch_of(launch));
 }
 
 py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device) {
   const Problem p = problem_of(sizes, tensors);
   const ForwardPlan plan = plan_forward(p, device_properties(device));
-  return py::make_tuple(plan.kernel->rows, plan.kernel->keys, p.B * p.K * plan.row_tiles * plan.splits,
-                        plan.kernel->threads, plan.splits, plan.kernel->shared, plan.scratch_bytes, plan.why);
+  return py::make_tuple(plan.kernel->rows, plan.kernel->steps, p.B * p.K * plan.row_tiles * plan.splits,
+                        plan.kernel->run.threads, plan.splits, plan.kernel->shared, plan.scratch_bytes,
+                        plan.why);
 }
 
 }  // namespace
@@ -119,10 +126,42 @@ void bind(py::module_& m, py::dict& fields) {
   fields["attention.Tensors"] = names_of(kTensors);
   fields["attention.cuda.Launch"] = names_of(kLaunch);
   m.def("attention_plan", &plan_of);
+  m.def("attention_backward_scratch",
+        [](const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
+          const Launch call = launch_of(launch);
+          return plan_backward(problem_of(sizes, tensors), call.mask(), device_properties(call.device))
+              .scratch_bytes;
+        });
   m.def("attention_forward", &run<forward>);
+  m.def("attention_backward", &run<backward>);
 }
 
 }  // namespace pyrnn::attention::cuda
+
+namespace pyrnn::pointwise::cuda {
+namespace {
+
+#define F(member) PYRNN_FIELD(Launch, member)
+const Field<Launch> kLaunch[] = {F(device), F(stream)};
+#undef F
+
+template <void (*kRun)(const DropoutProblem&, const Launch&)>
+void run(const py::tuple& problem, const py::tuple& launch) {
+  Launch call{};
+  fill(call, kLaunch, launch);
+  kRun(problem_of(problem), call);
+}
+
+}  // namespace
+
+void bind(py::module_& m, py::dict& fields) {
+  fields["pointwise.Dropout"] = names_of(kDropout);
+  fields["pointwise.cuda.Launch"] = names_of(kLaunch);
+  m.def("dropout_forward", &run<dropout_forward>);
+  m.def("dropout_backward", &run<dropout_backward>);
+}
+
+}  // namespace pyrnn::pointwise::cuda
 
 PYBIND11_MODULE(PYRNN_MODULE, m) {
   m.attr("__version__") = PYRNN_VERSION;
@@ -137,6 +176,7 @@ PYBIND11_MODULE(PYRNN_MODULE, m) {
   py::dict fields;
   pyrnn::recurrent::cuda::bind(m, fields);
   pyrnn::attention::cuda::bind(m, fields);
+  pyrnn::pointwise::cuda::bind(m, fields);
   m.attr("fields") = fields;
   m.def("grid_barriers", [](int64_t arrivals, int blocks, int64_t steps, int64_t stream) {
     pyrnn::run_grid_barriers(reinterpret_cast<unsigned*>(arrivals), blocks, steps,

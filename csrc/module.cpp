@@ -15,6 +15,7 @@
 #include "decoder/eager.h"
 #include "module_tables.h"
 #include "pointwise/cpu/engine.h"
+#include "pointwise/fields.h"
 #include "recurrent/cpu/engine.h"
 #include "recurrent/cpu/frozen.h"
 #include "recurrent/eager.h"
@@ -216,16 +217,9 @@ void bind(py::module_& m, py::dict& fields) {
 namespace pyrnn::pointwise {
 namespace {
 
-#define F(member) PYRNN_FIELD(DropoutProblem, member)
-const Field<DropoutProblem> kDropout[] = {F(dtype), F(activation), F(count), F(seed),
-                                          F(p),     F(x),          F(other), F(out)};
-#undef F
-static_assert(sizeof(DropoutProblem) == 8 * std::size(kDropout), "every field has its name");
-
 template <void (*kRun)(const DropoutProblem&, int)>
 void run(const py::tuple& problem, int threads) {
-  DropoutProblem p{};
-  fill(p, kDropout, problem);
+  const DropoutProblem p = problem_of(problem);
   py::gil_scoped_release release;
   kRun(p, threads);
 }

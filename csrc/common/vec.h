@@ -230,8 +230,20 @@ inline V tanh(V x) {
   return x < 0 ? -t : t;
 }
 
-// What a cell update calls.
+// What the formulas of cells and activations call.
 struct VectorMath {
+  template <class V>
+  using Lane = pyrnn::Lane<V>;
+  template <class V>
+  static inline V exp(V x) {  // never 0 nor infinite: see exp_parts
+    V scale, p;
+    exp_parts<V, Lane<V>>(x, scale, p);
+    return scale + scale * p;
+  }
+  template <class V>
+  static inline V inverse(V x) {
+    return Lane<V>(1) / x;
+  }
   template <class V>
   static inline V sigmoid(V x) {
     return pyrnn::sigmoid(x);

@@ -12,6 +12,15 @@
 #include "common/dtype.h"
 
 namespace pyrnn::pointwise {
+namespace {
+
+// The smallest word that keeps an element; with p = 1 even this one does not.
+inline uint32_t kept_from(double p) {
+  const double limit = p * 4294967296.0;
+  return limit < 4294967295.0 ? uint32_t(limit) : 0xffffffffu;
+}
+
+}  // namespace
 
 enum Activation { kIdentity, kRelu, kGelu, kGeluTanh, kActivations };
 

@@ -20,7 +20,7 @@ from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.parts import DROPOUT, LINEAR, name_of
 from pyrnn.nn.plain import kind_of
-from pyrnn.ops.dropout.cpu import ACTIVATIONS
+from pyrnn.ops.dropout.call import CODES
 
 _native.cpu.use_modules(
     (LINEAR, kind_of(nn.LayerNorm), DROPOUT, kind_of(MultiheadAttention)),
@@ -104,7 +104,7 @@ def _prepare(layer: Any, input: Tensor, cache: Any) -> tuple[Any, ...] | str:
     room = cache.room_for(T)
     if room is None:
         return "the cache is empty, fixed or padded"
-    return ((options, layer.norm_first, ACTIVATIONS[activation], *eps), *room, *memory)
+    return ((options, layer.norm_first, CODES[activation], *eps), *room, *memory)
 
 
 def _memory_of(attention: Any, cache: Any, own: Any) -> tuple[Tensor, Tensor, Tensor | None] | str:

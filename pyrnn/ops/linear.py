@@ -16,8 +16,7 @@ from pyrnn._dispatch import any_autocast_enabled, autocast_disabled, autocast_en
 from pyrnn.machine import processor
 from pyrnn.ops._operator import can_bypass_dispatcher, cast_tensor, wants_gradient
 from pyrnn.ops.dropout import Activation, dropout
-from pyrnn.ops.dropout.call import ACTIVATIONS, as_activation
-from pyrnn.ops.dropout.cpu import ACTIVATIONS as _CODES
+from pyrnn.ops.dropout.call import ACTIVATIONS, CODES, as_activation
 
 _TENSORS = ("input", "weight", "bias")
 
@@ -78,7 +77,7 @@ def linear(
         tensor([[0., 1., 2.],
                 [0., 1., 2.]])
     """
-    code = 0 if activation is None else _CODES[as_activation(activation)]
+    code = 0 if activation is None else CODES[as_activation(activation)]
     if not torch.compiler.is_compiling():
         output = _native.cpu.linear_of_rows(input, weight, bias, code, _native.num_threads())
         if isinstance(output, Tensor):

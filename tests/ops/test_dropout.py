@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pyrnn.ops import dropout, dropout_route
 from pyrnn.ops.dropout.call import ACTIVATIONS as BY_TORCH
-from pyrnn.ops.dropout.cpu import ACTIVATIONS as CODES
+from pyrnn.ops.dropout.call import CODES
 from pyrnn.reference.dropout import ACTIVATIONS, dropout_keep
 from pyrnn.reference.dropout import dropout as reference
 from tests.helpers import assert_as_accurate

@@ -40,10 +40,19 @@ __device__ __forceinline__ __half narrow<__half>(float x) {
   return __float2half_rn(x);
 }
 
-// What a cell update calls: the accurate functions.
+// What the formulas of cells and activations call: the accurate functions.
 struct DeviceMath {
+  template <class V>
+  using Lane = V;
+  // Never infinite: what is too large counts as the largest number whose exp is finite.
+  static __device__ __forceinline__ float exp(float x) { return expf(x > 88.0f ? 88.0f : x); }
+  static __device__ __forceinline__ double exp(double x) { return ::exp(x > 709.0 ? 709.0 : x); }
+  template <class V>
+  static __device__ __forceinline__ V inverse(V x) {
+    return V(1) / x;
+  }
   static __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-  static __device__ __forceinline__ double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+  static __device__ __forceinline__ double sigmoid(double x) { return 1.0 / (1.0 + ::exp(-x)); }
   static __device__ __forceinline__ float tanh(float x) { return tanhf(x); }
   static __device__ __forceinline__ double tanh(double x) { return ::tanh(x); }
   template <class V>
@@ -59,6 +68,8 @@ struct DeviceMath {
 // For 16-bit storage: errors near 1e-7, a thousandth of what rounding the result costs, in a third of the
 // time.
 struct FastMath : DeviceMath {
+  static __device__ __forceinline__ float exp(float x) { return __expf(x > 88.0f ? 88.0f : x); }
+  static __device__ __forceinline__ float inverse(float x) { return __fdividef(1.0f, x); }
   static __device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
   static __device__ __forceinline__ float tanh(float x) {
     if (fabsf(x) < 0.04f) return x - x * x * x * (1.0f / 3.0f);  // the other form would cancel

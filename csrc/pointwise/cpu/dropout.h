@@ -2,7 +2,7 @@
 #pragma once
 #include "common/pack.h"
 #include "common/philox.h"
-#include "pointwise/cpu/activations.h"
+#include "pointwise/activations.h"
 #include "pointwise/problem.h"
 
 namespace pyrnn::pointwise {
@@ -12,10 +12,10 @@ namespace {
 class KeptWords {
  public:
   explicit KeptWords(const DropoutProblem& p)
-      : key0_(uint32_t(p.seed)), key1_(uint32_t(uint64_t(p.seed) >> 32)), any_(p.p < 1 ? ~0u : 0u) {
-    const double limit = p.p * 4294967296.0;
-    threshold_ = limit < 4294967295.0 ? uint32_t(limit) : 0xffffffffu;
-  }
+      : key0_(uint32_t(p.seed)),
+        key1_(uint32_t(uint64_t(p.seed) >> 32)),
+        threshold_(kept_from(p.p)),
+        any_(p.p < 1 ? ~0u : 0u) {}
 
   void draw(int64_t element) {  // a multiple of kPhiloxWords
     const uint64_t block = uint64_t(element) / 4;
@@ -55,9 +55,10 @@ struct Dropout {
       if constexpr (kBackward && kSame<Activation, Identity>)
         v = load_n<A>(other + n, count);
       else if constexpr (kBackward)
-        v = Activation::times_derivative(load_n<A>(x + n, count), load_n<A>(other + n, count));
+        v = Activation::template times_derivative<VectorMath>(load_n<A>(x + n, count),
+                                                              load_n<A>(other + n, count));
       else
-        v = Activation::value(load_n<A>(x + n, count));
+        v = Activation::template value<VectorMath>(load_n<A>(x + n, count));
       if constexpr (kRandom) v = kept.select(v * scale, lane);
       if constexpr (!kBackward)
         if (other) v += load_n<A>(other + n, count);

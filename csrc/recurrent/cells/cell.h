@@ -15,16 +15,7 @@
 //
 // To add a cell: one such file, its type in list.h, its equations in pyrnn/reference.
 #pragma once
-
-// The arithmetic must be inlined (vectors change the calling convention); the maps of gates, whose addresses
-// are taken, must not be forced to: without optimisation that cannot be done.
-#ifdef __CUDACC__
-#  define PYRNN_HOST_DEVICE __host__ __device__
-#  define PYRNN_INLINE __forceinline__
-#else
-#  define PYRNN_HOST_DEVICE
-#  define PYRNN_INLINE inline __attribute__((always_inline))
-#endif
+#include "common/host_device.h"
 
 namespace pyrnn::recurrent {
 

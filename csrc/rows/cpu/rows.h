@@ -3,7 +3,7 @@
 // it stays in its cache.
 #pragma once
 #include "common/few_rows.h"
-#include "pointwise/cpu/activations.h"
+#include "pointwise/activations.h"
 #include "rows/problem.h"
 
 namespace pyrnn::rows {
@@ -117,11 +117,11 @@ struct Rows {
   static Vec<A> activate(int64_t activation, Vec<A> v) {
     switch (activation) {
       case pointwise::kRelu:
-        return pointwise::Relu::value(v);
+        return pointwise::Relu::value<VectorMath>(v);
       case pointwise::kGelu:
-        return pointwise::Gelu::value(v);
+        return pointwise::Gelu::value<VectorMath>(v);
       case pointwise::kGeluTanh:
-        return pointwise::GeluTanh::value(v);
+        return pointwise::GeluTanh::value<VectorMath>(v);
       default:
         return v;
     }

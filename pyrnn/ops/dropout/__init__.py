@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from pyrnn import _native
 from pyrnn._checks import as_bool, as_number, check_all_dense, check_dense, draw_seed
-from pyrnn._native_args import require_readable_storage
+from pyrnn._native_args import DTYPES, addresses, all_contiguous, number_of, require_readable_storage
 from pyrnn.ops._library import Kernel, VmapRule, loop_over_samples
 from pyrnn.ops._operator import Operator, Part, Route, Spec
-from pyrnn.ops.dropout import cpu
-from pyrnn.ops.dropout.call import as_activation, check, empty_contiguous
+from pyrnn.ops.dropout import cpu, cuda
+from pyrnn.ops.dropout.call import CODES, NativeDropout, Pass, as_activation, check, empty_contiguous
 from pyrnn.reference.dropout import dropout as reference
 
 Activation = Literal["relu", "gelu", "gelu_tanh"]
@@ -39,14 +41,15 @@ def dropout(
     differentiate `pyrnn.reference.dropout`.
 
     Args:
-        input: any shape. float32, float64 or bfloat16 for the CPU kernels; any other floating dtype or device
-            takes the reference. torch.autocast changes nothing: it leaves dropout alone in torch too.
+        input: any shape. float32, float64 or bfloat16, on CUDA also float16, for the kernels; any other
+            floating dtype or device takes the reference. torch.autocast changes nothing: it leaves dropout
+            alone in torch too.
         p: probability in [0, 1] of an element to be dropped.
         training: whether to drop at all; without, activation and sum remain.
         residual: of the input's shape, or None. Where dtypes differ, both take the one that holds both.
         activation: "relu", "gelu", "gelu_tanh", or None.
         seed: int64 scalar on the CPU; by default it is drawn from torch's generator. Under torch.vmap each
-            sample is a call of its own.
+            sample is a call of its own. A CUDA graph drops what was dropped when it was captured.
 
     Returns:
         A contiguous tensor of the input's shape. Without dropout, activation and residual, the input itself.
@@ -106,6 +109,41 @@ def dropout_route(input: Tensor) -> Route:
 
 
 # -------------------------------------------------------------------------------------------- kernels
+
+
+def _forward(
+    input: Tensor, residual: Tensor | None, seed: Tensor | None, p: float, activation: str
+) -> Tensor:
+    """residual + drop(activation(input))."""
+    check(input, residual, "residual", seed, p, activation)
+    return _run("forward", (input, residual), seed, p, activation, like=input)
+
+
+def _backward(
+    grad: Tensor,
+    input: Tensor | None,
+    seed: Tensor | None,
+    p: float,
+    activation: str,
+    needs: Sequence[bool],
+) -> Tensor:
+    """The gradient of the input from that of the output; the input is None without an activation."""
+    check(grad, input, "input", seed, p, activation)
+    if input is None and activation != "none":
+        raise ValueError(f"the derivative of {activation!r} needs the input, got None")
+    return _run("backward", (input, grad), seed, p, activation, like=grad)
+
+
+def _run(
+    which: Pass, tensors: Tensors, seed: Tensor | None, p: float, activation: str, *, like: Tensor
+) -> Tensor:
+    out = empty_contiguous(like)
+    tensors = all_contiguous(tensors)  # held by name until the kernel has been called
+    number = number_of(seed) if seed is not None and p > 0 else 0
+    codes = (DTYPES[like.dtype], CODES[activation])
+    problem = NativeDropout(*codes, out.numel(), number, p, *addresses((*tensors, out)))
+    (cuda if like.is_cuda or _native.emulated_cuda is not None else cpu).run(which, problem, out)
+    return out
 
 
 def _reference(
@@ -174,11 +212,11 @@ _operator = Operator(
         kept="Tensor? input, Tensor? seed",
         keep=_keep,
         restore=_restore,
-        devices=("cpu",),
+        devices=("cpu", "cuda"),
         autocasts=False,
-        infer=cpu.forward,
-        forward=cpu.forward,
-        backward=cpu.backward,
+        infer=_forward,
+        forward=_forward,
+        backward=_backward,
         reference=_reference,
         fake_forward=_fake_forward,
         fake_backward=_fake_backward,

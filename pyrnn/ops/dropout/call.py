@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
 }
+
+CODES = {"none": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}  #: of them in csrc/pointwise/problem.h
+
+Pass = Literal["forward", "backward"]
+
+
+class NativeDropout(NamedTuple):
+    """`pointwise::DropoutProblem` of csrc/pointwise/problem.h."""
+
+    dtype: int
+    activation: int
+    count: int
+    seed: int
+    p: float
+    x: int  # addresses
+    other: int
+    out: int
 
 
 def as_activation(activation: Any) -> str:

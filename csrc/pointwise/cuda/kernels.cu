@@ -1,0 +1,27 @@
+// All kernels of one storage type; compiled once for each (PYRNN_STORAGE, PYRNN_DTYPE).
+#include "pointwise/cuda/kernels.h"
+
+#include "pointwise/cuda/dropout.h"
+
+namespace pyrnn::pointwise::cuda {
+namespace {
+
+template <class S, class Activation, bool kBackward>
+cudaError_t run(const DropoutCall& call, const LaunchShape& shape, cudaStream_t stream) {
+  return launch("dropout", dropout_kernel<S, Activation, kBackward>, shape, stream, call);
+}
+
+template <class S>
+constexpr KernelSet kernel_set() {
+  return {{run<S, Identity, false>, run<S, Relu, false>, run<S, Gelu, false>, run<S, GeluTanh, false>},
+          {run<S, Identity, true>, run<S, Relu, true>, run<S, Gelu, true>, run<S, GeluTanh, true>},
+          Piece<S>::kElements};
+}
+
+}  // namespace
+
+#define PYRNN_NAME_(dtype) pyrnn_cuda_pointwise_##dtype
+#define PYRNN_NAME(dtype) PYRNN_NAME_(dtype)
+extern "C" const KernelSet PYRNN_NAME(PYRNN_DTYPE) = kernel_set<PYRNN_STORAGE>();
+
+}  // namespace pyrnn::pointwise::cuda
