@@ -89,7 +89,6 @@ void tensor_load(void* shared, const TensorMap* map, const int (&at)[4], uint64_
   if (!refusal.empty()) fail("%s:%d: %s: %s", site.file, site.line, name, refusal.c_str());
   if (reinterpret_cast<uintptr_t>(shared) % 128 != 0)
     fail("%s:%d: %s to an address that is not 128-byte aligned", site.file, site.line, name);
-  // Swizzled rows change places within 1024 bytes, of which the box must then hold all.
   if (!in_shared(block, shared, tile.box_bytes()))
     fail("%s:%d: %s of %u bytes leaves this block's shared memory", site.file, site.line, name,
          tile.box_bytes());
