@@ -83,10 +83,10 @@ def test_heads_that_share_keys(H: int, K: int, is_causal: bool, dtype: torch.dty
     check(operands(H=H, K=K, T=70, S=70, D=32, V=32, dtype=dtype), options, kernel=kernel)
 
 
-def plan_of(device: str, qkv: tuple[Tensor, ...], **options: Any) -> cuda.Plan:
-    values = (0.0, True, None, 0, -1, -1, 0.0, "none")
-    given: dict[str, Any] = dict(zip(Call._fields, (*qkv, *(None,) * 5, *values), strict=True)) | options
-    return cuda.plan(Call(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in given.items()}))
+def plan_of(device: str, qkv: tuple[Tensor, Tensor, Tensor]) -> cuda.Plan:
+    query, key, value = (t.to(device) for t in qkv)
+    no_options = (None,) * 5
+    return cuda.plan(Call(query, key, value, *no_options, 0.0, True, None, 0, -1, -1, 0.0, "none"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -28,8 +28,8 @@ __global__ void __launch_bounds__(kDeltaThreads) delta_kernel(const __grid_const
     for (int other = 16; other > 0; other /= 2) delta += __shfl_xor_sync(~0u, delta, other);
   }
   if (lane != 0) return;
-  static_cast<QueryNumbers<A>*>(call.queries)[n] = numbers_of_statistics(
-      statistics[0], sum, delta, rows.query(row));
+  static_cast<QueryNumbers<A>*>(call.queries)[n] =
+      numbers_of_statistics(statistics[0], sum, delta, rows.query(row));
 }
 
 // Adds what the gradients of returned weights g_w contribute: the sum of weight * g_w over keys.

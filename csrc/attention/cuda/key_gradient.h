@@ -170,8 +170,8 @@ struct KeyGradientBlock {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           const int key = tile_key + sum_row() + i / 2 * 8, odd = i % 2;
-          pair.differentiate(x[m][n][i], d[m][n][i], kWhole || range[odd].holds(key), keep[i], rows.b, head[odd],
-               query[odd].query, key, query[odd]);
+          pair.differentiate(x[m][n][i], d[m][n][i], kWhole || range[odd].holds(key), keep[i], rows.b,
+                             head[odd], query[odd].query, key, query[odd]);
         }
       }
     }

@@ -95,7 +95,8 @@ struct PairBlock {
         const int t = query[i / 2], j = j0 + n * 8 + sum_column() + i % 2;
         const bool sees = own[i / 2].holds(j);
         if (kGradient) {
-          pair.template differentiate<true>(x[0][n][i], d[0][n][i], sees, keep[i], b, h, t, j, numbers[i / 2]);
+          pair.template differentiate<true>(x[0][n][i], d[0][n][i], sees, keep[i], b, h, t, j,
+                                            numbers[i / 2]);
           all[0][n][i] += d[0][n][i];
         } else if (sees) {
           const A w = pair.weight(x[0][n][i], b, h, t, j, numbers[i / 2], nullptr);

@@ -95,8 +95,8 @@ struct QueryGradientBlock : QueryBlock<S, Shape, kPlain> {
         for (int i = 0; i < 4; i++) {
           const int half = i / 2, key = j + n * 8 + sum_column() + i % 2;
           const bool visible = kWhole || (range[m][half].holds(key) && keys.holds(key));
-          pair.differentiate(x[m][n][i], d[m][n][i], visible, keep[i], rows.b, at.head[half], at.query[half], key,
-               numbers[m][half]);
+          pair.differentiate(x[m][n][i], d[m][n][i], visible, keep[i], rows.b, at.head[half], at.query[half],
+                             key, numbers[m][half]);
         }
       }
     }

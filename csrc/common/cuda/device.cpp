@@ -11,10 +11,11 @@ Device asked(int device) {
     int value = 0;
     return cudaDeviceGetAttribute(&value, name, device) == cudaSuccess ? value : 0;
   };
-  return {attribute(cudaDevAttrMultiProcessorCount),           attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
-          attribute(cudaDevAttrMaxRegistersPerMultiprocessor), attribute(cudaDevAttrL2CacheSize),
-          attribute(cudaDevAttrComputeCapabilityMajor),        attribute(cudaDevAttrComputeCapabilityMinor),
-          attribute(cudaDevAttrCooperativeLaunch) != 0};
+  return {
+      attribute(cudaDevAttrMultiProcessorCount),           attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+      attribute(cudaDevAttrMaxRegistersPerMultiprocessor), attribute(cudaDevAttrL2CacheSize),
+      attribute(cudaDevAttrComputeCapabilityMajor),        attribute(cudaDevAttrComputeCapabilityMinor),
+      attribute(cudaDevAttrCooperativeLaunch) != 0};
 }
 
 }  // namespace
