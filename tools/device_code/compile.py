@@ -33,13 +33,13 @@ def missing(*programs: str) -> list[str]:
     return [program for program in programs if shutil.which(program) is None]
 
 
-def commands(folder: Path) -> list[tuple[list[str], Path]]:
-    """How the real build compiles each .cu file, from CMake."""
+def commands(folder: Path, architectures: str) -> list[tuple[list[str], Path]]:
+    """How the real build compiles each .cu file for these architectures, from CMake."""
     beside = Path(sys.executable).parent / "cmake"
     cmake = str(beside) if beside.exists() else "cmake"
     options = ("-DPYRNN_CUDA=ON", "-DPYRNN_PYTHON=OFF", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
-    architectures = f"-DPYRNN_CUDA_ARCHITECTURES={ARCHITECTURES}"
-    subprocess.run([cmake, "-S", ROOT, "-B", folder, *options, architectures], check=True)
+    of_them = f"-DPYRNN_CUDA_ARCHITECTURES={architectures}"
+    subprocess.run([cmake, "-S", ROOT, "-B", folder, *options, of_them], check=True)
     entries = json.loads((folder / "compile_commands.json").read_text())
     return [
         (shlex.split(entry["command"]), Path(entry["directory"]))
@@ -58,7 +58,9 @@ def compile_one(command: list[str], directory: Path, object_file: Path) -> str:
     return result.stdout + result.stderr
 
 
-def for_each_source(folder: Path, jobs: int, judge: Callable[[str, Path], Result]) -> list[Result]:
+def for_each_source(
+    folder: Path, architectures: str, jobs: int, judge: Callable[[str, Path], Result]
+) -> list[Result]:
     """Compile into `folder`; `judge` gets each report and object, which is deleted then."""
 
     def work(number: int, command: list[str], directory: Path) -> Result:
@@ -68,7 +70,7 @@ def for_each_source(folder: Path, jobs: int, judge: Callable[[str, Path], Result
         return found
 
     with ThreadPoolExecutor(jobs) as pool:
-        begun = [pool.submit(work, i, *how) for i, how in enumerate(commands(folder))]
+        begun = [pool.submit(work, i, *how) for i, how in enumerate(commands(folder, architectures))]
         return [each.result() for each in begun]
 
 
