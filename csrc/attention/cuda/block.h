@@ -1,5 +1,6 @@
 // What a block of threads works on: its shape, and the rows of queries that it owns.
 #pragma once
+#include "attention/cuda/calls.h"
 #include "attention/cuda/dropout.h"
 #include "attention/cuda/scores.h"
 
@@ -63,10 +64,13 @@ struct RowPair {
   }
 };
 
-// What is left of a range for one of the `splits` blocks that share it.
-__device__ __forceinline__ KeyRange split_of(KeyRange all, int64_t split, int64_t splits, int64_t per_split) {
+// What one of the `splits` blocks that share a range has of it, in whole tiles of `step`.
+__device__ __forceinline__ KeyRange split_of(KeyRange all, int64_t split, int64_t splits, int step) {
   if (splits == 1) return all;
-  return {max(all.begin, int(split * per_split)), min(all.end, int((split + 1) * per_split))};
+  const int first = all.begin / step * step, count = all.end - first;
+  const int tiles = (count + step - 1) / step, each = max(kTilesOfSplit, (tiles + int(splits) - 1) / int(splits));
+  const int64_t begin = first + split * each * step, end = begin + int64_t(each) * step;
+  return {int(max(int64_t(all.begin), min(begin, int64_t(all.end)))), int(min(int64_t(all.end), end))};
 }
 
 // Begins to copy rows of keys or values, from row j of head kv. Keys that nobody sees are zeros, whatever

@@ -4,9 +4,13 @@
 
 namespace pyrnn::attention::cuda {
 
+// A split has so many tiles of the other side at least: fewer, and its start and the sum of its parts cost
+// more than they gain.
+constexpr int kTilesOfSplit = 4;
+
 struct ForwardCall {
   Problem p;
-  int64_t row_tiles, splits, keys_per_split;
+  int64_t row_tiles, splits;
   // With splits: what each found, not yet divided by its sum, A [splits, B * K * T * group, V], and the shift
   // and sum of its softmax, A [splits, B * K * T * group, 2].
   void *partial_out, *partial_statistics;
@@ -15,9 +19,8 @@ struct ForwardCall {
 struct BackwardCall {
   Problem p;
   void* queries;  // QueryNumbers [B * K, T * group]
-  // Tiles of rows of one batch entry and head of the keys; how many blocks share the other side of each, and
-  // how many of its rows each takes.
-  int64_t tiles, splits, per_split;
+  // Tiles of rows of one batch entry and head of the keys; how many blocks share the other side of each.
+  int64_t tiles, splits;
   // With splits: the sums of each, A [splits, B, heads, rows, features], of d_q or d_k and of d_v.
   void *partial, *partial_d_v;
 };

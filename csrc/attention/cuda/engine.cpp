@@ -54,7 +54,7 @@ void mask_gradient(const Problem& p, const Launch& call, const void* queries, vo
 void forward(const Problem& p, const Launch& call) {
   const ForwardPlan plan = plan_forward(p, device_properties(call.device));
   const KernelSet& set = cuda_kernels(p.dtype);
-  ForwardCall work{p, plan.row_tiles, plan.splits, plan.keys_per_split, nullptr, nullptr};
+  ForwardCall work{p, plan.row_tiles, plan.splits, nullptr, nullptr};
   const int64_t rows = p.B * p.H * p.T;
   if (plan.splits > 1) {
     work.partial_out = call.scratch;
@@ -70,7 +70,7 @@ void backward(const Problem& p, const Launch& call) {
   const BackwardPlan plan = plan_backward(p, call.mask(), device_properties(call.device));
   const BackwardKernelSet& set = cuda_backward_kernels(p.dtype);
   char* const partial = static_cast<char*>(call.scratch) + plan.queries_bytes;
-  BackwardCall work{p, call.scratch, 0, 1, 0, nullptr, nullptr};
+  BackwardCall work{p, call.scratch, 0, 1, nullptr, nullptr};
   run_threads(set.delta, work, p.B * p.H * p.T * 32, call, "launching attention's delta");
   if (const BackwardKernel* kernel = plan.delta_of_weights) {
     work.tiles = ceil_div(p.T * (p.H / p.K), kernel->rows);
@@ -82,9 +82,9 @@ void backward(const Problem& p, const Launch& call) {
     work.p.d_q.data = step.d_q ? p.d_q.data : nullptr;
     work.p.d_k.data = step.d_k ? p.d_k.data : nullptr;
     work.p.d_v.data = step.d_v ? p.d_v.data : nullptr;
-    work.tiles = step.tiles, work.splits = step.splits, work.per_split = step.per_split;
+    work.tiles = step.tiles, work.splits = step.splits;
     work.partial = partial;  // d_q, or d_k and d_v
-    work.partial_d_v = partial + (step.d_k ? size_t(step.splits * p.B * p.K * p.S * p.D) * set.sum : 0);
+    work.partial_d_v = partial + step.d_v_at;
     run(step.kernel->run, work, step.blocks, step.kernel->shared, call, "launching attention's gradients");
     if (step.splits == 1) continue;
     const double kept = p.dropout < 1 ? 1 / (1 - p.dropout) : 0;

@@ -37,7 +37,7 @@ struct ForwardBlock : QueryBlock<S, Shape, kPlain> {
   }
 
   __device__ __forceinline__ void run(int64_t split) {
-    const KeyRange keys = this->keys_of_split(split, call.splits, call.keys_per_split);
+    const KeyRange keys = this->keys_of_split(split, call.splits);
     const int j0 = keys.begin / kKeys * kKeys, tiles = this->tiles_of(keys);
     this->load_queries(q, p.q, D);
     if (tiles > 0) this->load_keys(k[0], p.k, D, j0);
@@ -60,7 +60,7 @@ struct ForwardBlock : QueryBlock<S, Shape, kPlain> {
       if (i + 1 < tiles) this->load_keys(v[(i + 1) % 2], p.v, V, j + kKeys);
       ptx::cp_async_commit();
       ptx::cp_async_wait<2>();
-      const bool nonfinite = partial && v[i % 2].template own_part_has_nonfinite<kThreads>();
+      const bool nonfinite = partial && v[i % 2].template own_part_has_nonfinite<kThreads>(V);
       if (__syncthreads_or(nonfinite))
         visible_sums_by_rows<S>(out, x, v[i % 2], V);
       else
@@ -71,35 +71,54 @@ struct ForwardBlock : QueryBlock<S, Shape, kPlain> {
   }
 
  private:
+  // Products become scores. What changes them comes in passes over the tile, so that all loads of one pass are
+  // under way together.
   __device__ __forceinline__ void make_scores(A (&x)[kM][kN][4], int j, bool partial, KeyRange keys) const {
-    if (kPlain && !partial) {
-#pragma unroll
-      for (int m = 0; m < kM; m++)
-#pragma unroll
-        for (int n = 0; n < kN; n++)
-#pragma unroll
-          for (int i = 0; i < 4; i++) x[m][n][i] = transform.scaled(x[m][n][i]);
-      return;
+    for_each(x, [&](int, int, int, A& s) { s = transform.scaled(s); });
+    if (!kPlain && !transform.only_scales) add_terms(x, j, keys);
+    if (!partial) return;
+    for_each(x, [&](int m, int half, int column, A& s) {
+      const int key = j + column;
+      if (!range[m][half].holds(key) || !keys.holds(key)) s = negative_infinity<A>();
+    });
+  }
+
+  __device__ __forceinline__ void add_terms(A (&x)[kM][kN][4], int j, KeyRange keys) const {
+    if (transform.cap > 0) for_each(x, [&](int, int, int, A& s) { s = transform.capped(s); });
+    if (p.slopes)
+      for_each(x, [&](int m, int half, int column, A& s) {
+        const int row = row_of(m, half);
+        const A slope = row < rows.count ? transform.slope_of(rows.b, rows.head(row)) : A(0);
+        s = transform.biased(s, p.query_start + rows.query(row) - (j + column), slope);
+      });
+    if (p.mask_kind != kNoMask) {
+      const Scores& mask = p.mask;
+      for_each(x, [&](int m, int half, int column, A& s) {
+        const int row = row_of(m, half), key = j + column;
+        if (!range[m][half].holds(key)) return;
+        const int64_t at = rows.b * mask.batch + rows.head(row) * mask.head + rows.query(row) * mask.query;
+        s = transform.masked(s, at + key * mask.key);
+      });
     }
+    if (p.padding)
+      for_each(x, [&](int, int, int column, A& s) {
+        const int key = j + column;
+        if (keys.holds(key) && p.padding[rows.b * p.S + key]) s = negative_infinity<A>();
+      });
+  }
+
+  // Calls change(m, half, column, number) for all of a lane's numbers.
+  template <class Change>
+  static __device__ __forceinline__ void for_each(A (&x)[kM][kN][4], const Change& change) {
 #pragma unroll
     for (int m = 0; m < kM; m++)
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const int row = row_of(m, half), t = rows.query(row);
-        const int begin = max(range[m][half].begin, keys.begin), end = min(range[m][half].end, keys.end);
-        const int64_t h = kPlain ? 0 : rows.head(row);
+      for (int half = 0; half < 2; half++)
 #pragma unroll
         for (int n = 0; n < kN; n++)
 #pragma unroll
-          for (int odd = 0; odd < 2; odd++) {
-            A& s = x[m][n][half * 2 + odd];
-            const int key = j + n * 8 + sum_column() + odd;
-            if (key < begin || key >= end)
-              s = negative_infinity<A>();
-            else
-              s = kPlain ? transform.scaled(s) : transform.full(s, rows.b, h, t, key);
-          }
-      }
+          for (int odd = 0; odd < 2; odd++)
+            change(m, half, n * 8 + sum_column() + odd, x[m][n][half * 2 + odd]);
   }
 
   // Scores become weights, not yet divided by their sum; earlier sums are rescaled to the new shift.

@@ -64,7 +64,7 @@ struct KeyGradientBlock {
   __device__ void run(int64_t split) {
     const KeyRange queries = visible.queries_of(first_key, Shape::kRows, p.T);
     const KeyRange mine =
-        split_of({queries.begin * rows.group, queries.end * rows.group}, split, call.splits, call.per_split);
+        split_of({queries.begin * rows.group, queries.end * rows.group}, split, call.splits, kSteps);
     const int tiles = mine.begin < mine.end ? (mine.end - mine.begin + kSteps - 1) / kSteps : 0;
     if (tiles > 0) {
       load_key_rows<kThreads, kPlain>(k, p, p.k, D, rows.b, rows.kv, first_key, visible.keys);
@@ -130,8 +130,8 @@ struct KeyGradientBlock {
 
   // Rows of q and g_out may hold what must not reach keys that do not see them.
   __device__ __forceinline__ bool own_part_has_nonfinite(int buffer) const {
-    return q[buffer].template own_part_has_nonfinite<kThreads>() ||
-           (has_gradient && g[buffer].template own_part_has_nonfinite<kThreads>());
+    return q[buffer].template own_part_has_nonfinite<kThreads>(D) ||
+           (has_gradient && g[buffer].template own_part_has_nonfinite<kThreads>(V));
   }
   // A query has NaN among its scores, or nothing but -inf, where neither order nor masks hide a key.
   __device__ __forceinline__ bool own_row_is_spoilt(int buffer) const {

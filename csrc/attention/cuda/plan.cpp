@@ -8,9 +8,7 @@
 namespace pyrnn::attention::cuda {
 namespace {
 
-// A split has so many tiles of keys at least: fewer, and its start and the sum of its parts cost more than
-// they gain.
-constexpr int64_t kTilesOfSplit = 4;
+constexpr size_t aligned(size_t bytes) { return size_t(round_up(int64_t(bytes), 16)); }
 
 constexpr int64_t kFewRows = 16;  // one warp has them all
 
@@ -43,21 +41,25 @@ const BackwardKernel& choose_backward(const Problem& p, const KernelList<Backwar
   refuse_features(kernels.end()[-1].features, features);
 }
 
-struct Splits {
-  int64_t count, of_each, at_once;  // blocks that the device runs at once
-};
-
-// Splits of `length` rows of the other side of the scores, so that `blocks` of a kernel fill the device.
+// In how many parts `length` rows of the other side of the scores are split, so that `blocks` of a kernel fill
+// the device.
 template <class Kernel>
-Splits choose_splits(const Kernel& kernel, const Device& device, int64_t blocks, int64_t length) {
+int64_t choose_splits(const Kernel& kernel, const Device& device, int64_t blocks, int64_t length) {
   const int64_t at_once = int64_t(device.sms) * std::max(1, kernel.blocks_per_sm());
   const int64_t most = std::max<int64_t>(1, length / (kTilesOfSplit * kernel.steps));
-  const int64_t wanted = blocks >= at_once ? 1 : std::min(most, at_once / blocks);
-  const int64_t of_each = round_up(ceil_div(length, wanted), kernel.steps), count = ceil_div(length, of_each);
-  if (blocks * count > INT32_MAX)
+  const int64_t splits = blocks >= at_once ? 1 : std::min(most, at_once / blocks);
+  if (blocks * splits > INT32_MAX)
     throw std::invalid_argument("pyrnn: attention of " + std::to_string(blocks) +
                                 " blocks, a launch has 2^31 - 1");
-  return {count, of_each, at_once};
+  return splits;
+}
+
+// Keys that `queries` neighbouring queries see at most: a window is less than all.
+int64_t keys_of_queries(const Problem& p, int64_t queries) {
+  const bool ends = p.causal || p.window_right >= 0;
+  if (p.window_left < 0 || !ends || p.window_left >= p.S || p.window_right >= p.S) return p.S;
+  const int64_t right = p.window_right < 0 ? 0 : p.causal ? 0 : p.window_right;
+  return std::min(p.S, p.window_left + queries + right);
 }
 
 // How many rows of queries each head of the keys has.
@@ -131,10 +133,10 @@ ForwardPlan plan_forward(const Problem& p, const Device& device) {
   plan.kernel = &choose_forward(p, rows);
   plan.row_tiles = ceil_div(rows, plan.kernel->rows);
   const int64_t blocks = p.B * p.K * plan.row_tiles;
-  const Splits splits = choose_splits(*plan.kernel, device, blocks, p.S);
-  plan.splits = splits.count, plan.keys_per_split = splits.of_each;
+  const int64_t queries = ceil_div(plan.kernel->rows, p.H / p.K);
+  plan.splits = choose_splits(*plan.kernel, device, blocks, keys_of_queries(p, queries));
   if (plan.splits == 1) {
-    plan.why = std::to_string(blocks) + " blocks for " + std::to_string(splits.at_once) + " at once";
+    plan.why = std::to_string(blocks) + " blocks";
   } else {
     plan.scratch_bytes = size_t(plan.splits * p.B * p.K * rows * (p.V + 2)) * cuda_kernels(p.dtype).sum;
     plan.why = std::to_string(blocks) + " blocks would not fill the device: " + std::to_string(plan.splits) +
@@ -147,7 +149,7 @@ BackwardPlan plan_backward(const Problem& p, const MaskSizes& mask, const Device
   const int64_t rows = rows_of(p);
   const BackwardKernelSet& set = cuda_backward_kernels(p.dtype);
   BackwardPlan plan{};
-  plan.queries_bytes = size_t(p.B * p.K * rows) * set.query;
+  plan.queries_bytes = aligned(size_t(p.B * p.K * rows) * set.query);
   if (p.g_weights.data) plan.delta_of_weights = &choose_backward(p, set.delta_of_weights, true, false, false);
   bool d_q = p.d_q.data, d_k = p.d_k.data, d_v = p.d_v.data;
   size_t partial_bytes = p.d_mask ? plan_mask_gradient(p, mask, device).scratch_bytes : 0;
@@ -157,11 +159,12 @@ BackwardPlan plan_backward(const Problem& p, const MaskSizes& mask, const Device
     d_q = d_q && !step.d_q, d_k = d_k && !step.d_k, d_v = d_v && !step.d_v;
     step.tiles = ceil_div(step.d_q ? rows : p.S, kernel.rows);
     const int64_t blocks = p.B * p.K * step.tiles;
-    const Splits splits = choose_splits(kernel, device, blocks, step.d_q ? p.S : rows);
-    step.splits = splits.count, step.per_split = splits.of_each, step.blocks = blocks * splits.count;
+    step.splits = choose_splits(kernel, device, blocks, step.d_q ? p.S : rows);
+    step.blocks = blocks * step.splits;
     if (step.splits > 1) {
-      const int64_t numbers = step.d_q ? rows * p.D : p.S * (step.d_k * p.D + step.d_v * p.V);
-      partial_bytes = std::max(partial_bytes, size_t(step.splits * p.B * p.K * numbers) * set.sum);
+      const int64_t pairs = step.splits * p.B * p.K, of_first = step.d_q ? rows * p.D : step.d_k * p.S * p.D;
+      step.d_v_at = aligned(size_t(pairs * of_first) * set.sum);  // they are stored two at a time
+      partial_bytes = std::max(partial_bytes, step.d_v_at + size_t(pairs * step.d_v * p.S * p.V) * set.sum);
     }
     plan.steps.push_back(step);
   }

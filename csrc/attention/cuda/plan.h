@@ -11,7 +11,7 @@ namespace pyrnn::attention::cuda {
 struct ForwardPlan {
   const ForwardKernel* kernel;
   int64_t row_tiles;  // of one batch entry and head of the keys
-  int64_t splits, keys_per_split;
+  int64_t splits;
   size_t scratch_bytes;
   std::string why;
 };
@@ -20,7 +20,8 @@ struct ForwardPlan {
 struct GradientStep {
   const BackwardKernel* kernel;
   bool d_q, d_k, d_v;  // what it is wanted for
-  int64_t tiles, splits, per_split, blocks;
+  int64_t tiles, splits, blocks;
+  size_t d_v_at;  // of the sums of d_v, behind those of d_k
 };
 
 struct BackwardPlan {
@@ -30,7 +31,6 @@ struct BackwardPlan {
   size_t scratch_bytes;
 };
 
-constexpr int64_t kMostFeatures = 256;          // of any kernel
 constexpr int64_t kMostPlaces = (1 << 30) - 1;  // a query or key has a place in 31 bits, with room for sums
 
 const KernelSet& cuda_kernels(int64_t dtype);

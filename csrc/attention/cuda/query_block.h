@@ -40,8 +40,8 @@ struct QueryBlock {
     return first_row + warp_row + m * 16 + sum_row() + half * 8;
   }
 
-  __device__ __forceinline__ KeyRange keys_of_split(int64_t split, int64_t splits, int64_t per_split) const {
-    return split_of(visible.of_all(first, last), split, splits, per_split);
+  __device__ __forceinline__ KeyRange keys_of_split(int64_t split, int64_t splits) const {
+    return split_of(visible.of_all(first, last), split, splits, kKeys);
   }
   // Tiles of keys from keys.begin / kKeys * kKeys on.
   __device__ __forceinline__ int tiles_of(KeyRange keys) const {

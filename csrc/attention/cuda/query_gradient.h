@@ -43,7 +43,7 @@ struct QueryGradientBlock : QueryBlock<S, Shape, kPlain> {
   }
 
   __device__ void run(int64_t split) {
-    const KeyRange keys = this->keys_of_split(split, call.splits, call.per_split);
+    const KeyRange keys = this->keys_of_split(split, call.splits);
     const int j0 = keys.begin / kKeys * kKeys, tiles = this->tiles_of(keys);
     const bool has_gradient = p.g_out.data != nullptr;
     this->load_queries(q, p.q, D);
@@ -65,7 +65,7 @@ struct QueryGradientBlock : QueryBlock<S, Shape, kPlain> {
         make_d_scores<true>(x, d, j, keys);
       else
         make_d_scores<false>(x, d, j, keys);
-      if (partial && __syncthreads_or(k[i % 2].template own_part_has_nonfinite<kThreads>()))
+      if (partial && __syncthreads_or(k[i % 2].template own_part_has_nonfinite<kThreads>(D)))
         visible_sums_by_rows<S>(d_q, d, k[i % 2], D);
       else
         Product<S>::sums_by_rows(d_q, d, k[i % 2], D);

@@ -65,10 +65,15 @@ template <class S>
 struct ScoreTransform {
   using A = typename Accumulate<S>::type;
   A scale, cap;
+  bool only_scales;  // no cap, slopes, padding or mask
   const Problem& p;
 
   __device__ explicit ScoreTransform(const Problem& problem)
-      : scale(A(problem.scale)), cap(A(problem.softcap)), p(problem) {}
+      : scale(A(problem.scale)),
+        cap(A(problem.softcap)),
+        only_scales(problem.softcap == 0 && !problem.slopes && !problem.padding &&
+                    problem.mask_kind == kNoMask),
+        p(problem) {}
 
   // Of scores that nothing but the scale changes.
   __device__ __forceinline__ A scaled(A product) const { return rounded_product(product, scale); }
@@ -78,23 +83,33 @@ struct ScoreTransform {
   __device__ __forceinline__ A full(A product, int64_t b, int64_t h, int t, int j,
                                     A* cap_slope = nullptr) const {
     A s = scaled(product);
-    if (cap > 0) {
-      const A bounded = MathFor<S>::tanh(s / cap);
-      if (cap_slope) *cap_slope = 1 - bounded * bounded;
-      s = rounded_product(bounded, cap);
-    }
-    if (p.slopes) {
-      const int64_t distance = p.query_start + t - j;
-      const A slope = A(p.slopes[b * p.slope_batch + h * p.slope_head]);
-      s = s - rounded_product(A(distance < 0 ? -distance : distance), slope);
-    }
+    if (only_scales) return s;
+    if (cap > 0) s = capped(s, cap_slope);
+    if (p.slopes) s = biased(s, p.query_start + t - j, slope_of(b, h));
     if (p.padding && p.padding[b * p.S + j]) return negative_infinity<A>();
     if (p.mask_kind == kNoMask) return s;
-    const int64_t at = b * p.mask.batch + h * p.mask.head + t * p.mask.query + j * p.mask.key;
+    return masked(s, b * p.mask.batch + h * p.mask.head + t * p.mask.query + j * p.mask.key);
+  }
+
+  // With what stands at place `at` of the mask.
+  __device__ __forceinline__ A masked(A s, int64_t at) const {
     if (p.mask_kind == kBoolMask)
       return static_cast<const uint8_t*>(p.mask.data)[at] ? s : negative_infinity<A>();
     const A bias = widen(static_cast<const S*>(p.mask.data)[at]);
     return bias == negative_infinity<A>() ? bias : s + bias;
+  }
+
+  __device__ __forceinline__ A capped(A s, A* cap_slope = nullptr) const {
+    const A bounded = MathFor<S>::tanh(s / cap);
+    if (cap_slope) *cap_slope = 1 - bounded * bounded;
+    return rounded_product(bounded, cap);
+  }
+  __device__ __forceinline__ A slope_of(int64_t b, int64_t h) const {
+    return A(p.slopes[b * p.slope_batch + h * p.slope_head]);
+  }
+  template <class Distance>
+  __device__ __forceinline__ A biased(A s, Distance distance, A slope) const {
+    return s - rounded_product(A(distance < 0 ? -distance : distance), slope);
   }
 
  private:

@@ -33,7 +33,8 @@ struct Tile {
   }
 
   // Begins to copy all rows: `source(row)` is where row `row` starts, 16-byte aligned, or null for a row of
-  // zeros. Features from `features` on, a multiple of kChunk, are zeros. `any` is an address that a copy of
+  // zeros; whole chunks are copied, whose rest behind `features` must be zeros in memory. Chunks behind the
+  // 16 features of the last product are left alone: nobody reads them. `any` is an address that a copy of
   // zeros may name. The caller commits the group.
   template <int kThreads, class Source>
   __device__ __forceinline__ void load(int features, const void* any, const Source& source) const {
@@ -41,6 +42,7 @@ struct Tile {
     for (int first = 0; first < kRows * kChunks; first += kThreads) {
       const int n = first + int(threadIdx.x), row = n / kChunks, i = n % kChunks;
       if (kRows * kChunks % kThreads != 0 && n >= kRows * kChunks) break;
+      if (!is_read(i, features)) continue;
       const S* from = source(row);
       const bool valid = from != nullptr && i * kChunk < features;
       ptx::cp_async16(chunk(row, i), valid ? from + i * kChunk : any, valid);
@@ -61,33 +63,41 @@ struct Tile {
     for (int row = thread / kChunks; row < kRows; row += kAtOnce) {
       const bool valid = holds(row);
 #pragma unroll
-      for (int i = thread % kChunks; i < kChunks; i += kThreads)
-        ptx::cp_async16(chunk(row, i), valid && i * kChunk < features ? from + i * kChunk : first,
-                        valid && i * kChunk < features);
+      for (int i = thread % kChunks; i < kChunks; i += kThreads) {
+        const bool there = valid && i * kChunk < features;
+        if (is_read(i, features)) ptx::cp_async16(chunk(row, i), there ? from + i * kChunk : first, there);
+      }
       from += kAtOnce * stride;
     }
   }
 
   // Whether what this thread has itself copied holds an infinity or a NaN. After its copies have landed.
   template <int kThreads>
-  __device__ __forceinline__ bool own_part_has_nonfinite() const {
+  __device__ __forceinline__ bool own_part_has_nonfinite(int features) const {
     uint32_t found = 0;
 #pragma unroll 4
     for (int n = int(threadIdx.x); n < kRows * kChunks; n += kThreads) {
+      if (n % kChunks * kChunk >= features) continue;
       const uint4 words = *reinterpret_cast<const uint4*>(chunk(n / kChunks, n % kChunks));
-      found |= nonfinite_bits(words.x) | nonfinite_bits(words.y) | nonfinite_bits(words.z) |
-               nonfinite_bits(words.w);
+      found |= nonfinite_bits(words.y) | nonfinite_bits(words.w);
+      if (sizeof(S) < 8) found |= nonfinite_bits(words.x) | nonfinite_bits(words.z);  // else: low halves
     }
     return found != 0;
   }
 
  private:
+  static __device__ __forceinline__ bool is_read(int chunk, int features) {
+    return chunk * kChunk < (features + 15) / 16 * 16;
+  }
+
   // Not 0 where a number of type S in these 32 bits has an exponent of all ones.
   static __device__ __forceinline__ uint32_t nonfinite_bits(uint32_t word) {
     if constexpr (std::is_same<S, __nv_bfloat16>::value)
       return ((word & 0x7f807f80u) + 0x00800080u) & 0x80008000u;
     else if constexpr (std::is_same<S, __half>::value)
       return ((word & 0x7c007c00u) + 0x04000400u) & 0x80008000u;
+    else if constexpr (sizeof(S) == 8)
+      return ((word & 0x7ff00000u) + 0x00100000u) & 0x80000000u;
     else
       return ((word & 0x7f800000u) + 0x00800000u) & 0x80000000u;
   }

@@ -97,7 +97,7 @@ _cache: dict[tuple[Any, ...], Layout] = {}
 
 
 def _key_of(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.shape, tensor.stride(), tensor.dtype, tensor.is_cpu
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
 def _lay_out(call: Call) -> Layout:
