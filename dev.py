@@ -21,6 +21,7 @@
   matrix [ARGS]    a part of the suite on the oldest, a middle and the newest torch, in environments outside
                    the checkout (--torch 2.11.0; ARGS go to pytest)
   spills [ARGS]    compile the CUDA kernels for every architecture; fail on register spills not declared
+  sass [ARGS]      the same, and their instructions: tensor cores, copies, order of the grid's barrier
 
 Environment:
   PYRNN_PYTHON=current   use the running interpreter, which must hold torch and the tools; download nothing
@@ -41,7 +42,7 @@ from tools.dev.build_times import build_times
 from tools.dev.check import check
 from tools.dev.gpu import gpu
 from tools.dev.lint import lint
-from tools.dev.native import ctest, emulate, fuzz, spills
+from tools.dev.native import ctest, emulate, fuzz, sass, spills
 from tools.dev.setup import setup
 from tools.dev.shell import PYTHON, ROOT, fail, run
 from tools.dev.wheel import build
@@ -96,6 +97,7 @@ def main() -> int:
         integrations,
         matrix,
         spills,
+        sass,
     )
     commands: dict[str, Callable[[list[str]], int]] = {
         "setup": lambda _: setup() or 0,

@@ -100,18 +100,23 @@ const Field<Launch> kLaunch[] = {F(device),     F(stream),       F(scratch),  F(
                                  F(mask_heads), F(mask_queries), F(mask_keys)};
 #undef F
 
+Launch launch_of(const py::tuple& values) {
+  Launch call{};
+  fill(call, kLaunch, values);
+  return call;
+}
+
 template <void (*kRun)(const Problem&, const Launch&)>
 void run(const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
-  Launch call{};
-  fill(call, kLaunch, launch);
-  kRun(problem_of(sizes, tensors), call);
+  kRun(problem_of(sizes, tensors), launch_of(launch));
 }
 
 py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device) {
   const Problem p = problem_of(sizes, tensors);
   const ForwardPlan plan = plan_forward(p, device_properties(device));
-  return py::make_tuple(plan.kernel->rows, plan.kernel->keys, p.B * p.K * plan.row_tiles * plan.splits,
-                        plan.kernel->threads, plan.splits, plan.kernel->shared, plan.scratch_bytes, plan.why);
+  return py::make_tuple(plan.kernel->rows, plan.kernel->steps, p.B * p.K * plan.row_tiles * plan.splits,
+                        plan.kernel->run.threads, plan.splits, plan.kernel->shared, plan.scratch_bytes,
+                        plan.why);
 }
 
 }  // namespace
@@ -121,7 +126,14 @@ void bind(py::module_& m, py::dict& fields) {
   fields["attention.Tensors"] = names_of(kTensors);
   fields["attention.cuda.Launch"] = names_of(kLaunch);
   m.def("attention_plan", &plan_of);
+  m.def("attention_backward_scratch",
+        [](const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
+          const Launch call = launch_of(launch);
+          return plan_backward(problem_of(sizes, tensors), call.mask(), device_properties(call.device))
+              .scratch_bytes;
+        });
   m.def("attention_forward", &run<forward>);
+  m.def("attention_backward", &run<backward>);
 }
 
 }  // namespace pyrnn::attention::cuda

@@ -189,7 +189,9 @@ void thread_exits(Thread* thread) {
   }
   if (block.at_barrier > 0 && block.at_barrier == block.live) open_barrier(block);
   open_cluster_barrier_if_complete(cluster);
-  if (block.live == 0) end_shared(block);
+  if (block.live > 0) return;
+  end_async(block);
+  end_shared(block);
 }
 
 }  // namespace emulator

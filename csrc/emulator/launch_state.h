@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "emulator/async_state.h"
 #include "emulator/emulator.h"
 #include "emulator/fiber.h"
 #include "emulator/ready.h"
@@ -19,7 +20,7 @@ namespace emulator {
 struct Block;
 struct Warp;
 
-enum class State : uint8_t { ready, at_barrier, in_warp, at_cluster, spinning, done };
+enum class State : uint8_t { ready, at_barrier, in_warp, at_cluster, awaiting, spinning, done };
 
 struct Copy {  // of cp.async
   void* to;
@@ -43,6 +44,7 @@ struct Thread {
   Site site;
   bool awaits_cluster;  // has arrived at the cluster's barrier, in this phase of it, and not yet waited
   unsigned cluster_phase;
+  const void* awaits;  // an mbarrier, a named barrier or the block's free registers
   CopyGroup open_copies;
   std::vector<CopyGroup> copies;  // committed, oldest first
 };
@@ -59,6 +61,8 @@ struct Warp {
   Thread* lane[32];
   uint32_t exist, exited;
   Gathering gathering[32];  // disjoint masks may be on their way at once
+  WarpProducts products;
+  int registers;  // of each thread
 };
 
 struct Tile {
@@ -92,6 +96,7 @@ struct Block {
   size_t shared_bytes = 0;
   std::vector<bool> static_ready;  // poisoned at the first touch, like the array's key in the launch
   std::vector<Tile> tiles;         // allocated in the dynamic memory; offsets into `shared`
+  BlockAsync async;
 };
 
 struct StaticArray {
@@ -107,6 +112,7 @@ struct Launch {
   ReadyQueue ready;
   std::vector<Thread*> spinning;
   bool copies_land_late;
+  int tensor_copies;                 // in flight, of all blocks
   uint64_t progress;                 // grows when anything happens that a spinning thread may wait for
   std::string error;                 // not empty: the launch is over
   std::vector<StaticArray> statics;  // one place for all blocks: peers of a cluster reach them by offset
@@ -122,8 +128,12 @@ extern bool quiet;       // memory accesses are the emulator's own, not the kern
 
 void make_ready(Thread* thread);
 void suspend(State state, const char* doing, Site site);
+// Suspends the current thread until someone wakes those who await `what`.
+void await(const void* what, const char* doing, Site site);
+void wake_awaiting(Block& block, const void* what);
 void reschedule();     // the current thread is among the ready; another may go first
 bool order_is_free();  // whether this schedule reorders those who are ready
+void blocks_with_copies(std::vector<Block*>& blocks);
 
 // ---- barriers.cpp -----------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ struct PtxSection {
 
 // Throws std::runtime_error where the device fails.
 std::vector<PtxSection> ptx_dump(int device);
+// Its part for the instructions of ptx90.h, compiled for 9.0a alone.
+std::vector<PtxSection> ptx90_dump(int device);
 
 }  // namespace pyrnn
 

@@ -29,16 +29,21 @@ void barrier(Thread* const* threads, int count);  // all that each did is before
 void release_into(Clock& clock, int thread);
 void acquire_from(const Clock& clock, int thread);
 void fence(int thread);
+void proxy_fence(int thread);
 void write_flag(int thread, const void* flag, bool reads, Order order);
 void read_flag(int thread, const void* flag, Order order);
 uint32_t now(int thread);
 bool happened_before(int earlier, uint32_t when, int later);
+// Whether a proxy fence stands between: of the earlier thread, known to the later one, or the later one's
+// own. One of a third thread on the way would do, too, but is not looked for.
+bool proxy_fenced(int earlier, uint32_t when, int later);
 
 // ---- race_memory.cpp: who touched what --------------------------------------------------------------
 
 struct Touch {
   bool writes, atomic, read_only;
-  const void* pc;  // in the kernel's code
+  const void* pc;      // in the kernel's code
+  bool async = false;  // by the copy engine or a product of a warpgroup, which see through another proxy
 };
 void access(const void* p, size_t bytes, const Touch& touch);
 void forget_all();
@@ -51,12 +56,14 @@ void gone(const void* p, size_t bytes);
 struct Touch {
   bool writes, atomic, read_only;
   const void* pc;
+  bool async = false;
 };
 inline void start(int) {}
 inline void barrier(Thread* const*, int) {}
 inline void release_into(Clock&, int) {}
 inline void acquire_from(const Clock&, int) {}
 inline void fence(int) {}
+inline void proxy_fence(int) {}
 inline void write_flag(int, const void*, bool, Order) {}
 inline void read_flag(int, const void*, Order) {}
 inline void access(const void*, size_t, const Touch&) {}

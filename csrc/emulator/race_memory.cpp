@@ -27,6 +27,7 @@ struct Record {
   uint8_t bytes;  // a bit for each of the cell
   bool atomic;
   const void* pc;
+  bool async;
 };
 
 struct Cell {
@@ -78,7 +79,9 @@ std::string source_of(const void* pc) {
   while (fgets(line, sizeof line, pipe)) {
     const std::string text(line, strcspn(line, " \n"));
     found = text;
-    if (text.rfind("cuda_names.h:", 0) != 0 && text.rfind("ptx_host.h:", 0) != 0) break;
+    if (text.rfind("cuda_names.h:", 0) != 0 && text.rfind("ptx_host.h:", 0) != 0 &&
+        text.rfind("ptx90_host.h:", 0) != 0)
+      break;
   }
   pclose(pipe);
   return found;
@@ -121,8 +124,18 @@ void check(uintptr_t cell, const Record& record, bool writes, const std::vector<
   }
 }
 
+// Writes of threads must have passed a proxy fence before a product of a warpgroup reads them. Copies that
+// land over what threads have read or written need none here: no kernel orders those by more than barriers.
+void check_proxy(uintptr_t cell, const Record& read, const std::vector<Record>& writes) {
+  for (const Record& write : writes)
+    if ((write.bytes & read.bytes) && !write.async && !proxy_fenced(write.thread, write.when, read.thread))
+      fail("%s is read by wgmma without a proxy fence between, on %s", describe(write, true).c_str(),
+           memory_of(cell * kCellBytes).c_str());
+}
+
 bool same(const Record& a, const Record& b) {
-  return a.thread == b.thread && a.when == b.when && a.bytes == b.bytes && a.atomic == b.atomic;
+  return a.thread == b.thread && a.when == b.when && a.bytes == b.bytes && a.atomic == b.atomic &&
+         a.async == b.async;
 }
 
 void touch_cell(uintptr_t number, const Record& record, const Touch& touch) {
@@ -149,6 +162,7 @@ void touch_cell(uintptr_t number, const Record& record, const Touch& touch) {
   }
   if (!cell.reads.empty() && same(cell.reads.back(), record)) return;
   check(number, record, false, cell.writes, true);
+  if (record.async) check_proxy(number, record, cell.writes);
   if ((record.bytes & ~written) && memory_of(number * kCellBytes) == "shared memory")
     fail("%s of shared memory that nobody has written", describe(record, false).c_str());
   if (cell.reads.size() >= kMaxReads) drop_covered(cell.reads, record);
@@ -176,7 +190,7 @@ void access(const void* p, size_t bytes, const Touch& touch) {
   for (uintptr_t cell = begin / kCellBytes; cell * kCellBytes < end; cell++) {
     const uintptr_t low = std::max(begin, cell * kCellBytes), high = std::min(end, (cell + 1) * kCellBytes);
     const auto mask = uint8_t(((1u << (high - low)) - 1) << low % kCellBytes);
-    touch_cell(cell, {thread, now(thread), mask, touch.atomic, touch.pc}, touch);
+    touch_cell(cell, {thread, now(thread), mask, touch.atomic, touch.pc, touch.async}, touch);
   }
 }
 

@@ -16,10 +16,12 @@ namespace {
 constexpr int kMaxThreads = 65536;
 
 struct Timeline {
-  std::shared_ptr<const Clock> past;  // of the others
-  uint32_t time = 1;                  // own
-  Clock fence_release;                // what a relaxed store after the fence publishes
-  Clock fence_acquire;                // what relaxed loads saw and the next fence takes over
+  std::shared_ptr<const Clock> past;   // of the others
+  uint32_t time = 1;                   // own
+  Clock fence_release;                 // what a relaxed store after the fence publishes
+  Clock fence_acquire;                 // what relaxed loads saw and the next fence takes over
+  std::vector<uint32_t> proxy_fences;  // when, by its own time
+  Clock proxy_seen;                    // what others did before the newest of them
 };
 
 std::vector<Timeline> timelines;
@@ -85,6 +87,19 @@ void fence(int thread) {
   timeline.fence_acquire.clear();
   timeline.fence_release.clear();
   release_into(timeline.fence_release, thread);
+}
+
+void proxy_fence(int thread) {
+  Timeline& timeline = timelines[size_t(thread)];
+  timeline.proxy_fences.push_back(timeline.time++);
+  timeline.proxy_seen = *timeline.past;
+}
+
+bool proxy_fenced(int earlier, uint32_t when, int later) {
+  const Timeline &writer = timelines[size_t(earlier)], &reader = timelines[size_t(later)];
+  const auto fence = std::lower_bound(writer.proxy_fences.begin(), writer.proxy_fences.end(), when);
+  if (fence != writer.proxy_fences.end() && happened_before(earlier, *fence, later)) return true;
+  return !reader.proxy_seen.empty() && reader.proxy_seen[size_t(earlier)] >= when;
 }
 
 // A store begins a new chain of releases, a read-modify-write goes on with the old one.

@@ -64,6 +64,7 @@ void begin_thread(Block& block, int linear, uint64_t warp_priority) {
   thread.doing = "its beginning";
   thread.site = {"", 0};
   thread.awaits_cluster = false;
+  thread.awaits = nullptr;
   thread.open_copies.clear();
   thread.copies.clear();
   thread.warp->lane[thread.lane] = &thread;
@@ -91,6 +92,7 @@ void begin_block(int linear, Cluster& cluster) {
   block.threads.resize(size_t(threads));
   block.warps.assign(size_t(threads + 31) / 32, Warp{});
   open_shared(block);
+  begin_async(block);
   uint64_t priority = 0;
   for (int i = 0; i < threads; i++) {
     if (i % 32 == 0) priority = launch_state.ready.random().next() >> 2;
@@ -125,6 +127,9 @@ void wake_spinning() {
 
 Thread* next_thread() {
   Launch& launch = launch_state;
+  // Whoever waits for a copy waits long enough for it to land.
+  while (launch.ready.empty() && land_tensor_copy(launch.error))
+    if (!launch.error.empty()) return nullptr;
   if (!launch.spinning.empty()) {
     if (launch.ready.empty()) {
       idle_rounds = launch.progress == seen_progress ? idle_rounds + 1 : 0;
@@ -179,6 +184,7 @@ std::string waiting_threads() {
              t.block->index.y, t.block->index.z);
     text += line;
   }
+  for (auto& block : alive) text += incomplete_barriers(*block);
   return text;
 }
 
@@ -217,7 +223,7 @@ void run_blocks() {
     if (Thread* thread = next_thread()) {
       go_on(thread, false);
       if (launch.error.empty()) end_finished_clusters();
-    } else {
+    } else if (launch.error.empty()) {
       launch.error = launch.spinning.empty() ? "deadlock" : "livelock: who runs only polls";
       if (next < order.size()) launch.error += " (not all blocks have begun: the launch is not cooperative)";
       launch.error += waiting_threads();
@@ -246,6 +252,21 @@ void suspend(State state, const char* doing, Site site) {
   // A finished cluster is put away, and a fault is thrown, by the scheduler.
   const bool to_scheduler = for_good && (self->block->cluster->live == 0 || !launch_state.error.empty());
   go_on(to_scheduler ? nullptr : next_thread(), for_good);
+}
+
+void await(const void* what, const char* doing, Site site) {
+  current->awaits = what;
+  suspend(State::awaiting, doing, site);
+}
+
+void wake_awaiting(Block& block, const void* what) {
+  for (Thread& thread : block.threads)
+    if (thread.state == State::awaiting && thread.awaits == what) make_ready(&thread);
+}
+
+void blocks_with_copies(std::vector<Block*>& blocks) {
+  for (auto& block : alive)
+    if (!block->async.copies.empty()) blocks.push_back(block.get());
 }
 
 void reschedule() { go_on(next_thread(), false); }
@@ -290,6 +311,7 @@ void run(const char* name, const LaunchShape& shape, void (*body)(void*), void* 
   launch.threads_per_block = int(shape.block.x * shape.block.y * shape.block.z);
   launch.ready.start(Schedule(chosen.seed % 4), chosen.seed * 0x10001 + chosen.launches++);
   launch.copies_land_late = chosen.seed / 4 % 2 == 0;
+  launch.tensor_copies = 0;
   launch.spinning.clear();
   launch.error.clear();
   launch.statics.clear();

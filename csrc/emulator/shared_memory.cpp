@@ -7,16 +7,10 @@
 
 #include <new>
 
+#include "emulator/asan.h"
 #include "emulator/launch_checks.h"
 #include "emulator/launch_state.h"
 #include "emulator/race.h"
-
-#if PYRNN_EMULATE_ASAN
-#  include <sanitizer/asan_interface.h>
-#else
-#  define ASAN_POISON_MEMORY_REGION(p, bytes) ((void)(p), (void)(bytes))
-#  define ASAN_UNPOISON_MEMORY_REGION(p, bytes) ((void)(p), (void)(bytes))
-#endif
 
 namespace pyrnn {
 namespace emulator {
@@ -24,8 +18,11 @@ namespace emulator {
 namespace {
 
 constexpr unsigned char kPoison = 0xff, kRedZoneByte = 0xc3;
-constexpr size_t kAlign = 128;
-constexpr size_t kStaticRoom = 2 * kStaticSharedLimit;  // with the red zones
+constexpr size_t kAlign = 1024;  // of what the 128-byte swizzle repeats
+// With the red zones. The dynamic memory behind it is as far from a multiple of 1024 as a device may put it.
+constexpr size_t kStaticRoom = 2 * kStaticSharedLimit + 128;
+// Descriptors have 18 bits for an address, so the static arrays get none. The first kilobyte is the system's.
+constexpr size_t kDynamicAddress = 1024 + 128;
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -162,6 +159,19 @@ void require_shared(const char* name, const void* p, size_t bytes, Site site) {
     fail("%s:%d: %s of a misaligned address", site.file, site.line, name);
   if (!in_shared(*current->block, p, bytes))
     fail("%s:%d: %s outside of this block's shared memory", site.file, site.line, name);
+}
+
+uint32_t shared_address(const void* p, Site site) {
+  const Block& block = *current->block;
+  if (!in_shared(block, p, 1) || p < block.shared + kStaticRoom)
+    fail("%s:%d: shared_address outside of this block's dynamic shared memory", site.file, site.line);
+  return uint32_t(size_t(static_cast<const char*>(p) - block.shared) - kStaticRoom + kDynamicAddress);
+}
+
+const char* from_shared_address(uint32_t address, uint32_t bytes) {
+  if (address < kDynamicAddress || address + bytes > kDynamicAddress + launch_state.shape.shared)
+    return nullptr;
+  return current->block->shared + kStaticRoom + (address - kDynamicAddress);
 }
 
 void* map_shared_rank(void* shared, unsigned rank, Site site) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from pyrnn.reference.philox import attention_keep
 from tests.attention.cases import on_threads
 from tests.attention.exact import attend
 
+Kernel = Callable[..., tuple[Tensor, ...]]
+
 RESULTS = ("output", "weights", "d_query", "d_key", "d_value", "d_mask")
 
 
@@ -22,6 +25,20 @@ def of_kernel(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tupl
     """The operator's output and, where asked for, weights."""
     out = scaled_dot_product_attention(query, key, value, **options)
     return out if isinstance(out, tuple) else (out,)
+
+
+def kernel_on(device: str) -> Kernel:
+    """`of_kernel` with its tensors moved to a device and its results moved back; a seed stays on the CPU."""
+
+    def of_device(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, ...]:
+        moved = {
+            name: option.to(device) if isinstance(option, Tensor) and name != "seed" else option
+            for name, option in options.items()
+        }
+        results = of_kernel(query.to(device), key.to(device), value.to(device), **moved)
+        return tuple(result.cpu() for result in results)
+
+    return of_device
 
 
 def of_reference(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, ...]:
@@ -189,7 +206,13 @@ def _four(mask: Tensor) -> tuple[int, ...]:
     return (1,) * (4 - mask.dim()) + tuple(mask.shape)
 
 
-def check(operands: tuple[Tensor, Tensor, Tensor], options: dict[str, Any], *, threads: int = 1) -> None:
+def check(
+    operands: tuple[Tensor, Tensor, Tensor],
+    options: dict[str, Any],
+    *,
+    threads: int = 1,
+    kernel: Kernel = of_kernel,
+) -> None:
     """Results and gradients against the float64 reference: at most twice torch's error at the same dtype.
 
     As `tests.helpers.assert_as_accurate`, but four roundings of the terms of each sum are allowed as well.
@@ -197,9 +220,9 @@ def check(operands: tuple[Tensor, Tensor, Tensor], options: dict[str, Any], *, t
     """
     dtype = operands[0].dtype
     with on_threads(threads):
-        ours = run(of_kernel, operands, options, dtype)
+        ours = run(kernel, operands, options, dtype)
         with torch.no_grad():  # which other kernels may compute
-            inferred = of_kernel(*operands, **options)[0]
+            inferred = kernel(*operands, **options)[0]
     theirs = run(of_torch, operands, options, dtype)
     if dtype is torch.float64:
         results = tuple(ours[name] for name in RESULTS[:2] if name in ours)

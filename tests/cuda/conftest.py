@@ -17,6 +17,7 @@ import torch
 
 from pyrnn import _native
 from pyrnn.ops.recurrent.cuda import recurrence
+from tests.attention.checking import Kernel, kernel_on
 from tests.cuda.cases import ENGINES
 from tools.gpu_proof import rehearsal
 
@@ -93,6 +94,12 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     _native.emulated_cuda = request.getfixturevalue("emulated")
     yield "cpu"
     _native.emulated_cuda = None
+
+
+@pytest.fixture
+def kernel(device: str) -> Kernel:
+    """Attention by the CUDA kernels, on tensors of the CPU."""
+    return kernel_on(device)
 
 
 @pytest.fixture(params=ENGINES)

@@ -1,8 +1,9 @@
-"""CUDA attention: results of every kernel at sizes beside every tile, with every option and mask."""
+"""CUDA attention: every kernel at sizes beside every tile, with every option and mask, against float64."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,101 +15,86 @@ from pyrnn.ops import attention_route, scaled_dot_product_attention
 from pyrnn.ops.attention import cuda
 from pyrnn.ops.attention.call import Call
 from tests.attention.cases import MASKS, Case, cases, operands
-from tests.attention.checking import of_kernel, of_reference, of_torch, sizes_of_terms
-from tests.attention.exact import attend
+from tests.attention.checking import Kernel, check, of_kernel, of_torch
 from tests.attention.test_accuracy import OPTIONS
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-Operands = tuple[Tensor, Tensor, Tensor]
+def small(case: Case) -> Case:
+    """Of a size that an emulated GPU runs soon, with features that the kernels take."""
+    limit = cuda.MOST_FEATURES[case.dtype]
+    (rows, keys), V = case.TS, case.V
+    return replace(
+        case,
+        B=min(case.B, 2),
+        TS=(min(rows, 150), min(keys, 250)),
+        D=min(case.D, limit),
+        V=None if V is None else min(V, limit),
+    )
 
 
-def check(device: str, qkv: Operands, options: dict[str, Any]) -> None:
-    """Output and weights against the float64 reference: at most twice torch's error at the same dtype."""
-    dtype = qkv[0].dtype
-    mask = options.get("attn_mask")
-    exact_mask = mask.double() if mask is not None and mask.is_floating_point() else mask
-    with torch.no_grad():
-        ours = on_device(device, qkv, options)
-        query, key, value = (t.double() for t in qkv)
-        exact = of_reference(query, key, value, **{**options, "attn_mask": exact_mask})
-        if dtype is torch.float64:
-            grads = tuple(torch.zeros_like(result) for result in exact)
-            longer = attend(qkv, grads, **options)
-            exact = tuple(longer[name] for name in ("output", "weights") if name in longer)
-        theirs = of_torch(*qkv, **options)
-    sizes = sizes_of_terms(qkv, options)
-    for name, result, ideal, other in zip(("output", "weights"), ours, exact, theirs, strict=False):
-        assert result.shape == ideal.shape
-        assert result.dtype is dtype
-        error, allowed = ((each.cpu().double() - ideal).abs().max().item() for each in (result, other))
-        size = max(ideal.abs().max().item(), sizes[name])
-        bound = 2 * allowed + 4 * torch.finfo(dtype).eps * size
-        assert error <= bound, f"{name}: error {error:.3g} above {bound:.3g} (torch's own: {allowed:.3g})"
-
-
-def on_device(device: str, qkv: Operands, options: dict[str, Any]) -> tuple[Tensor, ...]:
-    """The results of a call whose tensors are where the kernels read them; a seed stays on the CPU."""
-    moved = {
-        name: value.to(device) if isinstance(value, Tensor) and name != "seed" else value
-        for name, value in options.items()
-    }
-    query, key, value = (t.to(device) for t in qkv)
-    return of_kernel(query, key, value, **moved)
-
-
-def all_cases() -> Iterator[Case]:
-    for dtype in DTYPES:
-        for case in cases("cuda", dtype):
-            if max(case.D, case.V or case.D) <= cuda.MOST_FEATURES[dtype]:
-                yield case
-
-
-@pytest.mark.parametrize("case", [*all_cases()], ids=str)
-def test_as_accurate_as_torch(case: Case, device: str) -> None:
-    check(device, case.operands(), case.options())
+@pytest.mark.parametrize("case", [small(case) for dtype in DTYPES for case in cases("cuda", dtype)], ids=str)
+def test_as_accurate_as_torch(case: Case, kernel: Kernel) -> None:
+    check(case.operands(), case.options(), kernel=kernel)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("T", [3, 66])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_each_option_alone(name: str, T: int, dtype: torch.dtype, device: str) -> None:
+def test_each_option_alone(name: str, T: int, dtype: torch.dtype, kernel: Kernel) -> None:
     options = {key: value.to(dtype) if key == "attn_mask" else value for key, value in OPTIONS[name].items()}
-    check(device, operands(T=T, S=131, D=24, V=24, dtype=dtype), options)
+    check(operands(T=T, S=131, D=24, V=24, dtype=dtype), options, kernel=kernel)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", MASKS)
-def test_each_mask_alone(name: str, dtype: torch.dtype, device: str) -> None:
+def test_each_mask_alone(name: str, dtype: torch.dtype, kernel: Kernel) -> None:
     mask = MASKS[name](2, 2, 66, 70)
     mask = mask if mask.dtype is torch.bool else mask.to(dtype)
-    check(device, operands(T=66, S=70, D=24, V=24, dtype=dtype), {"attn_mask": mask})
+    check(operands(T=66, S=70, D=24, V=24, dtype=dtype), {"attn_mask": mask}, kernel=kernel)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("features", [(8, 8), (65, 1), (1, 129), (250, 256)], ids=str)
-def test_sizes_of_heads(features: tuple[int, int], dtype: torch.dtype, device: str) -> None:
+def test_sizes_of_heads(features: tuple[int, int], dtype: torch.dtype, kernel: Kernel) -> None:
     if max(features) > cuda.MOST_FEATURES[dtype]:
         pytest.skip(f"no kernel takes {max(features)} features in {dtype}")
     D, V = features
     for T in (1, 40):
         qkv = operands(B=1, H=4, K=2, T=T, S=97, D=D, V=V, dtype=dtype)
-        check(device, qkv, {"enable_gqa": True, "is_causal": True, "query_start": 97 - T})
-
-
-def plan_of(device: str, qkv: Operands, **options: Any) -> cuda.Plan:
-    values = (0.0, True, None, 0, -1, -1, 0.0, "none")
-    given: dict[str, Any] = dict(zip(Call._fields, (*qkv, *(None,) * 5, *values), strict=True)) | options
-    return cuda.plan(Call(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in given.items()}))
+        check(qkv, {"enable_gqa": True, "is_causal": True, "query_start": 97 - T}, kernel=kernel)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_splits_of_the_keys(dtype: torch.dtype, device: str) -> None:
+@pytest.mark.parametrize("features", [64, 128, 256])
+def test_each_width_with_work_in_splits(features: int, dtype: torch.dtype, kernel: Kernel) -> None:
+    """The few blocks of one head share its keys, and its queries."""
+    features = min(features, cuda.MOST_FEATURES[dtype])
+    tensors = operands(B=1, H=1, T=280, S=300, D=features, V=features, dtype=dtype)
+    check(tensors, {"is_causal": True}, kernel=kernel)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("H", "K"), [(4, 1), (6, 3)])
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_heads_that_share_keys(H: int, K: int, is_causal: bool, dtype: torch.dtype, kernel: Kernel) -> None:
+    options = {"enable_gqa": True, "is_causal": is_causal}
+    check(operands(H=H, K=K, T=70, S=70, D=32, V=32, dtype=dtype), options, kernel=kernel)
+
+
+def plan_of(device: str, qkv: tuple[Tensor, Tensor, Tensor]) -> cuda.Plan:
+    query, key, value = (t.to(device) for t in qkv)
+    no_options = (None,) * 5
+    return cuda.plan(Call(query, key, value, *no_options, 0.0, True, None, 0, -1, -1, 0.0, "none"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_splits_of_the_keys(dtype: torch.dtype, device: str, kernel: Kernel) -> None:
     qkv = operands(B=1, H=2, K=1, T=3, S=1500, D=16, V=24, dtype=dtype)
     assert plan_of(device, qkv).splits > 1
     for options in ({}, {"lengths": torch.tensor([5])}, {"window": (700, 9), "query_start": 1000}):
-        check(device, qkv, {"enable_gqa": True, "dropout_p": 0.1, "seed": torch.tensor(3), **options})
+        check(qkv, {"enable_gqa": True, "dropout_p": 0.1, "seed": torch.tensor(3), **options}, kernel=kernel)
 
 
 def test_a_plan_names_what_runs(device: str) -> None:
@@ -121,7 +107,7 @@ def test_a_plan_names_what_runs(device: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
 def test_nothing_leaks_from_places_that_a_query_does_not_see(
-    garbage: float, dtype: torch.dtype, device: str
+    garbage: float, dtype: torch.dtype, kernel: Kernel
 ) -> None:
     T = S = 70
     hidden = torch.zeros(S, dtype=torch.bool)
@@ -136,57 +122,55 @@ def test_nothing_leaks_from_places_that_a_query_does_not_see(
         ({"window": (5, 2)}, (torch.arange(S) - torch.arange(T)[:, None] - 0).sub(-1.5).abs() > 3.5),
     ):
         query, key, value = operands(T=T, S=S, D=24, V=20, dtype=dtype)
-        clean = on_device(device, (query, key, value), options)[0]
+        clean = kernel(query, key, value, **options)[0]
         for place in (1, 41, 69):
             blind = unseen[:, place]
             for spoiled in (key, value):
                 dirty = spoiled.clone()
                 dirty[:, :, place] = garbage
                 changed = (query, dirty, value) if spoiled is key else (query, key, dirty)
-                out = on_device(device, changed, options)[0]
-                assert torch.isfinite(out[:, :, blind.to(device)]).all(), (options, place)
+                out = kernel(*changed, **options)[0]
+                assert torch.isfinite(out[:, :, blind]).all(), (options, place)
                 if spoiled is value and not torch.isnan(torch.tensor(garbage)):
-                    assert not torch.isfinite(out[:, :, ~blind.to(device)]).any()
+                    assert not torch.isfinite(out[:, :, ~blind]).any()
                 # Sums in another order where the values are looked at one by one.
-                torch.testing.assert_close(
-                    out[:, :, blind.to(device)], clean[:, :, blind.to(device)], rtol=2e-2, atol=1e-2
-                )
+                torch.testing.assert_close(out[:, :, blind], clean[:, :, blind], rtol=2e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("low", [-1e9, "min"])
-def test_rows_of_large_negative_masks(low: float | str, dtype: torch.dtype, device: str) -> None:
+def test_rows_of_large_negative_masks(low: float | str, dtype: torch.dtype, kernel: Kernel) -> None:
     """Their weights are those that the rounded scores have: equal ones."""
     fill = torch.finfo(dtype).min if low == "min" else max(float(low), torch.finfo(dtype).min)
     query, key, value = operands(T=40, S=70, D=16, V=16, dtype=dtype)
     mask = torch.zeros(40, 70, dtype=dtype)
     mask[5] = fill
-    out = on_device(device, (query, key, value), {"attn_mask": mask})[0]
+    out = kernel(query, key, value, attn_mask=mask)[0]
     if dtype in (torch.bfloat16, torch.float32):
         mean = value.double().mean(2)
-        torch.testing.assert_close(out[:, :, 5].cpu().double(), mean, rtol=0.02, atol=0.02)
+        torch.testing.assert_close(out[:, :, 5].double(), mean, rtol=0.02, atol=0.02)
     assert torch.isfinite(out).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_order_of_threads_does_not_matter(
-    dtype: torch.dtype, device: str, schedules: Callable[[int], None]
+    dtype: torch.dtype, kernel: Kernel, schedules: Callable[[int], None]
 ) -> None:
     options = {"is_causal": True, "enable_gqa": True, "return_weights": "mean"}
     for T in (2, 66):
         qkv = operands(H=4, K=2, T=T, S=300, D=40, V=33, dtype=dtype)
         schedules(1)
-        first = on_device(device, qkv, options)
+        first = kernel(*qkv, **options)
         for seed in range(2, 9):
             schedules(seed)
-            for once, again in zip(first, on_device(device, qkv, options), strict=True):
+            for once, again in zip(first, kernel(*qkv, **options), strict=True):
                 assert torch.equal(once, again)
 
 
-def test_dropout_is_that_of_the_cpu(device: str) -> None:
+def test_dropout_is_that_of_the_cpu(kernel: Kernel) -> None:
     qkv = operands(B=2, H=3, T=21, S=50, D=8, V=8, dtype=torch.float32)
     options: dict[str, Any] = {"dropout_p": 0.4, "seed": torch.tensor(-5), "return_weights": "full"}
-    ours = on_device(device, qkv, options)[1].cpu()
+    ours = kernel(*qkv, **options)[1]
     emulated, _native.emulated_cuda = _native.emulated_cuda, None
     try:
         cpu = of_kernel(*qkv, **options)[1]

@@ -43,6 +43,7 @@ def test_the_planned_commands_run_and_leave_one_record(emulated: ModuleType, tmp
         "rooflines": "absent",
         "tests": "passed",
         "dump": "passed",
+        "attention": "passed",
         "bench": "absent",
         "sanitizer": "absent",
     }

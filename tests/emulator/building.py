@@ -64,6 +64,8 @@ class Builder:
         """The executable of one CUDA source with a `main`."""
         name = "-".join([source.stem, *(definition.replace("=", "") for definition in definitions)])
         target = self.folder / name
+        if target.exists():
+            return target
         arguments = [*self.kernel_flags, *(f"-D{definition}" for definition in definitions)]
         kernel = ["-fno-strict-aliasing", "-x", "c++", str(source), "-x", "none"]
         self._compile(*arguments, *kernel, str(self.emulator), "-ldl", "-o", str(target))

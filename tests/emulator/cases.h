@@ -2,6 +2,7 @@
 #pragma once
 #include <stdio.h>
 
+#include <algorithm>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -48,8 +49,10 @@ inline std::string outcome(const Case& the) {
   return "ok";
 }
 
-inline int run_cases(const std::vector<Case>& cases) {
+// All of them, or those that are named.
+inline int run_cases(const std::vector<Case>& cases, const std::vector<std::string>& names = {}) {
   for (const Case& the : cases) {
+    if (!names.empty() && std::find(names.begin(), names.end(), the.name) == names.end()) continue;
     std::string line = outcome(the);
     for (char& c : line)
       if (c == '\n') c = ' ';

@@ -4,6 +4,7 @@
 #include "emulator/ptx_dump.h"
 
 // The kernels are compiled here, as one source with this program.
+#include "emulator/ptx90_dump.cu"
 #include "emulator/ptx_dump.cu"
 
 int main() {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.emulator.building import Builder, run
+from tests.emulator.conftest import Outcomes
 
 HERE = Path(__file__).parent
 
@@ -76,23 +75,6 @@ RACES = {
     "read_only_and_written": "through the read-only path",
 }
 RACES_OF_THREADS = {name: words for name, words in THREADS.items() if name.startswith("cluster")}
-
-Outcomes = Callable[[str, str], dict[str, str]]
-
-
-@pytest.fixture(scope="module")
-def outcomes(builder: Callable[[str], Builder]) -> Outcomes:
-    """What the cases of a source came to in a mode; each program is built and run once."""
-    known: dict[tuple[str, str], dict[str, str]] = {}
-
-    def of(source: str, mode: str) -> dict[str, str]:
-        if (source, mode) not in known:
-            result = run(builder(mode).program(HERE / source))
-            assert result.returncode == 0, result.stdout + result.stderr
-            known[source, mode] = dict(line.split(": ", 1) for line in result.stdout.splitlines())
-        return known[source, mode]
-
-    return of
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checks of the native code: C++ tests, random calls, the CUDA sources on the host, register spills."""
+"""Checks of the native code: C++ tests, random calls, the CUDA sources on the host, their machine code."""
 
 from __future__ import annotations
 
@@ -75,4 +75,9 @@ def fuzz(arguments: list[str]) -> int:
 
 def spills(arguments: list[str]) -> int:
     setup()
-    return run(PYTHON, ROOT / "csrc" / "spills.py", *arguments)
+    return run(PYTHON, "-m", "tools.device_code", "spills", *arguments)
+
+
+def sass(arguments: list[str]) -> int:
+    setup()
+    return run(PYTHON, "-m", "tools.device_code", "sass", *arguments)

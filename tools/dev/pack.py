@@ -21,7 +21,10 @@ MODULES = ("_cpu", "_cuda")
 SUFFIX = "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))"
 
 #: The stages of each command, the seconds that they have, and those after which the command is to be ended.
-COMMANDS = ((("sizes", "rooflines", "tests", "dump"), 310, 360), (("bench", "sanitizer"), 310, 360))
+COMMANDS = (
+    (("sizes", "rooflines", "tests", "dump"), 310, 360),
+    (("attention", "bench", "sanitizer"), 310, 360),
+)
 
 
 def pack(arguments: list[str]) -> int:

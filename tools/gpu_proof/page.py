@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pyrnn.bench.record import Row
 from pyrnn.bench.recurrent import LAYOUT
 from pyrnn.bench.report import MODE_NAMES, grouped, table_line
+from tools.gpu_proof import attention_page
 from tools.gpu_proof.cases import GpuCase
 from tools.gpu_proof.goals import GOALS, Goal
 from tools.gpu_proof.stages import NAMES
@@ -35,6 +36,7 @@ def markdown(content: Row) -> str:
         ("rooflines", _rooflines),
         ("tests", _tests),
         ("sanitizer", _sanitizer),
+        ("attention", attention_page.lines),
         ("bench", _bench),
     ):
         if found := stages.get(name, {}).get("rows"):

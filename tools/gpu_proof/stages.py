@@ -75,7 +75,8 @@ STAGES = (
     Stage("rooflines", "what the device can do, and cuDNN at a few sizes", 25, 45, _module("rooflines")),
     Stage("tests", "the CUDA tests, on the device", 60, 200, _TESTS, True),
     Stage("dump", "results of every PTX wrapper on random inputs", 10, 20, _module("wrappers"), True),
-    Stage("bench", "pyrnn against torch.nn on cuDNN", 100, TOTAL, _module("layers")),
+    Stage("attention", "attention against float64 and torch's backends", 40, 120, _module("attention"), True),
+    Stage("bench", "pyrnn against torch.nn on cuDNN", 60, TOTAL, _module("layers")),
     Stage("sanitizer", "memcheck, racecheck and synccheck on small shapes", 20, 75, _module("sanitizer")),
 )
 NAMES = tuple(stage.name for stage in STAGES)

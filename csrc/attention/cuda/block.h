@@ -50,6 +50,38 @@ struct QueryRows {
   }
 };
 
+// Two rows of QueryRows whose numbers a lane has in one tile of sums.
+struct RowPair {
+  int query[2];
+  int64_t head[2];
+  uint32_t dropout_head[2];  // b * H + head
+
+  __device__ __forceinline__ RowPair(const QueryRows& rows, int first, int second) {
+    query[0] = rows.query(first), query[1] = rows.query(second);
+    head[0] = rows.head(first), head[1] = rows.head(second);
+    for (int i = 0; i < 2; i++) dropout_head[i] = uint32_t(rows.b * rows.p.H + head[i]);
+  }
+};
+
+// What is left of a range for one of the `splits` blocks that share it.
+__device__ __forceinline__ KeyRange split_of(KeyRange all, int64_t split, int64_t splits, int64_t per_split) {
+  if (splits == 1) return all;
+  return {max(all.begin, int(split * per_split)), min(all.end, int((split + 1) * per_split))};
+}
+
+// Begins to copy rows of keys or values, from row j of head kv. Keys that nobody sees are zeros, whatever
+// stands there.
+template <int kThreads, bool kPlain, class S, int kRows, int kFeatures>
+__device__ __forceinline__ void load_key_rows(const Tile<S, kRows, kFeatures>& tile, const Problem& p,
+                                              const Heads& from, int features, int64_t b, int64_t kv, int j,
+                                              int keys) {
+  const S* head = static_cast<const S*>(from.data) + b * from.batch + kv * from.head;
+  const uint8_t* padding = kPlain || !p.padding ? nullptr : p.padding + b * p.S;
+  tile.template load_rows<kThreads>(features, head + j * from.row, from.row, [&](int row) {
+    return j + row < keys && !(padding && padding[j + row]);
+  });
+}
+
 // Stores a warp's sums times `factor(row)`: rows `row0 + ..` of QueryRows or of keys, as `to(row)` says where
 // a row starts, null for none.
 template <class S, int kM, int kN, class A, class To, class Factor>
@@ -86,6 +118,24 @@ __device__ __forceinline__ bool is_paired(const Heads& x, int64_t features) {
   const uint64_t all = uint64_t(x.batch) | uint64_t(x.head) | uint64_t(x.row) | uint64_t(features) |
                        reinterpret_cast<uint64_t>(x.data) / sizeof(S);
   return all % 2 == 0;
+}
+
+// Stores sums of a gradient: times `scale` where `result(m, half)` says, or as they are in row `part(m,
+// half)` of `partial`, if it is not null. `exists(m, half)`: whether there is such a row.
+template <class S, int kM, int kN, class A, class Exists, class Result, class Part>
+__device__ __forceinline__ void store_split_rows(const A (&sums)[kM][kN][4], int features, const Heads& to,
+                                                 A* partial, A scale, const Exists& exists,
+                                                 const Result& result, const Part& part) {
+  if (partial)
+    store_rows<A>(
+        sums, features, features % 2 == 0,
+        [&](int m, int half) { return exists(m, half) ? partial + part(m, half) * features : nullptr; },
+        [](int, int) { return A(1); });
+  else
+    store_rows<S>(
+        sums, features, is_paired<S>(to, features),
+        [&](int m, int half) -> S* { return exists(m, half) ? result(m, half) : nullptr; },
+        [&](int, int) { return scale; });
 }
 
 }  // namespace pyrnn::attention::cuda

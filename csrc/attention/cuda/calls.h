@@ -12,6 +12,24 @@ struct ForwardCall {
   void *partial_out, *partial_statistics;
 };
 
+struct BackwardCall {
+  Problem p;
+  void* queries;  // QueryNumbers [B * K, T * group]
+  // Tiles of rows of one batch entry and head of the keys; how many blocks share the other side of each, and
+  // how many of its rows each takes.
+  int64_t tiles, splits, per_split;
+  // With splits: the sums of each, A [splits, B, heads, rows, features], of d_q or d_k and of d_v.
+  void *partial, *partial_d_v;
+};
+
+// Of one gradient.
+struct SplitSumCall {
+  Heads to;
+  int64_t B, heads, rows, features, splits;
+  double scale;
+  const void* partial;
+};
+
 // Where sums of the mask's gradient go: [parts, batch, heads, queries, keys]. Each size is the mask's, but
 // one a tile where it is broadcast over queries or keys.
 struct MaskSums {
@@ -23,7 +41,7 @@ struct MaskSums {
 struct PairCall {
   Problem p;
   int64_t query_tiles, key_tiles;
-  const void* delta;  // of the mask's gradient: A [B, H, T]
+  const void* queries;  // of the mask's gradient: as in BackwardCall
   MaskSums sums;
 };
 

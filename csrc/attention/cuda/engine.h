@@ -17,5 +17,6 @@ struct Launch {
 // next multiple of 16 bytes of q, k, v and g_out is zeros. They raise std::invalid_argument for what no
 // kernel computes, std::runtime_error for what the driver refuses.
 void forward(const Problem& p, const Launch& call);
+void backward(const Problem& p, const Launch& call);
 
 }  // namespace pyrnn::attention::cuda

@@ -3,47 +3,32 @@
 // Keys and values stream through two buffers each: while a tile is multiplied the next one arrives. With
 // `splits` several blocks share the keys of the same rows, and combine.h puts their parts together.
 #pragma once
-#include "attention/cuda/block.h"
 #include "attention/cuda/calls.h"
+#include "attention/cuda/query_block.h"
 
 namespace pyrnn::attention::cuda {
 
 template <class S, class Shape, bool kPlain>
-struct ForwardBlock {
-  using A = typename Accumulate<S>::type;
-  static constexpr int kM = Shape::kM, kN = Shape::kSteps / 8, kV = Shape::kFeatures / 8;
-  static constexpr int kKeys = Shape::kSteps, kThreads = Shape::kThreads;
-  using QueryTile = Tile<S, Shape::kRows, Shape::kFeatures>;
-  using KeyTile = Tile<S, kKeys, Shape::kFeatures>;
-  static_assert(size_t(16 * Shape::kWarps * kKeys) <= size_t(kKeys) * Shape::kFeatures, "room for weights");
+struct ForwardBlock : QueryBlock<S, Shape, kPlain> {
+  using Base = QueryBlock<S, Shape, kPlain>;
+  using Base::D, Base::V, Base::dropout, Base::p, Base::range, Base::row_of, Base::rows, Base::transform,
+      Base::warp_row;
+  using Base::kKeys, Base::kM, Base::kN, Base::kThreads;
+  using typename Base::A, typename Base::KeyTile, typename Base::QueryTile;
+  static constexpr int kV = Shape::kFeatures / 8;
 
   static constexpr size_t shared_bytes() { return QueryTile::bytes() + 4 * KeyTile::bytes(); }
 
   const ForwardCall& call;
-  const Problem& p;
-  const QueryRows rows;
-  const Visibility visible;
-  const ScoreTransform<S> transform;
-  const Dropout dropout;
   QueryTile q;
-  KeyTile k, v;                   // the first of two buffers each
-  int first_row, warp_row, D, V;  // of the block; of the warp within it; features
-  int first, last;                // queries of the block
-  KeyRange keys;                  // all that they see, of this split
+  TwoTiles<KeyTile> k, v;
   A shift[kM][2], sum[kM][2];
   A out[kM][kV][4];
 
-  __device__ __forceinline__ ForwardBlock(const ForwardCall& of, int64_t b, int64_t kv, int tile,
+  __device__ __forceinline__ ForwardBlock(const ForwardCall& of, const Place& place, int64_t tile,
                                           SharedAllocator shared)
-      : call(of), p(of.p), rows(of.p, b, kv), visible(of.p, b), transform(of.p), dropout(of.p) {
-    q.data = shared.take<S>(Shape::kRows * Shape::kFeatures);
-    k.data = shared.take<S>(kKeys * Shape::kFeatures);
-    shared.take<S>(kKeys * Shape::kFeatures);
-    v.data = shared.take<S>(kKeys * Shape::kFeatures);
-    shared.take<S>(kKeys * Shape::kFeatures);
-    first_row = tile * Shape::kRows;
-    warp_row = int(threadIdx.x) / 32 * 16 * kM;
-    D = int(p.D), V = int(p.V);
+      : Base(of.p, place, tile), call(of) {
+    q.take(shared), k.take(shared), v.take(shared);
     clear(out);
 #pragma unroll
     for (int m = 0; m < kM; m++)
@@ -51,92 +36,45 @@ struct ForwardBlock {
       for (int half = 0; half < 2; half++) shift[m][half] = negative_infinity<A>(), sum[m][half] = 0;
   }
 
-  __device__ __forceinline__ int row_of(int m, int half) const {
-    return first_row + warp_row + m * 16 + sum_row() + half * 8;
-  }
-
   __device__ __forceinline__ void run(int64_t split) {
-    const int j0 = find_keys(split), tiles = tiles_from(j0);
-    q.template load<kThreads>(D, p.q.data, [&](int row) -> const S* {
-      return first_row + row < rows.count ? rows.template of<const S>(p.q, first_row + row) : nullptr;
-    });
-    if (tiles > 0) load_keys(k, p.k, D, j0);
+    const KeyRange keys = this->keys_of_split(split, call.splits, call.keys_per_split);
+    const int j0 = keys.begin / kKeys * kKeys, tiles = this->tiles_of(keys);
+    this->load_queries(q, p.q, D);
+    if (tiles > 0) this->load_keys(k[0], p.k, D, j0);
     ptx::cp_async_commit();
-    if (tiles > 0) load_keys(v, p.v, V, j0);
+    if (tiles > 0) this->load_keys(v[0], p.v, V, j0);
     ptx::cp_async_commit();
-    bool nonfinite = false;  // whether values that some query does not see are no numbers
     for (int i = 0; i < tiles; i++) {
       const int j = j0 + i * kKeys;
-      const bool partial = is_partial(j);
-      if (i + 1 < tiles) load_keys(buffer(k, i + 1), p.k, D, j + kKeys);
+      const bool partial = this->is_partial(keys, j);
+      if (i + 1 < tiles) this->load_keys(k[(i + 1) % 2], p.k, D, j + kKeys);
       ptx::cp_async_commit();
       ptx::cp_async_wait<2>();  // all but values of this tile and keys of the next have landed
       __syncthreads();
       A x[kM][kN][4];
       clear(x);
-      Product<S>::rows_by_rows(x, q, warp_row, buffer(k, i), D);
-      make_scores(x, 0, j, partial);
+      Product<S>::rows_by_rows(x, q, warp_row, k[i % 2], D);
+      make_scores(x, j, partial, keys);
       softmax(x);
-      if (!kPlain && dropout.active) drop(x, 0, j);
-      if (i + 1 < tiles) load_keys(buffer(v, i + 1), p.v, V, j + kKeys);
+      if (!kPlain && dropout.active) drop(x, j);
+      if (i + 1 < tiles) this->load_keys(v[(i + 1) % 2], p.v, V, j + kKeys);
       ptx::cp_async_commit();
       ptx::cp_async_wait<2>();
-      if (partial) nonfinite |= buffer(v, i).template own_part_has_nonfinite<kThreads>();
-      __syncthreads();
-      Product<S>::sums_by_rows(out, x, buffer(v, i), V);
+      const bool nonfinite = partial && v[i % 2].template own_part_has_nonfinite<kThreads>();
+      if (__syncthreads_or(nonfinite))
+        visible_sums_by_rows<S>(out, x, v[i % 2], V);
+      else
+        Product<S>::sums_by_rows(out, x, v[i % 2], V);
     }
     ptx::cp_async_wait<0>();
-    finish_sums();
-    if (__syncthreads_or(nonfinite)) {
-      hand_over<true>();
-      __syncthreads();
-      run_again(call, rows.b, rows.kv, first_row / Shape::kRows, split, q.data);
-    } else {
-      write(split);
-    }
+    write(split);
   }
 
  private:
-  // Finds `keys`; returns where the first tile of them starts.
-  __device__ __forceinline__ int find_keys(int64_t split) {
-    first = rows.query(first_row), last = rows.query(min(first_row + Shape::kRows, rows.count) - 1);
-    keys = visible.of_all(first, last);
-    if (call.splits > 1) {
-      keys.begin = max(keys.begin, int(split * call.keys_per_split));
-      keys.end = min(keys.end, int((split + 1) * call.keys_per_split));
-    }
-    return keys.begin / kKeys * kKeys;
-  }
-  __device__ __forceinline__ int tiles_from(int j0) const {
-    return keys.begin < keys.end ? (keys.end - j0 + kKeys - 1) / kKeys : 0;
-  }
-
-  static __device__ __forceinline__ KeyTile buffer(const KeyTile& one, int i) {
-    return {one.data + i % 2 * int(KeyTile::bytes() / sizeof(S))};
-  }
-
-  // Whether some query does not see some key of the tile from j.
-  __device__ __forceinline__ bool is_partial(int j) const {
-    return (!kPlain && p.mask_kind != kNoMask) || j < keys.begin || j + kKeys > keys.end ||
-           !visible.sees_whole(first, last, j, kKeys);
-  }
-
-  __device__ __forceinline__ void load_keys(const KeyTile& tile, const Heads& from, int features,
-                                            int j) const {
-    const S* head = static_cast<const S*>(from.data) + rows.b * from.batch + rows.kv * from.head;
-    const uint8_t* padding = kPlain || !p.padding ? nullptr : p.padding + rows.b * p.S;
-    // Keys that nobody sees are zeros, whatever stands there.
-    tile.template load_rows<kThreads>(features, head + j * from.row, from.row, [&](int row) {
-      return j + row < visible.keys && !(padding && padding[j + row]);
-    });
-  }
-
-  // Products become scores, of the warp's tiles of rows from `m0` on.
-  template <int kTiles>
-  __device__ __forceinline__ void make_scores(A (&x)[kTiles][kN][4], int m0, int j, bool partial) const {
+  __device__ __forceinline__ void make_scores(A (&x)[kM][kN][4], int j, bool partial, KeyRange keys) const {
     if (kPlain && !partial) {
 #pragma unroll
-      for (int m = 0; m < kTiles; m++)
+      for (int m = 0; m < kM; m++)
 #pragma unroll
         for (int n = 0; n < kN; n++)
 #pragma unroll
@@ -144,12 +82,11 @@ struct ForwardBlock {
       return;
     }
 #pragma unroll
-    for (int m = 0; m < kTiles; m++)
+    for (int m = 0; m < kM; m++)
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const int row = row_of(m0 + m, half), t = rows.query(row);
-        const KeyRange own = row < rows.count ? visible.of(t) : KeyRange{0, 0};
-        const int begin = max(own.begin, keys.begin), end = min(own.end, keys.end);
+        const int row = row_of(m, half), t = rows.query(row);
+        const int begin = max(range[m][half].begin, keys.begin), end = min(range[m][half].end, keys.end);
         const int64_t h = kPlain ? 0 : rows.head(row);
 #pragma unroll
         for (int n = 0; n < kN; n++)
@@ -176,7 +113,7 @@ struct ForwardBlock {
         for (int n = 0; n < kN; n++) high = larger(high, larger(x[m][n][half * 2], x[m][n][half * 2 + 1]));
         high = larger(high, __shfl_xor_sync(~0u, high, 1));
         high = larger(high, __shfl_xor_sync(~0u, high, 2));
-        const A offset = offset_of(high);
+        const A offset = high == negative_infinity<A>() ? A(0) : high;
         const A factor = weight_of<S>(shift[m][half] - offset);  // 0 where no key was visible before
         shift[m][half] = high;
         A added = 0;
@@ -184,8 +121,9 @@ struct ForwardBlock {
         for (int n = 0; n < kN; n++)
 #pragma unroll
           for (int odd = 0; odd < 2; odd++) {
-            weigh(x[m][n][half * 2 + odd], offset);
-            added += x[m][n][half * 2 + odd];
+            A& s = x[m][n][half * 2 + odd];
+            s = s == negative_infinity<A>() ? A(-0.0) : weight_of<S>(s - offset);  // -0: masked
+            added += s;
           }
         sum[m][half] = sum[m][half] * factor + added;  // of this lane's keys alone
         if (!__any_sync(~0u, factor != 1)) continue;   // a new shift is rare after the first tiles
@@ -193,30 +131,18 @@ struct ForwardBlock {
         for (int n = 0; n < kV; n++) out[m][n][half * 2] *= factor, out[m][n][half * 2 + 1] *= factor;
       }
   }
-  static __device__ __forceinline__ A offset_of(A high) {
-    return high == negative_infinity<A>() ? A(0) : high;
-  }
-  // A masked key has the masked weight.
-  static __device__ __forceinline__ void weigh(A& s, A offset) {
-    s = s == negative_infinity<A>() ? A(-0.0) : weight_of<S>(s - offset);
-  }
   static __device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
   static __device__ __forceinline__ double larger(double a, double b) { return fmax(a, b); }
 
   // What is dropped becomes 0, but a NaN stays, and a masked weight stays one.
-  template <int kTiles>
-  __device__ __forceinline__ void drop(A (&x)[kTiles][kN][4], int m0, int j) const {
+  __device__ __forceinline__ void drop(A (&x)[kM][kN][4], int j) const {
 #pragma unroll
-    for (int m = 0; m < kTiles; m++) {
-      const int low = row_of(m0 + m, 0), high = row_of(m0 + m, 1);
-      const int query[2] = {rows.query(low), rows.query(high)};
-      const uint32_t first_head = uint32_t(rows.b * p.H);
-      const uint32_t head[2] = {first_head + uint32_t(rows.head(low)),
-                                first_head + uint32_t(rows.head(high))};
+    for (int m = 0; m < kM; m++) {
+      const RowPair pair(rows, row_of(m, 0), row_of(m, 1));
 #pragma unroll
       for (int n = 0; n < kN; n++) {
         bool keep[4];
-        dropout.keep_queries_by_keys(query, head, j + n * 8, keep);
+        dropout.keep_queries_by_keys(pair.query, pair.dropout_head, j + n * 8, keep);
 #pragma unroll
         for (int i = 0; i < 4; i++)
           if (!keep[i]) x[m][n][i] *= 0;
@@ -224,82 +150,14 @@ struct ForwardBlock {
     }
   }
 
-  // The output once more, from the shifts and sums that the softmax has found: values that are no numbers
-  // reach only the queries that see them. No sane model comes here; apart, it costs the others no registers.
-  static __device__ __noinline__ void run_again(const ForwardCall& call, int64_t b, int64_t kv, int tile,
-                                                int64_t split, S* shared) {
-    ForwardBlock block(call, b, kv, tile, SharedAllocator{reinterpret_cast<unsigned char*>(shared)});
-    block.sum_visible_values(split);
-  }
-
-  __device__ __forceinline__ void sum_visible_values(int64_t split) {
-    hand_over<false>();
-    const int j0 = find_keys(split), tiles = tiles_from(j0);
-    S* room = buffer(k, 1).data + int(threadIdx.x) / 32 * 16 * kKeys;
-#pragma unroll
-    for (int m = 0; m < kM; m++)
-#pragma unroll 1
-      for (int i = 0; i < tiles; i++) {
-        const int j = j0 + i * kKeys;
-        load_keys(k, p.k, D, j);
-        load_keys(v, p.v, V, j);
-        ptx::cp_async_commit();
-        ptx::cp_async_wait<0>();
-        __syncthreads();
-        A x[1][kN][4];
-        clear(x);
-        Product<S>::rows_by_rows(x, q, warp_row + m * 16, k, D);
-        make_scores(x, m, j, true);
-#pragma unroll
-        for (int n = 0; n < kN; n++)
-#pragma unroll
-          for (int e = 0; e < 4; e++) weigh(x[0][n][e], offset_of(shift[m][e / 2]));
-        if (!kPlain && dropout.active) drop(x, m, j);
-#pragma unroll
-        for (int n = 0; n < kN; n++)
-#pragma unroll
-          for (int e = 0; e < 4; e++)
-            room[(sum_row() + e / 2 * 8) * kKeys + n * 8 + sum_column() + e % 2] = narrow<S>(x[0][n][e]);
-        __syncwarp();
-        visible_sums_by_rows<S, kKeys>(out[m], room, v, V);
-        __syncthreads();
-      }
-    write(split);
-  }
-
-  // Shifts and sums of the rows, through the second buffer of the values: stored, or read.
-  template <bool kStore>
-  __device__ __forceinline__ void hand_over() {
-    A* numbers = reinterpret_cast<A*>(buffer(v, 1).data);
-#pragma unroll
-    for (int m = 0; m < kM; m++)
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        A* own = numbers + 2 * (warp_row + m * 16 + sum_row() + half * 8);
-        if (!kStore)
-          shift[m][half] = own[0], sum[m][half] = own[1];
-        else if (sum_column() == 0)
-          own[0] = shift[m][half], own[1] = sum[m][half];
-      }
-  }
-
-  // Until here each lane has summed the weights of its own keys.
-  __device__ __forceinline__ void finish_sums() {
-#pragma unroll
-    for (int m = 0; m < kM; m++)
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        sum[m][half] += __shfl_xor_sync(~0u, sum[m][half], 1);
-        sum[m][half] += __shfl_xor_sync(~0u, sum[m][half], 2);
-      }
-  }
-
   __device__ __forceinline__ void write(int64_t split) {
 #pragma unroll
     for (int m = 0; m < kM; m++)
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const A all = sum[m][half];
+        A& all = sum[m][half];
+        all += __shfl_xor_sync(~0u, all, 1);
+        all += __shfl_xor_sync(~0u, all, 2);
         const int row = row_of(m, half);
         if (row >= rows.count || sum_column() != 0) continue;
         if (call.splits > 1) {
@@ -341,7 +199,7 @@ __global__ void __launch_bounds__(Shape::kThreads) forward_kernel(const __grid_c
   const Place place(call.p, call.row_tiles * call.splits);
   // The last rows see the most keys where order is causal: they start first.
   const int64_t tile = call.row_tiles - 1 - place.part / call.splits, split = place.part % call.splits;
-  ForwardBlock<S, Shape, kPlain>(call, place.b, place.kv, int(tile), SharedAllocator{shared}).run(split);
+  ForwardBlock<S, Shape, kPlain>(call, place, tile, SharedAllocator{shared}).run(split);
 }
 
 }  // namespace pyrnn::attention::cuda

@@ -1,26 +1,17 @@
-// All kernels of one storage type; compiled once for each (PYRNN_STORAGE, PYRNN_DTYPE).
-#include "attention/cuda/kernels.h"
-
+// All kernels of the forward pass of one storage type; compiled once for each (PYRNN_STORAGE, PYRNN_DTYPE).
 #include "attention/cuda/combine.h"
+#include "attention/cuda/describe.h"
 #include "attention/cuda/forward.h"
 
 namespace pyrnn::attention::cuda {
 namespace {
 
+constexpr char kForward[] = "attention", kCombine[] = "attention's sum of splits";
+
 template <class S, class Shape, bool kPlain>
 constexpr ForwardKernel forward_of() {
-  using Block = ForwardBlock<S, Shape, kPlain>;
-  constexpr auto kKernel = forward_kernel<S, Shape, kPlain>;
-  return {Shape::kFeatures,
-          Shape::kRows,
-          Shape::kSteps,
-          kPlain,
-          Shape::kThreads,
-          Block::shared_bytes(),
-          [](const ForwardCall& call, const LaunchShape& shape, cudaStream_t stream) {
-            return launch("attention", kKernel, shape, stream, call);
-          },
-          [] { return blocks_per_sm(kKernel, Shape::kThreads, Block::shared_bytes()); }};
+  return tile_kernel<ForwardCall, forward_kernel<S, Shape, kPlain>, kForward, Shape,
+                     ForwardBlock<S, Shape, kPlain>>(kPlain);
 }
 
 // Shape<features, tiles of 16 rows a warp, warps, keys at a time>: 96 KiB of shared memory at most, which
@@ -38,7 +29,7 @@ struct Kernels {
   };
 };
 template <class S>
-struct Kernels<S, 4> {
+struct Kernels<S, sizeof(float)> {
   static constexpr ForwardKernel forward[] = {
       forward_of<S, Shape<128, 1, 1, 16>, false>(),  // few rows
       forward_of<S, Shape<128, 1, 4, 32>, false>(),  //
@@ -46,18 +37,14 @@ struct Kernels<S, 4> {
   };
 };
 template <class S>
-struct Kernels<S, 8> {
+struct Kernels<S, sizeof(double)> {
   static constexpr ForwardKernel forward[] = {forward_of<S, Shape<128, 1, 2, 16>, false>()};
 };
 
 template <class S>
 constexpr KernelSet kernel_set() {
-  constexpr int kForward = int(sizeof Kernels<S>::forward / sizeof(ForwardKernel));
-  return {Kernels<S>::forward, kForward, sizeof(typename Accumulate<S>::type),
-          [](const ForwardCall& call, const LaunchShape& shape, cudaStream_t stream) {
-            return launch("attention's sum of splits", combine_kernel<S>, shape, stream, call);
-          },
-          kCombineThreads};
+  return {list_of(Kernels<S>::forward, sizeof Kernels<S>::forward), sizeof(typename Accumulate<S>::type),
+          flat_kernel<ForwardCall, combine_kernel<S>, kCombine>(kCombineThreads)};
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What kernels.cu and pairs.cu define, once for each storage type: launches, and what a planner must know of
-// each kernel.
+// What kernels.cu, backward.cu and pairs.cu define, once for each storage type: launches, and what a planner
+// must know of each kernel.
 #pragma once
 #include "attention/problem.h"
 #include "common/cuda/device.h"
@@ -7,23 +7,49 @@
 namespace pyrnn::attention::cuda {
 
 struct ForwardCall;
+struct BackwardCall;
+struct SplitSumCall;
 struct PairCall;
 
-struct ForwardKernel {
-  int features, rows, keys;  // of its tiles
-  bool plain;                // no mask, padding, slopes, softcap or dropout
-  int threads;
+template <class Call>
+struct FlatKernel {
+  int threads;  // of a block
+  cudaError_t (*launch)(const Call&, const LaunchShape&, cudaStream_t);
+};
+
+// Blocks own some rows and go through the other side of the scores.
+template <class Call>
+struct TileKernel {
+  int features, rows, steps;  // of its tiles; rows of the other side at a time
+  bool plain;                 // no mask, padding, slopes, softcap, dropout or gradients of weights
   size_t shared;
-  cudaError_t (*launch)(const ForwardCall&, const LaunchShape&, cudaStream_t);
+  FlatKernel<Call> run;
   int (*blocks_per_sm)();
+};
+using ForwardKernel = TileKernel<ForwardCall>;
+struct BackwardKernel : TileKernel<BackwardCall> {
+  bool d_q, d_k, d_v;  // what it computes
+};
+
+template <class Kernel>
+struct KernelList {  // by features, then by rows; the plain one of a shape first
+  const Kernel* first;
+  int count;
+  const Kernel* begin() const { return first; }
+  const Kernel* end() const { return first + count; }
 };
 
 struct KernelSet {
-  const ForwardKernel* forward;  // by features, then by rows; the plain one of a shape first
-  int forward_count;
-  size_t sum;  // bytes of a number in the sums
-  cudaError_t (*combine)(const ForwardCall&, const LaunchShape&, cudaStream_t);
-  int combine_threads;
+  KernelList<ForwardKernel> forward;
+  size_t sum;                       // bytes of a number in the sums
+  FlatKernel<ForwardCall> combine;  // a warp a query
+};
+
+struct BackwardKernelSet {
+  size_t sum, query;               // bytes of a number in the sums, and of a query's QueryNumbers
+  FlatKernel<BackwardCall> delta;  // a warp a query
+  KernelList<BackwardKernel> delta_of_weights, gradients;
+  FlatKernel<SplitSumCall> split_sum;  // a thread a number
 };
 
 struct PairKernel {
@@ -41,6 +67,9 @@ struct PairKernelSet {
 
 extern "C" const KernelSet pyrnn_cuda_attention_float32, pyrnn_cuda_attention_bfloat16,
     pyrnn_cuda_attention_float64, pyrnn_cuda_attention_float16;
+extern "C" const BackwardKernelSet pyrnn_cuda_attention_backward_float32,
+    pyrnn_cuda_attention_backward_bfloat16, pyrnn_cuda_attention_backward_float64,
+    pyrnn_cuda_attention_backward_float16;
 extern "C" const PairKernelSet pyrnn_cuda_attention_pairs_float32, pyrnn_cuda_attention_pairs_bfloat16,
     pyrnn_cuda_attention_pairs_float64, pyrnn_cuda_attention_pairs_float16;
 

@@ -6,6 +6,7 @@
 #pragma once
 #include "attention/cuda/block.h"
 #include "attention/cuda/calls.h"
+#include "attention/cuda/pair_gradient.h"
 
 namespace pyrnn::attention::cuda {
 
@@ -28,7 +29,7 @@ struct PairBlock {
 
   const PairCall& call;
   const Problem& p;
-  const ScoreTransform<S> transform;
+  const PairGradient<S, false> pair;
   const Dropout dropout;
   QueryTile q, g;
   KeyTile k, v;
@@ -38,7 +39,7 @@ struct PairBlock {
 
   __device__ __forceinline__ PairBlock(const PairCall& of, SharedAllocator shared, int first_query,
                                        int first_key)
-      : call(of), p(of.p), transform(of.p), dropout(of.p), t0(first_query), j0(first_key) {
+      : call(of), p(of.p), pair(of.p), dropout(of.p), t0(first_query), j0(first_key) {
     q.data = shared.take<S>(kRows * Shape::kFeatures);
     k.data = shared.take<S>(kKeys * Shape::kFeatures);
     if (kGradient) {
@@ -75,34 +76,34 @@ struct PairBlock {
       clear(d);
       if (p.g_out.data) Product<S>::rows_by_rows(d, g, warp_row, v, int(p.V));
     }
+    KeyRange own[2];
+    QueryNumbers<A> numbers[2];
+    int query[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const int t = query_of(half);
-      const KeyRange own = t < p.T ? visible.of(t) : KeyRange{0, 0};
-      const A* statistics = static_cast<const A*>(p.statistics) + (b * p.H + h) * 2 * p.T + (t < p.T ? t : 0);
-      const A shift = statistics[0], sum = statistics[p.T];
-      const A inverse = sum == 0 ? A(0) : 1 / sum;
-      const A delta =
-          kGradient ? static_cast<const A*>(call.delta)[(b * p.H + h) * p.T + (t < p.T ? t : 0)] : A(0);
-#pragma unroll
-      for (int n = 0; n < kN; n++)
-#pragma unroll
-        for (int odd = 0; odd < 2; odd++) {
-          A& s = x[0][n][half * 2 + odd];
-          const int j = j0 + n * 8 + sum_column() + odd;
-          s = own.holds(j) ? transform.full(s, b, h, t, j) : negative_infinity<A>();
-          // A masked key has 0, even where the inverse is no number.
-          s = s == negative_infinity<A>() ? A(0) : weight_of<S>(s - shift) * inverse;
-          if (kGradient && p.g_weights.data && own.holds(j))
-            d[0][n][half * 2 + odd] += gradient_of_weight(b, h, t, j);
-          if (kGradient && !dropout.active) s = s == 0 ? A(0) : s * (d[0][n][half * 2 + odd] - delta);
-        }
+      const int t = query[half] = query_of(half);
+      own[half] = t < p.T ? visible.of(t) : KeyRange{0, 0};
+      if (t < p.T) numbers[half] = numbers_of(b, h, t);
     }
-    if (dropout.active) drop(b, h, x, d);
+    const uint32_t number = uint32_t(b * p.H + h), dropout_head[2] = {number, number};
 #pragma unroll
-    for (int n = 0; n < kN; n++)
+    for (int n = 0; n < kN; n++) {
+      bool keep[4] = {true, true, true, true};
+      if (pair.drops) dropout.keep_queries_by_keys(query, dropout_head, j0 + n * 8, keep);
 #pragma unroll
-      for (int i = 0; i < 4; i++) all[0][n][i] += x[0][n][i];
+      for (int i = 0; i < 4; i++) {
+        const int t = query[i / 2], j = j0 + n * 8 + sum_column() + i % 2;
+        const bool sees = own[i / 2].holds(j);
+        if (kGradient) {
+          pair.template differentiate<true>(x[0][n][i], d[0][n][i], sees, keep[i], b, h, t, j,
+                                            numbers[i / 2]);
+          all[0][n][i] += d[0][n][i];
+        } else if (sees) {
+          const A w = pair.weight(x[0][n][i], b, h, t, j, numbers[i / 2], nullptr);
+          all[0][n][i] += pair.drops ? w * (keep[i] ? pair.kept : A(0)) : w;
+        }
+      }
+    }
   }
 
  private:
@@ -117,36 +118,13 @@ struct PairBlock {
     to.template load_rows<kThreads>(features, first, from.row, [&](int row) { return j0 + row < count; });
   }
 
-  __device__ __forceinline__ A gradient_of_weight(int64_t b, int64_t h, int t, int j) const {
-    const Scores& from = p.g_weights;
-    const bool mean = p.weights_kind == kMeanWeights;
-    const int64_t at = b * from.batch + (mean ? 0 : h * from.head) + t * from.query + j * from.key;
-    return A(widen(static_cast<const S*>(from.data)[at])) * (mean ? 1 / A(p.H) : A(1));
-  }
-
-  // Weights are dropped; of a gradient, what comes through to the weights.
-  __device__ __forceinline__ void drop(int64_t b, int64_t h, A (&x)[kM][kN][4],
-                                       const A (&d)[kM][kN][4]) const {
-    const int query[2] = {query_of(0), query_of(1)};
-    const uint32_t number = uint32_t(b * p.H + h), head[2] = {number, number};
-    const A kept = Dropout::kept<A>(p);
-#pragma unroll
-    for (int n = 0; n < kN; n++) {
-      bool keep[4];
-      dropout.keep_queries_by_keys(query, head, j0 + n * 8, keep);
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const A factor = keep[i] ? kept : A(0);
-        A& s = x[0][n][i];
-        if (!kGradient) {
-          s *= factor;
-          continue;
-        }
-        const int t = query[i / 2];
-        const A delta = t < p.T ? static_cast<const A*>(call.delta)[int64_t(number) * p.T + t] : A(0);
-        s = s == 0 ? A(0) : s * (d[0][n][i] * factor - delta);
-      }
-    }
+  __device__ __forceinline__ QueryNumbers<A> numbers_of(int64_t b, int64_t h, int t) const {
+    const int64_t group = p.H / p.K;
+    if (kGradient)
+      return static_cast<const QueryNumbers<A>*>(
+          call.queries)[(b * p.K + h / group) * p.T * group + t * group + h % group];
+    const A* statistics = static_cast<const A*>(p.statistics) + (b * p.H + h) * 2 * p.T + t;
+    return numbers_of_statistics(statistics[0], statistics[p.T], A(0), t);
   }
 };
 
@@ -179,7 +157,7 @@ __global__ void __launch_bounds__(Shape::kThreads) weights_kernel(const __grid_c
 // Sums of the gradient of the mask, of the tile and of `part` of the batch entries and heads over which it is
 // broadcast. A dimension of queries or keys over which it is broadcast has one place for each tile.
 template <class S, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, 1)
     mask_gradient_kernel(const __grid_constant__ PairCall call) {
   using Block = PairBlock<S, Shape, PairResult::mask_gradient>;
   using A = typename Block::A;

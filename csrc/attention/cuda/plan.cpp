@@ -14,19 +14,66 @@ constexpr int64_t kTilesOfSplit = 4;
 
 constexpr int64_t kFewRows = 16;  // one warp has them all
 
+[[noreturn]] void refuse_features(int most, int64_t features) {
+  throw std::invalid_argument("pyrnn: CUDA attention of this dtype takes at most " + std::to_string(most) +
+                              " features, got " + std::to_string(features));
+}
+
 const ForwardKernel& choose_forward(const Problem& p, int64_t rows) {
-  const KernelSet& set = cuda_kernels(p.dtype);
+  const auto& kernels = cuda_kernels(p.dtype).forward;
   const int64_t features = std::max(p.D, p.V);
   const bool plain = is_plain(p), few = rows <= kFewRows;
   for (const bool fits_rows : {true, false})
-    for (int i = 0; i < set.forward_count; i++) {
-      const ForwardKernel& kernel = set.forward[i];
+    for (const ForwardKernel& kernel : kernels) {
       if (kernel.features < features || (kernel.plain && !plain)) continue;
       if (!fits_rows || (kernel.rows <= kFewRows) == few) return kernel;
     }
-  throw std::invalid_argument("pyrnn: CUDA attention of this dtype takes at most " +
-                              std::to_string(set.forward[set.forward_count - 1].features) +
-                              " features, got " + std::to_string(features));
+  refuse_features(kernels.end()[-1].features, features);
+}
+
+// The first kernel that computes some of the gradients that are wanted.
+const BackwardKernel& choose_backward(const Problem& p, const KernelList<BackwardKernel>& kernels, bool d_q,
+                                      bool d_k, bool d_v) {
+  const int64_t features = std::max(p.D, p.V);
+  const bool plain = is_plain(p) && !p.g_weights.data;
+  for (const BackwardKernel& kernel : kernels) {
+    if (kernel.features < features || (kernel.plain && !plain)) continue;
+    if ((kernel.d_q && d_q) || (kernel.d_k && d_k) || (kernel.d_v && d_v)) return kernel;
+  }
+  refuse_features(kernels.end()[-1].features, features);
+}
+
+struct Splits {
+  int64_t count, of_each, at_once;  // blocks that the device runs at once
+};
+
+// Splits of `length` rows of the other side of the scores, so that `blocks` of a kernel fill the device.
+template <class Kernel>
+Splits choose_splits(const Kernel& kernel, const Device& device, int64_t blocks, int64_t length) {
+  const int64_t at_once = int64_t(device.sms) * std::max(1, kernel.blocks_per_sm());
+  const int64_t most = std::max<int64_t>(1, length / (kTilesOfSplit * kernel.steps));
+  const int64_t wanted = blocks >= at_once ? 1 : std::min(most, at_once / blocks);
+  const int64_t of_each = round_up(ceil_div(length, wanted), kernel.steps), count = ceil_div(length, of_each);
+  if (blocks * count > INT32_MAX)
+    throw std::invalid_argument("pyrnn: attention of " + std::to_string(blocks) +
+                                " blocks, a launch has 2^31 - 1");
+  return {count, of_each, at_once};
+}
+
+// How many rows of queries each head of the keys has.
+int64_t rows_of(const Problem& p) {
+  if (p.B < 1 || p.K < 1 || p.T < 1 || p.S < 1 || p.H % p.K != 0)
+    throw std::invalid_argument("pyrnn: empty problem of attention");
+  const int64_t rows = p.T * (p.H / p.K);
+  if (rows > kMostPlaces || p.S > kMostPlaces)
+    throw std::invalid_argument("pyrnn: attention with more than 2^30 queries or keys of one head");
+  return rows;
+}
+
+template <class Set>
+const Set& of_dtype(const Set* const (&sets)[kDTypes], int64_t dtype) {
+  if (dtype < 0 || dtype >= kDTypes) throw std::invalid_argument("pyrnn: unknown dtype");
+  return *sets[dtype];
 }
 
 // What the gradient of a mask that is broadcast may take beside its result, if that brings blocks for a
@@ -57,16 +104,21 @@ const KernelSet& cuda_kernels(int64_t dtype) {
   static const KernelSet* const sets[kDTypes] = {
       &pyrnn_cuda_attention_float32, &pyrnn_cuda_attention_bfloat16, &pyrnn_cuda_attention_float64,
       &pyrnn_cuda_attention_float16};
-  if (dtype < 0 || dtype >= kDTypes) throw std::invalid_argument("pyrnn: unknown dtype");
-  return *sets[dtype];
+  return of_dtype(sets, dtype);
+}
+
+const BackwardKernelSet& cuda_backward_kernels(int64_t dtype) {
+  static const BackwardKernelSet* const sets[kDTypes] = {
+      &pyrnn_cuda_attention_backward_float32, &pyrnn_cuda_attention_backward_bfloat16,
+      &pyrnn_cuda_attention_backward_float64, &pyrnn_cuda_attention_backward_float16};
+  return of_dtype(sets, dtype);
 }
 
 const PairKernelSet& cuda_pair_kernels(int64_t dtype) {
   static const PairKernelSet* const sets[kDTypes] = {
       &pyrnn_cuda_attention_pairs_float32, &pyrnn_cuda_attention_pairs_bfloat16,
       &pyrnn_cuda_attention_pairs_float64, &pyrnn_cuda_attention_pairs_float16};
-  if (dtype < 0 || dtype >= kDTypes) throw std::invalid_argument("pyrnn: unknown dtype");
-  return *sets[dtype];
+  return of_dtype(sets, dtype);
 }
 
 bool is_plain(const Problem& p) {
@@ -74,30 +126,46 @@ bool is_plain(const Problem& p) {
 }
 
 ForwardPlan plan_forward(const Problem& p, const Device& device) {
-  if (p.B < 1 || p.K < 1 || p.T < 1 || p.S < 1 || p.H % p.K != 0)
-    throw std::invalid_argument("pyrnn: empty problem of attention");
-  const int64_t rows = p.T * (p.H / p.K);
-  if (rows > kMostPlaces || p.S > kMostPlaces)
-    throw std::invalid_argument("pyrnn: attention with more than 2^30 queries or keys of one head");
+  const int64_t rows = rows_of(p);
   ForwardPlan plan{};
   plan.kernel = &choose_forward(p, rows);
   plan.row_tiles = ceil_div(rows, plan.kernel->rows);
   const int64_t blocks = p.B * p.K * plan.row_tiles;
-  const int64_t at_once = int64_t(device.sms) * std::max(1, plan.kernel->blocks_per_sm());
-  const int64_t most = std::max<int64_t>(1, p.S / (kTilesOfSplit * plan.kernel->keys));
-  plan.splits = blocks >= at_once ? 1 : std::min(most, at_once / blocks);
-  plan.keys_per_split = round_up(ceil_div(p.S, plan.splits), plan.kernel->keys);
-  plan.splits = ceil_div(p.S, plan.keys_per_split);
+  const Splits splits = choose_splits(*plan.kernel, device, blocks, p.S);
+  plan.splits = splits.count, plan.keys_per_split = splits.of_each;
   if (plan.splits == 1) {
-    plan.why = std::to_string(blocks) + " blocks for " + std::to_string(at_once) + " at once";
+    plan.why = std::to_string(blocks) + " blocks for " + std::to_string(splits.at_once) + " at once";
   } else {
     plan.scratch_bytes = size_t(plan.splits * p.B * p.K * rows * (p.V + 2)) * cuda_kernels(p.dtype).sum;
     plan.why = std::to_string(blocks) + " blocks would not fill the device: " + std::to_string(plan.splits) +
                " share the keys of each";
   }
-  if (blocks * plan.splits > INT32_MAX)
-    throw std::invalid_argument("pyrnn: attention of " + std::to_string(blocks) +
-                                " blocks, a launch has 2^31 - 1");
+  return plan;
+}
+
+BackwardPlan plan_backward(const Problem& p, const MaskSizes& mask, const Device& device) {
+  const int64_t rows = rows_of(p);
+  const BackwardKernelSet& set = cuda_backward_kernels(p.dtype);
+  BackwardPlan plan{};
+  plan.queries_bytes = size_t(p.B * p.K * rows) * set.query;
+  if (p.g_weights.data) plan.delta_of_weights = &choose_backward(p, set.delta_of_weights, true, false, false);
+  bool d_q = p.d_q.data, d_k = p.d_k.data, d_v = p.d_v.data;
+  size_t partial_bytes = p.d_mask ? plan_mask_gradient(p, mask, device).scratch_bytes : 0;
+  while (d_q || d_k || d_v) {
+    const BackwardKernel& kernel = choose_backward(p, set.gradients, d_q, d_k, d_v);
+    GradientStep step{&kernel, kernel.d_q && d_q, kernel.d_k && d_k, kernel.d_v && d_v, 0, 0, 0, 0};
+    d_q = d_q && !step.d_q, d_k = d_k && !step.d_k, d_v = d_v && !step.d_v;
+    step.tiles = ceil_div(step.d_q ? rows : p.S, kernel.rows);
+    const int64_t blocks = p.B * p.K * step.tiles;
+    const Splits splits = choose_splits(kernel, device, blocks, step.d_q ? p.S : rows);
+    step.splits = splits.count, step.per_split = splits.of_each, step.blocks = blocks * splits.count;
+    if (step.splits > 1) {
+      const int64_t numbers = step.d_q ? rows * p.D : p.S * (step.d_k * p.D + step.d_v * p.V);
+      partial_bytes = std::max(partial_bytes, size_t(step.splits * p.B * p.K * numbers) * set.sum);
+    }
+    plan.steps.push_back(step);
+  }
+  plan.scratch_bytes = plan.queries_bytes + partial_bytes;
   return plan;
 }
 

@@ -1,6 +1,7 @@
 // Which kernels compute a call, and in how many blocks: decided from sizes and device alone.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "attention/cuda/calls.h"
 #include "attention/cuda/kernels.h"
@@ -15,16 +16,31 @@ struct ForwardPlan {
   std::string why;
 };
 
+// One launch of the backward pass for gradients, and the sum of its splits.
+struct GradientStep {
+  const BackwardKernel* kernel;
+  bool d_q, d_k, d_v;  // what it is wanted for
+  int64_t tiles, splits, per_split, blocks;
+};
+
+struct BackwardPlan {
+  const BackwardKernel* delta_of_weights;  // null: none are given
+  std::vector<GradientStep> steps;
+  size_t queries_bytes;  // of the QueryNumbers, at the begin of the scratch; the sums of splits follow
+  size_t scratch_bytes;
+};
+
 constexpr int64_t kMostFeatures = 256;          // of any kernel
 constexpr int64_t kMostPlaces = (1 << 30) - 1;  // a query or key has a place in 31 bits, with room for sums
 
 const KernelSet& cuda_kernels(int64_t dtype);
 const PairKernelSet& cuda_pair_kernels(int64_t dtype);
+const BackwardKernelSet& cuda_backward_kernels(int64_t dtype);
 
 // Nothing but scale, causal order, window and lengths changes its scores.
 bool is_plain(const Problem& p);
 
-// Raises std::invalid_argument where no kernel computes the call.
+// They raise std::invalid_argument where no kernel computes the call.
 ForwardPlan plan_forward(const Problem& p, const Device& device);
 
 struct PairPlan {
@@ -41,5 +57,6 @@ struct MaskSizes {
 
 PairPlan plan_weights(const Problem& p);
 PairPlan plan_mask_gradient(const Problem& p, const MaskSizes& mask, const Device& device);
+BackwardPlan plan_backward(const Problem& p, const MaskSizes& mask, const Device& device);
 
 }  // namespace pyrnn::attention::cuda

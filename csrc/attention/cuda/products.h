@@ -33,6 +33,16 @@ __device__ __forceinline__ void clear(A (&sums)[kM][kN][4]) {
       for (int i = 0; i < 4; i++) sums[m][n][i] = 0;
 }
 
+template <class A, int kM, int kN>
+__device__ __forceinline__ void copy_sums(const A (&from)[kM][kN][4], A (&to)[kM][kN][4]) {
+#pragma unroll
+  for (int m = 0; m < kM; m++)
+#pragma unroll
+    for (int n = 0; n < kN; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) to[m][n][i] = from[m][n][i];
+}
+
 __device__ __forceinline__ uint32_t pack_pair(float low, float high, __nv_bfloat16) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);
@@ -187,24 +197,36 @@ __device__ __forceinline__ bool is_masked_weight(A weight) {
   return weight == 0 && signbit(weight);
 }
 
-// Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights: p is
-// [16][kDepth] numbers S of the warp's own in shared memory. Slow: one number after the other.
-template <class S, int kDepth, int kN, class TileB, class A>
-__device__ __forceinline__ void visible_sums_by_rows(A (&sums)[kN][4], const S* p, const TileB& b,
-                                                     int features) {
-  const int g = sum_row(), c = sum_column();
-#pragma unroll
-  for (int n = 0; n < kN; n++) {
-    if (n * 8 >= features) continue;
+// The same as Product::sums_by_rows for a b with infinities or NaN, where they must not meet masked weights:
+// one number after the other. All pass through local memory: in line it would take registers from the product
+// that it stands for.
+template <class S, int kM, int kP, int kN, class TileB, class A>
+__device__ __noinline__ void visible_sums_in_memory(A (*sums)[kN][4], const A (*p)[kP][4], TileB b,
+                                                    int features) {
+  const int quad = warp_lane() & ~3, c = sum_column();
 #pragma unroll 1
-    for (int k = 0; k < kDepth; k++)
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const A left = widen(p[(g + i / 2 * 8) * kDepth + k]);
-        if (!is_masked_weight(left))
-          sums[n][i] = fma(left, A(widen(*b.at(k, n * 8 + c + i % 2))), sums[n][i]);
-      }
-  }
+  for (int k = 0; k < kP * 8; k++)
+#pragma unroll 1
+    for (int row = 0; row < 2 * kM; row++) {  // of the lane
+      const int m = row / 2, half = row % 2;
+      const A left = widen(narrow<S>(__shfl_sync(~0u, p[m][k / 8][half * 2 + k % 2], quad + k % 8 / 2)));
+      if (is_masked_weight(left)) continue;
+#pragma unroll 1
+      for (int n = 0; n * 8 < features; n++)
+        for (int odd = 0; odd < 2; odd++) {
+          A& sum = sums[m][n][half * 2 + odd];
+          sum = fma(left, A(widen(*b.at(k, n * 8 + c + odd))), sum);
+        }
+    }
+}
+
+template <class S, int kM, int kP, int kN, class TileB, class A>
+__device__ __forceinline__ void visible_sums_by_rows(A (&sums)[kM][kN][4], const A (&p)[kM][kP][4],
+                                                     const TileB& b, int features) {
+  A sums_in_memory[kM][kN][4], p_in_memory[kM][kP][4];
+  copy_sums(sums, sums_in_memory), copy_sums(p, p_in_memory);
+  visible_sums_in_memory<S, kM, kP, kN>(sums_in_memory, p_in_memory, b, features);
+  copy_sums(sums_in_memory, sums);
 }
 
 }  // namespace pyrnn::attention::cuda

@@ -13,6 +13,7 @@ constexpr int kChunkBytes = 16;
 
 template <class S, int kRowsOf, int kFeaturesOf>
 struct Tile {
+  using Scalar = S;
   static constexpr int kRows = kRowsOf, kFeatures = kFeaturesOf;
   static constexpr int kChunk = kChunkBytes / int(sizeof(S));  // features
   static constexpr int kChunks = kFeatures / kChunk;           // of a row
@@ -21,6 +22,8 @@ struct Tile {
   S* data;
 
   static __host__ __device__ constexpr size_t bytes() { return tile_bytes<S>(size_t(kRows) * kFeatures); }
+
+  __device__ __forceinline__ void take(SharedAllocator& shared) { data = shared.take<S>(kRows * kFeatures); }
 
   __device__ __forceinline__ S* chunk(int row, int i) const {
     return data + (row * kChunks + (i ^ (row % 8))) * kChunk;
@@ -34,7 +37,7 @@ struct Tile {
   // zeros may name. The caller commits the group.
   template <int kThreads, class Source>
   __device__ __forceinline__ void load(int features, const void* any, const Source& source) const {
-#pragma unroll
+#pragma unroll 2  // more would keep their addresses in registers that sums need
     for (int first = 0; first < kRows * kChunks; first += kThreads) {
       const int n = first + int(threadIdx.x), row = n / kChunks, i = n % kChunks;
       if (kRows * kChunks % kThreads != 0 && n >= kRows * kChunks) break;
@@ -87,6 +90,23 @@ struct Tile {
       return ((word & 0x7c007c00u) + 0x04000400u) & 0x80008000u;
     else
       return ((word & 0x7f800000u) + 0x00800000u) & 0x80000000u;
+  }
+};
+
+// Two tiles: one is worked on while copies fill the other. No array of pointers: one whose index is known
+// only at run time would lie in local memory, and all that stands beside it.
+template <class TileOf>
+struct TwoTiles {
+  typename TileOf::Scalar* first;
+
+  __device__ __forceinline__ void take(SharedAllocator& shared) {
+    TileOf tile;
+    tile.take(shared);
+    first = tile.data;
+    tile.take(shared);
+  }
+  __device__ __forceinline__ TileOf operator[](int i) const {
+    return {first + i * int(TileOf::bytes() / sizeof(typename TileOf::Scalar))};
   }
 };
 

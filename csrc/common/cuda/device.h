@@ -92,17 +92,7 @@ int clusters_at_once(void (*kernel)(P...), int threads, size_t shared, int size)
   return 0;
 }
 
-inline Device device_properties(int device) {
-  auto attribute = [device](cudaDeviceAttr name) {
-    int value = 0;
-    return cudaDeviceGetAttribute(&value, name, device) == cudaSuccess ? value : 0;
-  };
-  return {
-      attribute(cudaDevAttrMultiProcessorCount),           attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
-      attribute(cudaDevAttrMaxRegistersPerMultiprocessor), attribute(cudaDevAttrL2CacheSize),
-      attribute(cudaDevAttrComputeCapabilityMajor),        attribute(cudaDevAttrComputeCapabilityMinor),
-      attribute(cudaDevAttrCooperativeLaunch) != 0};
-}
+Device device_properties(int device);  // asked once in a process
 
 }  // namespace pyrnn
 #endif

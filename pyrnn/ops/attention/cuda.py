@@ -95,8 +95,8 @@ def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tenso
         )
         native = module()
         scratch_bytes = native.attention_plan(layout.sizes, tensors, device.index or 0)[-2]
-        launch, scratch = _launch(device, scratch_bytes)
-        native.attention_forward(layout.sizes, tensors, launch)
+        scratch = _scratch(device, scratch_bytes)
+        native.attention_forward(layout.sizes, tensors, _launch(device)._replace(scratch=address(scratch)))
     del operands, scratch  # held until the kernels have been given to the stream
     return output, weights, statistics
 
@@ -130,9 +130,9 @@ def backward(
             d_mask=address(d_mask),
         )
         native = module()
-        scratch_bytes = native.attention_backward_scratch(layout.sizes, tensors)
-        launch, scratch = _launch(device, scratch_bytes)
-        native.attention_backward(layout.sizes, tensors, launch)
+        launch = _launch(device, d_mask)
+        scratch = _scratch(device, native.attention_backward_scratch(layout.sizes, tensors, launch))
+        native.attention_backward(layout.sizes, tensors, launch._replace(scratch=address(scratch)))
     del operands, scratch
     return d_q, d_k, d_v, d_mask
 
@@ -179,10 +179,14 @@ def _check_all_fields(native: Any) -> None:
         check_fields(native, f"attention.{struct}", fields)
 
 
-def _launch(device: torch.device, scratch_bytes: int) -> tuple[NativeLaunch, Tensor]:
-    """Where a pass runs, and the memory that it names."""
-    scratch = torch.empty(scratch_bytes, dtype=torch.uint8, device=device)
-    return NativeLaunch(device.index or 0, current_stream(device), address(scratch)), scratch
+def _launch(device: torch.device, d_mask: Tensor | None = None) -> NativeLaunch:
+    """Where a pass runs, without its scratch."""
+    sizes = () if d_mask is None or not d_mask.numel() else tuple(d_mask.shape)
+    return NativeLaunch(device.index or 0, current_stream(device), 0, *sizes)
+
+
+def _scratch(device: torch.device, count: int) -> Tensor:
+    return torch.empty(count, dtype=torch.uint8, device=device)
 
 
 def _in_rows(tensor: Tensor | None) -> Tensor | None:

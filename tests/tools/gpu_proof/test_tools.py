@@ -1,4 +1,4 @@
-"""Programs around the proof: pytest's plugin, the sanitizer, the spill check, the dump."""
+"""Programs around the proof: pytest's plugin, the sanitizer, the dump."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
@@ -159,57 +159,6 @@ def test_its_absence_is_said(
 )
 def test_only_a_watched_run_without_errors_is_clean(code: int, output: str, expected: str) -> None:
     assert sanitizer.outcome(code, output) == expected
-
-
-# ---- spills --------------------------------------------------------------------------------------
-
-REPORT = """\
-ptxas info    : 0 bytes gmem
-ptxas info    : Compiling entry function '_ZN5pyrnn4walkILi80EEEvPf' for 'sm_80'
-ptxas info    : Function properties for _ZN5pyrnn4walkILi80EEEvPf
-    480 bytes stack frame, 276 bytes spill stores, 272 bytes spill loads
-ptxas info    : Used 64 registers, used 1 barriers, 480 bytes cumulative stack size, 368 bytes cmem[0]
-ptxas info    : Compiling entry function '_ZN5pyrnn4walkILi8EEEvPf' for 'sm_90a'
-ptxas info    : Function properties for _ZN5pyrnn4walkILi8EEEvPf
-    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
-ptxas info    : Used 31 registers, used 1 barriers
-"""
-
-
-@pytest.fixture(scope="module")
-def spills() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("spills", record.ROOT / "csrc" / "spills.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["spills"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_assemblers_report_is_read(spills: ModuleType) -> None:
-    large, small = spills.parse(REPORT)
-    assert (large.architecture, large.spill_bytes, large.stack_bytes, large.registers) == (
-        "sm_80",
-        276,
-        480,
-        64,
-    )
-    assert (small.architecture, small.spill_bytes, small.registers) == ("sm_90a", 0, 31)
-
-
-def test_a_kernel_may_spill_what_is_declared_and_no_more(spills: ModuleType) -> None:
-    kernels = [*spills.parse(REPORT)]
-    name = kernels[0].name
-    declared = spills.read_declared(f"# why\nsm_80 276 {name}\nsm_80 100 {name}\n")
-    assert spills.undeclared(kernels, declared) == []
-    for text in ("", f"sm_80 275 {name}\n", f"sm_90a 276 {name}\n"):
-        (complaint,) = spills.undeclared(kernels, spills.read_declared(text))
-        assert "spills 276 bytes" in complaint
-
-
-def test_the_committed_list_can_be_read(spills: ModuleType) -> None:
-    spills.read_declared(spills.DECLARED.read_text())
 
 
 # ---- dump, rooflines, peers -----------------------------------------------------------------------

@@ -1,0 +1,220 @@
+"""Faults that kernels of this kind have, as changes of their sources."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """In file `name` of csrc, `old` becomes `new`."""
+
+    name: str
+    old: str
+    new: str
+    race_only: bool = False  # nothing but the race detector sees it: memory of the emulator is sequential
+
+
+class Subject(NamedTuple):
+    """Some kernels of an operator, compiled anew for one dtype with each of its faults."""
+
+    operator: str
+    source: str  # of the kernels, SOURCE.cu
+    dtype: str
+    few: tuple[str, str]  # a change of it: what tests/cuda/injected_fault.py runs, and no more
+    faults: dict[str, Fault]
+
+
+RECURRENT = {
+    "missing_barrier": Fault(
+        "recurrent/cuda/recurrence_kernel.h",
+        "      __syncthreads();\n      A sum[2][M];",
+        "      A sum[2][M];",
+    ),
+    "wrong_lane": Fault(
+        "recurrent/cuda/product.h",
+        "const A* left = weights + lane / 4 * 2",
+        "const A* left = weights + lane % 4 * 2",
+    ),
+    "tail_of_the_batch": Fault(
+        "recurrent/cuda/block.h", "at.b < w.B && unit < w.H", "at.b <= w.B && unit < w.H"
+    ),
+    "tail_of_the_units": Fault(
+        "recurrent/cuda/block.h", "at.b < w.B && unit < w.H", "at.b < w.B && unit <= w.H"
+    ),
+    "reset_one_step_late": Fault(
+        "recurrent/cuda/block.h",
+        "return is_cut(w, d == 0 ? t + 1 : t,",
+        "return is_cut(w, d == 0 ? t : t + 1,",
+    ),
+    "sums_of_half_the_warps": Fault(
+        "recurrent/cuda/recurrence_kernel.h",
+        "        __syncthreads();\n        if (warp < kParts)",
+        "        if (warp < kParts)",
+    ),
+    "missing_grid_barrier": Fault(
+        "recurrent/cuda/recurrence_kernel.h",
+        "if (row0 == 0 && s > s0) exchange.wait(s)",
+        "if (false) exchange.wait(s)",
+    ),
+    "single_buffer": Fault(
+        "recurrent/cuda/exchange.h",
+        "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size;\n  }\n\n  // Numbers",
+        "from = buffers, to = buffers;\n  }\n\n  // Numbers",
+    ),
+    "single_buffer_of_a_cluster": Fault(
+        "recurrent/cuda/exchange.h",
+        "from = buffers + s % 2 * size, to = buffers + (s + 1) % 2 * size;\n  }\n\n  template",
+        "from = buffers, to = buffers;\n  }\n\n  template",
+    ),
+    "leaving_a_cluster_early": Fault(
+        "recurrent/cuda/exchange.h",
+        "  __device__ void close(int64_t s1) {\n    ptx::cluster_wait_acquire();",
+        "  __device__ void close(int64_t s1) {",
+    ),
+    "wrong_rank": Fault(
+        "recurrent/cuda/exchange.h", "map_shared_rank(there, unit / kUnits)", "map_shared_rank(there, 0)"
+    ),
+    "wrong_arrival_count": Fault(
+        "recurrent/cuda/exchange.h", "unsigned(s) * gridDim.x", "unsigned(s + 1) * gridDim.x"
+    ),
+    "missing_block_barrier_before_arrival": Fault(
+        "common/cuda/grid_barrier.h",
+        "  __syncthreads();\n  if (threadIdx.x == 0) ptx::red_add",
+        "  if (threadIdx.x == 0) ptx::red_add",
+    ),
+    "missing_release": Fault(
+        "common/cuda/grid_barrier.h", "ptx::red_add_release(arrivals, 1)", "*arrivals += 1", True
+    ),
+    "missing_acquire": Fault("common/cuda/grid_barrier.h", "    ptx::ld_acquire(arrivals);", "    ;", True),
+}
+
+_FORWARD = "attention/cuda/forward.h"
+_KEYS_LANDED = (
+    "      ptx::cp_async_wait<2>();  // all but values of this tile and keys of the next have landed\n"
+)
+_VALUES_LANDED = "      ptx::cp_async_wait<2>();\n      const bool nonfinite"
+
+ATTENTION = {
+    "places_of_chunks_collide": Fault("attention/cuda/tile.h", "(i ^ (row % 8))", "(i | (row % 8))"),
+    "features_beyond_the_tail_are_kept": Fault(
+        "attention/cuda/tile.h",
+        "const bool valid = from != nullptr && i * kChunk < features;",
+        "const bool valid = from != nullptr;",
+    ),
+    "values_are_no_numbers_unseen": Fault("attention/cuda/tile.h", "return found != 0;", "return false;"),
+    "missing_barrier_before_scores": Fault(_FORWARD, f"{_KEYS_LANDED}      __syncthreads();\n", _KEYS_LANDED),
+    "missing_barrier_before_values": Fault(
+        _FORWARD, "if (__syncthreads_or(nonfinite))", "if (__any_sync(~0u, nonfinite))"
+    ),
+    "keys_have_not_landed": Fault(_FORWARD, _KEYS_LANDED, _KEYS_LANDED.replace("<2>", "<3>")),
+    "values_have_not_landed": Fault(_FORWARD, _VALUES_LANDED, _VALUES_LANDED.replace("<2>", "<3>")),
+    "one_buffer_of_keys": Fault(_FORWARD, "load_keys(k[(i + 1) % 2]", "load_keys(k[i % 2]"),
+    "one_buffer_of_values": Fault(_FORWARD, "load_keys(v[(i + 1) % 2]", "load_keys(v[i % 2]"),
+    "one_key_too_many": Fault(
+        "attention/cuda/scores.h", "end, p.query_start + 1);", "end, p.query_start + 2);"
+    ),
+    "strides_of_the_mask_mixed_up": Fault(
+        "attention/cuda/scores.h",
+        "t * p.mask.query + j * p.mask.key",
+        "t * p.mask.key + j * p.mask.query",
+    ),
+    "sum_with_the_wrong_lane": Fault(
+        _FORWARD, "__shfl_xor_sync(~0u, all, 2)", "__shfl_xor_sync(~0u, all, 4)"
+    ),
+    "sums_keep_their_old_shift": Fault(_FORWARD, "sum[m][half] * factor + added", "sum[m][half] + added"),
+    "outputs_keep_their_old_shift": Fault(
+        _FORWARD, "if (!__any_sync(~0u, factor != 1)) continue;", "continue;"
+    ),
+    "dropped_words_are_not_exchanged": Fault(
+        "attention/cuda/dropout.h",
+        "first = __shfl_xor_sync(~0u, odd ? word[0] : word[2], 1)",
+        "first = odd ? word[0] : word[2]",
+    ),
+    "values_are_not_transposed": Fault(
+        "attention/cuda/products.h", "ptx::ldmatrix_x4_trans(", "ptx::ldmatrix_x4("
+    ),
+    "parts_keep_their_own_shift": Fault(
+        "attention/cuda/combine.h", "sum += weight_of<S>(part[0] - offset) * part[1]", "sum += part[1]"
+    ),
+    "parts_overlap": Fault("attention/cuda/block.h", "(split + 1) * per_split", "(split + 2) * per_split"),
+    "sums_are_not_stored": Fault(
+        _FORWARD,
+        "to[0] = shift[m][half], to[p.T] = all;",
+        "to[0] = shift[m][half];",
+    ),
+    "masked_weights_meet_values": Fault(
+        "attention/cuda/products.h", "if (is_masked_weight(left)) continue;", ""
+    ),
+    "keys_of_another_head": Fault("attention/cuda/block.h", "kv * group + row % group", "kv + row % group"),
+}
+
+_KEYS = "attention/cuda/key_gradient.h"
+_QUERIES = "attention/cuda/query_gradient.h"
+_PAIR = "attention/cuda/pair_gradient.h"
+
+ATTENTION_GRADIENT = {
+    "missing_barrier_before_queries": Fault(
+        _KEYS, "          __syncthreads_or(partial ?", "          __any_sync(~0u, partial ?"
+    ),
+    "queries_are_overwritten_early": Fault(
+        _KEYS,
+        "      __syncthreads();\n    }\n    ptx::cp_async_wait<0>();",
+        "    }\n    ptx::cp_async_wait<0>();",
+    ),
+    "queries_have_not_landed": Fault(_KEYS, "ptx::cp_async_wait<1>()", "ptx::cp_async_wait<2>()"),
+    "keys_have_not_landed": Fault(_QUERIES, "ptx::cp_async_wait<1>()", "ptx::cp_async_wait<2>()"),
+    "missing_barrier_before_keys": Fault(
+        _QUERIES,
+        "ptx::cp_async_wait<1>();\n      __syncthreads();",
+        "ptx::cp_async_wait<1>();",
+    ),
+    "one_buffer_of_queries": Fault(_KEYS, "load(1 - buffer, row", "load(buffer, row"),
+    "queries_of_another_head": Fault(_KEYS, "r - int64_t(t) * rows.group", "0"),
+    "dropped_in_another_order": Fault(
+        "attention/cuda/dropout.h", "const int to = place ^ other;", "const int to = other;"
+    ),
+    "gradients_of_what_is_dropped": Fault(_PAIR, "d *= keep ? kept : A(0);", "d *= kept;"),
+    "delta_is_forgotten": Fault(_PAIR, "w * (d - of.delta)", "w * d"),
+    "delta_of_weights_is_forgotten": Fault(
+        "attention/cuda/delta.h", "numbers[row].delta += all;", "numbers[row].delta += 0;"
+    ),
+    "slope_of_the_cap_is_forgotten": Fault(_PAIR, "(kOfMask ? A(1) : cap_slope)", "A(1)"),
+    "parts_of_gradients_overlap": Fault(
+        "attention/cuda/block.h", "(split + 1) * per_split", "(split + 2) * per_split"
+    ),
+    "a_part_is_not_added": Fault("attention/cuda/split_sum.h", "i < call.splits", "i + 1 < call.splits"),
+    "hidden_keys_meet_gradients": Fault(
+        "attention/cuda/products.h", "if (is_masked_weight(left)) continue;", ""
+    ),
+}
+
+#: In the place of all others, which get another name and are not compiled: few numbers are several tiles.
+_SMALL_KERNELS = """struct Kernels {
+  static constexpr ForwardKernel forward[] = {forward_of<S, Shape<64, 1, 2, 32>, true>(),
+                                              forward_of<S, Shape<64, 1, 2, 32>, false>()};
+};
+template <class S, size_t kBytes = sizeof(S)>
+struct AllKernels {"""
+
+_SMALL_GRADIENTS = """struct Kernels {
+  static constexpr BackwardKernel delta[] = {delta_of_weights<S, Shape<64, 1, 2, 32>>()};
+  static constexpr BackwardKernel gradients[] = {
+      query_gradient<S, Shape<64, 1, 2, 32>, false>(),
+      key_gradient<S, Shape<64, 1, 2, 16>, false, kOfKeys | kOfValues>()};
+};
+template <class S, size_t kBytes = sizeof(S)>
+struct AllKernels {"""
+
+SUBJECTS = {
+    "recurrent": Subject(
+        "recurrent",
+        "kernels",
+        "float32",
+        ("{cell_of<Cell, S>()...}", "{{}, {}, {}, cell_of<LstmCell, S>()}"),
+        RECURRENT,
+    ),
+    "attention": Subject("attention", "kernels", "float16", ("struct Kernels {", _SMALL_KERNELS), ATTENTION),
+    "attention_gradient": Subject(
+        "attention", "backward", "float16", ("struct Kernels {", _SMALL_GRADIENTS), ATTENTION_GRADIENT
+    ),
+}
