@@ -85,8 +85,8 @@ def test_heads_that_share_keys(H: int, K: int, is_causal: bool, dtype: torch.dty
 
 def plan_of(device: str, qkv: tuple[Tensor, Tensor, Tensor]) -> cuda.Plan:
     query, key, value = (t.to(device) for t in qkv)
-    no_options = (None,) * 5
-    return cuda.plan(Call(query, key, value, *no_options, 0.0, True, None, 0, -1, -1, 0.0, "none"))
+    none_given = (None, None, None, None, None)
+    return cuda.plan(Call(query, key, value, *none_given, 0.0, True, None, 0, -1, -1, 0.0, "none"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

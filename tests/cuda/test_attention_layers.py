@@ -1,0 +1,179 @@
+"""Layers around attention on the CUDA kernels: torch's results, training as on the CPU, caches, graphs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pyrnn.nn
+from pyrnn import _native
+from pyrnn.models import LanguageModel, LanguageModelConfig
+from tests.attention.cases import operands
+from tests.attention.checking import of_kernel
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="what CUDA alone has; there is no GPU")
+
+WIDTH, HEADS, T, B = 24, 3, 9, 2
+PADDING = torch.tensor([[False] * 9, [False] * 6 + [True] * 3])
+
+
+@contextmanager
+def cpu_kernels() -> Generator[None, None, None]:
+    """In here tensors of the CPU take the CPU's own kernels."""
+    emulated, _native.emulated_cuda = _native.emulated_cuda, None
+    try:
+        yield
+    finally:
+        _native.emulated_cuda = emulated
+
+
+@pytest.mark.parametrize("name", ["TransformerEncoderLayer", "TransformerDecoderLayer"])
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_transformer_layers_are_those_of_torch(name: str, norm_first: bool, device: str) -> None:
+    options: dict[str, Any] = {"dropout": 0.0, "norm_first": norm_first, "batch_first": True}
+    theirs = getattr(nn, name)(WIDTH, HEADS, 40, **options, dtype=torch.float64, device=device)
+    ours = getattr(pyrnn.nn, name)(WIDTH, HEADS, 40, **options, dtype=torch.float64, device=device)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(B, T, WIDTH, dtype=torch.float64).to(device)
+    padding, causal = PADDING.to(device), nn.Transformer.generate_square_subsequent_mask(T).to(device)
+    if name == "TransformerEncoderLayer":
+        arguments: dict[str, Any] = {"src_mask": causal.double(), "src_key_padding_mask": padding.double()}
+        inputs = (x,)
+    else:
+        arguments, inputs = {"tgt_mask": causal.double(), "memory_key_padding_mask": padding}, (x, x.cos())
+    results = []
+    for layer in (ours, theirs):
+        leaves = [t.detach().clone().requires_grad_() for t in inputs]
+        out = layer(*leaves, **arguments)
+        results.append((out, *torch.autograd.grad(out.sin().sum(), [*leaves, *layer.parameters()])))
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
+    assert pyrnn.explain(ours, *inputs, **arguments).layers[0].path == "native"
+
+
+@pytest.mark.parametrize("average", [True, False])
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"kdim": 10, "vdim": 12}], ids=str)
+def test_weights_are_those_of_torch(options: dict[str, Any], average: bool, device: str) -> None:
+    theirs = nn.MultiheadAttention(WIDTH, HEADS, **options, batch_first=True, device=device)
+    ours = pyrnn.nn.MultiheadAttention(WIDTH, HEADS, **options, batch_first=True, device=device)
+    ours.load_state_dict(theirs.state_dict())
+    query = torch.randn(B, 4, WIDTH, device=device)
+    key = torch.randn(B, T, options.get("kdim", WIDTH), device=device)
+    value = torch.randn(B, T, options.get("vdim", WIDTH), device=device)
+    given: dict[str, Any] = {"key_padding_mask": PADDING.to(device), "average_attn_weights": average}
+    torch.testing.assert_close(ours(query, key, value, **given), theirs(query, key, value, **given))
+
+
+def test_a_language_model_trains_as_on_the_cpu(device: str) -> None:
+    torch.manual_seed(0)
+    config = LanguageModelConfig(
+        30, architecture="transformer", hidden_size=WIDTH, num_heads=HEADS, dropout=0.0, tied=True
+    )
+    model = LanguageModel(config)
+    other = copy.deepcopy(model).to(device)
+    tokens = torch.randint(30, (T + 1, B))
+
+    def losses(model: LanguageModel, tokens: Tensor) -> list[float]:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        found = []
+        for _ in range(3):
+            logits = model(tokens[:-1])[0]
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    ours = losses(other, tokens.to(device))
+    with cpu_kernels():
+        assert ours == pytest.approx(losses(model, tokens), rel=1e-5)
+
+
+def test_a_cache_gives_what_the_whole_gives(device: str) -> None:
+    layer = pyrnn.nn.MultiheadAttention(WIDTH, HEADS, causal=True, batch_first=True, device=device).eval()
+    x = torch.randn(B, T, WIDTH, device=device)
+    with torch.no_grad():
+        whole = layer(x, x, x, need_weights=False)[0]
+        cache = pyrnn.nn.KeyValueCache()
+        parts = [
+            layer(piece, piece, piece, need_weights=False, cache=cache)[0]
+            for piece in x.split([3, 1, 1, 4], 1)
+        ]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+
+
+def test_lengths_on_the_gpu_are_clamped(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrnn._checks.is_readable", lambda tensor: False)  # also where "the GPU" is the CPU
+    monkeypatch.setattr("pyrnn.ops.attention.layout.check_range", lambda *_: None)
+    query, key, value = (t.to(device) for t in operands(dtype=torch.float32))
+    wild, tame = (
+        of_kernel(query, key, value, lengths=torch.tensor(lengths, device=device))[0]
+        for lengths in ([-2, 99], [0, 7])
+    )
+    assert torch.equal(wild, tame)
+
+
+# ------------------------------------------------------------------------------------ what GPUs have
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_training_is_captured_in_a_graph(dtype: torch.dtype) -> None:
+    query, key, value = (t.cuda().requires_grad_() for t in operands(T=70, S=90, D=32, V=32, dtype=dtype))
+    lengths = torch.tensor([90, 13]).cuda()
+
+    def step() -> tuple[Tensor, ...]:
+        (out,) = of_kernel(query, key, value, lengths=lengths, is_causal=True)
+        return out, *torch.autograd.grad(out.square().sum(), (query, key, value))
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        query.neg_()
+        lengths.copy_(lengths.flip(0))
+    graph.replay()
+    assert all(torch.equal(a, b) for a, b in zip(captured, step(), strict=True))
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_autocast_and_a_scaler_train(dtype: torch.dtype) -> None:
+    layer = pyrnn.nn.TransformerEncoderLayer(64, 4, 128, batch_first=True, dropout=0.1, device="cuda")
+    optimizer, scaler = torch.optim.SGD(layer.parameters(), lr=0.1), torch.amp.GradScaler("cuda")
+    x = torch.randn(4, 50, 64, device="cuda")
+    losses = []
+    for _ in range(5):
+        with torch.autocast("cuda", dtype):
+            loss = layer(x).float().square().mean()
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+@needs_gpu
+def test_no_call_waits_for_the_gpu() -> None:
+    tensors = operands(T=70, S=90, D=32, V=32, dtype=torch.bfloat16)
+    query, key, value = (t.cuda().requires_grad_() for t in tensors)
+    options: dict[str, Any] = {"lengths": torch.tensor([90, 13]).cuda(), "return_weights": "mean"}
+    mask = torch.zeros(1, 1, 70, 90, dtype=torch.bfloat16, device="cuda", requires_grad=True)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        out, weights = of_kernel(query, key, value, attn_mask=mask, dropout_p=0.1, **options)
+        (out.sum() + weights.sum()).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
