@@ -79,26 +79,24 @@ struct ResidualNorm {
       // Rounded because nothing is left of h in a row whose h are all equal.
       return Part{g, weight ? rounded<Vec<A>>(g * load_n<A>(weight + i, count)) : g, z};
     };
-    Vec<A> h_sum = {}, hz_sum = {};
-    for (int64_t i = 0; i < n; i += L) {
-      const int64_t count = min(L, n - i);
+    Vec<A> h_sums[kTurns] = {}, hz_sums[kTurns] = {};
+    for_vectors<A>(n, [&](int64_t i, int64_t count, int turn) {
       const Part at_i = part(i, count);
-      h_sum += at_i.h;
-      hz_sum += first_lanes<A>(at_i.h * at_i.z, count);
+      h_sums[turn] += at_i.h;
+      hz_sums[turn] += first_lanes<A>(at_i.h * at_i.z, count);
       if (partial) {
         store_n(partial + i, load_n<A>(partial + i, count) + at_i.g * at_i.z, count);
         store_n(partial + n + i, load_n<A>(partial + n + i, count) + at_i.g, count);
       }
-    }
+    });
     if (!d) return;
-    const A h_mean = sum_of_lanes<A>(h_sum) / A(n), hz_mean = sum_of_lanes<A>(hz_sum) / A(n);
-    for (int64_t i = 0; i < n; i += L) {
-      const int64_t count = min(L, n - i);
+    const A h_mean = sum_of_turns<A>(h_sums) / A(n), hz_mean = sum_of_turns<A>(hz_sums) / A(n);
+    for_vectors<A>(n, [&](int64_t i, int64_t count, int) {
       const Part at_i = part(i, count);
       Vec<A> v = (at_i.h - h_mean - at_i.z * hz_mean) * rstd;
       if (g_summed) v += load_n<A>(g_summed + at + i, count);
       store_n(d + at + i, v, count);
-    }
+    });
   }
 };
 
