@@ -128,7 +128,7 @@ def test_other_dtypes_shapes_and_modes_take_the_parts(watched: Watched) -> None:
     layer.eval()
     with torch.no_grad():
         layer(x)
-    layer.norm1, layer.norm2 = nn.LayerNorm((3, 8)), nn.LayerNorm((3, 8))
+    layer.norm1, layer.norm2 = nn.LayerNorm([3, 8]), nn.LayerNorm([3, 8])
     layer.train()(x)
     before_norms, tensors = make("Encoder", norm_first=True)
     before_norms(*tensors)
