@@ -3,7 +3,6 @@
 // it stays in its cache.
 #pragma once
 #include "common/few_rows.h"
-#include "common/layer_norm.h"
 #include "pointwise/activations.h"
 #include "rows/problem.h"
 
@@ -47,10 +46,27 @@ struct Rows {
   }
 
   static void norm(const Norm& p) {
+    const S *weight = (const S*)p.weight, *bias = (const S*)p.bias;
     for (int64_t r = 0; r < p.rows; r++) {
       const S* x = (const S*)p.x + r * p.n;
-      normalise_row((S*)p.out + r * p.n, x, (const S*)p.weight, (const S*)p.bias, p.n,
-                    moments_of_row(x, p.n, A(p.eps)));
+      S* out = (S*)p.out + r * p.n;
+      const A mean = sum(p.n, [&](int64_t i, int64_t n) { return load_n<A>(x + i, n); }) / A(p.n);
+      const auto centred = [&](int64_t i, int64_t n) {
+        return first_lanes<A>(load_n<A>(x + i, n) - mean, n);
+      };
+      const A variance = sum(p.n,
+                             [&](int64_t i, int64_t n) {
+                               const Vec<A> d = centred(i, n);
+                               return d * d;
+                             }) /
+                         A(p.n);
+      const A scale = A(1) / root(variance + A(p.eps));
+      for (int64_t i = 0; i < p.n; i += L) {
+        const int64_t n = min(L, p.n - i);
+        Vec<A> v = centred(i, n) * scale * load_n<A>(weight + i, n);
+        if (bias) v += load_n<A>(bias + i, n);
+        store_n(out + i, v, n);
+      }
     }
   }
 
@@ -110,6 +126,19 @@ struct Rows {
         return v;
     }
   }
+
+  // Sum of n numbers that come as vectors.
+  template <class Part>
+  static A sum(int64_t n, Part part) {
+    Vec<A> sums[2] = {};
+    for (int64_t i = 0, turn = 0; i < n; i += L, turn ^= 1) sums[turn] += part(i, min(L, n - i));
+    A total = 0;
+    for (int l = 0; l < L; l++) total += sums[0][l] + sums[1][l];
+    return total;
+  }
+
+  static float root(float x) { return __builtin_sqrtf(x); }
+  static double root(double x) { return __builtin_sqrt(x); }
 };
 
 }  // namespace
