@@ -145,11 +145,11 @@ namespace {
 const Field<Launch> kLaunch[] = {F(device), F(stream)};
 #undef F
 
-template <void (*kRun)(const DropoutProblem&, const Launch&)>
+template <const auto& kFields, auto kRun>
 void run(const py::tuple& problem, const py::tuple& launch) {
   Launch call{};
   fill(call, kLaunch, launch);
-  kRun(problem_of(problem), call);
+  kRun(problem_of(kFields, problem), call);
 }
 
 }  // namespace
@@ -157,8 +157,11 @@ void run(const py::tuple& problem, const py::tuple& launch) {
 void bind(py::module_& m, py::dict& fields) {
   fields["pointwise.Dropout"] = names_of(kDropout);
   fields["pointwise.cuda.Launch"] = names_of(kLaunch);
-  m.def("dropout_forward", &run<dropout_forward>);
-  m.def("dropout_backward", &run<dropout_backward>);
+  fields["pointwise.ResidualNorm"] = names_of(kResidualNorm);
+  m.def("dropout_forward", &run<kDropout, dropout_forward>);
+  m.def("dropout_backward", &run<kDropout, dropout_backward>);
+  m.def("residual_norm_forward", &run<kResidualNorm, residual_norm_forward>);
+  m.def("residual_norm_backward", &run<kResidualNorm, residual_norm_backward>);
 }
 
 }  // namespace pyrnn::pointwise::cuda

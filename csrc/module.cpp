@@ -217,9 +217,9 @@ void bind(py::module_& m, py::dict& fields) {
 namespace pyrnn::pointwise {
 namespace {
 
-template <void (*kRun)(const DropoutProblem&, int)>
+template <const auto& kFields, auto kRun>
 void run(const py::tuple& problem, int threads) {
-  const DropoutProblem p = problem_of(problem);
+  const auto p = problem_of(kFields, problem);
   py::gil_scoped_release release;
   kRun(p, threads);
 }
@@ -228,8 +228,11 @@ void run(const py::tuple& problem, int threads) {
 
 void bind(py::module_& m, py::dict& fields) {
   fields["pointwise.Dropout"] = names_of(kDropout);
-  m.def("dropout_forward", &run<dropout_forward>);
-  m.def("dropout_backward", &run<dropout_backward>);
+  fields["pointwise.ResidualNorm"] = names_of(kResidualNorm);
+  m.def("dropout_forward", &run<kDropout, dropout_forward>);
+  m.def("dropout_backward", &run<kDropout, dropout_backward>);
+  m.def("residual_norm_forward", &run<kResidualNorm, residual_norm_forward>);
+  m.def("residual_norm_backward", &run<kResidualNorm, residual_norm_backward>);
 }
 
 }  // namespace pyrnn::pointwise

@@ -1,4 +1,4 @@
-// pointwise::DropoutProblem as Python hands it over.
+// The problems of csrc/pointwise/problem.h as Python hands them over.
 #pragma once
 #include <iterator>
 
@@ -11,11 +11,19 @@ namespace pyrnn::pointwise {
 inline const Field<DropoutProblem> kDropout[] = {F(dtype), F(activation), F(count), F(seed),
                                                  F(p),     F(x),          F(other), F(out)};
 #undef F
+#define F(member) PYRNN_FIELD(ResidualNormProblem, member)
+inline const Field<ResidualNormProblem> kResidualNorm[] = {
+    F(dtype),    F(rows),   F(features),   F(slices),  F(seed),     F(p),     F(eps),  F(x),
+    F(residual), F(weight), F(bias),       F(out),     F(summed),   F(mean),  F(rstd), F(g),
+    F(g_summed), F(d_x),    F(d_residual), F(partial), F(d_weight), F(d_bias)};
+#undef F
 static_assert(sizeof(DropoutProblem) == 8 * std::size(kDropout), "every field has its name");
+static_assert(sizeof(ResidualNormProblem) == 8 * std::size(kResidualNorm), "every field has its name");
 
-inline DropoutProblem problem_of(const pybind11::tuple& values) {
-  DropoutProblem p{};
-  fill(p, kDropout, values);
+template <class Problem, size_t kCount>
+Problem problem_of(const Field<Problem> (&fields)[kCount], const pybind11::tuple& values) {
+  Problem p{};
+  fill(p, fields, values);
   return p;
 }
 

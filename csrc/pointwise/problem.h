@@ -1,4 +1,5 @@
-// What one call of dropout computes, with the activation before it and the sum after it:
+// What one call of dropout computes, with the activation before it and the sum after it, and one of the layer
+// normalisation of such a sum. Dropout:
 //
 //   out[n] = residual[n] + (kept[n] ? activation(x[n]) / (1 - p) : 0)
 //   d_x[n] = kept[n] ? activation'(x[n]) * g[n] / (1 - p) : 0
@@ -37,8 +38,45 @@ struct DropoutProblem {
 using DropoutPass = void (*)(const DropoutProblem&, int64_t begin, int64_t end);
 constexpr int64_t kDropoutTask = 1 << 14;
 
+// summed = residual + dropout(x); for each row, over its n features,
+//
+//   out[i] = (summed[i] - mean) * rstd * weight[i] + bias[i],  rstd = 1 / sqrt(variance + eps)
+//   d_residual[i] = (h[i] - sum(h) / n - z[i] * sum(h z) / n) * rstd + g_summed[i]
+//
+// where h = g * weight and z = (summed - mean) * rstd; d_x is what dropout makes of d_residual. d_weight =
+// sum of g z and d_bias = sum of g over all rows: of each slice first, then of the slices in their order. A
+// slice is a function of the shape, so the bits depend on no number of threads.
+struct ResidualNormProblem {
+  int64_t dtype, rows, features, slices;  // at least 1 each
+  int64_t seed;                           // as in DropoutProblem
+  double p, eps;
+  const void *x, *residual;   // S [rows][features]; forward alone
+  const void *weight, *bias;  // S [features], or null: ones, zeros
+  void *out, *summed;         // S [rows][features]; the backward pass reads `summed` alone
+  void *mean, *rstd;          // A [rows]
+  const void *g, *g_summed;   // S [rows][features]; g_summed or null: zeros
+  void *d_x, *d_residual;     // S [rows][features], or null where not wanted
+  void* partial;              // A [slices][2][features]: g z and g; null if nobody wants their sums
+  void *d_weight, *d_bias;    // S [features], or null where not wanted
+};
+
+constexpr int64_t kNormRows = 32;  // of a task: their elements are whole blocks of random words, at any n
+
+namespace {
+
+inline int64_t rows_of_slice(const ResidualNormProblem& p) {
+  const int64_t rows = (p.rows + p.slices - 1) / p.slices;
+  return (rows + kNormRows - 1) / kNormRows * kNormRows;
+}
+
+}  // namespace
+
 struct Kernels {
   DropoutPass forward[kActivations], backward[kActivations];
+  // Rows [begin, end); begin is a multiple of kNormRows.
+  void (*norm_forward)(const ResidualNormProblem&, int64_t begin, int64_t end);
+  void (*norm_backward)(const ResidualNormProblem&, int64_t slice, int64_t begin, int64_t end);
+  void (*norm_sums)(const ResidualNormProblem&);  // of the slices
 };
 
 }  // namespace pyrnn::pointwise

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyrnn import ops
+from pyrnn._dispatch import autocast_enabled
 from pyrnn.nn.plain import is_plain, kind_of
 from pyrnn.ops.dropout import Activation
 
-LINEAR, DROPOUT = kind_of(nn.Linear), kind_of(nn.Dropout)
+LINEAR, DROPOUT, LAYER_NORM = kind_of(nn.Linear), kind_of(nn.Dropout), kind_of(nn.LayerNorm)
 _RELU, _GELU = kind_of(nn.ReLU), kind_of(nn.GELU)
 # As they are on import: what somebody puts in their place later is another function.
 _RELU_FUNCTIONS, _GELU_FUNCTION = (F.relu, torch.relu), F.gelu
@@ -41,15 +42,50 @@ def apply_dropout(
     return output if residual is None else residual + output
 
 
-def feed_forward(layer: Any, input: Tensor, dropout: nn.Module, *, residual: Tensor) -> Tensor:
-    """`residual + dropout(linear2(layer.dropout(activation(linear1(input)))))` of a Transformer layer."""
+def normalised(input: Tensor, norm: Any) -> Tensor:
+    """`norm(input)`, or the input itself where `norm` is None."""
+    return input if norm is None else norm(input)
+
+
+def add(dropout: Any, input: Tensor, residual: Tensor, norm: Any = None) -> Tensor:
+    """`norm(residual + dropout(input))`, for training and gradients in one pass where parts are known."""
+    if norm is not None and _normalises(dropout, input, residual, norm):
+        return ops.residual_layer_norm(
+            input, residual, norm.weight, norm.bias, eps=norm.eps, p=dropout.p, training=dropout.training
+        )[0]
+    return normalised(apply_dropout(dropout, input, residual=residual), norm)
+
+
+def _normalises(dropout: Any, input: Tensor, residual: Tensor, norm: Any) -> bool:
+    """Whether `ops.residual_layer_norm` does what these modules would.
+
+    Traced models, and those compiled in evaluation mode, as for an export, keep torch's own operators.
+    """
+    traced = torch.jit.is_tracing() or (  # type: ignore[attr-defined]
+        torch.compiler.is_compiling() and not dropout.training
+    )
+    wants = not traced and (dropout.training or torch.is_grad_enabled())
+    if not wants or not is_plain(norm, LAYER_NORM) or not is_plain(dropout, DROPOUT):
+        return False
+    if autocast_enabled(input.device.type) or input.shape != residual.shape:
+        return False
+    return tuple(norm.normalized_shape) == tuple(input.shape[-1:]) and all(
+        each is None or (each.dtype is input.dtype and each.device == input.device)
+        for each in (residual, norm.weight, norm.bias)
+    )
+
+
+def feed_forward(
+    layer: Any, input: Tensor, dropout: nn.Module, *, residual: Tensor, norm: Any = None
+) -> Tensor:
+    """`norm(residual + dropout(linear2(layer.dropout(activation(linear1(input))))))` of a layer."""
     first, inner, name = layer.linear1, layer.dropout, name_of(layer.activation)
     drops = inner.training and getattr(inner, "p", 1) > 0
     if name is not None and not drops and is_plain(first, LINEAR) and is_plain(inner, DROPOUT):
         hidden = ops.linear(input, first.weight, first.bias, name)
     else:
         hidden = apply_dropout(inner, apply_linear(first, input), activation=layer.activation)
-    return apply_dropout(dropout, apply_linear(layer.linear2, hidden), residual=residual)
+    return add(dropout, apply_linear(layer.linear2, hidden), residual, norm)
 
 
 def attend(
@@ -78,6 +114,16 @@ def attend(
     if weights is not None and found[1] is not None:
         weights.append(found[1])
     return found[0]
+
+
+def added_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """A bool mask as the numbers that torch's encoders hand on to be added to the scores.
+
+    Somebody else's attention, or hook on ours, may know no other; our own needs no such copy.
+    """
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -torch.inf)
 
 
 def name_of(activation: Any) -> Activation | None:

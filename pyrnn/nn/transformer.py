@@ -14,8 +14,9 @@ from pyrnn._dispatch import has_python_dispatch
 from pyrnn.nn._few_tokens import run_layers
 from pyrnn.nn.cache import CacheList
 from pyrnn.nn.drop_in import DropIn
+from pyrnn.nn.parts import added_mask
 from pyrnn.nn.plain import Kind, is_plain, kind_of
-from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer, added_mask
+from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 _ENCODER_LAYER, _DECODER_LAYER = kind_of(TransformerEncoderLayer), kind_of(TransformerDecoderLayer)
 

@@ -15,7 +15,7 @@ from pyrnn.nn._few_tokens import run_layers
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.drop_in import DropIn
-from pyrnn.nn.parts import apply_dropout, attend, feed_forward
+from pyrnn.nn.parts import add, added_mask, attend, feed_forward, normalised
 from pyrnn.nn.plain import is_plain, is_replaced, kind_of, own_method
 from pyrnn.nn.positions import RotaryEmbedding
 
@@ -140,8 +140,8 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
         if self.norm_first:
             x = self._add_attention(self.norm1(src), *masks, cache, residual=src)
             return self._add_network(self.norm2(x), residual=x)
-        x = self.norm1(self._add_attention(src, *masks, cache, residual=src))
-        return self.norm2(self._add_network(x, residual=x))
+        x = self._add_attention(src, *masks, cache, residual=src, norm=self.norm1)
+        return self._add_network(x, residual=x, norm=self.norm2)
 
     def run_at_once(
         self, src: Tensor, cache: KeyValueCache | None, *, restricted: bool, ask: bool = False
@@ -171,8 +171,9 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
         cache: KeyValueCache | None,
         *,
         residual: Tensor,
+        norm: Any = None,
     ) -> Tensor:
-        """`residual + dropout1(self_attn(x))`."""
+        """`residual + dropout1(self_attn(x))`; `norm` of it, if given."""
         replaced = is_replaced(self, "_sa_block", _ENCODER_ATTENTION)
         if (mask is not None or padding is not None) and (
             replaced or not is_plain(self.self_attn, ATTENTION)
@@ -180,15 +181,17 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
             mask, padding = added_mask(mask, x.dtype), added_mask(padding, x.dtype)
         if replaced:
             options = {} if cache is None else {"cache": cache}
-            return residual + self._sa_block(x, mask, padding, is_causal=is_causal, **options)
+            return normalised(
+                residual + self._sa_block(x, mask, padding, is_causal=is_causal, **options), norm
+            )
         attended = attend(self.self_attn, x, x, mask, padding, is_causal, cache)
-        return apply_dropout(self.dropout1, attended, residual=residual)
+        return add(self.dropout1, attended, residual, norm)
 
-    def _add_network(self, x: Tensor, *, residual: Tensor) -> Tensor:
-        """`residual + dropout2(linear2(dropout(activation(linear1(x)))))`."""
+    def _add_network(self, x: Tensor, *, residual: Tensor, norm: Any = None) -> Tensor:
+        """`residual + dropout2(linear2(dropout(activation(linear1(x)))))`; `norm` of it, if given."""
         if is_replaced(self, "_ff_block", _ENCODER_NETWORK):
-            return residual + self._ff_block(x)
-        return feed_forward(self, x, self.dropout2, residual=residual)
+            return normalised(residual + self._ff_block(x), norm)
+        return feed_forward(self, x, self.dropout2, residual=residual, norm=norm)
 
 
 class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
@@ -308,9 +311,9 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
             x = self._add_attention(self.norm1(tgt), *masks, own, residual=tgt)
             x = self._add_memory(self.norm2(x), memory, *memory_masks, other, weights, residual=x)
             return self._add_network(self.norm3(x), residual=x)
-        x = self.norm1(self._add_attention(tgt, *masks, own, residual=tgt))
-        x = self.norm2(self._add_memory(x, memory, *memory_masks, other, weights, residual=x))
-        return self.norm3(self._add_network(x, residual=x))
+        x = self._add_attention(tgt, *masks, own, residual=tgt, norm=self.norm1)
+        x = self._add_memory(x, memory, *memory_masks, other, weights, residual=x, norm=self.norm2)
+        return self._add_network(x, residual=x, norm=self.norm3)
 
     def run_at_once(self, tgt: Tensor, cache: Any, *, restricted: bool, ask: bool = False) -> Tensor | str:
         """New tokens of a generating model by one call of C++, or why not; `ask`: see `run_layers`.
@@ -340,13 +343,14 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         cache: Any,
         *,
         residual: Tensor,
+        norm: Any = None,
     ) -> Tensor:
-        """`residual + dropout1(self_attn(x))`."""
+        """`residual + dropout1(self_attn(x))`; `norm` of it, if given."""
         if is_replaced(self, "_sa_block", _DECODER_ATTENTION):
             options = {} if cache is None else {"cache": cache}
-            return residual + self._sa_block(x, mask, padding, is_causal, **options)
+            return normalised(residual + self._sa_block(x, mask, padding, is_causal, **options), norm)
         attended = attend(self.self_attn, x, x, mask, padding, is_causal, cache)
-        return apply_dropout(self.dropout1, attended, residual=residual)
+        return add(self.dropout1, attended, residual, norm)
 
     def _add_memory(
         self,
@@ -359,19 +363,22 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         weights: list[Tensor] | None,
         *,
         residual: Tensor,
+        norm: Any = None,
     ) -> Tensor:
-        """`residual + dropout2(multihead_attn(x, memory))`."""
+        """`residual + dropout2(multihead_attn(x, memory))`; `norm` of it, if given."""
         if is_replaced(self, "_mha_block", _DECODER_MEMORY):
             options = {} if cache is None else {"cache": cache}
-            return residual + self._mha_block(x, memory, mask, padding, is_causal, **options)
+            return normalised(
+                residual + self._mha_block(x, memory, mask, padding, is_causal, **options), norm
+            )
         attended = attend(self.multihead_attn, x, memory, mask, padding, is_causal, cache, weights=weights)
-        return apply_dropout(self.dropout2, attended, residual=residual)
+        return add(self.dropout2, attended, residual, norm)
 
-    def _add_network(self, x: Tensor, *, residual: Tensor) -> Tensor:
-        """`residual + dropout3(linear2(dropout(activation(linear1(x)))))`."""
+    def _add_network(self, x: Tensor, *, residual: Tensor, norm: Any = None) -> Tensor:
+        """`residual + dropout3(linear2(dropout(activation(linear1(x)))))`; `norm` of it, if given."""
         if is_replaced(self, "_ff_block", _DECODER_NETWORK):
-            return residual + self._ff_block(x)
-        return feed_forward(self, x, self.dropout3, residual=residual)
+            return normalised(residual + self._ff_block(x), norm)
+        return feed_forward(self, x, self.dropout3, residual=residual, norm=norm)
 
 
 def convert(attention: nn.MultiheadAttention, **options: Any) -> None:
@@ -388,13 +395,3 @@ def new_cache(attention: nn.Module) -> KeyValueCache:
             f"{type(attention).__qualname__}; pyrnn.accelerate(model) turns torch's layers into ours"
         )
     return attention.new_cache()
-
-
-def added_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """A bool mask as the numbers that torch's encoders hand on to be added to the scores.
-
-    Somebody else's attention, or hook on ours, may know no other; our own needs no such copy.
-    """
-    if mask is None or mask.dtype != torch.bool:
-        return mask
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -torch.inf)

@@ -6,6 +6,7 @@ from pyrnn.ops.attention_decoder import attention_decoder, attention_decoder_rou
 from pyrnn.ops.dropout import dropout, dropout_route
 from pyrnn.ops.linear import LinearRoute, linear, linear_route
 from pyrnn.ops.recurrent import recurrent, route
+from pyrnn.ops.residual_layer_norm import residual_layer_norm, residual_layer_norm_route
 from pyrnn.reference import DecoderOutput, RecurrentOutput
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "linear",
     "linear_route",
     "recurrent",
+    "residual_layer_norm",
+    "residual_layer_norm_route",
     "route",
     "scaled_dot_product_attention",
 ]

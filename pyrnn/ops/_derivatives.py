@@ -85,12 +85,13 @@ def make_fast_function(operator: Operator) -> type[Function]:
 def make_backward_function(operator: Operator) -> type[Function]:
     """The arguments of the backward operator to the gradients, differentiable by the reference.
 
-    Results that were saved are functions of the other arguments and count as constants here: what depends on
-    them reaches the derivative through those arguments.
+    Results that were saved and are not followed are functions of the other arguments and count as constants
+    here: what depends on them reaches the derivative through those arguments.
     """
     spec, results = operator.spec, len(operator.results)
-    moving = results + len(operator.kept)  # the leading arguments, which the gradients are functions of
-    options_at = moving + len(spec.saved_results)
+    saved_at = results + len(operator.kept)
+    moving = saved_at + spec.followed  # the leading arguments, which the gradients are functions of
+    options_at = saved_at + len(spec.saved_results)
 
     def forward(*args: Any) -> Any:
         with BelowAutograd():
@@ -159,7 +160,8 @@ def _gradients_of_reference(
 ) -> Callable[..., tuple[Tensor, ...]]:
     """The reference's gradients of the tensors at `positions`, as a function of the saved ones number `wrt`.
 
-    `saved` are the gradients of the results and then what the operator kept of the tensors of the call.
+    `saved` are the gradients of the results, then what the operator kept of the tensors of the call, and the
+    results that are followed.
     """
     spec, results = operator.spec, len(operator.results)
 

@@ -77,10 +77,13 @@ class Spec:
         fake_forward: like `forward`, for shapes, strides and dtypes alone.
         fake_backward: like `backward`, likewise.
         saved_results: positions among `results` and `saved` of those that `backward` reads.
+        followed: how many of `saved_results`, from the first, second derivatives pass through, beside the
+            kept tensors: results of which all else that `backward` reads is a function.
         stand_ins: {position among `saved`: position of the result that is kept where it does not apply}.
         kept: schema of the tensors of the call that `backward` reads, if not all as they are; then also
         keep: (tensors, options) -> those tensors, and
-        restore: (gradients of the results, kept tensors) -> tensors at which the reference is derived.
+        restore: (gradients of the results, kept tensors and followed results) -> tensors at which the
+            reference is derived.
         passed_through: {position of a tensor: position of a result}, where the gradient of the one is that of
             the other; `backward` does not return it.
         vmap: (part, its operator) -> its rule, or None for one call a sample.
@@ -103,6 +106,7 @@ class Spec:
     fake_forward: Kernel
     fake_backward: Kernel
     saved_results: tuple[int, ...] = ()
+    followed: int = 0
     stand_ins: Mapping[int, int] = field(default_factory=dict)
     kept: str = ""
     keep: Callable[[Any, Any], tuple[Tensor | None, ...]] = lambda tensors, options: tensors

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyrnn.ops import dropout, recurrent, scaled_dot_product_attention
+from pyrnn.ops import dropout, recurrent, residual_layer_norm, scaled_dot_product_attention
 from tests.attention.checking import of_kernel, of_reference
 from tests.helpers import make_layer
 from tests.ops.decoders import make_decoder
@@ -53,6 +53,15 @@ def drop() -> tuple[tuple[Tensor, ...], list[Tensor]]:
     return (dropout(leaves[0], 0.3, residual=leaves[1], activation="gelu", seed=torch.tensor(4)),), leaves
 
 
+def normalise() -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    torch.manual_seed(0)
+    x, residual, weight, bias = (
+        torch.randn(shape, requires_grad=True) for shape in ((7, 9), (7, 9), (9,), (9,))
+    )
+    found = residual_layer_norm(x, residual, weight, bias, p=0.3, seed=torch.tensor(4))
+    return found, [x, residual, weight, bias]
+
+
 def decode() -> tuple[tuple[Tensor, ...], list[Tensor]]:
     torch.manual_seed(0)
     decoder = make_decoder("gru", "location", T=4, B=6, S=5).to(torch.float32)
@@ -67,6 +76,7 @@ RUNS = {
     "scaled_dot_product_attention": attention,
     "recurrent": lstm,
     "dropout": drop,
+    "residual_layer_norm": normalise,
     "attention_decoder": decode,
 }
 
@@ -93,6 +103,7 @@ def test_both_paths_give_the_same_bits(name: str) -> None:
         ("scaled_dot_product_attention", "ScaledDotProductAttention"),
         ("recurrent", "Recurrent"),
         ("dropout", "Dropout"),
+        ("residual_layer_norm", "ResidualLayerNorm"),
         ("attention_decoder", "AttentionDecoder"),
     ],
 )

@@ -15,7 +15,7 @@ from torch._subclasses import FakeTensorMode
 
 import pyrnn
 from pyrnn._checks import is_readable
-from pyrnn.ops import dropout, linear, recurrent, scaled_dot_product_attention
+from pyrnn.ops import dropout, linear, recurrent, residual_layer_norm, scaled_dot_product_attention
 from tests.helpers import make_layer, run_forked
 from tests.ops.kinds import NOT_DENSE, NOT_TENSORS, Plain
 
@@ -61,6 +61,11 @@ ARGUMENTS: list[tuple[str, Callable[..., Any], str, Tensor]] = [
     ("dropout", of(dropout, residual=MATRIX), "input", MATRIX),
     ("dropout", of(dropout, input=MATRIX), "residual", MATRIX),
     ("dropout", of(dropout, input=MATRIX), "seed", SEED),
+    ("norm", of(residual_layer_norm, residual=MATRIX), "input", MATRIX),
+    ("norm", of(residual_layer_norm, input=MATRIX), "residual", MATRIX),
+    ("norm", of(residual_layer_norm, input=MATRIX, residual=MATRIX), "weight", MATRIX[0]),
+    ("norm", of(residual_layer_norm, input=MATRIX, residual=MATRIX), "bias", MATRIX[0]),
+    ("norm", of(residual_layer_norm, input=MATRIX, residual=MATRIX, p=0.5), "seed", SEED),
     ("linear", of(linear, weight=MATRIX), "input", ROWS),
     ("linear", of(linear, input=ROWS), "weight", MATRIX),
     ("linear", of(linear, input=ROWS, weight=MATRIX), "bias", MATRIX[0]),

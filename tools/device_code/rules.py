@@ -30,8 +30,8 @@ class Rule:
     """Of the kernels whose names `kernels` finds; all but `architectures` are patterns of instructions.
 
     `needs` must occur and `forbids` must not, in the whole kernel or in the outermost loop around the
-    first `loop` that is in one, less the lines around an instruction of `apart_from`. With `just_before` (`just_after`) each `needs` must have one among the
-    `near` instructions ahead of (behind) it.
+    first `loop` that is in one, less the lines around an instruction of `apart_from`. With `just_before`
+    (`just_after`) each `needs` must have one among the `near` instructions ahead of (behind) it.
     """
 
     why: str

@@ -114,8 +114,6 @@ struct ScoreTransform {
 
  private:
   // Never part of a fused multiply-add.
-  static __device__ __forceinline__ float rounded_product(float a, float b) { return __fmul_rn(a, b); }
-  static __device__ __forceinline__ double rounded_product(double a, double b) { return __dmul_rn(a, b); }
 };
 
 // exp of a score less its row's shift.

@@ -40,6 +40,10 @@ __device__ __forceinline__ __half narrow<__half>(float x) {
   return __float2half_rn(x);
 }
 
+// The product itself, rounded: not fused with a sum behind it into one operation that rounds once.
+__device__ __forceinline__ float rounded_product(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ double rounded_product(double a, double b) { return __dmul_rn(a, b); }
+
 // What the formulas of cells and activations call: the accurate functions.
 struct DeviceMath {
   template <class V>

@@ -1,23 +1,18 @@
 #include "pointwise/cpu/engine.h"
 
 #include <algorithm>
-#include <stdexcept>
-#include <string>
 
 #include "common/dispatch.h"
 #include "common/workspace.h"
+#include "pointwise/check.h"
 
 namespace pyrnn::pointwise {
 namespace {
 
-void require(bool condition, const char* what) {
-  if (!condition) throw std::invalid_argument(std::string("pyrnn: ") + what);
-}
-
-const Kernels& kernels_of(const DropoutProblem& p) {
+template <class Problem>
+const Kernels& kernels_of(const Problem& p) {
   require(p.dtype >= 0 && p.dtype < kCpuDTypes, "unknown dtype");
-  require(p.activation >= 0 && p.activation < kActivations, "unknown activation");
-  require(p.p >= 0 && p.p <= 1, "a probability outside [0, 1]");
+  check(p);
   return *pyrnn::kernels(int(p.dtype)).pointwise;
 }
 
@@ -32,14 +27,32 @@ void run(const DropoutProblem& p, DropoutPass pass, int threads) {
 
 void dropout_forward(const DropoutProblem& p, int threads) {
   const Kernels& found = kernels_of(p);
-  require(p.count == 0 || (p.x && p.out), "tensor without storage");
+  check_forward(p);
   run(p, found.forward[p.activation], threads);
 }
 
 void dropout_backward(const DropoutProblem& p, int threads) {
   const Kernels& found = kernels_of(p);
-  require(p.count == 0 || ((p.x || p.activation == kIdentity) && p.other && p.out), "tensor without storage");
+  check_backward(p);
   run(p, found.backward[p.activation], threads);
+}
+
+void residual_norm_forward(const ResidualNormProblem& p, int threads) {
+  const Kernels& found = kernels_of(p);
+  check_forward(p);
+  for_tasks((p.rows + kNormRows - 1) / kNormRows, threads, [&](int64_t task, int) {
+    found.norm_forward(p, task * kNormRows, std::min((task + 1) * kNormRows, p.rows));
+  });
+}
+
+void residual_norm_backward(const ResidualNormProblem& p, int threads) {
+  const Kernels& found = kernels_of(p);
+  check_backward(p);
+  const int64_t rows = rows_of_slice(p);
+  for_tasks(p.slices, threads, [&](int64_t slice, int) {
+    found.norm_backward(p, slice, std::min(slice * rows, p.rows), std::min((slice + 1) * rows, p.rows));
+  });
+  if (p.partial) found.norm_sums(p);
 }
 
 }  // namespace pyrnn::pointwise

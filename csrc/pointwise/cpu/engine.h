@@ -1,4 +1,4 @@
-// One call of dropout: checks, threads.
+// One call of dropout, or of the normalisation of a sum with it: checks, threads.
 #pragma once
 #include "pointwise/problem.h"
 
@@ -6,5 +6,7 @@ namespace pyrnn::pointwise {
 
 void dropout_forward(const DropoutProblem& p, int threads);
 void dropout_backward(const DropoutProblem& p, int threads);
+void residual_norm_forward(const ResidualNormProblem& p, int threads);
+void residual_norm_backward(const ResidualNormProblem& p, int threads);
 
 }  // namespace pyrnn::pointwise

@@ -5,45 +5,10 @@
 // whole, elements are loaded and stored one by one. Bytes: each operand once. Operations beside the
 // activation's: about 15 of integers an element for its random word, so that memory remains the limit.
 #pragma once
-#include "common/cuda/philox.h"
-#include "common/cuda/scalar.h"
 #include "pointwise/activations.h"
-#include "pointwise/cuda/kernels.h"
+#include "pointwise/cuda/pieces.h"
 
 namespace pyrnn::pointwise::cuda {
-
-template <class S>
-struct alignas(16) Piece {
-  static constexpr int kElements = sizeof(S) == 2 ? 8 : 4;
-  S element[kElements];
-};
-
-// Elements n, n + 1, ... of x into `piece`; where they do not lie in whole pieces, the `count` that are
-// there, and zeros.
-template <class S>
-__device__ __forceinline__ void load_piece(Piece<S>& piece, const void* x, int64_t n, int64_t count,
-                                           bool whole) {
-  const S* from = static_cast<const S*>(x) + n;
-  if (whole) {
-    piece = *reinterpret_cast<const Piece<S>*>(from);
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < Piece<S>::kElements; i++) piece.element[i] = i < count ? from[i] : narrow<S>(0);
-}
-
-template <class S>
-__device__ __forceinline__ void store_piece(const Piece<S>& piece, void* x, int64_t n, int64_t count,
-                                            bool whole) {
-  S* to = static_cast<S*>(x) + n;
-  if (whole) {
-    *reinterpret_cast<Piece<S>*>(to) = piece;
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < Piece<S>::kElements; i++)
-    if (i < count) to[i] = piece.element[i];
-}
 
 template <class S, class Activation, bool kBackward>
 __global__ void __launch_bounds__(kThreads) dropout_kernel(const __grid_constant__ DropoutCall call) {
@@ -51,7 +16,6 @@ __global__ void __launch_bounds__(kThreads) dropout_kernel(const __grid_constant
   using Math = MathFor<S>;
   constexpr int N = Piece<S>::kElements;
   constexpr bool kReadsX = !kBackward || !std::is_same<Activation, Identity>::value;
-  const A scale = A(call.scale);
   const int64_t stride = int64_t(gridDim.x) * kThreads * N;
   for (int64_t n = (int64_t(blockIdx.x) * kThreads + threadIdx.x) * N; n < call.count; n += stride) {
     const int64_t count = call.count - n;
@@ -62,8 +26,7 @@ __global__ void __launch_bounds__(kThreads) dropout_kernel(const __grid_constant
 #pragma unroll
     for (int first = 0; first < N; first += 4) {
       uint32_t word[4] = {};
-      const uint64_t block = uint64_t(n + first) / 4;
-      if (call.drops) philox(uint32_t(block), uint32_t(block >> 32), 0, 1, call.key0, call.key1, word);
+      if (call.drop.drops) call.drop.draw(uint64_t(n + first) / 4, word);
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int e = first + i;
@@ -74,7 +37,7 @@ __global__ void __launch_bounds__(kThreads) dropout_kernel(const __grid_constant
           v = Activation::template times_derivative<Math>(widen<S>(x.element[e]), widen<S>(other.element[e]));
         else
           v = widen<S>(other.element[e]);
-        if (call.drops) v = call.keeps_any && word[i] >= call.threshold ? v * scale : A(0);
+        if (call.drop.drops) v = call.drop.apply(word[i], v);
         if (!kBackward && call.other) v += widen<S>(other.element[e]);
         out.element[e] = narrow<S>(v);
       }

@@ -23,6 +23,7 @@ _TARGETS: dict[str, tuple[Callable[[Drawer], Call], int]] = {
     "attention": (attention.draw, 8),
     "decoder": (decoder.draw, 4),
     "dropout": (pointwise.draw_dropout, 3),
+    "residual_layer_norm": (pointwise.draw_residual_layer_norm, 3),
     "linear": (pointwise.draw_linear, 3),
     "losses": (losses.draw, 3),
     "layers": (layers.draw, 3),

@@ -1,4 +1,4 @@
-"""Calls of `pyrnn.ops.dropout` and `pyrnn.ops.linear`."""
+"""Calls of `pyrnn.ops.dropout`, `pyrnn.ops.residual_layer_norm` and `pyrnn.ops.linear`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrnn.reference.dropout import ACTIVATIONS
 from pyrnn.reference.dropout import dropout as reference_dropout
+from pyrnn.reference.residual_layer_norm import residual_layer_norm as reference_norm
 from tools.fuzz.calls import Argument, Call, Names
 from tools.fuzz.drawing import DTYPES, SMALL, WIDE, Drawer, listed
 from tools.fuzz.targets._common import environment, made_extreme, made_odd
@@ -56,13 +57,67 @@ def draw_dropout(d: Drawer) -> Call:
     return made_extreme(d, call, ("input", "residual")) if kind < 0.5 else call
 
 
-def _dropout(names: Names) -> Tensor:
+def _drawn(names: Names) -> tuple[float, Tensor | None]:
+    """The probability of a call, and its seed."""
     p, seed = float(names["p"]) if names["training"] else 0.0, names["seed"]
     if p > 0 and seed is None:
         seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
+    return p, seed
+
+
+def _dropout(names: Names) -> Tensor:
+    p, seed = _drawn(names)
     residual, input = names["residual"], names["input"]
     input = input if residual is None else input.to(torch.promote_types(input.dtype, residual.dtype))
     return reference_dropout(input, residual, seed, p, names["activation"] or "none")
+
+
+def draw_residual_layer_norm(d: Drawer) -> Call:
+    dtype, wants = d.pick(DTYPES), d.pick((0.0, 0.5, 1.0))
+    E = d.pick((0, *WIDE)) if d.chance(0.98) else d.pick((1025, 4099))
+    shape = (*(d.pick((0, *SMALL, 17, 33)) for _ in range(d.below(4))), E)
+    p = d.pick((0.0, 0.1, 0.5, 1.0))
+    arguments = {
+        "input": Argument(d.tensor(shape, dtype, leaf=wants)),
+        "residual": Argument(d.tensor(shape, dtype, leaf=wants)),
+        "weight": Argument(d.tensor((E,), dtype, leaf=wants)) if d.chance(0.7) else Argument("None"),
+        "bias": Argument(d.tensor((E,), dtype, leaf=wants)) if d.chance(0.7) else Argument("None"),
+        "eps": Argument(repr(d.pick((1e-5, 1e-5, 0.1, 1e-12)))),
+        "p": Argument(repr(p)),
+        "training": Argument(repr(d.chance(0.8))),
+        "seed": Argument(f"torch.tensor({d.below(2**50) - 2**49})" if d.chance(0.6) else "None"),
+    }
+    call = Call(
+        "residual_layer_norm",
+        dtype,
+        arguments,
+        f"ops.residual_layer_norm({listed(arguments)})",
+        environment(d),
+        exact=_exact_norm,
+        theirs=_residual_layer_norm,
+        results=("normed", "summed"),
+        drops=p > 0,
+    )
+    kind, tensors = d.random.random(), ("input", "residual", "weight", "bias")
+    if kind < 0.35:
+        return made_odd(d, call, (*tensors, "seed"), ("eps", "p", "training"))
+    return made_extreme(d, call, tensors) if kind < 0.5 else call
+
+
+def _residual_layer_norm(names: Names) -> tuple[Tensor, Tensor]:
+    p, seed = _drawn(names)
+    input, residual, weight, bias = (names[name] for name in ("input", "residual", "weight", "bias"))
+    return reference_norm(input, residual, weight, bias, seed, float(names["eps"]), p)
+
+
+def _exact_norm(names: Names) -> tuple[Tensor, Tensor]:
+    """By deviations: torch's own derivative, of rows of one or two features, is far from exact in float64."""
+    summed = _residual_layer_norm(names)[1]
+    deviation = summed - summed.mean(-1, keepdim=True)
+    normed = deviation * (deviation.square().mean(-1, keepdim=True) + float(names["eps"])).rsqrt()
+    weight, bias = names["weight"], names["bias"]
+    normed = normed if weight is None else normed * weight
+    return normed if bias is None else normed + bias, summed
 
 
 def draw_linear(d: Drawer) -> Call:
