@@ -46,7 +46,7 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
         vdim: Features of the values; E by default.
         batch_first: Input and output are [B, T, E] instead of [T, B, E].
         device: Where the parameters lie.
-        dtype: Of the parameters. float32, float64 and bfloat16 have CPU kernels.
+        dtype: Of the parameters. float32, float64, bfloat16, on CUDA float16 too, have kernels.
         causal: No query sees a key behind its own position; needs no mask.
         window: (left, right): how many keys back and ahead a query sees; negative: no limit.
         alibi: Scores fall with distance, each head at a slope of its own (`alibi_slopes`).

@@ -302,7 +302,9 @@ def _explain_attention(number: int, attention: Attention) -> LayerExplanation:
         S = attention.cache.length_with(S)
     B, H = query.shape[batch_dim] if query.dim() == 3 else 1, layer.num_heads
     dtype, trains = _dtype_of(query), _trains(query, attention.key, *layer.parameters())
-    told = explain_attention(query, dtype, (B, H, T, S), restrictions(attention), trains=trains)
+    told = explain_attention(
+        query, dtype, (B, H, T, S, layer.head_dim), restrictions(attention), trains=trains
+    )
     return LayerExplanation(
         layer=number,
         sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",

@@ -79,7 +79,7 @@ def test_sides_that_drop_differently_are_refused(monkeypatch: pytest.MonkeyPatch
         replace(BENCHMARK, sides=unlike).measure(replace(SMALL, variant="dropout"), seconds=0.0, repeats=3)
 
 
-@pytest.mark.parametrize(("loads", "kept"), [([0.5, 0.01], 0.01), ([0.5, 0.4, 0.3], 0.3), ([None], None)])
+@pytest.mark.parametrize(("loads", "kept"), [([0.5, 0.01], 0.01), ([0.3, 0.1, 0.2], 0.1), ([None], None)])
 def test_a_row_is_timed_again_while_others_work(
     loads: list[float | None], kept: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from pyrnn import _native
 from tests.helpers import CELLS, Layer, make_layer
 from tests.recurrent.cases import away_from_the_kink, check_layer
+
+Result = TypeVar("Result")
 
 ENGINES = ("cluster", "persistent", "step", "streamed")
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
@@ -116,3 +119,12 @@ def check(case: Case, device: str) -> None:
         checkpoint_every=case.checkpoint_every,
         **case.options(),
     )
+
+
+def on_cpu(call: Callable[[str], Result]) -> Result:
+    """`call("cpu")` by the CPU's own kernels, also where CUDA is emulated."""
+    emulated, _native.emulated_cuda = _native.emulated_cuda, None
+    try:
+        return call("cpu")
+    finally:
+        _native.emulated_cuda = emulated

@@ -136,7 +136,9 @@ ATTENTION = {
     "parts_keep_their_own_shift": Fault(
         "attention/cuda/combine.h", "sum += weight_of<S>(part[0] - offset) * part[1]", "sum += part[1]"
     ),
-    "parts_overlap": Fault("attention/cuda/block.h", "(split + 1) * per_split", "(split + 2) * per_split"),
+    "parts_overlap": Fault(
+        "attention/cuda/block.h", "begin + int64_t(each) * step", "begin + int64_t(each) * step * 2"
+    ),
     "sums_are_not_stored": Fault(
         _FORWARD,
         "to[0] = shift[m][half], to[p.T] = all;",
@@ -180,7 +182,7 @@ ATTENTION_GRADIENT = {
     ),
     "slope_of_the_cap_is_forgotten": Fault(_PAIR, "(kOfMask ? A(1) : cap_slope)", "A(1)"),
     "parts_of_gradients_overlap": Fault(
-        "attention/cuda/block.h", "(split + 1) * per_split", "(split + 2) * per_split"
+        "attention/cuda/block.h", "begin + int64_t(each) * step", "begin + int64_t(each) * step * 2"
     ),
     "a_part_is_not_added": Fault("attention/cuda/split_sum.h", "i < call.splits", "i + 1 < call.splits"),
     "hidden_keys_meet_gradients": Fault(

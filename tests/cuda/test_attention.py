@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrnn import _native
 from pyrnn.ops import attention_route, scaled_dot_product_attention
 from pyrnn.ops.attention import cuda
 from pyrnn.ops.attention.call import Call
 from tests.attention.cases import MASKS, Case, cases, operands
 from tests.attention.checking import Kernel, check, of_kernel, of_torch
 from tests.attention.test_accuracy import OPTIONS
+from tests.cuda.cases import on_cpu
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -97,6 +97,29 @@ def test_splits_of_the_keys(dtype: torch.dtype, device: str, kernel: Kernel) -> 
         check(qkv, {"enable_gqa": True, "dropout_p": 0.1, "seed": torch.tensor(3), **options}, kernel=kernel)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_parts_of_gradients_of_odd_size(dtype: torch.dtype, kernel: Kernel) -> None:
+    """The sums of d_v lie behind an odd number of those of d_k, and are stored two at a time."""
+    check(operands(B=1, H=1, T=768, S=33, D=9, V=18, dtype=dtype), {}, kernel=kernel)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_a_row_hidden_by_a_large_number_has_equal_weights_in_both_passes(
+    dtype: torch.dtype, kernel: Kernel
+) -> None:
+    """Its scores are whole multiples of 64: a pass that rounds a product otherwise errs by e^64."""
+    query, key, value = (t.requires_grad_() for t in operands(B=1, T=17, S=300, D=64, V=8, dtype=dtype))
+    with torch.no_grad():
+        query *= 30
+    mask = torch.zeros(17, 300, dtype=dtype)
+    mask[4] = -1e9 if dtype is not torch.float16 else -6e4
+    (out,) = kernel(query, key, value, attn_mask=mask)
+    grads = torch.autograd.grad(out.float().sum(), (query, key, value))
+    assert all(grad.isfinite().all() for grad in grads)
+    of_rows = grads[2].float().sum((2, 3)) / 8  # each weight reaches d_v once
+    torch.testing.assert_close(of_rows, torch.full_like(of_rows, 17.0), rtol=0.02, atol=0.02)
+
+
 def test_a_plan_names_what_runs(device: str) -> None:
     decoding, training = (operands(B=2, H=4, T=T, S=256, D=64, V=64, dtype=torch.bfloat16) for T in (1, 256))
     assert plan_of(device, decoding).rows < plan_of(device, training).rows
@@ -171,11 +194,7 @@ def test_dropout_is_that_of_the_cpu(kernel: Kernel) -> None:
     qkv = operands(B=2, H=3, T=21, S=50, D=8, V=8, dtype=torch.float32)
     options: dict[str, Any] = {"dropout_p": 0.4, "seed": torch.tensor(-5), "return_weights": "full"}
     ours = kernel(*qkv, **options)[1]
-    emulated, _native.emulated_cuda = _native.emulated_cuda, None
-    try:
-        cpu = of_kernel(*qkv, **options)[1]
-    finally:
-        _native.emulated_cuda = emulated
+    cpu = on_cpu(lambda _: of_kernel(*qkv, **options)[1])
     assert torch.equal(ours == 0, cpu == 0)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,25 +10,15 @@ import torch
 from torch import Tensor, nn
 
 import pyrnn.nn
-from pyrnn import _native
 from pyrnn.models import LanguageModel, LanguageModelConfig
 from tests.attention.cases import operands
 from tests.attention.checking import of_kernel
+from tests.cuda.cases import on_cpu
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="what CUDA alone has; there is no GPU")
 
 WIDTH, HEADS, T, B = 24, 3, 9, 2
 PADDING = torch.tensor([[False] * 9, [False] * 6 + [True] * 3])
-
-
-@contextmanager
-def cpu_kernels() -> Generator[None, None, None]:
-    """In here tensors of the CPU take the CPU's own kernels."""
-    emulated, _native.emulated_cuda = _native.emulated_cuda, None
-    try:
-        yield
-    finally:
-        _native.emulated_cuda = emulated
 
 
 @pytest.mark.parametrize("name", ["TransformerEncoderLayer", "TransformerDecoderLayer"])
@@ -91,8 +79,15 @@ def test_a_language_model_trains_as_on_the_cpu(device: str) -> None:
         return found
 
     ours = losses(other, tokens.to(device))
-    with cpu_kernels():
-        assert ours == pytest.approx(losses(model, tokens), rel=1e-5)
+    assert ours == pytest.approx(on_cpu(lambda _: losses(model, tokens)), rel=1e-5)
+
+
+def test_explain_asks_for_the_features_of_a_head(device: str) -> None:
+    for heads, path in ((8, "native"), (2, "reference")):
+        layer = pyrnn.nn.MultiheadAttention(640, heads, device=device)
+        (told,) = pyrnn.explain(layer, *(torch.zeros(3, 1, 640, device=device),) * 3).layers
+        assert told.path == path
+        assert ("at most 256 features" in told.reason) == (path == "reference")
 
 
 def test_a_cache_gives_what_the_whole_gives(device: str) -> None:

@@ -17,22 +17,13 @@ from pyrnn.nn.parts import feed_forward
 from pyrnn.ops import dropout, dropout_route
 from pyrnn.reference.dropout import dropout as reference
 from pyrnn.reference.dropout import dropout_keep
-from tests.cuda.cases import DTYPES
+from tests.cuda.cases import DTYPES, on_cpu
 from tests.helpers import assert_as_accurate
 
 SEED = torch.tensor(-1234567890123456789)
 ACTIVATIONS = (None, "relu", "gelu", "gelu_tanh")
 #: Around the elements of a thread (4 or 8) and of a block (1024 or 2048).
 SIZES = (0, 1, 3, 4, 5, 8, 33, 1023, 1025, 2049, 4100)
-
-
-def on_cpu(call: Callable[[str], list[Tensor]]) -> list[Tensor]:
-    """`call("cpu")` by the CPU's own kernels, also where CUDA is emulated."""
-    emulated, _native.emulated_cuda = _native.emulated_cuda, None
-    try:
-        return call("cpu")
-    finally:
-        _native.emulated_cuda = emulated
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:

@@ -69,10 +69,11 @@ def test_one_pass_is_what_the_parts_compute(
     layer, tensors = make(name)
     layer.train(training)
     fused = train(layer, tensors)
-    assert watched.calls == norms
+    taken = norms if training else 0  # on a CPU it is for dropout
+    assert watched.calls == taken
     monkeypatch.setattr(parts, "_normalises", lambda *_: False)
     by_parts = train(layer, tensors)
-    assert watched.calls == norms
+    assert watched.calls == taken
     torch.testing.assert_close(fused, by_parts)
 
 

@@ -66,8 +66,9 @@ def scaled_dot_product_attention(
     Key j is visible to query i if j < length, it is no padding, j <= p if causal, p - left <= j <= p + right
     if there is a window, and the mask neither forbids it nor is -inf there. A query that sees no key gives
     zeros, and so do its gradients. Numbers in places that a query does not see reach none of its results,
-    whatever they are, NaN included. A score that is -inf by itself hides its key too. NaN in its scores makes
-    NaN of its output and of every weight that it sees, dropped or not, as in torch.
+    whatever they are, NaN included; NaN in the gradient of an output may reach the gradients of keys that its
+    query does not see. A score that is -inf by itself hides its key too, unless the key's value is no number.
+    NaN in its scores makes NaN of its output and of every weight that it sees, dropped or not, as in torch.
 
     Arguments up to `enable_gqa` are those of `torch.nn.functional.scaled_dot_product_attention`, except that
     `is_causal` and `attn_mask` may come together. Derivatives: the kernels compute the first; the second and
@@ -76,7 +77,8 @@ def scaled_dot_product_attention(
 
     Args:
         query: [..., H, T, D], or [T, D] for a single head. float32, float64 or bfloat16 for the CPU kernels;
-            any other floating dtype or device takes the reference.
+            these or float16 for the CUDA kernels, whose heads have at most 256 features (float64: 128). What
+            no kernel takes is computed by the reference.
         key: [..., K, S, D]. Leading dimensions broadcast. K = H, or H a multiple of K with `enable_gqa`.
         value: [..., K, S, V].
         attn_mask: broadcastable to [..., H, T, S]. bool: True takes part. The query's dtype: added to the
@@ -97,7 +99,8 @@ def scaled_dot_product_attention(
         return_weights: also return the weights, after dropout: of each head, or their mean.
         seed: int64 scalar on the CPU. Which weights are dropped depends on it and on a weight's place
             (b * H + h, i, j) alone, with b counting the flattened leading dimensions of the call; of those of
-            a sample under torch.vmap. By default it is drawn from torch's generator.
+            a sample under torch.vmap. By default it is drawn from torch's generator. It is read when the call
+            is made: a CUDA graph repeats what it was captured with.
 
     Returns:
         Output [..., H, T, V], laid out in memory as the query is. With `return_weights`, also the weights

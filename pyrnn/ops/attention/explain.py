@@ -13,20 +13,24 @@ from pyrnn.ops.explanation import NOTHING_KEPT, KernelExplanation, size_of
 
 
 def explain(
-    query: Tensor, dtype: torch.dtype, sizes: tuple[int, int, int, int], words: Iterable[str], *, trains: bool
+    input: Tensor, dtype: torch.dtype, sizes: tuple[int, ...], words: Iterable[str], *, trains: bool
 ) -> KernelExplanation:
-    """How a call with this query is computed.
+    """How a call on heads of this input is computed.
 
     Args:
-        query: for its device and dtype.
+        input: for its device and dtype.
         dtype: of the call, which autocast may have changed.
-        sizes: B, H, T, S.
+        sizes: B, H, T, S, D.
         words: what else is to be told of the kernel.
         trains: whether there is a backward pass.
     """
-    path, reason = attention_route(query)
+    B, H, T, S, D = sizes
+    head = torch.empty(
+        (0, 1, 1, D), dtype=input.dtype, device=input.device
+    )  # the call's own are not made yet
+    path, reason = attention_route(head)
     native = path == "native"
-    on_cpu = native and backend_of(query.device.type) == "cpu"
+    on_cpu = native and backend_of(input.device.type) == "cpu"
     kernel = "attention" if native else "pyrnn.reference.scaled_dot_product_attention"
     return KernelExplanation(
         path=path,
@@ -34,10 +38,17 @@ def explain(
         kernel=", ".join([kernel, str(dtype).removeprefix("torch."), *words]),
         isa=_native.isa() if on_cpu else None,
         threads=_native.num_threads() if on_cpu else None,
-        engine="one launch: keys and values stream through shared memory" if native and not on_cpu else None,
+        engine=_engine(trains=trains) if native and not on_cpu else None,
         split=None,
-        memory=_memory(dtype, sizes, native=native, trains=trains),
+        memory=_memory(dtype, (B, H, T, S), native=native, trains=trains),
     )
+
+
+def _engine(*, trains: bool) -> str:
+    forward = (
+        "keys and values stream through shared memory; where blocks are few they share the keys of a query"
+    )
+    return f"{forward}; d_q and d_k, d_v are made apart, from scores computed again" if trains else forward
 
 
 def _memory(dtype: torch.dtype, sizes: tuple[int, int, int, int], *, native: bool, trains: bool) -> str:
