@@ -96,11 +96,6 @@ _VALUES_LANDED = "      ptx::cp_async_wait<2>();\n      const bool nonfinite"
 
 ATTENTION = {
     "places_of_chunks_collide": Fault("attention/cuda/tile.h", "(i ^ (row % 8))", "(i | (row % 8))"),
-    "features_beyond_the_tail_are_kept": Fault(
-        "attention/cuda/tile.h",
-        "const bool valid = from != nullptr && i * kChunk < features;",
-        "const bool valid = from != nullptr;",
-    ),
     "values_are_no_numbers_unseen": Fault("attention/cuda/tile.h", "return found != 0;", "return false;"),
     "missing_barrier_before_scores": Fault(_FORWARD, f"{_KEYS_LANDED}      __syncthreads();\n", _KEYS_LANDED),
     "missing_barrier_before_values": Fault(
@@ -113,11 +108,7 @@ ATTENTION = {
     "one_key_too_many": Fault(
         "attention/cuda/scores.h", "end, p.query_start + 1);", "end, p.query_start + 2);"
     ),
-    "strides_of_the_mask_mixed_up": Fault(
-        "attention/cuda/scores.h",
-        "t * p.mask.query + j * p.mask.key",
-        "t * p.mask.key + j * p.mask.query",
-    ),
+    "strides_of_the_mask_mixed_up": Fault(_FORWARD, "at + key * mask.key", "at + key * mask.query"),
     "sum_with_the_wrong_lane": Fault(
         _FORWARD, "__shfl_xor_sync(~0u, all, 2)", "__shfl_xor_sync(~0u, all, 4)"
     ),
@@ -172,6 +163,11 @@ ATTENTION_GRADIENT = {
     ),
     "one_buffer_of_queries": Fault(_KEYS, "load(1 - buffer, row", "load(buffer, row"),
     "queries_of_another_head": Fault(_KEYS, "r - int64_t(t) * rows.group", "0"),
+    "strides_of_the_mask_mixed_up": Fault(
+        "attention/cuda/scores.h",
+        "t * p.mask.query + j * p.mask.key",
+        "t * p.mask.key + j * p.mask.query",
+    ),
     "dropped_in_another_order": Fault(
         "attention/cuda/dropout.h", "const int to = place ^ other;", "const int to = other;"
     ),
