@@ -34,7 +34,8 @@ def test_every_step_of_attention_has_gradients(name: str, count: int, dtype: tor
 
 
 def test_each_step_asks_for_what_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    right, asked = small.scaled_dot_product_attention, dict[str, dict[str, Any]]()
+    right: Any = small.scaled_dot_product_attention
+    asked: dict[str, dict[str, Any]] = {}
 
     def noting(*tensors: Tensor, **options: Any) -> Any:
         asked[name] = {"T": tensors[0].shape[2], **options}
