@@ -1,154 +1,97 @@
 """The attention stage: how exact it is, whether its bits repeat, and its time against torch's backends.
 
 Accuracy comes first, on shapes of which float64 fits into memory. Then pyrnn and each backend of torch's
-scaled_dot_product_attention take turns, and compiled FlexAttention where triton can be loaded. A backend that
-refuses a case is named with its reason. Passes that the kernels do not have yet are left out.
+scaled_dot_product_attention take turns, and, on a few cases, FlexAttention where triton can compile it. A
+backend that refuses a case is named with its reason; any other exception fails the stage.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pyrnn import _native, reference
 from pyrnn.bench import record
 from pyrnn.bench.harness import paired_timing
-from pyrnn.ops import scaled_dot_product_attention
-from pyrnn.ops.attention import cuda
+from pyrnn.ops import attention_route, scaled_dot_product_attention
 from tools.gpu_proof import rehearsal
 from tools.gpu_proof.accuracy import share_of_allowed
+from tools.gpu_proof.attention_cases import AttentionCase, Job, checks, times
+from tools.gpu_proof.attention_peers import BACKENDS, Attention, Refused, peer, refusals, torchs
 from tools.gpu_proof.layers import healthy
 from tools.gpu_proof.stages import orders
 from tools.gpu_proof.timing import DeviceCandidate, repeats_for
 
-REPEATS = 20
 SECONDS = 0.1  # of timing for a case and a peer
 RESERVE = 3.0  # seconds kept back for the end of the process
-DROPOUT = 0.1
-
-BACKENDS = {
-    "flash": SDPBackend.FLASH_ATTENTION,
-    "cudnn": SDPBackend.CUDNN_ATTENTION,
-    "efficient": SDPBackend.EFFICIENT_ATTENTION,
-    "math": SDPBackend.MATH,
-}
-PEERS = ("torch's choice", *BACKENDS, "flex")
+SEED = torch.tensor(20260101)  # of the dropped weights in checks
 
 Run = Callable[[], list[Tensor]]
 
 
-@dataclass(frozen=True)
-class AttentionCase:
-    """One call: variant is plain, bias, dropout or decode."""
+def pyrnns(case: AttentionCase, seed: Tensor | None = None) -> Attention:
+    """Our operator, which takes a bias beside the causal mask; without a seed it draws one in each call."""
 
-    B: int
-    H: int
-    T: int
-    S: int
-    D: int
-    causal: bool = False
-    variant: str = "plain"
-    mode: str = "infer"
-    dtype: str = "bfloat16"
+    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        out = scaled_dot_product_attention(
+            query, key, value, bias, dropout_p=case.dropout, is_causal=case.causal, seed=seed
+        )
+        assert isinstance(out, Tensor)
+        return out
 
-    def operands(self, device: str) -> list[Tensor]:
-        """Query, key, value and, of the variant with a bias, that; leaves in training."""
-        torch.manual_seed(0)
-        shapes = [(self.B, self.H, length, self.D) for length in (self.T, self.S, self.S)]
-        shapes += [(1, self.H, self.T, self.S)] if self.variant == "bias" else []
-        made = [torch.randn(shape, device=device).to(getattr(torch, self.dtype)) for shape in shapes]
-        return [tensor.requires_grad_(self.mode == "train") for tensor in made]
-
-    @property
-    def dropout(self) -> float:
-        """Its probability."""
-        return DROPOUT if self.variant == "dropout" else 0.0
+    return attend
 
 
-#: 16k tokens in all, and 2048 features of all heads.
-_LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
-TIMED = (
-    *(
-        AttentionCase(16384 // S, 2048 // D, S, S, D, causal, mode=mode)
-        for S in _LENGTHS
-        for D in (64, 128)
-        for causal in (True, False)
-        for mode in ("infer", "train")
-    ),
-    *(AttentionCase(16, 2048 // D, 1, 4096, D, variant="decode") for D in (64, 128)),
-    *(
-        AttentionCase(4, 16, 2048, 2048, 64, variant=variant, mode=mode)
-        for variant in ("bias", "dropout")
-        for mode in ("infer", "train")
-    ),
-)
-CHECKED = (
-    *(
-        AttentionCase(1, 2, S, S, D, causal, variant, mode)
-        for S in (512, 4096)
-        for D in (64, 128)
-        for causal in (True, False)
-        for variant in ("plain", "bias")
-        for mode in ("infer", "train")
-    ),
-    AttentionCase(16, 16, 1, 4096, 128, variant="decode"),
-    AttentionCase(1, 2, 513, 777, 40),
-)
-REPEATED = (
-    *(AttentionCase(1, 4, 8192, 8192, D, True, mode=mode) for D in (64, 128) for mode in ("infer", "train")),
-    AttentionCase(1, 8, 1, 8192, 128, variant="decode"),
-)
-REHEARSED = (AttentionCase(1, 2, 21, 33, 24, True), AttentionCase(1, 2, 1, 270, 16, variant="decode"))
+def dropping(case: AttentionCase, seed: Tensor) -> Attention:
+    """The definition, which drops the same weights as our operator does for this seed."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        options = {"dropout_p": case.dropout, "is_causal": case.causal}
+        return reference.scaled_dot_product_attention(query, key, value, bias, seed=seed, **options).output
+
+    return attend
 
 
-def has(mode: str) -> bool:
-    """Whether the kernels in use make this pass."""
-    return mode == "infer" or hasattr(cuda.module(), "attention_backward")
-
-
-def runner(case: AttentionCase, attention: Callable[..., Tensor], operands: list[Tensor]) -> Run:
-    """One step: the output and, in training, the gradients of all operands."""
-    torch.manual_seed(1)
-    gradient = torch.randn_like(operands[0]) if case.mode == "train" else None
+def runner(case: AttentionCase, attention: Attention, operands: list[Tensor]) -> Run:
+    """One step: the output and, in training, the gradients of all operands, for the same gradient always."""
+    shape, gradient = operands[0].shape, None
+    if case.mode == "train":
+        torch.manual_seed(1)
+        gradient = torch.randn(shape, device=operands[0].device).to(case.torch_dtype).to(operands[0].dtype)
 
     def run() -> list[Tensor]:
-        bias = operands[3] if case.variant == "bias" else None
         with torch.set_grad_enabled(gradient is not None):
-            out = attention(
-                *operands[:3], attn_mask=bias, dropout_p=case.dropout, is_causal=case.causal and bias is None
-            )
+            out = attention(*operands)
         return [out, *(torch.autograd.grad(out, operands, gradient) if gradient is not None else ())]
 
     return run
 
 
-def pyrnns(*args: Any, **options: Any) -> Tensor:
-    """The output of our operator."""
-    out = scaled_dot_product_attention(*args, **options)
-    assert isinstance(out, Tensor)
-    return out
+def require_kernels(operands: list[Tensor]) -> None:
+    """That it is our kernels which compute what is checked and timed."""
+    route = attention_route(operands[0], operands[2])
+    if route.path != "native":
+        raise RuntimeError(f"our kernels would not compute this: {route}")
 
 
 def check(case: AttentionCase, device: str, repeats: int, *, exact: bool) -> record.Row:
     """How far the results are from float64, beside torch's own; whether repetitions have the same bits."""
     operands = case.operands(device)
-    ours = runner(case, pyrnns, operands)
-    first, row, wrong = ours(), record.Row({"what": "check", **asdict(case)}), list[str]()
+    require_kernels(operands)
+    ours = runner(case, pyrnns(case, SEED), operands)
+    first, row, wrong = ours(), Job(case).row(), list[str]()
     if exact:
         wide = [tensor.detach().double().requires_grad_(case.mode == "train") for tensor in operands]
+        how = dropping(case, SEED) if case.dropout else torchs(case)
         with sdpa_kernel(SDPBackend.MATH):
-            step = runner(case, F.scaled_dot_product_attention, wide)
-            truth, theirs = step(), runner(case, F.scaled_dot_product_attention, operands)()
-        if case.mode == "train":  # of the same gradient, which has the dtype of the operands
-            truth = _exact_gradients(case, wide, operands)
+            truth, theirs = (runner(case, how, each)() for each in (wide, operands))
         row["error_of_allowed"] = share_of_allowed(first, theirs, truth)
         if not row["error_of_allowed"] <= 1:
             wrong.append(f"an error is {row['error_of_allowed']:.3g} times what is allowed")
@@ -159,46 +102,23 @@ def check(case: AttentionCase, device: str, repeats: int, *, exact: bool) -> rec
     return {**row, "outcome": "; ".join(wrong) or "right"}
 
 
-def _exact_gradients(case: AttentionCase, wide: list[Tensor], operands: list[Tensor]) -> list[Tensor]:
-    torch.manual_seed(1)
-    gradient = torch.randn_like(operands[0]).double()
-    bias = wide[3] if case.variant == "bias" else None
-    with sdpa_kernel(SDPBackend.MATH):
-        out = F.scaled_dot_product_attention(
-            *wide[:3], attn_mask=bias, is_causal=case.causal and bias is None
-        )
-    return [out, *torch.autograd.grad(out, wide, gradient)]
+def measure(case: AttentionCase, name: str, device: str = "cuda") -> record.Row:
+    """One row: pyrnn and one peer in alternation, on the same operands.
 
-
-def peer(case: AttentionCase, name: str) -> Callable[..., Tensor]:
-    """Torch's attention on one backend; raises ValueError where this machine or the case has none."""
-    if name != "flex":
-        return F.scaled_dot_product_attention
-    if case.variant != "plain" or importlib.util.find_spec("triton") is None:
-        raise ValueError("FlexAttention is compiled by triton, and timed on plain cases alone")
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    compiled = torch.compile(flex_attention)
-
-    def causal(b: Tensor, h: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        return t >= s
-
-    blocks = create_block_mask(causal, None, None, case.T, case.S) if case.causal else None
-    return lambda query, key, value, **_: compiled(query, key, value, block_mask=blocks)
-
-
-def measure(case: AttentionCase, name: str) -> record.Row:
-    """One row: pyrnn and one peer in alternation, on the same operands; ValueError where the peer refuses."""
-    operands = case.operands("cuda")
-    allowed = [BACKENDS[name]] if name in BACKENDS else [*BACKENDS.values()]
-    row: record.Row = {"what": "time", **asdict(case), "peer": name}
-    with sdpa_kernel(allowed):
-        runs = [runner(case, how, operands) for how in (pyrnns, peer(case, name))]
-        try:
+    Raises:
+        Refused: the peer does not take the case.
+    """
+    operands = case.operands(device)
+    require_kernels(operands)
+    with sdpa_kernel([BACKENDS[name]] if name in BACKENDS else [*BACKENDS.values()]):
+        runs = [runner(case, pyrnns(case), operands)]
+        runs[0]()
+        torch.cuda.synchronize()  # a fault of ours is not to look like the peer's
+        with refusals(name):
+            runs.append(runner(case, peer(case, name, device), operands))
             runs[1]()
-        except RuntimeError as error:
-            raise ValueError(str(error)) from error
-        single = max(DeviceCandidate(run).timed() for run in runs for _ in range(2))
+            torch.cuda.synchronize()
+        single = max(min(DeviceCandidate(run).timed() for _ in range(2)) for run in runs)
         repeats = repeats_for(single)
         ours, theirs = (DeviceCandidate(run, repeats=repeats) for run in runs)
         found = paired_timing(ours, theirs, seconds=SECONDS / repeats)
@@ -211,42 +131,67 @@ def measure(case: AttentionCase, name: str) -> record.Row:
     }
     if case.variant == "decode":  # keys and values are read once
         figures["bytes_per_second"] = sum(x.nbytes for x in operands[1:]) / found.ours.median
-    return {**row, **figures}
+    return {**Job(case, name).row(), **figures}
 
 
-def jobs(*, rehearsed: bool, device: str) -> Iterator[Callable[[], record.Row]]:
-    """Everything, in order."""
-    checked, repeated = (REHEARSED, REHEARSED[:1]) if rehearsed else (CHECKED, REPEATED)
-    for case, repeats in (*((case, 0) for case in checked), *((case, REPEATS) for case in repeated)):
-        if has(case.mode):
-            yield lambda case=case, repeats=repeats: check(case, device, repeats, exact=not repeats)
-    for case in () if rehearsed else TIMED:
-        for name in PEERS if has(case.mode) else ():
-            yield lambda case=case, name=name: measure(case, name)
+def jobs(*, rehearsed: bool) -> list[Job]:
+    """Everything, in order; an emulator has no times."""
+    return checks(rehearsed=rehearsed) + ([] if rehearsed else times())
+
+
+def attempt(job: Job, device: str) -> record.Row:
+    """The row of a job, whatever becomes of it."""
+    try:
+        if job.peer:
+            return measure(job.case, job.peer, device)
+        repeats = job.runs if job.runs > 1 else 0
+        return check(job.case, device, repeats, exact=not repeats)
+    except Refused as refusal:
+        return {**job.row(), "refused": str(refusal)}
+    except Exception as error:  # noqa: BLE001 - each fails the stage, and none costs the other jobs anything
+        traceback.print_exc(file=sys.stdout)
+        why = (str(error).splitlines() or [""])[0]
+        return {**job.row(), "outcome": f"error: {type(error).__name__}: {why}"}
+
+
+def found(row: record.Row) -> str:
+    """What a row says of its job, in words."""
+    share = f", {row['error_of_allowed']:.2f} of the allowed error" if "error_of_allowed" in row else ""
+    again = f", {row['equal']} of {row['repeats']} runs have the same bits" if "repeats" in row else ""
+    if "ratio" in row:
+        times = (row[side]["median"] * 1e6 for side in ("pyrnn_s", "peer_s"))
+        return "{:.1f} us, its {:.1f} us, {:.2f}x".format(*times, row["ratio"])
+    return f"refused: {row['refused']}" if "refused" in row else f"{row['outcome']}{share}{again}"
 
 
 def main() -> int:
     """Check and measure until the time is spent; 1 if a result is wrong."""
     told = orders()
     device = rehearsal.begin(told)
-    ends, failed = time.monotonic() + told.seconds - RESERVE, False
-    everything = [*jobs(rehearsed=told.rehearse is not None, device=device)]
-    for number, job in enumerate(everything):
-        if time.monotonic() >= ends:
-            record.append(told.rows, {"left_out": len(everything) - number, "of": len(everything)})
-            break
-        try:
-            row = job()
-        except ValueError as error:
-            row = {"refused": (str(error).splitlines() or ["?"])[0], "number": number}
-        except RuntimeError as error:
-            row = {"outcome": f"error: {error}", "number": number}
+    if device == "cuda" and (why := _native.why_no_cuda()):
+        print(f"nothing to check: pyrnn has no CUDA kernels in this process: {why}", flush=True)
+        return 1
+    ends, failed, left_out = time.monotonic() + told.seconds - RESERVE, False, list[str]()
+    everything = jobs(rehearsed=told.rehearse is not None)
+    for number, job in enumerate(everything, start=1):
+        if time.monotonic() + job.needs >= ends:
+            left_out.append(str(job))
+            continue
+        row = attempt(job, device)
+        failing = "refused" in row or row.get("outcome", "").startswith("error")
+        lost = failing and device == "cuda" and not healthy()
+        if lost:
+            why = row.get("refused") or row["outcome"]
+            row = {**job.row(), "outcome": f"error: the device no longer answers after: {why}"}
         failed = failed or row.get("outcome", "right") != "right"
         record.append(told.rows, row)
-        print(*(f"{name} {value}" for name, value in row.items()), sep=", ", flush=True)
-        if row.get("outcome", "").startswith("error") and device == "cuda" and not healthy():
-            print("the device no longer answers: nothing after this can be measured", flush=True)
+        print(f"{job}: {found(row)}", flush=True)
+        if lost:
+            left_out += map(str, everything[number:])
             break
+    if left_out:
+        record.append(told.rows, {"left_out": len(left_out), "of": len(everything), "cases": left_out})
+        print(f"{len(left_out)} of {len(everything)} are left out", flush=True)
     return 1 if failed else 0
 
 

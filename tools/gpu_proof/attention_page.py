@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pyrnn.bench.harness import geometric_mean
 from pyrnn.bench.record import Row
 from pyrnn.bench.report import table_line
+from tools.gpu_proof.attention_cases import said
 
 #: What, at least how many times a peer's speed, that peer, variants, and modes.
 GOALS = (
@@ -17,8 +18,6 @@ GOALS = (
 )
 #: Decoding is to take at most so many times what its bytes take at the rate of memory.
 OF_MEMORY = 1.3
-
-CASE = ("variant", "mode", "B", "H", "T", "S", "D", "causal", "dtype")
 
 
 def reached(rows: Sequence[Row], bound: float, peer: str, variants: Sequence[str], mode: str) -> str:
@@ -51,21 +50,16 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
             again = (
                 f", {row['equal']} of {row['repeats']} runs have the same bits" if "repeats" in row else ""
             )
-            yield f"\n- {_case(row)}: {row['outcome']}{share}{again}"
+            yield f"\n- {said(row)}: {row['outcome']}{share}{again}"
         elif "outcome" in row or "refused" in row:
-            yield f"\n- {row.get('outcome') or 'refused: ' + row['refused']}"
+            why = row.get("outcome") or f"refused: {row['refused']}"
+            yield f"\n- {said(row)} against {row['peer']}: {why}"
         elif "left_out" in row:
-            yield f"\n{row['left_out']} of {row['of']} were left out when the time was spent."
+            yield f"\n{row['left_out']} of {row['of']} were left out for lack of time."
     if times:
         headings = ["case", "against", "pyrnn us", "its us", "ratio", "p20-p80"]
         yield from ("", table_line(headings), table_line(["---"] * 2 + ["---:"] * 4))
     for row in times:
         ours, theirs, spread = (row[name] for name in ("pyrnn_s", "peer_s", "ratio_spread"))
         figures = (f"{ours['median'] * 1e6:.1f}", f"{theirs['median'] * 1e6:.1f}", f"{row['ratio']:.2f}x")
-        yield table_line([_case(row), row["peer"], *figures, f"{spread['p20']:.2f}-{spread['p80']:.2f}"])
-
-
-def _case(row: Row) -> str:
-    return " ".join(f"{name} {row[name]}" if len(name) == 1 else str(row[name]) for name in CASE[:-2]) + (
-        f"{' causal' if row['causal'] else ''} {row['dtype']}"
-    )
+        yield table_line([said(row), row["peer"], *figures, f"{spread['p20']:.2f}-{spread['p80']:.2f}"])

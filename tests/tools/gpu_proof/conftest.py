@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from pyrnn.bench import record
 
@@ -39,3 +41,25 @@ def environment() -> record.Row:
         "cudnn": 91000,
         "nvcc": "13.0",
     }
+
+
+@pytest.fixture
+def fake_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor's clock stands in for the events of a device, of which nothing is asked."""
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+            self.at = -1.0
+
+        def record(self) -> None:
+            self.at = time.perf_counter()
+
+        def synchronize(self) -> None:
+            assert self.at >= 0
+
+        def elapsed_time(self, end: Event) -> float:
+            return (end.at - self.at) * 1e3
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)

@@ -14,14 +14,12 @@ import torch
 
 from pyrnn import _native
 from pyrnn.bench import record
-from pyrnn.bench.harness import Candidate
 from pyrnn.bench.recurrent import Runner, runners
 from pyrnn.ops.recurrent.cuda import recurrence
 from tools.gpu_proof import layers
 from tools.gpu_proof.cases import GpuCase, cases
 from tools.gpu_proof.limits import Rooflines
 from tools.gpu_proof.page import markdown
-from tools.gpu_proof.timing import DeviceCandidate
 
 FIRST = cases()[:3]
 original_measure = layers.measure
@@ -132,14 +130,13 @@ def test_both_passes_of_a_case_are_planned(monkeypatch: pytest.MonkeyPatch) -> N
     assert (problem.cell, problem.T, problem.B, problem.H, problem.D) == ("rnn_tanh", 7, 3, 6, 2)
 
 
+@pytest.mark.usefixtures("fake_events")
 def test_a_measured_row_is_complete_and_the_page_shows_it(
     monkeypatch: pytest.MonkeyPatch, environment: record.Row
 ) -> None:
-    """On the CPU, whose clock stands in for the device's events."""
     device = SimpleNamespace(major=9, minor=0, multi_processor_count=132, L2_cache_size=2**20)
     plan = _native.CudaPlan("persistent", True, 1, 8, 2, 256, 0, 0, "")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: device)
-    monkeypatch.setattr(DeviceCandidate, "timed", Candidate.timed)
     monkeypatch.setattr(layers, "runners", lambda case, *, device, inputs: runners(case, inputs=inputs))
     monkeypatch.setattr(layers, "plans", lambda case: [plan, plan])
     case = GpuCase("gru", "float32", "train", "bidirectional-two-layer", T=5, B=3, I=4, H=6)

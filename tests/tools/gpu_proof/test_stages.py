@@ -223,6 +223,7 @@ def test_a_stage_understands_its_orders() -> None:
     ("name", "says"),
     [
         ("layers", "no CUDA kernels"),
+        ("attention", "no CUDA kernels"),
         ("wrappers", "nothing to dump"),
         ("small", "no CUDA kernels"),
         ("sanitizer", "nothing to watch"),
