@@ -68,7 +68,8 @@ struct RowPair {
 __device__ __forceinline__ KeyRange split_of(KeyRange all, int64_t split, int64_t splits, int step) {
   if (splits == 1) return all;
   const int first = all.begin / step * step, count = all.end - first;
-  const int tiles = (count + step - 1) / step, each = max(kTilesOfSplit, (tiles + int(splits) - 1) / int(splits));
+  const int tiles = (count + step - 1) / step,
+            each = max(kTilesOfSplit, (tiles + int(splits) - 1) / int(splits));
   const int64_t begin = first + split * each * step, end = begin + int64_t(each) * step;
   return {int(max(int64_t(all.begin), min(begin, int64_t(all.end)))), int(min(int64_t(all.end), end))};
 }

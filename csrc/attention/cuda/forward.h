@@ -71,8 +71,8 @@ struct ForwardBlock : QueryBlock<S, Shape, kPlain> {
   }
 
  private:
-  // Products become scores. What changes them comes in passes over the tile, so that all loads of one pass are
-  // under way together.
+  // Products become scores. What changes them comes in passes over the tile, so that all loads of one pass
+  // are under way together.
   __device__ __forceinline__ void make_scores(A (&x)[kM][kN][4], int j, bool partial, KeyRange keys) const {
     for_each(x, [&](int, int, int, A& s) { s = transform.scaled(s); });
     if (!kPlain && !transform.only_scales) add_terms(x, j, keys);

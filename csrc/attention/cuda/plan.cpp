@@ -41,8 +41,8 @@ const BackwardKernel& choose_backward(const Problem& p, const KernelList<Backwar
   refuse_features(kernels.end()[-1].features, features);
 }
 
-// In how many parts `length` rows of the other side of the scores are split, so that `blocks` of a kernel fill
-// the device.
+// In how many parts `length` rows of the other side of the scores are split, so that `blocks` of a kernel
+// fill the device.
 template <class Kernel>
 int64_t choose_splits(const Kernel& kernel, const Device& device, int64_t blocks, int64_t length) {
   const int64_t at_once = int64_t(device.sms) * std::max(1, kernel.blocks_per_sm());
