@@ -10,6 +10,7 @@ import pytest
 
 from tests.emulator.building import CSRC, run
 from tests.emulator.conftest import GetBuilder, Outcomes
+from tools.device_code.compile import find_tools, missing
 
 HERE = Path(__file__).parent
 
@@ -124,10 +125,10 @@ def cubin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_device_gets_the_instructions_that_are_meant(cubin: Path) -> None:
-    nvdisasm = shutil.which("nvdisasm")
-    if nvdisasm is None:
-        pytest.skip("no nvdisasm: install CUDA's, or the package nvidia-cuda-nvdisasm, and add it to PATH")
-    sass = subprocess.run([nvdisasm, str(cubin)], capture_output=True, text=True, check=True).stdout
+    find_tools()
+    if missing("nvdisasm"):
+        pytest.skip("no nvdisasm: install CUDA's, or the package nvidia-cuda-nvdisasm")
+    sass = subprocess.run(["nvdisasm", str(cubin)], capture_output=True, text=True, check=True).stdout
     expected = (
         "HGMMA.64x128x16.F32.BF16",
         "tnspA",
