@@ -71,7 +71,7 @@ def test_sizes_of_heads(features: tuple[int, int], dtype: torch.dtype, kernel: K
 def test_each_width_with_work_in_splits(features: int, dtype: torch.dtype, kernel: Kernel) -> None:
     """The few blocks of one head share its keys, and its queries."""
     features = min(features, cuda.MOST_FEATURES[dtype])
-    tensors = operands(B=1, H=1, T=280, S=300, D=features, V=features, dtype=dtype)
+    tensors = operands(B=1, H=1, T=200, S=250, D=features, V=features, dtype=dtype)
     check(tensors, {"is_causal": True}, kernel=kernel)
 
 

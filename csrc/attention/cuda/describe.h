@@ -1,7 +1,5 @@
 // How the .cu files tell the planner of their kernels.
 #pragma once
-#include <atomic>
-
 #include "attention/cuda/kernels.h"
 
 namespace pyrnn::attention::cuda {
@@ -22,11 +20,7 @@ constexpr TileKernel<Call> tile_kernel(bool plain) {
           plain,
           Block::shared_bytes(),
           flat_kernel<Call, kKernel, kName>(Shape::kThreads),
-          [] {  // asked once: devices of one process are alike enough to split work
-            static std::atomic<int> blocks{0};
-            if (blocks == 0) blocks = blocks_per_sm(kKernel, Shape::kThreads, Block::shared_bytes());
-            return int(blocks);
-          }};
+          [] { return blocks_per_sm(kKernel, Shape::kThreads, Block::shared_bytes()); }};
 }
 
 template <class Kernel>

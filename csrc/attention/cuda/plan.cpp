@@ -1,6 +1,8 @@
 #include "attention/cuda/plan.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <stdexcept>
 
 #include "common/integers.h"
@@ -41,11 +43,22 @@ const BackwardKernel& choose_backward(const Problem& p, const KernelList<Backwar
   refuse_features(kernels.end()[-1].features, features);
 }
 
+// Asked once for each kernel: devices of one process are alike enough to split work.
+template <class Kernel>
+int blocks_per_sm(const Kernel& kernel) {
+  static std::map<const Kernel*, int> known;
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  int& blocks = known[&kernel];
+  if (blocks == 0) blocks = kernel.blocks_per_sm();
+  return std::max(1, blocks);
+}
+
 // In how many parts `length` rows of the other side of the scores are split, so that `blocks` of a kernel
 // fill the device.
 template <class Kernel>
 int64_t choose_splits(const Kernel& kernel, const Device& device, int64_t blocks, int64_t length) {
-  const int64_t at_once = int64_t(device.sms) * std::max(1, kernel.blocks_per_sm());
+  const int64_t at_once = int64_t(device.sms) * blocks_per_sm(kernel);
   const int64_t most = std::max<int64_t>(1, length / (kTilesOfSplit * kernel.steps));
   const int64_t splits = blocks >= at_once ? 1 : std::min(most, at_once / blocks);
   if (blocks * splits > INT32_MAX)
