@@ -128,3 +128,16 @@ def on_cpu(call: Callable[[str], Result]) -> Result:
         return call("cpu")
     finally:
         _native.emulated_cuda = emulated
+
+
+def captured_in_a_graph(step: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """A CUDA graph of one step, and the results that each replay writes anew."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # what is made at a first call is made outside of the graph
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = step()
+    return graph, results

@@ -13,7 +13,7 @@ import pyrnn.nn
 from pyrnn.models import LanguageModel, LanguageModelConfig
 from tests.attention.cases import operands
 from tests.attention.checking import of_kernel
-from tests.cuda.cases import on_cpu
+from tests.cuda.cases import captured_in_a_graph, on_cpu
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="what CUDA alone has; there is no GPU")
 
@@ -127,14 +127,7 @@ def test_training_is_captured_in_a_graph(dtype: torch.dtype) -> None:
         (out,) = of_kernel(query, key, value, lengths=lengths, is_causal=True)
         return out, *torch.autograd.grad(out.square().sum(), (query, key, value))
 
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
+    graph, captured = captured_in_a_graph(step)
     with torch.no_grad():
         query.neg_()
         lengths.copy_(lengths.flip(0))

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import pyrnn
 from pyrnn.ops import route
+from tests.cuda.cases import captured_in_a_graph
 from tests.nn.pairs import LAYERS, assert_same, gradients, pair, random_state
 
 T, B, WIDTH, H = 5, 4, 3, 18
@@ -126,14 +127,7 @@ def test_training_is_captured_in_a_graph(name: str) -> None:
         output, _ = ours(x, lengths=lengths)
         return [output, *torch.autograd.grad(output.square().sum(), leaves)]
 
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
+    graph, captured = captured_in_a_graph(step)
     with torch.no_grad():
         x.neg_()
         lengths.copy_(lengths.flip(0))

@@ -13,6 +13,7 @@ from pyrnn import _checks, _native
 from pyrnn.ops import recurrent, route
 from pyrnn.ops.recurrent import cuda
 from pyrnn.ops.recurrent.cuda import recurrence
+from tests.cuda.cases import captured_in_a_graph
 from tests.cuda.conftest import MODE
 from tests.helpers import gradients, make_layer
 from tests.ops.test_recurrent_tracing import RESET, operator_args
@@ -139,14 +140,7 @@ def test_training_is_captured_in_a_graph(cell: str, P: int | None, every: int) -
         out = layer.run(recurrent, lengths=lengths, checkpoint_every=every)
         return out.output, *torch.autograd.grad(out.output.square().sum(), layer.leaves)
 
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
+    graph, captured = captured_in_a_graph(step)
     with torch.no_grad():
         layer.input.neg_()
         lengths.copy_(lengths.flip(0))
