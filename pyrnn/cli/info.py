@@ -82,6 +82,8 @@ def _architecture(sizes: TokenModelConfig) -> str:
         parts.append(counted(sizes.num_heads, "head"))
         if isinstance(sizes, LanguageModelConfig):
             parts.append(f"context {sizes.context}")
+    if isinstance(sizes, LanguageModelConfig) and sizes.architecture == "feedforward":
+        parts.append(f"window {sizes.window}")
     return ", ".join(parts)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from pyrnn._configuration import require_choices, require_range
 
 Architecture = Literal["rnn", "gru", "lstm", "transformer"]
+LanguageModelArchitecture = Literal[Architecture, "feedforward"]
 
 #: The file of a model's folder that holds its sizes; in a run's folder the job's other settings too.
 CONFIG = "config.json"
@@ -77,9 +78,13 @@ class LanguageModelConfig(TokenModelConfig):
     """Sizes of a `LanguageModel`, beside those of `TokenModelConfig`.
 
     Args:
+        architecture: one of `TokenModelConfig`, or "feedforward": hidden layers of tanh over a window of tokens.
+            Source: Bengio et al., "A neural probabilistic language model", 2003.
         input: "embedding" looks up a learned vector of each token; "one-hot" feeds the token's unit vector
             to the first layer, whose input weights then are [G*H, V], and `embedding_size` has no effect.
         context: tokens before its own that a position sees in each layer of a transformer.
+        window: tokens that a feed-forward network predicts the next one from; n - 1 of a model of n-grams.
+        direct_connections: of a feed-forward network: the softmax also sees the window's vectors themselves.
         locked_dropout: keep one dropout mask for all steps of a window instead of drawing one a step.
             Source: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
             networks", 2016. Of recurrent layers only.
@@ -88,8 +93,8 @@ class LanguageModelConfig(TokenModelConfig):
             Source: Press and Wolf, "Using the output embedding to improve language models", 2017.
 
     Raises:
-        ValueError: as of `TokenModelConfig`, an unknown input, tied weights with one-hot input, or a
-            transformer with one-hot input or locked dropout.
+        ValueError: as of `TokenModelConfig`, an unknown input, tied weights with one-hot input, or one-hot
+            input, locked dropout or direct connections where the architecture has none.
 
     Example:
         >>> config = LanguageModelConfig(65, architecture="gru", embedding_size=32)
@@ -97,24 +102,33 @@ class LanguageModelConfig(TokenModelConfig):
         (256, 32)
     """
 
+    architecture: LanguageModelArchitecture = "lstm"
     input: Literal["embedding", "one-hot"] = "embedding"
     context: int = 128
+    window: int = 4
+    direct_connections: bool = False
     locked_dropout: bool = False
     tied: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_range(self, ("context",), least=1)
+        require_range(self, ("context", "window"), least=1)
         require_choices(self, ("input",))
         if self.tied and self.input == "one-hot":
             raise ValueError(
                 "tied weights need an embedding to tie to: set input to 'embedding' or tied to false"
             )
-        if self.architecture == "transformer":
+        if self.architecture in ("transformer", "feedforward"):
+            kind = "a transformer" if self.architecture == "transformer" else "a feed-forward network"
             if self.input == "one-hot":
-                raise ValueError("a transformer has no weights for one-hot input: set input to 'embedding'")
+                raise ValueError(f"{kind} has no weights for one-hot input: set input to 'embedding'")
             if self.locked_dropout:
-                raise ValueError("a transformer has no locked dropout: set locked_dropout to false")
+                raise ValueError(f"{kind} has no locked dropout: set locked_dropout to false")
+        if self.direct_connections and self.architecture != "feedforward":
+            raise ValueError(
+                "direct connections are those of a feed-forward network: set architecture to 'feedforward', or "
+                "direct_connections to false"
+            )
 
     @property
     def vector_std(self) -> float:

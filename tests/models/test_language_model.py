@@ -8,7 +8,7 @@ from pyrnn.models.backbones import state_shapes
 from pyrnn.models.state import state_tensors
 
 CELLS = ("rnn", "gru", "lstm")
-ARCHITECTURES = (*CELLS, "transformer")
+ARCHITECTURES = (*CELLS, "transformer", "feedforward")
 
 
 def _model(backend: Any = "pyrnn", **changes: Any) -> LanguageModel:

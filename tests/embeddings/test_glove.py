@@ -1,0 +1,199 @@
+"""GloVe's steps against float64 autograd, what it learns, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pyrnn.embeddings import PAIR, Cooccurrences, Glove, GloveConfig, PairBatches, count_cooccurrences
+from pyrnn.reference.glove import GloveParameters, glove_steps, glove_terms
+
+V = 9
+
+
+def _parameters(glove: Glove, *, sums: bool = False) -> GloveParameters:
+    rows = glove.rows[:, :, int(sums)].double().clone()
+    D = glove.dimension
+    return GloveParameters(rows[0, :, :D], rows[1, :, :D], rows[0, :, -1], rows[1, :, -1])
+
+
+def _batch(pairs: list[tuple[int, int, float]], order: int = 0) -> dict[str, torch.Tensor]:
+    rows = np.array(pairs, PAIR).view(np.uint8).reshape(-1, PAIR.itemsize)
+    return {"pairs": torch.from_numpy(rows.copy()), "order": torch.tensor(order)}
+
+
+def _pairs(folder: Path, N: int = 400) -> Cooccurrences:
+    ids = torch.randint(0, V, (N,), generator=torch.Generator().manual_seed(1))
+    return count_cooccurrences([ids], folder / "pairs.bin", vocabulary_size=V, window=3)
+
+
+@pytest.mark.parametrize("D", [1, 15, 16, 17, 100])
+def test_a_step_is_adagrad_on_half_a_term(isa: str, D: int) -> None:
+    """Pair by pair, so that the order is known: of equal ids, of a count above x_max, and of one below 1."""
+    glove = Glove(V, D, seed=2)
+    expected, sums = _parameters(glove), _parameters(glove, sums=True)
+    settings: dict[str, Any] = {"x_max": 10.0, "alpha": 0.6, "learning_rate": 0.3}
+    for pair in [(0, 1, 3.0), (4, 4, 2.5), (8, 0, 500.0), (1, 0, 0.1), (0, 1, 3.0)]:
+        loss = glove.train(_batch([pair]), GloveConfig(**settings))
+        assert loss == pytest.approx(glove_steps(expected, sums, [pair], **settings), rel=1e-5)
+    eps = 8 * torch.finfo(torch.float32).eps
+    for found, wanted in zip(_parameters(glove), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=eps, atol=eps)
+    for found, wanted in zip(_parameters(glove, sums=True), sums, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=eps, atol=eps)
+    between = glove.rows[..., D:-1]
+    assert (between[:, :, 0] == 0).all() and (between[:, :, 1] == 1).all()
+
+
+def test_a_step_is_the_one_of_torchs_adagrad() -> None:
+    glove = Glove(V, 6, seed=2)
+    own = [p.requires_grad_() for p in _parameters(glove)]
+    optimizer = torch.optim.Adagrad(own, lr=0.1, initial_accumulator_value=1.0, eps=0.0)
+    pair = torch.tensor([2]), torch.tensor([5]), torch.tensor([7.0], dtype=torch.float64)
+    (glove_terms(GloveParameters(*own), *pair, x_max=100.0, alpha=0.75).sum() / 2).backward()
+    optimizer.step()
+    glove.train(_batch([(2, 5, 7.0)]), GloveConfig(learning_rate=0.1))
+    for found, wanted in zip(_parameters(glove), own, strict=True):
+        torch.testing.assert_close(found, wanted.detach(), rtol=1e-6, atol=1e-6)
+
+
+def test_the_loss_is_the_one_of_the_paper(isa: str, tmp_path: Path) -> None:
+    pairs, glove, config = _pairs(tmp_path), Glove(V, 20), GloveConfig(x_max=50.0)
+    for step in range(3):
+        glove.train(PairBatches(pairs, seed=1)[step], config)
+    rows = pairs.read(0, len(pairs))
+    place = [torch.from_numpy(rows[name].astype(np.int64)) for name in ("row", "column")]
+    terms = glove_terms(_parameters(glove), *place, torch.tensor(rows["count"]), x_max=50.0, alpha=0.75)
+    before = glove.rows.clone()
+    assert glove.loss(pairs, config) == pytest.approx(terms.mean().item(), rel=1e-5)
+    assert torch.equal(glove.rows, before)
+
+
+def test_all_pairs_of_a_block_are_stepped_in_a_shuffled_order() -> None:
+    pairs = [(i, j, 1.0 + i + j) for i in range(V) for j in range(V)]
+    config = GloveConfig(learning_rate=0.2)
+    results = []
+    for order in (1, 1, 2):
+        glove = Glove(V, 8)
+        loss = glove.train(_batch(pairs, order), config)
+        results.append((loss, glove.rows))
+        # Where every pair got a step, and one alone, the sum of all squared gradients is near the one in order.
+        expected, sums = (_parameters(Glove(V, 8), sums=s) for s in (False, True))
+        glove_steps(expected, sums, pairs, learning_rate=0.2, x_max=100.0, alpha=0.75)
+        found = sum(part.sum() - part.numel() for part in _parameters(glove, sums=True))
+        assert found == pytest.approx(sum(part.sum() - part.numel() for part in sums).item(), rel=0.3)
+    assert results[0][0] == results[1][0] and torch.equal(results[0][1], results[1][1])
+    assert not torch.equal(results[0][1], results[2][1])
+
+
+def _topics(folder: Path) -> Cooccurrences:
+    """Sentences about one of two topics, of words 0-3 or 4-7, with a tenth from the other; 8 stands in all."""
+    random = np.random.Generator(np.random.Philox(key=1))
+    topics = random.integers(2, size=(400, 1)) ^ (random.random((400, 6)) < 0.1)
+    sentences = np.pad(random.integers(0, 4, (400, 6)) + 4 * topics, ((0, 0), (0, 2)))
+    sentences[:, -2:] = 8, V
+    ids = torch.from_numpy(sentences.flatten())
+    return count_cooccurrences([ids], folder / "pairs.bin", vocabulary_size=V)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_words_of_one_topic_come_together(tmp_path: Path, threads: int) -> None:
+    pairs, glove, config = _topics(tmp_path), Glove(V, 8), GloveConfig(learning_rate=0.2)
+    batches, before = PairBatches(pairs, seed=0), glove.loss(pairs, config)
+    kept = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for step in range(60):
+            glove.train(batches[step], config)
+    finally:
+        torch.set_num_threads(kept)
+    assert glove.loss(pairs, config) < 0.02 * before
+    unit = torch.nn.functional.normalize(glove.vectors() - glove.vectors().mean(0))
+    similarity = unit @ unit.T
+    within = min(similarity[:4, :4].min(), similarity[4:8, 4:8].min())
+    assert within > similarity[:4, 4:8].max() + 0.5
+
+
+_RUN = """
+import sys, hashlib, torch
+from pathlib import Path
+from pyrnn.embeddings import Glove, GloveConfig, PairBatches, count_cooccurrences
+torch.set_num_threads(1)
+ids = torch.randint(0, 9, (400,), generator=torch.Generator().manual_seed(1))
+pairs = count_cooccurrences([ids], Path(sys.argv[1]), vocabulary_size=9)
+glove, batches = Glove(9, 20), PairBatches(pairs, seed=4, block=16)
+for step in range(2 * len(batches)):
+    glove.train(batches[step], GloveConfig())
+print(hashlib.sha256(glove.rows.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_one_thread_gives_the_same_bits_in_every_process(tmp_path: Path) -> None:
+    results = {
+        subprocess.run(
+            [sys.executable, "-c", _RUN, str(tmp_path / f"pairs-{seed}.bin")],
+            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(results) == 1
+
+
+def test_combinations() -> None:
+    glove = Glove(V, 3)
+    w, c = glove.word_vectors, glove.context_vectors
+    assert torch.equal(glove.vectors(), w + c)
+    assert torch.equal(glove.vectors("mean"), (w + c) / 2)
+    assert torch.equal(glove.vectors("word"), w)
+    assert torch.equal(glove.vectors("context"), c)
+    with pytest.raises(ValueError, match="combination must be sum, mean, word or context, got 'product'"):
+        glove.vectors("product")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"x_max": 0.0}, "x_max must be above 0 and finite, got 0.0"),
+        ({"x_max": float("nan")}, "x_max must be above 0"),
+        ({"x_max": float("inf")}, "x_max must be above 0 and finite"),
+        ({"alpha": -1.0}, "alpha must not be negative, got -1.0"),
+        ({"learning_rate": 0.0}, r"learning_rate must lie in \(0, 10\], got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must lie"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        GloveConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "pair", [(V, 0, 1.0), (-1, 0, 1.0), (0, V, 1.0), (0, 0, 0.0), (0, 0, -1.0), (0, 0, float("nan")), (0, 0, float("inf"))]
+)
+def test_a_damaged_pair_changes_nothing(pair: tuple[int, int, float]) -> None:
+    glove = Glove(V, 4)
+    before = glove.rows.clone()
+    with pytest.raises(ValueError, match="ids lie outside the vocabulary, or whose count is not positive"):
+        glove.train(_batch([(0, 0, 1.0), pair]), GloveConfig())
+    assert torch.equal(glove.rows, before)
+
+
+def test_vectors_that_are_no_numbers_any_more_are_refused() -> None:
+    glove = Glove(V, 4)
+    glove.rows[0, 3, 0] = float("inf")
+    with pytest.raises(FloatingPointError, match=r"beyond all numbers; lower learning_rate, which is 0.05"):
+        glove.train(_batch([(3, 0, 1.0)]), GloveConfig())
+
+
+@pytest.mark.parametrize("sizes", [(0, 4), (4, 0)])
+def test_sizes_below_one_are_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="sizes must be at least 1"):
+        Glove(*sizes)
