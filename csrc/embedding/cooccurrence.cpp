@@ -14,6 +14,7 @@ namespace {
 constexpr uint64_t kMostUnit = uint64_t(1) << 32;
 constexpr int64_t kMostWindow = 1 << 16;
 constexpr int64_t kLeastBytes = 1 << 16;
+constexpr int kFirstBits = 14;  // of the first table: 256 KiB
 constexpr int64_t kTail =
     512;  // slots behind the last one that a key may have: a cluster does not wrap around
 
@@ -69,9 +70,17 @@ CooccurrenceCounter::CooccurrenceCounter(int64_t size, int64_t steps, bool both,
   advise_huge_pages(reinterpret_cast<char*>(cells.data()), cells.size() * sizeof(uint64_t));
 
   const int64_t slots = bytes / 2 / int64_t(sizeof(Entry)) - kTail;
-  while ((int64_t(2) << bits) <= slots) bits++;
+  while ((int64_t(2) << most_bits) <= slots) most_bits++;
+  make_table(std::min(kFirstBits, most_bits));
+}
+
+void CooccurrenceCounter::make_table(int slot_bits) {
+  table = {};  // first, so that there are never two
+  bits = slot_bits;
   table.assign(size_t((int64_t(1) << bits) + kTail), Entry{0, 0});
+  advise_huge_pages(reinterpret_cast<char*>(table.data()), table.size() * sizeof(Entry));
   most_used = (int64_t(1) << bits) / 4 * 3;
+  used = 0;
 }
 
 void CooccurrenceCounter::add(const int32_t* ids, int64_t count) {
@@ -144,8 +153,7 @@ void CooccurrenceCounter::spill_table() {
   for (const Entry& entry : table)
     if (entry.sum) *to++ = entry;
   spills.write(table.data(), to - table.data());
-  std::fill(table.begin(), table.end(), Entry{0, 0});
-  used = 0;
+  make_table(std::min(bits + 1, most_bits));
 }
 
 void CooccurrenceCounter::spill_cells() {

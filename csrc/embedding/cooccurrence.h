@@ -9,7 +9,7 @@
 //
 // Pairs of the first ids, which are the frequent ones, have a cell each in a dense block; the others go
 // through a hash table, whose sorted content is spilled to a file whenever it is full. In the end these runs
-// are merged. Runs are sorted by a random-looking bijection of the pair, so the table, whose slots are its
+// are merged. The table begins small and is twice as large after each spill, up to its share. Runs are sorted by a random-looking bijection of the pair, so the table, whose slots are its
 // upper bits, is almost in order as it lies, and the pairs come out in a random-looking order, too, which is
 // what training on them needs. A symmetric window counts (i, j) and (j, i) as one pair until it is taken.
 //
@@ -55,6 +55,7 @@ class CooccurrenceCounter {
   void count_pair(uint32_t row, uint32_t column, uint64_t amount);
   void apply_pending();
   void add_to_table(uint64_t key, uint64_t amount);
+  void make_table(int bits);
   void spill_table();
   void spill_cells();
 
@@ -67,7 +68,7 @@ class CooccurrenceCounter {
   std::vector<uint64_t> cells;
   std::vector<Entry> table;
   int64_t used = 0, most_used = 0, tokens_ = 0;
-  int bits = 0;  // of a slot's number
+  int bits = 0, most_bits = 0;  // of a slot's number
   Pending pending[kPending];
   int waiting = 0;
   Spills spills;
