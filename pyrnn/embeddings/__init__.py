@@ -9,13 +9,19 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.cooccurrence import Cooccurrences as Cooccurrences
     from pyrnn.embeddings.cooccurrence import PairBatches as PairBatches
     from pyrnn.embeddings.cooccurrence import count_cooccurrences as count_cooccurrences
+    from pyrnn.embeddings.corpus import Corpus as Corpus
+    from pyrnn.embeddings.corpus import make_corpus as make_corpus
+    from pyrnn.embeddings.corpus import read_sentences as read_sentences
     from pyrnn.embeddings.glove import Glove as Glove
     from pyrnn.embeddings.glove import GloveConfig as GloveConfig
+    from pyrnn.embeddings.vocabulary import CountedVocabulary as CountedVocabulary
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "cooccurrence": ["PAIR", "Cooccurrences", "PairBatches", "count_cooccurrences"],
+        "corpus": ["Corpus", "make_corpus", "read_sentences"],
         "glove": ["Glove", "GloveConfig"],
+        "vocabulary": ["CountedVocabulary"],
     },
 )
