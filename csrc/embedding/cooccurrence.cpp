@@ -52,6 +52,12 @@ CooccurrenceCounter::CooccurrenceCounter(int64_t size, int64_t steps, bool both,
   for (int64_t n = 0; n <= window; n++)
     weights.push_back(harmonic && n ? (unit + uint64_t(n) / 2) / uint64_t(n) : unit);
 
+  const int64_t slots = bytes / 2 / int64_t(sizeof(Entry)) - kTail;
+  while ((int64_t(2) << most_bits) <= slots) most_bits++;
+  make_table(std::min(kFirstBits, most_bits));
+}
+
+void CooccurrenceCounter::make_cells() {
   const uint64_t most_cells = uint64_t(bytes) / 2 / sizeof(uint64_t);
   uint64_t product = 0;
   for (uint64_t step = uint64_t(1) << 62; step; step >>= 1)  // the largest that fits
@@ -68,10 +74,6 @@ CooccurrenceCounter::CooccurrenceCounter(int64_t size, int64_t steps, bool both,
   }
   cells.assign(size_t(start), 0);
   advise_huge_pages(reinterpret_cast<char*>(cells.data()), cells.size() * sizeof(uint64_t));
-
-  const int64_t slots = bytes / 2 / int64_t(sizeof(Entry)) - kTail;
-  while ((int64_t(2) << most_bits) <= slots) most_bits++;
-  make_table(std::min(kFirstBits, most_bits));
 }
 
 void CooccurrenceCounter::make_table(int slot_bits) {
@@ -153,6 +155,7 @@ void CooccurrenceCounter::spill_table() {
   for (const Entry& entry : table)
     if (entry.sum) *to++ = entry;
   spills.write(table.data(), to - table.data());
+  if (bits == most_bits && cells.empty()) make_cells();
   make_table(std::min(bits + 1, most_bits));
 }
 
@@ -164,9 +167,12 @@ void CooccurrenceCounter::spill_cells() {
 }
 
 void CooccurrenceCounter::finish() {
+  const bool dense = !cells.empty();
   spill_table();
-  spill_cells();
-  spill_table();
+  if (dense) {
+    spill_cells();
+    spill_table();
+  }
   cells = {}, table = {};
   spills.start_merge();
 }

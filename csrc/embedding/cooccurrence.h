@@ -7,9 +7,10 @@
 // where that is below 2^32 (windows up to 22), so that 1 / n is exact, and 2^32 beyond, where it is rounded
 // to a multiple of 2^-32. Sums of integers have no order: the counts do not depend on the memory.
 //
-// Pairs of the first ids, which are the frequent ones, have a cell each in a dense block; the others go
-// through a hash table, whose sorted content is spilled to a file whenever it is full. In the end these runs
-// are merged. The table begins small and is twice as large after each spill, up to its share. Runs are sorted by a random-looking bijection of the pair, so the table, whose slots are its
+// Pairs go through a hash table, whose sorted content is spilled to a file whenever it is full. It begins
+// small and is twice as large after each spill, up to half of the memory. From then on pairs of the first
+// ids, which are the frequent ones, have a cell each in a dense block, the other half. In the end all runs
+// are merged. Runs are sorted by a random-looking bijection of the pair, so the table, whose slots are its
 // upper bits, is almost in order as it lies, and the pairs come out in a random-looking order, too, which is
 // what training on them needs. A symmetric window counts (i, j) and (j, i) as one pair until it is taken.
 //
@@ -51,10 +52,10 @@ class CooccurrenceCounter {
     uint64_t key, amount;
   };
 
-  uint64_t* cell_of(uint64_t low, uint64_t high);
   void count_pair(uint32_t row, uint32_t column, uint64_t amount);
   void apply_pending();
   void add_to_table(uint64_t key, uint64_t amount);
+  void make_cells();
   void make_table(int bits);
   void spill_table();
   void spill_cells();
