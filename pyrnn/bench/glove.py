@@ -1,9 +1,9 @@
 """GloVe on the Shakespeare text: pairs a second and loss, against torch's operators on batches of pairs.
 
-Torch's side takes the same counts, the same loss and AdaGrad. A step of it is a batch: rows are looked up, and
-squared gradients and updates are added at their rows by `index_add_`. Both sides go through all pairs once an
-epoch, each in its own shuffled order and from the same vectors; epochs are timed in alternation, and after each
-one the loss over all pairs is computed for both. Counting is timed alone.
+Torch's side takes the same counts, the same loss and AdaGrad. A step of it is a batch: rows are looked up,
+and squared gradients and updates are added at their rows by `index_add_`. Both sides go through all pairs
+once an epoch, each in its own shuffled order and from the same vectors; epochs are timed in alternation, and
+after each one the loss over all pairs is computed for both. Counting is timed alone.
 """
 
 from __future__ import annotations
@@ -83,7 +83,11 @@ def measure(dimension: int, epochs: int, batch_size: int, folder: Path) -> recor
     """One row of the benchmark."""
     corpus = make_corpus([shakespeare().lower().split()], folder / "ids.bin", min_count=2)
     V = len(corpus.vocabulary)
-    counting = _seconds(lambda: count_cooccurrences(corpus.ids.blocks(), folder / "pairs.bin", vocabulary_size=V, window=WINDOW))
+    counting = _seconds(
+        lambda: count_cooccurrences(
+            corpus.ids.blocks(), folder / "pairs.bin", vocabulary_size=V, window=WINDOW
+        )
+    )
     pairs = Cooccurrences(folder / "pairs.bin", V)
     glove, batches = Glove(V, dimension), PairBatches(pairs, seed=1)
     other, measured = TorchGlove(glove, pairs, batch_size), Glove(V, dimension)
@@ -92,7 +96,9 @@ def measure(dimension: int, epochs: int, batch_size: int, folder: Path) -> recor
     watch = Watch()
     for epoch in range(epochs):
         steps = range(epoch * len(batches), (epoch + 1) * len(batches))
-        times["pyrnn"].append(_seconds(lambda own=steps: [glove.train(batches[step], CONFIG) for step in own]))
+        times["pyrnn"].append(
+            _seconds(lambda own=steps: [glove.train(batches[step], CONFIG) for step in own])
+        )
         times["torch"].append(_seconds(other.epoch))
         losses["pyrnn"].append(glove.loss(pairs, CONFIG))
         losses["torch"].append(other.copy_to(measured).loss(pairs, CONFIG))
@@ -127,7 +133,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench glove", description=__doc__)
     parser.add_argument("--dimension", nargs="+", type=whole(1), default=[100], metavar="D")
     parser.add_argument("--epochs", type=whole(2), default=5, help="of each side (default 5)")
-    parser.add_argument("--batch-size", nargs="+", type=whole(1), default=[4096], help="pairs of torch's steps")
+    parser.add_argument(
+        "--batch-size", nargs="+", type=whole(1), default=[4096], help="pairs of torch's steps"
+    )
     threads = whole(1, _native.MOST_THREADS)
     parser.add_argument("--threads", type=threads, default=1, help="for both sides (default 1)")
     parser.add_argument("--no-record", action="store_true", help="print only; leave bench/results alone")

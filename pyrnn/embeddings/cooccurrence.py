@@ -50,7 +50,7 @@ def count_cooccurrences(
     The counts are sums of integers, multiples of 1 / lcm(1..window), so they are exact, and the same for any
     `memory_mib`; with a window above 22 each 1 / (t - s) is rounded to a multiple of 2^-32. Where memory does
     not hold all pairs, sorted runs of them go to a temporary file without a name, and are merged in the end.
-    Source: Pennington, Socher and Manning, "GloVe: Global vectors for word representation", 2014, section 4.2.
+    Source: Pennington, Socher and Manning, "GloVe: Global vectors for word representation", 2014, 4.2.
 
     Args:
         chunks: the text as ids [N_i] in [0, V], one after another; V ends a sentence, and no pair reaches
@@ -63,8 +63,8 @@ def count_cooccurrences(
         memory_mib: memory for counts, in MiB.
 
     Raises:
-        ValueError: an empty text, no two tokens in one sentence, an id outside the vocabulary, a chunk that is
-            no vector of integers, or a setting out of its range.
+        ValueError: an empty text, no two tokens in one sentence, an id outside the vocabulary, a chunk that
+            is no vector of integers, or a setting out of its range.
         OverflowError: one pair's count leaves 64 bits.
         OSError: a folder cannot be written, or a disk is full.
 
@@ -89,7 +89,7 @@ def count_cooccurrences(
         counter.finish()
         if not _write(counter, file):
             raise ValueError(
-                f"a text of {counter.tokens:,} tokens has no two of them in one sentence: there is no pair to count"
+                f"a text of {counter.tokens:,} tokens has no two of them in one sentence: no pair to count"
                 if counter.tokens
                 else "there are no tokens to count: the text is empty"
             )
@@ -125,7 +125,7 @@ def _write(counter: _native.cpu.CooccurrenceCounter, file: IO[bytes]) -> int:
     """Write what was counted, and tell how many pairs that is."""
     pairs, count = np.empty(_AT_ONCE, PAIR), 0
     while found := counter.take(pairs.ctypes.data, len(pairs)):
-        file.write(pairs[:found].data)
+        file.write(pairs[:found].tobytes())
         count += found
     return count
 
@@ -171,7 +171,7 @@ class Cooccurrences:
             ValueError: the file has become shorter.
         """
         pairs = np.empty(max(0, min(count, len(self) - begin)), PAIR)
-        view, place = memoryview(pairs).cast("B"), begin * PAIR.itemsize
+        view, place = memoryview(pairs.view(np.uint8)), begin * PAIR.itemsize
         while view:
             if not (found := os.preadv(self._file, [view], place)):
                 raise ValueError(f"{self.path} became shorter while it was in use: count again")
@@ -187,15 +187,17 @@ class Cooccurrences:
         V = self.vocabulary_size
         X = torch.zeros(V, V, dtype=torch.float64)
         for pairs in self.blocks():
-            X[pairs["row"].astype(np.int64), pairs["column"].astype(np.int64)] = torch.from_numpy(pairs["count"].copy())
+            X[pairs["row"].astype(np.int64), pairs["column"].astype(np.int64)] = torch.from_numpy(
+                pairs["count"].copy()
+            )
         return X
 
 
 class PairBatches:
     """The pairs of a file in blocks, each epoch in another order: `pyrnn.train.Batches`.
 
-    An epoch reads every block once, in an order that is a function of seed and epoch, and `Glove` shuffles the
-    pairs of a block by the seed that comes with it. As the file's own order is a random one, a block is a
+    An epoch reads every block once, in an order that is a function of seed and epoch, and `Glove` shuffles
+    the pairs of a block by the seed that comes with it. As the file's own order is a random one, a block is a
     random sample of the pairs.
 
     Args:

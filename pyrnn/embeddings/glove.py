@@ -76,8 +76,8 @@ class Glove:
     Every pair is a step of AdaGrad on half of its part of J: G += g^2, then p -= learning_rate g / sqrt(G),
     where G begins at 1. Threads work on the same vectors without locks, so an update may get lost; one thread
     gives the same bits again.
-    Sources: Pennington, Socher and Manning, "GloVe: Global vectors for word representation", 2014, equations 8
-    and 9; Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011; Recht et al., "Hogwild", 2011.
+    Sources: Pennington, Socher and Manning, "GloVe: Global vectors for word representation", 2014, (8) and
+    (9); Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011; Recht et al., "Hogwild", 2011.
 
     Args:
         vocabulary_size: V.
@@ -85,8 +85,8 @@ class Glove:
         seed: of the first vectors and biases, uniform in (-0.5, 0.5) / D.
 
     Attributes:
-        rows: [2, V, 2, S] float32, all there is: of words and of contexts, the numbers and their G. Of S, a multiple of
-            16 above D, the vector takes the first D, the bias the last one, and the others are zero.
+        rows: [2, V, 2, S] float32, all there is: of words and of contexts, the numbers and their G. Of S, a
+            multiple of 16 above D, the vector takes the first D, the bias the last one, others are zero.
 
     Raises:
         ValueError: a size below one.

@@ -5,6 +5,8 @@ Dimension key: T time, B batch, E embedding, W window, H hidden, L layers.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,9 +51,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.window, self.direct, self.dropout = window, direct, dropout
         widths = [window * features] + [hidden_size] * num_layers
-        self.layers = nn.ModuleList(
-            nn.Linear(below, above) for below, above in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(widths))
         self.output_size = hidden_size + direct * window * features
 
     def forward(
@@ -65,8 +65,8 @@ class FeedForward(nn.Module):
             lengths: [B] int64 in [0, T]: steps of each sequence; what stands beyond is not read.
 
         Returns:
-            output [T, B, H], with direct connections [T, B, H + W E], which means nothing beyond a length; and
-            the last W - 1 vectors of each sequence, [W - 1, B, E].
+            output [T, B, H], with direct connections [T, B, H + W E], which means nothing beyond a length;
+            and the last W - 1 vectors of each sequence, [W - 1, B, E].
         """
         T, B, E = input.shape
         before = input.new_zeros(self.window - 1, B, E) if state is None else state

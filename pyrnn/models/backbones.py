@@ -15,14 +15,14 @@ from torch import nn
 import pyrnn.nn
 from pyrnn.models._feedforward import FeedForward
 from pyrnn.models._transformer import CausalTransformer
-from pyrnn.models.configs import Architecture, LanguageModelConfig
+from pyrnn.models.configs import LanguageModelArchitecture, LanguageModelConfig
 
 Backend = Literal["pyrnn", "torch"]
 
 _CLASS_NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
 
-def recurrent_class(cell: Architecture, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
+def recurrent_class(cell: LanguageModelArchitecture, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
     """The layer class of a recurrent cell: this package's, or torch's of the same name and constructor.
 
     Example:

@@ -78,7 +78,7 @@ class LanguageModelConfig(TokenModelConfig):
     """Sizes of a `LanguageModel`, beside those of `TokenModelConfig`.
 
     Args:
-        architecture: one of `TokenModelConfig`, or "feedforward": hidden layers of tanh over a window of tokens.
+        architecture: as of `TokenModelConfig`, or "feedforward": layers of tanh over a window of tokens.
             Source: Bengio et al., "A neural probabilistic language model", 2003.
         input: "embedding" looks up a learned vector of each token; "one-hot" feeds the token's unit vector
             to the first layer, whose input weights then are [G*H, V], and `embedding_size` has no effect.
@@ -126,8 +126,8 @@ class LanguageModelConfig(TokenModelConfig):
                 raise ValueError(f"{kind} has no locked dropout: set locked_dropout to false")
         if self.direct_connections and self.architecture != "feedforward":
             raise ValueError(
-                "direct connections are those of a feed-forward network: set architecture to 'feedforward', or "
-                "direct_connections to false"
+                "direct connections are those of a feed-forward network: set architecture to 'feedforward', "
+                "or direct_connections to false"
             )
 
     @property

@@ -25,7 +25,8 @@ def glove_terms(
 
     Args:
         parameters: all of them.
-        rows, columns: [P] int64, i and j.
+        rows: [P] int64, i.
+        columns: [P] int64, j.
         counts: [P], X_ij > 0.
         x_max: from which count on the weight f is 1.
         alpha: power of x / x_max below.
@@ -50,14 +51,15 @@ def glove_steps(
     x_max: float,
     alpha: float,
 ) -> float:
-    """A step of AdaGrad for each pair (i, j, X_ij) on half of its term, in place; the sum of the terms before.
+    """A step of AdaGrad on half a term for each pair, in place; the sum of the terms, each before its step.
 
     Args:
         parameters: trained.
         sums: of squared gradients, of the same shapes.
-        pairs: in their order.
+        pairs: (i, j, X_ij) in their order.
         learning_rate: of each step.
-        x_max, alpha: as of `glove_terms`.
+        x_max: as of `glove_terms`.
+        alpha: likewise.
     """
     total = 0.0
     for i, j, x in pairs:

@@ -91,7 +91,9 @@ class LanguageModeling(Task):
     """
 
     name = "language-model"
-    summary = "Train a language model on a text: an RNN, GRU or LSTM, a transformer, or a feed-forward network."
+    summary = (
+        "Train a language model on a text: an RNN, GRU or LSTM, a transformer, or a feed-forward network."
+    )
     unit = "tokens"
     data_config = TextConfig
     model_config = LanguageModelConfig

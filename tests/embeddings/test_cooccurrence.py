@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ def _count(folder: Path, text: list[int], V: int, **options: Any) -> Cooccurrenc
     return count_cooccurrences([torch.tensor(text)], folder / "pairs.bin", vocabulary_size=V, **options)
 
 
-def _by_hand(text: list[int], V: int, window: int, *, both: bool, harmonic: bool) -> dict[tuple[int, int], Fraction]:
+def _by_hand(
+    text: list[int], V: int, window: int, *, both: bool, harmonic: bool
+) -> dict[tuple[int, int], Fraction]:
     found: dict[tuple[int, int], Fraction] = {}
     for t, word in enumerate(text):
         for distance in range(1, window + 1):
@@ -64,7 +67,7 @@ def test_counts_are_those_of_the_definition(
     expected = _by_hand(text, 7, window, both=both, harmonic=harmonic)
     to = tmp_path_factory.mktemp("pairs") / "pairs.bin"
     places = [0, *sorted(cuts), len(text)]
-    chunks = [torch.tensor(text[begin:end], dtype=torch.int64) for begin, end in zip(places, places[1:], strict=False)]
+    chunks = [torch.tensor(text[begin:end], dtype=torch.int64) for begin, end in pairwise(places)]
     options: Any = {
         "window": window,
         "sides": "both" if both else "left",

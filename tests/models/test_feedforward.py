@@ -23,7 +23,9 @@ def test_it_is_the_model_of_bengio(direct: bool) -> None:
     weights = dict(model.named_parameters())
     ids = torch.randint(0, V, (6, 2))
     logits, _ = model(ids)
-    C, weight, d = (weights[n] for n in ("embedding.weight", "feedforward.layers.0.weight", "feedforward.layers.0.bias"))
+    C, weight, d = (
+        weights[n] for n in ("embedding.weight", "feedforward.layers.0.weight", "feedforward.layers.0.bias")
+    )
     U, b = weights["projection.weight"], weights["projection.bias"]
     for t in range(6):
         for row in range(2):
@@ -71,7 +73,10 @@ def test_gradients_are_right() -> None:
         ({"window": 0}, "window must be at least 1, got 0"),
         ({"input": "one-hot"}, "a feed-forward network has no weights for one-hot input"),
         ({"locked_dropout": True}, "a feed-forward network has no locked dropout"),
-        ({"architecture": "lstm", "direct_connections": True}, "direct connections are those of a feed-forward"),
+        (
+            {"architecture": "lstm", "direct_connections": True},
+            "direct connections are those of a feed-forward",
+        ),
     ],
 )
 def test_what_it_has_not_is_refused(settings: dict[str, object], words: str) -> None:
