@@ -15,10 +15,6 @@
 
 namespace pyrnn::embedding {
 
-// Numbers of a row: D of the vector, zeros, and the bias in the last place; whole vectors of every
-// instruction set.
-constexpr int64_t kGloveRowUnit = 16;
-
 // A count as files hold it.
 struct Pair {
   int32_t row, column;
@@ -38,7 +34,9 @@ struct GloveProblem {
   int64_t updates;  // 0: the loss alone
   int64_t shuffle;  // the seed of the order
   double learning_rate, x_max, alpha;
-  float* rows;  // [2][V][2][S]: of words, then of contexts, parameters and their G
+  // [2][V][2][S]: of words, then of contexts, parameters and their G. A row are the D numbers of a vector,
+  // zeros, and the bias in the last place; S is a multiple of kRowUnit.
+  float* rows;
   void* pairs;  // Pair [count]; has no meaning after the call
 };
 

@@ -20,7 +20,7 @@ from pyrnn.embeddings.cooccurrence import PAIR, Cooccurrences
 
 Combination = Literal["sum", "mean", "word", "context"]
 
-_UNIT: int = _native.cpu.glove_row_unit
+_UNIT: int = _native.cpu.word2vec_row_unit
 _AT_ONCE = 1 << 18  # pairs
 
 

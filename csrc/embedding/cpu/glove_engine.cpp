@@ -10,14 +10,15 @@
 #include "common/dispatch.h"
 #include "common/workspace.h"
 #include "embedding/random.h"
+#include "embedding/word2vec.h"
 
 namespace pyrnn::embedding {
 namespace {
 
-constexpr int64_t kTask = 1 << 12;  // pairs that a thread takes at a time
+constexpr int64_t kPairs = 1 << 12;  // pairs that a thread takes at a time
 
 void check(const GloveProblem& p) {
-  if (p.V < 1 || p.V > INT32_MAX || p.S < 1 || p.S % kGloveRowUnit || p.count < 0 || p.count > UINT32_MAX)
+  if (p.V < 1 || p.V > INT32_MAX || p.S < 1 || p.S % kRowUnit || p.count < 0 || p.count > UINT32_MAX)
     throw std::invalid_argument("pyrnn: sizes of word vectors that do not fit together");
   if (!p.rows || (p.count && !p.pairs)) throw std::invalid_argument("pyrnn: word vectors without storage");
 }
@@ -46,9 +47,9 @@ double glove(const GloveProblem& p, int threads) {
   check(p);
   const Kernels& kernels = *pyrnn::kernels(kFloat32).embedding;
   const auto run = p.updates ? kernels.glove_train : kernels.glove_loss;
-  const int64_t tasks = (p.count + kTask - 1) / kTask;
-  const auto begin = [](int64_t task) { return task * kTask; };
-  const auto end = [&](int64_t task) { return std::min((task + 1) * kTask, p.count); };
+  const int64_t tasks = (p.count + kPairs - 1) / kPairs;
+  const auto begin = [](int64_t task) { return task * kPairs; };
+  const auto end = [&](int64_t task) { return std::min((task + 1) * kPairs, p.count); };
   std::vector<char> sound(size_t(tasks), 0);
   for_tasks(tasks, threads,
             [&](int64_t task, int) { sound[size_t(task)] = prepare(p, begin(task), end(task)); });

@@ -3,6 +3,7 @@
 #include "embedding/cpu/kernels.h"
 
 #include "embedding/cpu/glove.h"
+#include "embedding/cpu/word2vec.h"
 
 namespace pyrnn::embedding {
 namespace {
@@ -13,7 +14,7 @@ constexpr Kernels kernels_of() {
 }
 template <>
 constexpr Kernels kernels_of<float>() {
-  return {Glove::run<true>, Glove::run<false>};
+  return {word2vec, Glove::run<true>, Glove::run<false>};
 }
 
 }  // namespace
