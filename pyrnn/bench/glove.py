@@ -43,8 +43,7 @@ class TorchGlove:
 
     def __init__(self, glove: Glove, pairs: Cooccurrences, batch_size: int) -> None:
         self.batch_size = batch_size
-        tables = (glove.word_vectors, glove.context_vectors, glove.word_biases, glove.context_biases)
-        self.parameters = [table.clone() for table in tables]
+        self.parameters = [table.clone() for table in glove.parts]
         self.sums = [torch.ones_like(table) for table in self.parameters]
         rows = np.concatenate(list(pairs.blocks()))
         self.i, self.j = (torch.from_numpy(rows[name].astype(np.int64)) for name in ("row", "column"))
@@ -73,8 +72,7 @@ class TorchGlove:
 
     def copy_to(self, glove: Glove) -> Glove:
         """`glove` with these vectors."""
-        tables = (glove.word_vectors, glove.context_vectors, glove.word_biases, glove.context_biases)
-        for table, own in zip(tables, self.parameters, strict=True):
+        for table, own in zip(glove.parts, self.parameters, strict=True):
             table.copy_(own)
         return glove
 

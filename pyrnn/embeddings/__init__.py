@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.corpus import read_sentences as read_sentences
     from pyrnn.embeddings.glove import Glove as Glove
     from pyrnn.embeddings.glove import GloveConfig as GloveConfig
+    from pyrnn.embeddings.glove_training import GloveTrainer as GloveTrainer
+    from pyrnn.embeddings.glove_training import PairLoss as PairLoss
+    from pyrnn.embeddings.glove_training import TrainedGlove as TrainedGlove
+    from pyrnn.embeddings.glove_training import glove_matrix as glove_matrix
+    from pyrnn.embeddings.glove_training import pair_loss as pair_loss
+    from pyrnn.embeddings.glove_training import train_glove as train_glove
     from pyrnn.embeddings.vocabulary import CountedVocabulary as CountedVocabulary
 
 __getattr__, __dir__ = lazy_names(
@@ -22,6 +28,14 @@ __getattr__, __dir__ = lazy_names(
         "cooccurrence": ["PAIR", "Cooccurrences", "PairBatches", "count_cooccurrences"],
         "corpus": ["Corpus", "make_corpus", "read_sentences"],
         "glove": ["Glove", "GloveConfig"],
+        "glove_training": [
+            "GloveTrainer",
+            "PairLoss",
+            "TrainedGlove",
+            "glove_matrix",
+            "pair_loss",
+            "train_glove",
+        ],
         "vocabulary": ["CountedVocabulary"],
     },
 )

@@ -216,8 +216,8 @@ class PairBatches:
         ...     text = [torch.arange(5)]
         ...     pairs = count_cooccurrences(text, Path(folder, "pairs.bin"), vocabulary_size=5, window=1)
         ...     batches = PairBatches(pairs, seed=1, block=3)
-        ...     len(pairs), len(batches), [len(batches[step]["pairs"]) for step in range(3)]
-        (8, 3, [3, 2, 3])
+        ...     len(pairs), len(batches), sum(len(batches[step]["pairs"]) for step in range(3))
+        (8, 3, 8)
     """
 
     def __init__(self, pairs: Cooccurrences, *, seed: int, block: int = 1 << 18) -> None:

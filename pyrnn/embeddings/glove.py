@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +17,7 @@ from pyrnn import _native
 from pyrnn._configuration import require_range
 from pyrnn._native_args import check_fields
 from pyrnn.embeddings.cooccurrence import PAIR, Cooccurrences
-
-Combination = Literal["sum", "mean", "word", "context"]
+from pyrnn.models.glove import Combination, combined
 
 _UNIT: int = _native.cpu.word2vec_row_unit
 _AT_ONCE = 1 << 18  # pairs
@@ -144,20 +143,18 @@ class Glove:
         """d [V], a view."""
         return self.rows[1, :, 0, -1]
 
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """w, c, b and d, views."""
+        return self.word_vectors, self.context_vectors, self.word_biases, self.context_biases
+
     def vectors(self, combination: Combination = "sum") -> Tensor:
-        """What is kept of word and context vectors: w + c [V, D], their mean, or one of the two.
+        """What is kept of word and context vectors [V, D]: their sum, their mean, or the former.
 
         Raises:
             ValueError: another combination.
         """
-        w, c = self.word_vectors, self.context_vectors
-        if combination == "sum":
-            return w + c
-        if combination == "mean":
-            return (w + c) / 2
-        if combination not in ("word", "context"):
-            raise ValueError(f"combination must be sum, mean, word or context, got {combination!r}")
-        return (w if combination == "word" else c).clone()
+        return combined(self.word_vectors, self.context_vectors, combination)
 
     def train(self, batch: Mapping[str, Tensor], config: GloveConfig) -> float:
         """A step for each pair of a block, in its shuffled order; the mean of f e^2, each before its step.

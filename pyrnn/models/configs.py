@@ -5,7 +5,7 @@ Dimension key: E embedding, H hidden, L layers, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from pyrnn._configuration import require_choices, require_range
@@ -302,3 +302,50 @@ class Word2VecConfig:
         """V words, or V - 1 nodes of the Huffman tree."""
         V = self.vocabulary_size
         return V if self.loss == "negative-sampling" else max(V - 1, 1)
+
+
+@dataclass(frozen=True)
+class WordVectorConfig(Word2VecConfig):
+    """What word vectors learn from: as of `Word2VecConfig`, or counts of pairs, with "glove" as the model.
+
+    GloVe has the sizes and the window of `Word2VecConfig`; of its other settings GloVe takes none, and
+    `Word2VecConfig` none of these.
+
+    Args:
+        model: "skipgram" or "cbow", or "glove".
+            Source: Pennington, Socher and Manning, "GloVe: Global vectors for word representation", 2014.
+        x_max: a pair that is counted so often, or more, has weight 1.
+        alpha: of other pairs x / x_max is raised to this power.
+        sides: "both" counts neighbours on both sides; "left" those before a word alone.
+        weighting: "harmonic" counts a pair at distance n as 1 / n; "flat" as 1.
+        combination: a word's vector is the "sum" or "mean" of its two, or the one as a "word" alone.
+
+    Raises:
+        ValueError: as of `Word2VecConfig`, x_max not above zero, or a setting of another model.
+
+    Example:
+        >>> WordVectorConfig(1000, model="glove", negative=10)
+        Traceback (most recent call last):
+        ValueError: negative is no setting of glove, got 10: leave it out
+    """
+
+    model: Literal["skipgram", "cbow", "glove"] = "skipgram"  # pyright: ignore[reportIncompatibleVariableOverride]
+    x_max: float = 100.0
+    alpha: float = 0.75
+    sides: Literal["both", "left"] = "both"
+    weighting: Literal["harmonic", "flat"] = "harmonic"
+    combination: Literal["sum", "mean", "word"] = "sum"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choices(self, ("sides", "weighting", "combination"))
+        if not 0 < self.x_max < float("inf"):
+            raise ValueError(f"x_max must be above 0 and finite, got {self.x_max}")
+        require_range(self, ("alpha",), least=0, most=10)
+        own = {field.name for field in fields(Word2VecConfig)}
+        common = {"vocabulary_size", "model", "vector_size", "window"}
+        for field in fields(self):
+            foreign = field.name in own if self.model == "glove" else field.name not in own
+            value = getattr(self, field.name)
+            if foreign and field.name not in common and value != field.default:
+                raise ValueError(f"{field.name} is no setting of {self.model}, got {value}: leave it out")
