@@ -49,7 +49,8 @@ def _of_run(folder: Path) -> dict[str, str]:
     run = pyrnn.tasks.load_run(folder)
     job, epochs = run.job, run.epochs
     parameters = sum(p.numel() for p in run.model.parameters())
-    standard = pyrnn.tasks.make_job(job.task.name, {"architecture": job.model.architecture}).tables()
+    kind = {job.task.kind_setting: getattr(job.model, job.task.kind_setting)}
+    standard = pyrnn.tasks.make_job(job.task.name, kind).tables()
     facts = {
         "task": f"{job.task.name}: {job.task.summary}",
         "architecture": _architecture(job.model),
