@@ -9,7 +9,7 @@ import pyrnn
 from pyrnn._words import counted
 from pyrnn.cli.help import argument
 from pyrnn.cli.terminal import Raw, write
-from pyrnn.models.configs import LanguageModelConfig, TokenModelConfig
+from pyrnn.models.configs import LanguageModelConfig, TokenModelConfig, WordVectorConfig
 
 
 def info(
@@ -77,7 +77,9 @@ def _of_run(folder: Path) -> dict[str, str]:
     return facts
 
 
-def _architecture(sizes: TokenModelConfig) -> str:
+def _architecture(sizes: TokenModelConfig | WordVectorConfig) -> str:
+    if isinstance(sizes, WordVectorConfig):
+        return f"{sizes.model}, {sizes.vector_size} numbers a word, window {sizes.window}"
     parts = [f"{sizes.num_layers}-layer {sizes.architecture.upper()}", f"{sizes.hidden_size} units"]
     if sizes.architecture == "transformer":
         parts.append(counted(sizes.num_heads, "head"))

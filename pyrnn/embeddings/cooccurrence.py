@@ -49,7 +49,8 @@ def count_cooccurrences(
 
     The counts are sums of integers, multiples of 1 / lcm(1..window), so they are exact, and the same for any
     `memory_mib`; with a window above 22 each 1 / (t - s) is rounded to a multiple of 2^-32. Where memory does
-    not hold all pairs, sorted runs of them go to a temporary file without a name, and are merged in the end.
+    not hold all pairs, sorted runs of them go to a temporary file without a name in the folder of `to`, and
+    are merged in the end.
     Source: Pennington, Socher and Manning, "GloVe: Global vectors for word representation", 2014, 4.2.
 
     Args:
@@ -79,7 +80,12 @@ def count_cooccurrences(
     """
     _check(vocabulary_size, window, sides, weighting, memory_mib)
     memory = int(memory_mib * 2**20)
-    with tempfile.TemporaryFile() as spills, atomic_write(Path(to)) as partial, partial.open("wb") as file:
+    to = Path(to)
+    with (
+        tempfile.TemporaryFile(dir=to.parent) as spills,
+        atomic_write(to) as partial,
+        partial.open("wb") as file,
+    ):
         counter = _native.cpu.CooccurrenceCounter(
             vocabulary_size, window, sides == "both", weighting == "harmonic", memory, spills.fileno()
         )
@@ -168,7 +174,7 @@ class Cooccurrences:
         """Pairs from number `begin` on, an array of `PAIR` of the length `count`, or fewer at the end.
 
         Raises:
-            ValueError: the file has become shorter.
+            ValueError: the file has become shorter, or what is read are no pairs of the vocabulary.
         """
         pairs = np.empty(max(0, min(count, len(self) - begin)), PAIR)
         view, place = memoryview(pairs.view(np.uint8)), begin * PAIR.itemsize
@@ -176,7 +182,19 @@ class Cooccurrences:
             if not (found := os.preadv(self._file, [view], place)):
                 raise ValueError(f"{self.path} became shorter while it was in use: count again")
             view, place = view[found:], place + found
+        self._check(pairs)
         return pairs
+
+    def _check(self, pairs: NDArray[np.void]) -> None:
+        ids, counts = pairs.view("<u4").reshape(-1, 4)[:, :2], pairs["count"]  # a negative id is a large one
+        if not len(pairs) or (
+            ids.max() < self.vocabulary_size and 0 < counts.min() and counts.max() < np.inf
+        ):
+            return
+        raise ValueError(
+            f"{self.path} is damaged: ids must lie in [0, {self.vocabulary_size}), and counts be above 0 and "
+            "finite; count again"
+        )
 
     def blocks(self) -> Iterator[NDArray[np.void]]:
         """All pairs."""

@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 PAIRS = "pairs.bin"
 
 
-def require_no_validation(job: Job) -> None:
-    """Refuse settings of a validation: the loss of all pairs is what is judged.
+def check_settings(job: Job) -> None:
+    """Refuse settings of a validation, for the loss of all pairs is what is judged, and a recipe that is none.
 
     Raises:
-        ValueError: one was given.
+        ValueError: as it says.
     """
+    model = job.model
+    pyrnn.embeddings.GloveConfig(x_max=model.x_max, alpha=model.alpha, learning_rate=job.train.learning_rate)
     for name in ("validation_text", "validation_fraction"):
         if name in job.given["data"] and getattr(job.data, name) != getattr(type(job.data)(), name):
-            raise ValueError(f"{name} is no setting of glove, which is judged on all of its pairs: leave it out")
+            raise ValueError(
+                f"{name} is no setting of glove, which is judged on all of its pairs: leave it out"
+            )
 
 
 def count_pairs(ids: TokenFile, to: Path, job: Job, vocabulary_size: int) -> Cooccurrences:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -183,6 +184,20 @@ def test_a_full_disk_is_an_error_with_its_number() -> None:
         assert caught.value.errno in (errno.ENOSPC, errno.ESPIPE)
     finally:
         os.close(full)
+
+
+def test_a_file_that_may_not_grow_leaves_nothing(tmp_path: Path) -> None:
+    """As a disk that fills up while pairs are spilled, or while the result is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit, words in ((1 << 15, "writing spilled counts"), (1 << 19, "File too large")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with pytest.raises(OSError, match=words) as caught:
+                _count(tmp_path, _long_text(), 3000, window=3, memory_mib=LEAST if limit < 1 << 19 else 64)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert caught.value.errno == errno.EFBIG
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
