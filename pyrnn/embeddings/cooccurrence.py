@@ -177,7 +177,7 @@ class Cooccurrences:
             ValueError: the file has become shorter, or what is read are no pairs of the vocabulary.
         """
         pairs = np.empty(max(0, min(count, len(self) - begin)), PAIR)
-        view, place = memoryview(pairs.view(np.uint8)), begin * PAIR.itemsize
+        view, place = pairs.view(np.uint8).data, begin * PAIR.itemsize
         while view:
             if not (found := os.preadv(self._file, [view], place)):
                 raise ValueError(f"{self.path} became shorter while it was in use: count again")

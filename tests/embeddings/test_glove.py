@@ -71,8 +71,8 @@ def test_the_loss_is_the_one_of_the_paper(isa: str, tmp_path: Path) -> None:
     for step in range(3):
         glove.train(PairBatches(pairs, seed=1)[step], config)
     rows = pairs.read(0, len(pairs))
-    place = [torch.from_numpy(rows[name].astype(np.int64)) for name in ("row", "column")]
-    terms = glove_terms(_parameters(glove), *place, torch.tensor(rows["count"]), x_max=50.0, alpha=0.75)
+    i, j = (torch.from_numpy(rows[name].astype(np.int64)) for name in ("row", "column"))
+    terms = glove_terms(_parameters(glove), i, j, torch.tensor(rows["count"]), x_max=50.0, alpha=0.75)
     before = glove.rows.clone()
     assert glove.loss(pairs, config) == pytest.approx(terms.mean().item(), rel=1e-5)
     assert torch.equal(glove.rows, before)
