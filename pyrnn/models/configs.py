@@ -329,7 +329,7 @@ class WordVectorConfig(Word2VecConfig):
         ValueError: negative is no setting of glove, got 10: leave it out
     """
 
-    model: Literal["skipgram", "cbow", "glove"] = "skipgram"  # pyright: ignore[reportIncompatibleVariableOverride]
+    model: Literal["skipgram", "cbow", "glove"] = "skipgram"
     x_max: float = 100.0
     alpha: float = 0.75
     sides: Literal["both", "left"] = "both"
