@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.glove_training import pair_loss as pair_loss
     from pyrnn.embeddings.glove_training import train_glove as train_glove
     from pyrnn.embeddings.vocabulary import CountedVocabulary as CountedVocabulary
+    from pyrnn.embeddings.word2vec import CorpusBlocks as CorpusBlocks
+    from pyrnn.embeddings.word2vec import PredictionLoss as PredictionLoss
+    from pyrnn.embeddings.word2vec import TrainedWord2Vec as TrainedWord2Vec
+    from pyrnn.embeddings.word2vec import Word2VecTrainer as Word2VecTrainer
+    from pyrnn.embeddings.word2vec import prediction_loss as prediction_loss
+    from pyrnn.embeddings.word2vec import train_word2vec as train_word2vec
+    from pyrnn.embeddings.word2vec import word_matrix as word_matrix
+    from pyrnn.embeddings.word2vec_kernel import Word2VecKernel as Word2VecKernel
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -37,5 +45,15 @@ __getattr__, __dir__ = lazy_names(
             "train_glove",
         ],
         "vocabulary": ["CountedVocabulary"],
+        "word2vec": [
+            "CorpusBlocks",
+            "PredictionLoss",
+            "TrainedWord2Vec",
+            "Word2VecTrainer",
+            "prediction_loss",
+            "train_word2vec",
+            "word_matrix",
+        ],
+        "word2vec_kernel": ["Word2VecKernel"],
     },
 )
