@@ -79,9 +79,9 @@ def test_a_run_that_is_stopped_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    job = _job(tmp_path, epochs=20)
+    job = _job(tmp_path, epochs=12)
     train(job, tmp_path / "whole")
-    shown = {"text": job.data.text, "batch_size": 16, **SMALL, "epochs": 20}
+    shown = {"text": job.data.text, "batch_size": 16, **SMALL, "epochs": 12}
     arguments = [part for k, v in shown.items() for part in (f"--{k.replace('_', '-')}", str(v))]
     folder = tmp_path / "killed"
     with subprocess.Popen(
