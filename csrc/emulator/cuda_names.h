@@ -178,7 +178,9 @@ T __ldg(const T* p) {
 }
 template <class T>
 T __ldcg(const T* p) {
-  return *p;
+  T value;
+  pyrnn::emulator::load_shared_cache(&value, p, sizeof(T));
+  return value;
 }
 template <class T>
 T __ldcs(const T* p) {

@@ -93,6 +93,8 @@ class Atomic {
 
 // A load through the read-only path: whoever writes there in the same launch is at fault.
 void read_only(const void* p, size_t bytes);
+// A load from the second-level cache, which all blocks share.
+void load_shared_cache(void* to, const void* p, size_t bytes);
 
 // ---- copies -----------------------------------------------------------------------------------------
 
