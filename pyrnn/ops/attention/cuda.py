@@ -19,6 +19,10 @@ from pyrnn.ops.attention.call import Call, empty_gradients
 from pyrnn.ops.attention.cpu import NativeTensors
 from pyrnn.ops.attention.layout import Layout, NativeSizes, layout_of
 
+#: Runs every forward pass on the kernel of this name, "ampere" or "hopper", or refuses it; for tests.
+forced_kernel = ""
+_GENERATIONS = {"": 0, "ampere": 1, "hopper": 2}
+
 _ROW_BYTES = 16  # rows start at multiples of it, and are copied in pieces of it
 
 #: Features of a head that the kernels take at most.
@@ -35,11 +39,13 @@ class NativeLaunch(NamedTuple):
     mask_heads: int = 0
     mask_queries: int = 0
     mask_keys: int = 0
+    generation: int = 0  # of the forward pass
 
 
 class Plan(NamedTuple):
     """How a forward pass runs on a GPU, in the order of the module's `attention_plan`."""
 
+    kernel: str  # "hopper", of compute capability 9.0 alone, or "ampere", of all since 8.0
     rows: int  # queries of one head, or of the heads that share keys, in a block
     keys: int  # at a time
     blocks: int
@@ -69,7 +75,11 @@ def plan(call: Call) -> Plan:
     layout, operands = layout_of(call), _Operands(call)
     index = call.query.device.index or 0
     with on_device(call.query.device):
-        return Plan(*module().attention_plan(layout.sizes, operands.tensors(layout), index))
+        return Plan(
+            *module().attention_plan(
+                layout.sizes, operands.tensors(layout), index, _GENERATIONS[forced_kernel]
+            )
+        )
 
 
 def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,9 +104,11 @@ def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tenso
             weights=(address(weights), *layout.weights) if asks_weights else _NO_SCORES,
         )
         native = module()
-        scratch_bytes = native.attention_plan(layout.sizes, tensors, device.index or 0)[-2]
+        generation = _GENERATIONS[forced_kernel]
+        scratch_bytes = native.attention_plan(layout.sizes, tensors, device.index or 0, generation)[-2]
         scratch = _scratch(device, scratch_bytes)
-        native.attention_forward(layout.sizes, tensors, _launch(device)._replace(scratch=address(scratch)))
+        launch = _launch(device)._replace(scratch=address(scratch), generation=generation)
+        native.attention_forward(layout.sizes, tensors, launch)
     del operands, scratch  # held until the kernels have been given to the stream
     return output, weights, statistics
 
