@@ -83,9 +83,9 @@ def hopper_calls() -> dict[str, tuple[tuple[Tensor, Tensor, Tensor], dict[str, A
         return query * 3, key, value
 
     (query, key, value), padding = operands(21, 330), torch.arange(330)[None] % 7 == 2
-    value[:, :, 9] = torch.nan  # is padding, as 300 is
-    key[:, :, 300] = value[:, :, 300] = torch.nan
-    dropped = {"dropout_p": 0.3, "seed": torch.tensor(3), "lengths": torch.tensor([301]), "softcap": 9.0}
+    for place in (9, 303):  # which are padding
+        key[:, :, place] = value[:, :, place] = torch.nan
+    dropped = {"dropout_p": 0.3, "seed": torch.tensor(3), "lengths": torch.tensor([304]), "softcap": 9.0}
     causal, whole = calls["causal"], operands(70, 330)
     return {
         "causal": causal,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import pyrnn
 from pyrnn.ops.attention import cuda
 from pyrnn.ops.attention.call import Call
 from tests.attention.cases import MASKS, operands
@@ -152,3 +153,12 @@ def test_the_kernel_of_8_0_computes_the_same(features: int, hopper: Kernel, devi
     assert plan_of(device, *qkv).kernel == "ampere"
     for options in OTHERS.values():
         check(qkv, options, kernel=hopper)
+
+
+@pytest.mark.usefixtures("hopper")
+def test_it_is_told_which_kernel_runs(device: str) -> None:
+    cuda.forced_kernel = ""
+    layer = pyrnn.nn.MultiheadAttention(64, 1, batch_first=True, device=device, dtype=torch.bfloat16)
+    told = [str(pyrnn.explain(layer, *[torch.zeros(1, T, 64, device=device).bfloat16()] * 3)) for T in (9, 90)]
+    assert "the kernel of 8.0, for a warp has all queries of a head" in told[0]
+    assert "the kernel of 9.0a, 1 blocks that stay; 1 tiles of queries" in told[1]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrnn import _native
 from pyrnn._dispatch import autocast_disabled, current_stream, on_device
-from pyrnn._native_args import address, check_fields, contiguous, number_of, require_storage
+from pyrnn._native_args import DTYPES, address, check_fields, contiguous, number_of, require_storage
 from pyrnn.ops.attention.call import Call, empty_gradients
 from pyrnn.ops.attention.cpu import NativeTensors
 from pyrnn.ops.attention.layout import Layout, NativeSizes, layout_of
@@ -80,6 +80,23 @@ def plan(call: Call) -> Plan:
                 layout.sizes, operands.tensors(layout), index, _GENERATIONS[forced_kernel]
             )
         )
+
+
+def plan_of_sizes(dtype: torch.dtype, device: torch.device, sizes: tuple[int, ...]) -> Plan:
+    """How a forward pass without masks runs on contiguous heads of the sizes B, H, T, S, D."""
+    B, H, T, S, D = sizes
+    features = -(-D * dtype.itemsize // _ROW_BYTES) * _ROW_BYTES // dtype.itemsize
+    of_query, of_key = ((0, H * length * features, length * features, features) for length in (T, S))
+    native = NativeSizes(
+        DTYPES[dtype],
+        *(B, H, H, T, S, D, D),
+        **dict(causal=0, window_left=-1, window_right=-1, query_start=0, mask_kind=0, weights_kind=0),
+        **dict(scale=1.0, softcap=0.0, dropout=0.0, slope_batch=0, slope_head=0),
+    )
+    tensors = NativeTensors(q=of_query, k=of_key, v=of_key)
+    with on_device(device):
+        generation = _GENERATIONS[forced_kernel]
+        return Plan(*module().attention_plan(native, tensors, device.index or 0, generation))
 
 
 def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tensor]:
