@@ -30,6 +30,7 @@ ORDER = (
     ("nn",),
     ("swap", "onnx", "text", "losses"),
     ("data", "metrics", "corpora"),
+    ("embeddings",),
     ("models",),
     ("search",),
     ("train",),

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pyrnn.embeddings.bias_words import BiasRows
 from pyrnn.embeddings.debias import BiasSubspace, direct_bias
-from pyrnn.embeddings.neighbourhoods import Neighbourhoods, Sides, most_biased, neighbourhoods
-from pyrnn.embeddings.weat import WeatResult, weat
+from pyrnn.embeddings.neighbourhoods import Neighbourhoods, Sides, measure_neighbourhoods, most_biased
+from pyrnn.embeddings.weat import WeatResult, association_test
 from pyrnn.embeddings.words import WordList
 
 _MOST_OF_A_SIDE = 500  # as in Gonen and Goldberg 2019
@@ -81,7 +81,7 @@ def measure_bias(
         words: of each row its word, for what errors say.
 
     Raises:
-        ValueError: as `weat`, with the name of the test.
+        ValueError: as `association_test`, with the name of the test.
 
     Example:
         >>> import torch
@@ -93,11 +93,11 @@ def measure_bias(
     tests = {}
     for name, (X, Y, A, B) in rows.tests.items():
         try:
-            tests[name] = weat(matrix, X, Y, A, B, seed=seed, words=words)
+            tests[name] = association_test(matrix, X, Y, A, B, seed=seed, words=words)
         except ValueError as error:
             raise ValueError(f"test {name!r}: {error}") from error
     return BiasReport(
         direct_bias(matrix, rows.neutral, subspace.directions) if len(rows.neutral) else None,
         tests,
-        neighbourhoods(matrix, sides, words=words) if len(sides.first) > 1 else None,
+        measure_neighbourhoods(matrix, sides, words=words) if len(sides.first) > 1 else None,
     )

@@ -23,7 +23,7 @@ _LISTS = ("pairs", "equalize", "neutral", "specific", "sides", "tests")
 
 @dataclass(frozen=True)
 class AssociationTest:
-    """Four sets of words for `weat`.
+    """Four sets of words for `association_test`.
 
     Args:
         name: of the test.
@@ -58,7 +58,7 @@ class BiasWords:
         equalize: sets whose words ought to differ in the bias alone.
         specific: words that the bias belongs to, which are left as they are.
         neutral: words to make neutral; by default all that stand in none of the other lists.
-        tests: sets for `weat`.
+        tests: sets for `association_test`.
         sides: names of the sides, in the order of the pairs.
 
     Example:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyrnn.embeddings._rows import check_rows, named, unit_rows
+from pyrnn.embeddings._checked import check_rows, named, unit_rows
 
 #: Below this share of a unit vector nothing but rounding of float32 is left.
 _NOTHING = 1e-6
@@ -249,7 +249,7 @@ def equalize(
     return equal
 
 
-def debias(
+def hard_debias(
     vectors: Tensor,
     *,
     directions: Tensor,
@@ -260,7 +260,7 @@ def debias(
     """Neutralise some words and equalise others; the rest stays.
 
     Afterwards a neutral word lies as near to one word of an equalised set as to another, by cosine, dot product
-    and distance. That is all: words keep neighbours of their side, which `neighbourhoods` measures (Gonen and
+    and distance. That is all: words keep neighbours of their side, which `measure_neighbourhoods` measures (Gonen and
     Goldberg, "Lipstick on a pig", 2019).
 
     Args:
@@ -281,7 +281,7 @@ def debias(
     Example:
         >>> vectors = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, 2.0], [-1.0, 2.0], [0.5, 1.0]])
         >>> directions = bias_subspace(vectors, [(0, 1), (2, 3)]).directions
-        >>> after = debias(vectors, directions=directions, neutral=[4], equal=[(0, 1)])
+        >>> after = hard_debias(vectors, directions=directions, neutral=[4], equal=[(0, 1)])
         >>> torch.cosine_similarity(after[4], after[0], dim=0) == torch.cosine_similarity(after[4], after[1], dim=0)
         tensor(True)
     """

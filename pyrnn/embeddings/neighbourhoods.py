@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyrnn.embeddings._rows import unit_rows
+from pyrnn.embeddings._checked import unit_rows
 from pyrnn.embeddings.debias import bias_components
 
 _ROUNDS = 100  # of two-means; it ends long before
@@ -35,7 +35,7 @@ class Sides(NamedTuple):
 
 
 class Neighbourhoods(NamedTuple):
-    """What `neighbourhoods` measured.
+    """What `measure_neighbourhoods` measured.
 
     Args:
         same_side: mean share of a word's neighbours that are of its side.
@@ -75,7 +75,7 @@ def most_biased(
     return Sides(rows[order[:count]].tolist(), rows[order.flip(0)[:count]].tolist())
 
 
-def neighbourhoods(
+def measure_neighbourhoods(
     vectors: Tensor, sides: Sides, *, neighbours: int = 100, words: Sequence[str] | None = None
 ) -> Neighbourhoods:
     """Whether words of a side lie together: among their nearest neighbours, and in two clusters.
@@ -97,7 +97,7 @@ def neighbourhoods(
 
     Example:
         >>> vectors = torch.tensor([[1.0, 0.1], [1.0, 0.2], [0.1, 1.0], [0.2, 1.0]])
-        >>> neighbourhoods(vectors, Sides([0, 1], [2, 3]))
+        >>> measure_neighbourhoods(vectors, Sides([0, 1], [2, 3]))
         Neighbourhoods(same_side=1.0, by_chance=0.3333333333333333, clustered=1.0)
     """
     n = len(sides.first)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrnn.embeddings._rows import unit_rows
+from pyrnn.embeddings._checked import unit_rows
 
 #: Partitions that are all looked at.
 _MOST_EXACT = 200_000
@@ -25,7 +25,7 @@ _ROUNDING = 16
 
 
 class WeatResult(NamedTuple):
-    """What `weat` measured.
+    """What `association_test` measured.
 
     Args:
         statistic: S(X, Y, A, B), a sum over the words of X and Y.
@@ -47,7 +47,7 @@ class WeatResult(NamedTuple):
     exact: bool
 
 
-def weat(
+def association_test(
     vectors: Tensor,
     X: Sequence[int],
     Y: Sequence[int],
@@ -86,7 +86,7 @@ def weat(
 
     Example:
         >>> vectors = torch.tensor([[1.0, 0.1], [1.0, 0.2], [0.1, 1.0], [0.2, 1.0], [1.0, 0.0], [0.0, 1.0]])
-        >>> result = weat(vectors, X=[0, 1], Y=[2, 3], A=[4], B=[5])
+        >>> result = association_test(vectors, X=[0, 1], Y=[2, 3], A=[4], B=[5])
         >>> round(result.effect_size, 3), round(result.p_value, 3), result.permutations
         (1.996, 0.167, 6)
     """

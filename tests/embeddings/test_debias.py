@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyrnn.embeddings.debias import bias_components, bias_subspace, debias, direct_bias, equalize, neutralize
+from pyrnn.embeddings.debias import bias_components, bias_subspace, direct_bias, equalize, hard_debias, neutralize
 
 PAIRS = [(0, 1), (2, 3), (4, 5), (6, 7)]
 
@@ -28,7 +28,7 @@ def test_neutral_words_have_no_bias_and_equalised_ones_are_as_far_from_each_of_t
     vectors = drawn(seed, dtype=dtype) * scale
     directions = bias_subspace(vectors, PAIRS, count=count).directions
     neutral, equal = range(8, 25), [(0, 1), (2, 3), (25, 26)]
-    after = debias(vectors, directions=directions, neutral=neutral, equal=equal)
+    after = hard_debias(vectors, directions=directions, neutral=neutral, equal=equal)
     bound = 8 * torch.finfo(dtype).eps
     assert bias_components(after, neutral, directions).abs().max() <= bound
     assert direct_bias(after, neutral, directions) <= bound * count
@@ -140,7 +140,7 @@ def test_words_that_cannot_be_debiased_are_named() -> None:
     with pytest.raises(ValueError, match="'w1' is in two sets"):
         equalize(vectors, [(0, 1), (1, 2)], directions, words=WORDS)
     with pytest.raises(ValueError, match="must differ: 'w1', 'w2' are both"):
-        debias(vectors, directions=directions, neutral=[1, 2, 3], equal=[(1, 2)], words=WORDS)
+        hard_debias(vectors, directions=directions, neutral=[1, 2, 3], equal=[(1, 2)], words=WORDS)
     vectors[12, 0] = torch.inf
     with pytest.raises(ValueError, match="row 12 .* not finite"):
         neutralize(vectors, [11, 12], directions)
