@@ -25,22 +25,37 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.neighbourhoods import Sides as Sides
     from pyrnn.embeddings.neighbourhoods import measure_neighbourhoods as measure_neighbourhoods
     from pyrnn.embeddings.neighbourhoods import most_biased as most_biased
+    from pyrnn.embeddings.neighbours import Neighbour as Neighbour
     from pyrnn.embeddings.projection import Components as Components
     from pyrnn.embeddings.projection import principal_components as principal_components
     from pyrnn.embeddings.projection import tsne as tsne
-    from pyrnn.embeddings.weat import WeatResult as WeatResult
-    from pyrnn.embeddings.weat import association_test as association_test
-    from pyrnn.embeddings.neighbours import Neighbour as Neighbour
     from pyrnn.embeddings.spelling import UnknownWord as UnknownWord
     from pyrnn.embeddings.vectors import WordVectors as WordVectors
+    from pyrnn.embeddings.weat import WeatResult as WeatResult
+    from pyrnn.embeddings.weat import association_test as association_test
     from pyrnn.embeddings.words import WordList as WordList
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "bias_report": ["BiasReport", "measure_bias", "sides_of"],
-        "bias_words": ["AssociationTest", "BiasRows", "BiasWords", "find_bias_words", "gender_words", "read_bias_words"],
-        "debias": ["BiasSubspace", "bias_components", "bias_subspace", "direct_bias", "equalize", "hard_debias", "neutralize"],
+        "bias_words": [
+            "AssociationTest",
+            "BiasRows",
+            "BiasWords",
+            "find_bias_words",
+            "gender_words",
+            "read_bias_words",
+        ],
+        "debias": [
+            "BiasSubspace",
+            "bias_components",
+            "bias_subspace",
+            "direct_bias",
+            "equalize",
+            "hard_debias",
+            "neutralize",
+        ],
         "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
         "projection": ["Components", "principal_components", "tsne"],
         "weat": ["WeatResult", "association_test"],

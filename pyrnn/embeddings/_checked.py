@@ -13,9 +13,7 @@ def named(row: int, words: Sequence[str] | None) -> str:
     return f"row {row}" if words is None else f"{words[row]!r}"
 
 
-def check_rows(
-    vectors: Tensor, rows: Sequence[int] | Tensor, words: Sequence[str] | None = None
-) -> None:
+def check_rows(vectors: Tensor, rows: Sequence[int] | Tensor, words: Sequence[str] | None = None) -> None:
     """Refuse what is no matrix of numbers, rows that it lacks, and words that do not fit it.
 
     Raises:

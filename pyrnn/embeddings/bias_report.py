@@ -87,17 +87,20 @@ def measure_bias(
         >>> import torch
         >>> matrix = torch.tensor([[1.0, 1], [-1.0, 1], [1.0, 2], [-1.0, 2], [0.75, 1], [-0.75, 1]])
         >>> rows = BiasRows([(0, 1), (2, 3)], [], torch.tensor([4, 5]), {}, [])
-        >>> measure_bias(matrix, rows, BiasSubspace(torch.tensor([[1.0, 0]]), (1.0,)), Sides([4], [5])).direct_bias
+        >>> subspace = BiasSubspace(torch.tensor([[1.0, 0]]), (1.0,))
+        >>> measure_bias(matrix, rows, subspace, Sides([4], [5])).direct_bias
         0.6
     """
-    tests = {}
-    for name, (X, Y, A, B) in rows.tests.items():
-        try:
-            tests[name] = association_test(matrix, X, Y, A, B, seed=seed, words=words)
-        except ValueError as error:
-            raise ValueError(f"test {name!r}: {error}") from error
+    tests = {name: _tested(matrix, name, *sets, seed=seed, words=words) for name, sets in rows.tests.items()}
     return BiasReport(
         direct_bias(matrix, rows.neutral, subspace.directions) if len(rows.neutral) else None,
         tests,
         measure_neighbourhoods(matrix, sides, words=words) if len(sides.first) > 1 else None,
     )
+
+
+def _tested(matrix: Tensor, name: str, *sets: list[int], seed: int, words: WordList | None) -> WeatResult:
+    try:
+        return association_test(matrix, *sets, seed=seed, words=words)
+    except ValueError as error:
+        raise ValueError(f"test {name!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""The lists of words that a bias is measured and taken out by: given in a file, or those for gender in English."""
+"""The words that a bias is measured and taken out by: from a file, or those for gender in English."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def find_bias_words(lists: BiasWords, words: WordList, *, skip_missing: bool = F
     missing = [word for word in asked if word not in found]
     if missing and not skip_missing:
         raise ValueError(
-            f"{counted(len(missing), 'word')} of the lists {'has' if len(missing) == 1 else 'have'} no vector: "
+            f"{counted(len(missing), 'word')} of the lists without a vector: "
             f"{_named(missing)}; take them out of the lists, or leave them out (--skip-missing)"
         )
     pairs = _rows_of_sets(lists.pairs, found)
@@ -191,7 +191,9 @@ def find_bias_words(lists: BiasWords, words: WordList, *, skip_missing: bool = F
         is_neutral[sorted(kept)] = False
         neutral = is_neutral.nonzero()[:, 0]
     else:
-        neutral = torch.tensor([found[w] for w in dict.fromkeys(lists.neutral) if w in found], dtype=torch.int64)
+        neutral = torch.tensor(
+            [found[w] for w in dict.fromkeys(lists.neutral) if w in found], dtype=torch.int64
+        )
     tests = {}
     for test in lists.tests:
         X, Y, A, B = ([found[word] for word in own if word in found] for own in test.sets)

@@ -1,4 +1,4 @@
-"""Hard debiasing of word vectors: a bias subspace from pairs of words, taken out of some words, made even in others.
+"""Hard debiasing: a bias subspace from pairs of words, taken out of some words, made even in others.
 
 Source: Bolukbasi, Chang, Zou, Saligrama and Kalai, "Man is to computer programmer as woman is to homemaker?
 Debiasing word embeddings", 2016, sections 5 and 6.
@@ -41,8 +41,8 @@ def bias_subspace(
     """The k directions in which words differ that ought to mean the same but for the bias.
 
     With unit vectors w and mu_i the mean of the set D_i, they are the first k eigenvectors of
-    C = sum_i sum_{w in D_i} (w - mu_i)(w - mu_i)^T / |D_i|. A direction points to where the first words of the
-    sets are.
+    C = sum_i sum_{w in D_i} (w - mu_i)(w - mu_i)^T / |D_i|. A direction points to where the first words of
+    the sets are.
 
     Args:
         vectors: [V, D], floating point.
@@ -101,7 +101,8 @@ def bias_components(vectors: Tensor, rows: Sequence[int] | Tensor, directions: T
         directions: [k, D], orthonormal.
 
     Example:
-        >>> bias_components(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), [0, 1], torch.tensor([[1.0, 0.0]])).tolist()
+        >>> vectors = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+        >>> bias_components(vectors, [0, 1], torch.tensor([[1.0, 0.0]])).tolist()
         [[0.6], [0.0]]
     """
     rows = torch.as_tensor(rows, dtype=torch.int64)
@@ -115,8 +116,8 @@ def direct_bias(
 ) -> float:
     """How much of words that ought to be neutral lies in the bias subspace, on average: from 0 to 1.
 
-    DirectBias_c = 1/|N| sum_{w in N} |w_B|^c, where w_B is the part of the unit vector w in the subspace: for a
-    single direction the size of the cosine.
+    DirectBias_c = 1/|N| sum_{w in N} |w_B|^c, where w_B is the part of the unit vector w in the subspace:
+    for a single direction the size of the cosine.
 
     Args:
         vectors: [V, D], floating point.
@@ -240,7 +241,7 @@ def equalize(
         if (sizes < _NOTHING).any():
             told = " and ".join(named(row, words) for row in rows)
             raise ValueError(
-                f"{told} cannot be equalized: the bias subspace does not tell at least one of them from their "
+                f"{told} cannot be equalized: the bias subspace does not tell one of them from their "
                 "mean, so there is no side to put it on"
             )
         sides *= (1 - common.square().sum()).clamp(min=0).sqrt() / sizes
@@ -259,9 +260,9 @@ def hard_debias(
 ) -> Tensor:
     """Neutralise some words and equalise others; the rest stays.
 
-    Afterwards a neutral word lies as near to one word of an equalised set as to another, by cosine, dot product
-    and distance. That is all: words keep neighbours of their side, which `measure_neighbourhoods` measures (Gonen and
-    Goldberg, "Lipstick on a pig", 2019).
+    Afterwards a neutral word lies as near to one word of an equalised set as to another, by cosine, dot
+    product and distance. That is all: words keep neighbours of their side, which `measure_neighbourhoods`
+    measures (Gonen and Goldberg, "Lipstick on a pig", 2019).
 
     Args:
         vectors: [V, D], floating point; not changed.
@@ -282,8 +283,9 @@ def hard_debias(
         >>> vectors = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, 2.0], [-1.0, 2.0], [0.5, 1.0]])
         >>> directions = bias_subspace(vectors, [(0, 1), (2, 3)]).directions
         >>> after = hard_debias(vectors, directions=directions, neutral=[4], equal=[(0, 1)])
-        >>> torch.cosine_similarity(after[4], after[0], dim=0) == torch.cosine_similarity(after[4], after[1], dim=0)
-        tensor(True)
+        >>> cosines = torch.cosine_similarity(after[4:], after[:2])
+        >>> bool(cosines[0] == cosines[1])
+        True
     """
     both = {row for rows in equal for row in rows}.intersection(torch.as_tensor(neutral).tolist())
     if both:

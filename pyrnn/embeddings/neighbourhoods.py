@@ -81,8 +81,8 @@ def measure_neighbourhoods(
     """Whether words of a side lie together: among their nearest neighbours, and in two clusters.
 
     Only the words of the two sides are looked at, those of each vectors by cosine. The clusters are those of
-    2-means of the unit vectors, begun at the sides of their first principal component. To ask what debiasing left, find the
-    sides before it and measure before and after it.
+    2-means of the unit vectors, begun at the sides of their first principal component. To ask what debiasing
+    left, find the sides before it and measure before and after it.
 
     Args:
         vectors: [V, D], floating point, before or after debiasing.
@@ -103,8 +103,8 @@ def measure_neighbourhoods(
     n = len(sides.first)
     if n < 2 or len(sides.second) != n or neighbours < 1:
         raise ValueError(
-            f"expected sides of as many words, at least 2, and neighbours, got {n} and {len(sides.second)} words "
-            f"and {neighbours} neighbours"
+            f"expected sides of as many words, at least 2, and neighbours, got {n} and {len(sides.second)} "
+            f"words and {neighbours} neighbours"
         )
     unit = unit_rows(vectors, [*sides.first, *sides.second], words)
     is_first = torch.arange(2 * n) < n

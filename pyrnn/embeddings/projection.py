@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,14 +63,14 @@ def principal_components(vectors: Tensor, count: int = 2) -> Components:
 def tsne(vectors: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
     """Places in the plane where near neighbours by cosine stay near, [N, 2] in float64.
 
-    Distances between far groups, and the sizes of groups, mean nothing in it. It begins at the principal components, and
-    the same vectors, seed and version of scikit-learn give the same places.
+    Distances between far groups, and the sizes of groups, mean nothing in it. It begins at the principal
+    components, and the same vectors, seed and version of scikit-learn give the same places.
 
     Args:
         vectors: [N, D], floating point, at least 4, none of them zero.
         perplexity: about how many neighbours each word has, at least 1; a third of the others where they are
             fewer than three times as many.
-        seed: of scikit-learn.
+        seed: of a little noise, which parts words of the same vector.
 
     Raises:
         ValueError: too few vectors, numbers that are not finite, a vector of zeros, a perplexity below 1.
@@ -88,18 +88,26 @@ def tsne(vectors: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
         raise ValueError(f"expected a perplexity of at least 1, got {perplexity}")
     lengths = vectors.double().norm(dim=1, keepdim=True)
     if not (lengths > 0).all():
-        raise ValueError(f"vector {int((lengths[:, 0] == 0).nonzero()[0])} is zero: it has no neighbours by cosine")
+        raise ValueError(
+            f"vector {int((lengths[:, 0] == 0).nonzero()[0])} is zero: it has no neighbours by cosine"
+        )
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise ImportError("t-SNE needs scikit-learn: pip install pyrnn[viz]; --method pca does without") from error
+        raise ImportError(
+            "t-SNE needs scikit-learn: pip install pyrnn[viz]; --method pca does without"
+        ) from error
     unit = vectors.double() / lengths
-    start = principal_components(unit, min(2, *unit.shape)).coordinates
-    start = torch.nn.functional.pad(start, (0, 2 - start.shape[1]))
-    start = start / start[:, 0].std().clamp(min=1e-300) * 1e-4
+    found = principal_components(unit, min(2, *unit.shape)).coordinates
+    centred = torch.nn.functional.pad(found, (0, 2 - found.shape[1]))
+    noise = torch.randn(centred.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    start: Any = (1e-4 * centred / centred[:, 0].std().clamp(min=1e-300) + 1e-6 * noise).numpy()
     # Euclidean distances of unit vectors order neighbours as cosines do.
     fitted = TSNE(
-        perplexity=min(perplexity, (len(unit) - 1) / 3), init=start.numpy(), learning_rate="auto", random_state=seed
+        perplexity=min(perplexity, (len(unit) - 1) / 3),
+        init=start,
+        learning_rate="auto",
+        random_state=seed,
     ).fit_transform(unit.numpy())
     return torch.as_tensor(fitted, dtype=torch.float64)
 

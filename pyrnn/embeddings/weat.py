@@ -1,7 +1,7 @@
 """The word embedding association test: how differently two sets of words lie to two sets of attributes.
 
-Source: Caliskan, Bryson and Narayanan, "Semantics derived automatically from language corpora contain human-like
-biases", Science 2017, "Methods".
+Source: Caliskan, Bryson and Narayanan, "Semantics derived automatically from language corpora contain
+human-like biases", Science 2017, "Methods".
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class WeatResult(NamedTuple):
 
     Args:
         statistic: S(X, Y, A, B), a sum over the words of X and Y.
-        effect_size: d, from -2 to 2; positive where X lies nearer to A and Y nearer to B. None where all words
-            associate alike within the rounding of the vectors: there is no spread to divide by.
+        effect_size: d, from -2 to 2; positive where X lies nearer to A and Y nearer to B. None where all
+            words associate alike within the rounding of the vectors: there is no spread to divide by.
         p_value: one-sided.
         permutations: partitions that were looked at.
         exact: whether these were all there are.
@@ -64,8 +64,8 @@ def association_test(
     d = (mean_X s - mean_Y s) / std_{X u Y} s, with the standard deviation of the whole set (divided by its
     size, not by one less). p is the share of the ways to cut X u Y into two halves whose S is at least the
     one measured: of all of them where there are at most 200,000, which is up to ten words a set, else of
-    `samples` drawn ones and the one measured. The paper counts larger ones alone, which makes p 0 for the most
-    extreme cut.
+    `samples` drawn ones and the one measured. The paper counts larger ones alone, which makes p 0 for the
+    most extreme cut.
 
     Args:
         vectors: [V, D], floating point.
@@ -103,7 +103,9 @@ def association_test(
     threshold = float(associations[:n].sum()) - n * tolerance
     total = math.comb(2 * n, n)
     if total <= _MOST_EXACT:
-        flat = np.fromiter(itertools.chain(*itertools.combinations(range(2 * n), n)), np.int64, count=total * n)
+        flat = np.fromiter(
+            itertools.chain(*itertools.combinations(range(2 * n), n)), np.int64, count=total * n
+        )
         hits = int((associations[flat.reshape(total, n)].sum(1) >= threshold).sum())
         return WeatResult(statistic, effect, hits / total, total, exact=True)
     draws, hits = np.random.default_rng(seed), 0
@@ -113,9 +115,7 @@ def association_test(
     return WeatResult(statistic, effect, (1 + hits) / (1 + samples), samples, exact=False)
 
 
-def _check(
-    X: Sequence[int], Y: Sequence[int], A: Sequence[int], B: Sequence[int], samples: int
-) -> None:
+def _check(X: Sequence[int], Y: Sequence[int], A: Sequence[int], B: Sequence[int], samples: int) -> None:
     if len(X) != len(Y) or len(X) < 2 or not A or not B:
         raise ValueError(
             "expected two sets of as many targets, at least 2 each, and two sets of attributes, got "

@@ -1,4 +1,4 @@
-"""Pictures of training, gradients, attention and word vectors, by matplotlib into files (`pip install pyrnn[viz]`)."""
+"""Pictures of training, gradients, attention, words, by matplotlib into files (`pip install pyrnn[viz]`)."""
 
 from pyrnn.plot.attention import plot_attention
 from pyrnn.plot.bias import SidePlaces, plot_bias

@@ -1,4 +1,4 @@
-"""Word vectors before and after debiasing: how far words lie to a side, and whether sides still lie together."""
+"""Word vectors before and after debiasing: how far words lie to a side, and which lie together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from pyrnn.plot.drawing import COLOURS, MARKERS, picture, shown
@@ -40,10 +39,11 @@ def plot_bias(
     sides: tuple[str, str] = ("second", "first"),
     neighbourhoods: tuple[SidePlaces, SidePlaces] | None = None,
 ) -> None:
-    """Draw the cosine of words with the bias direction before and after, and the two sides' words in the plane.
+    """Draw the cosines of words with the bias direction before and after, and the sides in the plane.
 
-    The words stand in the order of their cosines before. The panels on the right show the most biased words of both
-    states, coloured by the side that they had before: where colours still lie apart, the bias is not gone.
+    The words stand in the order of their cosines before. The panels on the right show the most biased words
+    of both states, coloured by the side that they had before: where colours still lie apart, the bias is not
+    gone.
 
     Args:
         words: the N words.
@@ -87,7 +87,7 @@ def plot_bias(
 def _draw_cosines(
     axis: Any, words: Sequence[str], before: Tensor, after: Tensor, sides: tuple[str, str]
 ) -> None:
-    order = before.argsort(stable=True).tolist()
+    order: list[int] = before.argsort(stable=True).tolist()
     lines = range(len(order))
     axis.axvline(0, color="0.35", linewidth=0.8)
     axis.hlines(lines, before[order], after[order], color="0.75", linewidth=1.5)
@@ -97,7 +97,8 @@ def _draw_cosines(
     axis.set_yticks(lines, [shown(words[n]) for n in order], fontsize=8.5)
     axis.set_ylim(-0.8, len(words) - 0.2)
     axis.grid(visible=False, axis="x")
-    axis.set_xlabel(f"← {shown(sides[1])}    cosine with the bias direction    {shown(sides[0])} →")
+    first, second = map(shown, sides)
+    axis.set_xlabel(f"← {second}    cosine with the bias direction    {first} →")
     axis.figure.legend(handles=axis.get_legend_handles_labels()[0], loc="outside upper left", ncols=2)
 
 

@@ -43,11 +43,11 @@ def place_labels(
     lines: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]] = (),
     labelled: Sequence[int] | None = None,
 ) -> list[Placed | None]:
-    """Give each label a box beside its point, or farther off with a line to it, or None where there is no room.
+    """Give each label a box beside its point, or farther off with a line, or None where there is no room.
 
     The labels are placed in turn, each at the first of a fixed list of places (right, left, above, below, the
-    corners, then rings of 16) that is free of points, lines, labels and lines to labels before it. So the same
-    points give the same places, earlier labels get the better ones, and no two boxes overlap.
+    corners, then rings of 16) that is free of points, lines, labels and lines to labels before it. So the
+    same points give the same places, earlier labels get the better ones, and no two boxes overlap.
 
     Args:
         points: [N, 2], in pixels.
@@ -72,7 +72,9 @@ def place_labels(
     for n in range(len(points)) if labelled is None else labelled:
         for ring, centre in _candidates(points[n], sizes[n], radius + _GAP):
             box = np.concatenate([centre - sizes[n] / 2, centre + sizes[n] / 2])
-            inside = bounds[0] <= box[0] and bounds[1] <= box[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+            inside = (
+                bounds[0] <= box[0] and bounds[1] <= box[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+            )
             if not inside or taken.overlaps(box[None]):
                 continue
             if ring:

@@ -41,9 +41,10 @@ def plot_words(
         places: [N, 2], for instance of `pyrnn.embeddings.principal_components` or `tsne`.
         path: the file to write; its name ends in .png, .svg or .pdf.
         groups: of each word the name of its colour in the legend.
-        arrows: pairs of numbers of words; each is an arrow from the first to the second. The two axes then have one scale,
-            so that parallel arrows look parallel.
-        axes: names of the axes, whose numbers are shown; without names there are none, as t-SNE's mean nothing.
+        arrows: pairs of numbers of words; each is an arrow from the first to the second. The two axes then
+            have one scale, so that parallel arrows look parallel.
+        axes: names of the axes, whose numbers are shown; without names there are none, as t-SNE's mean
+            nothing.
 
     Returns:
         The words whose labels were left out.
@@ -58,8 +59,8 @@ def plot_words(
         >>> import tempfile
         >>> places = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     plot_words(["man", "king", "woman", "queen"], places, f"{folder}/words.png", arrows=[(0, 1), (2, 3)])
-        []
+        ...     plot_words(["man", "king", "woman", "queen"], places, f"{folder}/words.png", arrows=[(0, 1),
+        (2, 3)]) []
     """
     check_places(words, places, groups, arrows)
     letters = sum(min(len(word), _LONGEST_LABEL) for word in words)

@@ -25,7 +25,7 @@ def write_words_page(
     arrows: Sequence[tuple[int, int]] = (),
     axes: tuple[str, str] | None = None,
 ) -> None:
-    """Write a page that shows what `plot_words` draws: the wheel brings it nearer, dragging moves it, words can be sought.
+    """Write a page of what `plot_words` draws, to come nearer to by the wheel, to move and to search.
 
     The file holds everything that it needs; its content policy forbids it to load anything. Words are data in
     it and never markup. Labels without room appear when one comes nearer.

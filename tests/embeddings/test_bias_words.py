@@ -21,7 +21,9 @@ test\tart\tY\tatom\tforce
 test\tart\tA\tshe
 test\tart\tB\the
 """
-WORDS = WordList.of("she he woman man queen king nurse smith poem song atom force the".split())
+WORDS = WordList.of(
+    ["she", "he", "woman", "man", "queen", "king", "nurse", "smith", "poem", "song", "atom", "force", "the"]
+)
 
 
 def test_lines_and_json_say_the_same(tmp_path: Path) -> None:
@@ -43,7 +45,9 @@ def test_lines_and_json_say_the_same(tmp_path: Path) -> None:
 
 
 def test_what_is_in_no_list_is_neutral_where_no_list_says() -> None:
-    lists = BiasWords((("she", "he"), ("woman", "man")), equalize=(("queen", "king"),), specific=("nurse", "wench"))
+    lists = BiasWords(
+        (("she", "he"), ("woman", "man")), equalize=(("queen", "king"),), specific=("nurse", "wench")
+    )
     rows = find_bias_words(lists, WORDS)
     assert [WORDS[row] for row in rows.neutral.tolist()] == ["smith", "poem", "song", "atom", "force", "the"]
 
@@ -56,7 +60,9 @@ def test_missing_words_are_named_or_left_out_with_their_set() -> None:
         neutral=("nurse", "smith"),
         tests=gender_words().tests,
     )
-    with pytest.raises(ValueError, match=r"words of the lists have no vector: 'king', 'smith', .*--skip-missing"):
+    with pytest.raises(
+        ValueError, match=r"words of the lists without a vector: 'king', 'smith', .*--skip-missing"
+    ):
         find_bias_words(lists, words)
     rows = find_bias_words(lists, words, skip_missing=True)
     assert rows.equalize == [(2, 3)]
@@ -120,5 +126,5 @@ def test_lists_that_contradict_one_another_or_leave_no_bias_are_refused() -> Non
     pairs = (("she", "he"), ("woman", "man"))
     with pytest.raises(ValueError, match="'queen' in both lists"):
         find_bias_words(BiasWords(pairs, equalize=(("queen", "king"),), neutral=("queen",)), WORDS)
-    with pytest.raises(ValueError, match="at least two defining pairs .* got 1"):
+    with pytest.raises(ValueError, match=r"at least two defining pairs .* got 1"):
         find_bias_words(BiasWords(pairs[:1]), WORDS)

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyrnn.embeddings.debias import bias_components, bias_subspace, direct_bias, equalize, hard_debias, neutralize
+from pyrnn.embeddings.debias import (
+    bias_components,
+    bias_subspace,
+    direct_bias,
+    equalize,
+    hard_debias,
+    neutralize,
+)
 
 PAIRS = [(0, 1), (2, 3), (4, 5), (6, 7)]
 
@@ -41,7 +48,9 @@ def test_neutral_words_have_no_bias_and_equalised_ones_are_as_far_from_each_of_t
         for n in neutral:
             far = [(after[n].double() - after[row].double()).norm() for row in (a, b)]
             assert abs(far[0] / far[1] - 1) <= bound * max(1, float(length[a] / far[0]) ** 2)
-    assert torch.allclose(after[8:25].double().norm(dim=1), vectors[8:25].double().norm(dim=1), rtol=bound, atol=0)
+    assert torch.allclose(
+        after[8:25].double().norm(dim=1), vectors[8:25].double().norm(dim=1), rtol=bound, atol=0
+    )
     assert torch.equal(after[27:], vectors[27:])
 
 
@@ -73,7 +82,9 @@ def test_the_directions_are_the_eigenvectors_of_the_papers_matrix() -> None:
             C += torch.outer(unit[row] - mean, unit[row] - mean) / len(rows)
     values, expected = torch.linalg.eigh(C)
     found = bias_subspace(vectors, sets, count=3)
-    assert torch.allclose((found.directions @ expected.T.flip(0)[:3].T).abs(), torch.eye(3, dtype=torch.float64), atol=1e-9)
+    assert torch.allclose(
+        (found.directions @ expected.T.flip(0)[:3].T).abs(), torch.eye(3, dtype=torch.float64), atol=1e-9
+    )
     assert found.explained == pytest.approx((values.flip(0)[:3] / values.sum()).tolist())
 
 
@@ -142,5 +153,5 @@ def test_words_that_cannot_be_debiased_are_named() -> None:
     with pytest.raises(ValueError, match="must differ: 'w1', 'w2' are both"):
         hard_debias(vectors, directions=directions, neutral=[1, 2, 3], equal=[(1, 2)], words=WORDS)
     vectors[12, 0] = torch.inf
-    with pytest.raises(ValueError, match="row 12 .* not finite"):
+    with pytest.raises(ValueError, match=r"row 12 .* not finite"):
         neutralize(vectors, [11, 12], directions)

@@ -45,6 +45,7 @@ def test_tsne_keeps_groups_together_and_has_the_same_places_each_time() -> None:
     nearest = torch.cdist(places, places).fill_diagonal_(torch.inf).argmin(1)
     assert (GROUPS[nearest] == GROUPS).double().mean() > 0.9
     assert torch.equal(places, tsne(grouped(), seed=3))
+    assert not torch.equal(places, tsne(grouped(), seed=4))
     assert tsne(torch.randn(4, 1)).isfinite().all()
 
 

@@ -28,7 +28,7 @@ def by_the_book(
         other = [w for w in X + Y if w not in own]
         larger.append(sum(s[w] for w in own) - sum(s[w] for w in other) >= measured - 1e-9)
     effect = (np.mean([s[x] for x in X]) - np.mean([s[y] for y in Y])) / np.std(list(s.values()))
-    return measured, effect, np.mean(larger)
+    return float(measured), float(effect), float(np.mean(larger))
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_labels_of_many_words_do_not_touch(tmp_path: Path, figures: list[Any]) -
     plot_bias(words, cosines, cosines, tmp_path / "a.png")
     figures[0].draw_without_rendering()
     boxes = [label.get_window_extent() for label in figures[0].axes[0].get_yticklabels()]
-    assert all(upper.y0 > lower.y1 - 1 for lower, upper in zip(boxes, boxes[1:], strict=False))
+    assert all(upper.y0 > lower.y1 - 1 for lower, upper in itertools.pairwise(boxes))
     assert all(box.x0 >= 0 for box in boxes)
 
 
