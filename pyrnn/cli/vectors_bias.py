@@ -1,0 +1,288 @@
+"""pyrnn vectors bias and debias: measures of bias in word vectors, and how it is taken out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
+
+from pyrnn._files import to_json
+from pyrnn._words import counted
+from pyrnn.cli.devices import Threads, use_threads
+from pyrnn.cli.help import argument, option
+from pyrnn.cli.terminal import Raw, tell, write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyrnn.embeddings import BiasReport, BiasRows, BiasSubspace, BiasWords, Sides, WordVectors
+    from pyrnn.embeddings.ngrams import CharacterNgrams
+
+Source = Annotated[Path, argument("Folder or file of word vectors.", "IN")]
+Lists = Annotated[
+    Optional[Path],
+    option(
+        "JSON or TSV file of word lists: pairs, and optionally equalize, neutral, specific, tests, sides.",
+        metavar="PATH",
+        default="gender in English",
+    ),
+]
+SkipMissing = Annotated[
+    bool,
+    option(
+        "Leave words of the lists out that have no vector, with their pair; the shipped lists always do.",
+        "--skip-missing",
+    ),
+]
+Directions = Annotated[int, option("Dimensions of the bias subspace.", metavar="N", min=1)]
+MostBiased = Annotated[
+    Optional[int],
+    option(
+        "Words of each side whose neighbourhoods are looked at.",
+        metavar="N",
+        min=2,
+        default="500, or a tenth of the neutral words",
+    ),
+]
+Seed = Annotated[int, option("Of tests with too many partitions to look at each.", metavar="N", min=0)]
+Json = Annotated[bool, option("Write one JSON object.", "--json")]
+
+_TOLD = 8  # words named of each side, or of those that are missing
+_SHOWN = 12  # of each side in a picture
+_SHOWN_EQUAL = 4  # sets in it
+
+
+class _Asked(NamedTuple):
+    """Vectors, and what is asked of them."""
+
+    vectors: WordVectors
+    lists: BiasWords
+    rows: BiasRows
+    subspace: BiasSubspace
+    sides: Sides
+
+    def report(self, matrix: Tensor, seed: int) -> BiasReport:
+        from pyrnn.embeddings import measure_bias
+
+        words = self.vectors.words
+        return measure_bias(matrix, self.rows, self.subspace, self.sides, seed=seed, words=words)
+
+
+def bias(
+    source: Source,
+    words: Lists = None,
+    skip_missing: SkipMissing = False,
+    directions: Directions = 1,
+    most_biased: MostBiased = None,
+    seed: Seed = 0,
+    json: Json = False,
+    threads: Threads = None,
+    raw: Raw = False,
+) -> None:
+    """Measure the bias of word vectors: along its direction, by association tests, and in neighbourhoods.
+
+    Direct bias is the mean part of neutral words along the direction (Bolukbasi et al. 2016); an association
+    test compares two sets of words with two others (WEAT, Caliskan et al. 2017); words of a side that lie
+    together show bias that no direction holds (Gonen and Goldberg 2019).
+
+    \b
+      pyrnn vectors bias runs/words
+      pyrnn vectors bias glove.txt --words lists.json
+    """
+    use_threads(threads)
+    asked = _ask(source, words, skip_missing, directions, most_biased)
+    report = asked.report(asked.vectors.matrix, seed)
+    if json:
+        write(f"{to_json(_facts(asked) | report.as_json())}\n", raw=raw)
+        return
+    write(_table(asked, {"": report}), raw=raw)
+
+
+def debias(
+    source: Source,
+    target: Annotated[
+        Path, argument("Folder to write, or a file by its suffix: .txt, .vec, .bin, also .gz.", "OUT")
+    ],
+    words: Lists = None,
+    skip_missing: SkipMissing = False,
+    directions: Directions = 1,
+    most_biased: MostBiased = None,
+    to: Annotated[
+        Optional[Path],
+        option("Picture of both states: .png, .svg or .pdf.", "--to", metavar="PATH", default=False),
+    ] = None,
+    show: Annotated[
+        Optional[str],
+        option(
+            "Words of the picture, with commas between.",
+            metavar="WORDS",
+            default="the most biased ones",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    threads: Threads = None,
+    raw: Raw = False,
+) -> None:
+    """Take a bias out of word vectors along its direction, and measure what was there and what is left.
+
+    Neutral words lose their part along the direction; words of a set to equalize come to lie as near to every
+    neutral word as one another (hard debiasing, Bolukbasi et al. 2016). The measures say what that changes:
+    words of a side usually keep one another as neighbours (Gonen and Goldberg 2019).
+
+    \b
+      pyrnn vectors debias runs/words runs/words-debiased --to bias.png
+      pyrnn vectors debias glove.txt debiased.txt --words lists.json
+    """
+    from pyrnn.embeddings import WordVectors, hard_debias
+
+    use_threads(threads)
+    asked = _ask(source, words, skip_missing, directions, most_biased)
+    before, rows, vocabulary = asked.vectors, asked.rows, asked.vectors.words
+    chosen = None if show is None else [before.index(word) for word in show.split(",")]
+    after = WordVectors(
+        vocabulary,
+        hard_debias(
+            before.matrix,
+            directions=asked.subspace.directions,
+            neutral=rows.neutral,
+            equal=rows.equalize,
+            words=vocabulary,
+        ),
+        ngrams=_neutral_ngrams(asked),
+    )
+    reports = {"before": asked.report(before.matrix, seed), "after": asked.report(after.matrix, seed)}
+    _save(after, target)
+    if to is not None:
+        _draw(asked, after, [*reports.values()], to, chosen)
+    if json:
+        states = {name: report.as_json() for name, report in reports.items()}
+        write(f"{to_json(_facts(asked) | states)}\n", raw=raw)
+        return
+    write(_table(asked, reports), raw=raw)
+    write("".join(f"{path}\n" for path in (target, to) if path is not None), raw=raw)
+
+
+def _ask(
+    source: Path, path: Path | None, skip_missing: bool, directions: int, most_biased: int | None
+) -> _Asked:
+    from pyrnn.embeddings import bias_subspace, find_bias_words, gender_words, read_bias_words, sides_of
+    from pyrnn.embeddings.files import open_vectors
+
+    lists = gender_words() if path is None else read_bias_words(path)
+    vectors = open_vectors(source)
+    rows = find_bias_words(lists, vectors.words, skip_missing=skip_missing or path is None)
+    if rows.missing:
+        told = ", ".join(rows.missing[:_TOLD]) + (", ..." if len(rows.missing) > _TOLD else "")
+        tell(f"{counted(len(rows.missing), 'word')} of the lists without a vector, left out: {told}")
+    subspace = bias_subspace(vectors.matrix, rows.pairs, count=directions, words=vectors.words)
+    sides = sides_of(vectors.matrix, rows, subspace, count=most_biased)
+    return _Asked(vectors, lists, rows, subspace, sides)
+
+
+def _neutral_ngrams(asked: _Asked) -> CharacterNgrams | None:
+    """Vectors of n-grams without the bias, where all words but those of the lists are neutral.
+
+    A word that is not among the words is their mean, and so as neutral as they.
+    """
+    from dataclasses import replace
+
+    ngrams = asked.vectors.ngrams
+    if ngrams is None or asked.lists.neutral is not None:
+        return ngrams
+    directions = asked.subspace.directions.to(ngrams.matrix.dtype)
+    return replace(ngrams, matrix=ngrams.matrix - (ngrams.matrix @ directions.T) @ directions)
+
+
+def _save(vectors: WordVectors, target: Path) -> None:
+    from pyrnn.embeddings.files import target_of, write_vectors
+
+    kind = target_of(target)
+    if kind == "folder":
+        vectors.save(target)
+    else:
+        write_vectors(vectors, target, kind)
+
+
+def _facts(asked: _Asked) -> dict[str, object]:
+    return {
+        "pairs": len(asked.rows.pairs),
+        "explained": list(asked.subspace.explained),
+        "neutral_words": len(asked.rows.neutral),
+        "equalized_sets": len(asked.rows.equalize),
+        "missing_words": asked.rows.missing,
+        "most_biased": {
+            side: [asked.vectors.words[row] for row in own]
+            for side, own in zip(asked.lists.sides, asked.sides, strict=True)
+        },
+    }
+
+
+def _table(asked: _Asked, reports: dict[str, BiasReport]) -> str:
+    """The measures as lines, a column for each state."""
+    told = list(reports.values())
+    neutral = counted(len(asked.rows.neutral), "neutral word")
+    lines = [("", list(reports)), (f"direct bias of {neutral}", [_number(r.direct_bias) for r in told])]
+    for name, first in told[0].tests.items():
+        how = f"exact, {first.permutations:,} ways" if first.exact else f"{first.permutations:,} drawn"
+        results = [report.tests[name] for report in told]
+        lines += [
+            (f"{name}: effect size", [_number(result.effect_size) for result in results]),
+            (f"{name}: p ({how})", [f"{result.p_value:.2g}" for result in results]),
+        ]
+    found = [report.neighbourhoods for report in told if report.neighbourhoods is not None]
+    if len(found) == len(told):
+        count = counted(len(asked.sides.first), "word")
+        lines += [
+            (
+                f"neighbours of the same side, {count} each (by chance {found[0].by_chance:.2f})",
+                [_number(own.same_side) for own in found],
+            ),
+            ("two clusters that agree with the sides (from 0.5)", [_number(own.clustered) for own in found]),
+        ]
+    width = max(len(label) for label, _ in lines)
+    table = [f"{label:{width}}" + "".join(f"  {value:>7}" for value in values) for label, values in lines]
+    explained = ", ".join(f"{100 * share:.0f} %" for share in asked.subspace.explained)
+    first, second = asked.lists.sides
+    pairs = counted(len(asked.rows.pairs), "pair")
+    spanned = counted(len(asked.subspace.explained), "direction")
+    heading = [f"bias of {pairs}, {first} and {second}: {spanned} with {explained} of their variance"]
+    if len(reports) == 1:
+        heading += [
+            f"most {side}: {', '.join(asked.vectors.words[row] for row in own[:_TOLD])}"
+            for side, own in zip(asked.lists.sides, asked.sides, strict=True)
+        ]
+        table = table[1:]
+    return "".join(f"{line.rstrip()}\n" for line in [*heading, *table])
+
+
+def _number(value: float | None) -> str:
+    # Of what rounding leaves of zero no sign is shown.
+    return "-" if value is None else f"{value + 0.0 if abs(value) >= 0.0005 else 0.0:.3f}"
+
+
+def _draw(
+    asked: _Asked, after: WordVectors, reports: list[BiasReport], to: Path, chosen: list[int] | None
+) -> None:
+    from pyrnn.embeddings import bias_components, principal_components
+    from pyrnn.embeddings.neighbours import unit
+    from pyrnn.plot import SidePlaces, plot_bias
+
+    rows = chosen
+    if rows is None:
+        equal = [row for own in asked.rows.equalize[:_SHOWN_EQUAL] for row in own]
+        rows = list(dict.fromkeys([*asked.sides.first[:_SHOWN], *asked.sides.second[:_SHOWN], *equal]))
+    both = [*asked.sides.first, *asked.sides.second]
+    cosines, places = [], []
+    for matrix, report in zip((asked.vectors.matrix, after.matrix), reports, strict=True):
+        cosines.append(bias_components(matrix, rows, asked.subspace.directions[:1])[:, 0])
+        if report.neighbourhoods is not None:
+            found = principal_components(unit(matrix[both])).coordinates
+            places.append(SidePlaces(found, report.neighbourhoods.same_side))
+    plot_bias(
+        [asked.vectors.words[row] for row in rows],
+        cosines[0],
+        cosines[1],
+        to,
+        sides=asked.lists.sides,
+        neighbourhoods=(places[0], places[1]) if len(places) == 2 else None,
+    )
