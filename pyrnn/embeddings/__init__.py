@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING
 from pyrnn._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pyrnn.embeddings.files import convert_vectors as convert_vectors
+    from pyrnn.embeddings.files import open_vectors as open_vectors
+    from pyrnn.embeddings.files import write_vectors as write_vectors
+    from pyrnn.embeddings.formats import Reading as Reading
     from pyrnn.embeddings.neighbours import Neighbour as Neighbour
+    from pyrnn.embeddings.ngrams import CharacterNgrams as CharacterNgrams
     from pyrnn.embeddings.spelling import UnknownWord as UnknownWord
     from pyrnn.embeddings.vectors import WordVectors as WordVectors
     from pyrnn.embeddings.words import WordList as WordList
@@ -13,7 +18,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "files": ["convert_vectors", "open_vectors", "write_vectors"],
+        "formats": ["Reading"],
         "neighbours": ["Neighbour"],
+        "ngrams": ["CharacterNgrams"],
         "spelling": ["UnknownWord"],
         "vectors": ["WordVectors"],
         "words": ["WordList"],
