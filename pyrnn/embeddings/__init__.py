@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.debias import equalize as equalize
     from pyrnn.embeddings.debias import hard_debias as hard_debias
     from pyrnn.embeddings.debias import neutralize as neutralize
+    from pyrnn.embeddings.files import convert_vectors as convert_vectors
+    from pyrnn.embeddings.files import open_vectors as open_vectors
+    from pyrnn.embeddings.files import write_vectors as write_vectors
+    from pyrnn.embeddings.formats import Reading as Reading
     from pyrnn.embeddings.neighbourhoods import Neighbourhoods as Neighbourhoods
     from pyrnn.embeddings.neighbourhoods import Sides as Sides
     from pyrnn.embeddings.neighbourhoods import measure_neighbourhoods as measure_neighbourhoods
     from pyrnn.embeddings.neighbourhoods import most_biased as most_biased
     from pyrnn.embeddings.neighbours import Neighbour as Neighbour
+    from pyrnn.embeddings.ngrams import CharacterNgrams as CharacterNgrams
     from pyrnn.embeddings.projection import Components as Components
     from pyrnn.embeddings.projection import principal_components as principal_components
     from pyrnn.embeddings.projection import tsne as tsne
@@ -59,7 +64,10 @@ __getattr__, __dir__ = lazy_names(
         "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
         "projection": ["Components", "principal_components", "tsne"],
         "weat": ["WeatResult", "association_test"],
+        "files": ["convert_vectors", "open_vectors", "write_vectors"],
+        "formats": ["Reading"],
         "neighbours": ["Neighbour"],
+        "ngrams": ["CharacterNgrams"],
         "spelling": ["UnknownWord"],
         "vectors": ["WordVectors"],
         "words": ["WordList"],

@@ -46,8 +46,8 @@ class VectorFile:
         return f"{self.path}, {'word' if self.format == 'word2vec-binary' else 'line'} {place:,}"
 
 
-def text_rows(found: VectorFile) -> Iterator[RawRows]:
-    """Lines of a word and D numbers."""
+def text_rows(found: VectorFile, limit: int | None) -> Iterator[RawRows]:
+    """Lines of a word and D numbers; a block ends with row `limit`, behind which nothing need be right."""
     most = max(1, _BLOCK_NUMBERS // found.dimension)
     places: list[int] = []
     words: list[bytes] = []
@@ -63,7 +63,7 @@ def text_rows(found: VectorFile) -> Iterator[RawRows]:
             places.append(number)
             words.append(word)
             values.append(row)
-        if len(words) == most:
+        if len(words) == most or (words and rows == limit):
             yield RawRows(places, words, _float32(values))
             places, words, values = [], [], []
         number += 1
@@ -101,8 +101,8 @@ def _row(found: VectorFile, number: int, line: bytes) -> tuple[bytes, list[float
     )
 
 
-def binary_rows(found: VectorFile) -> Iterator[RawRows]:
-    """A word, a space and D numbers of float32 each."""
+def binary_rows(found: VectorFile, limit: int | None) -> Iterator[RawRows]:
+    """A word, a space and D numbers of float32 each; blocks as of `text_rows`."""
     assert found.count is not None
     size, most = 4 * found.dimension, max(1, _BLOCK_NUMBERS // found.dimension)
     held, done = b"", 0
@@ -110,13 +110,14 @@ def binary_rows(found: VectorFile) -> Iterator[RawRows]:
         words: list[bytes] = []
         values: list[bytes] = []
         begin = 0
-        for number in range(done, min(done + most, found.count)):
+        end = min(done + most, found.count)
+        for number in range(done, limit if limit is not None and done < limit < end else end):
             space = held.find(b" ", begin)
             while space < 0 or len(held) < space + 1 + size:
                 if space < 0 and len(held) - begin > LONGEST_WORD:
                     raise ValueError(
-                        f"{found.at(number + 1)} does not end within {LONGEST_WORD:,} bytes: it is no file of "
-                        f"word2vec in binary, or has not the {found.dimension} dimensions that its header tells; "
+                        f"{found.at(number + 1)} does not end within {LONGEST_WORD:,} bytes: it is no file "
+                        f"of word2vec in binary, or has not the {found.dimension} dimensions of its header; "
                         f"{AGAIN}"
                     )
                 more = found.file.read(READ_BYTES)

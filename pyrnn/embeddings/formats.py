@@ -64,6 +64,10 @@ class Reading:
 
     Raises:
         ValueError: an unknown value, or a limit below one.
+
+    Example:
+        >>> Reading(limit=1000).format is None
+        True
     """
 
     format: Format | None = None
@@ -193,7 +197,8 @@ def _starts_as_utf8(text: bytes) -> bool:
 def _checked(found: VectorFile, how: Reading) -> Iterator[Rows]:
     """The rows of a file, whose words are UTF-8 and distinct and whose numbers are some."""
     seen: set[bytes] = set()
-    for block in binary_rows(found) if found.format == "word2vec-binary" else text_rows(found):
+    rows_of = binary_rows if found.format == "word2vec-binary" else text_rows
+    for block in rows_of(found, how.limit):
         _require_numbers(found, block)
         kept: list[int] = []
         words: list[bytes] = []
