@@ -1,7 +1,8 @@
 """Files of safetensors, read without a memory map and compared with what they should hold before that.
 
-A file that shrinks under a memory map ends the process without a word; a short read is an error that has one. A
-tensor that is too large to be read at every start is mapped (`TensorFile.map`); who writes such a file replaces it.
+A file that shrinks under a memory map ends the process without a word; a short read is an error that has one.
+A tensor that is too large to be read at every start is mapped (`TensorFile.map`): such a file is replaced,
+never written to.
 The format: eight bytes with the length of a JSON header, the header, and the tensors' bytes one after another
 (https://huggingface.co/docs/safetensors). All numbers are little-endian.
 """
@@ -117,7 +118,7 @@ class TensorFile:
         return {name: self._read(name, found) for name, found in self._found.items()}
 
     def map(self, name: str) -> Tensor:
-        """One tensor, which is not read but mapped into memory; it lives on when the file is closed or replaced.
+        """One tensor, mapped into memory and not read; it lives on when the file is closed or replaced.
 
         Whoever writes to it writes to memory of its own, never to the file.
 

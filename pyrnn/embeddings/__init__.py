@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.debias import equalize as equalize
     from pyrnn.embeddings.debias import hard_debias as hard_debias
     from pyrnn.embeddings.debias import neutralize as neutralize
+    from pyrnn.embeddings.evaluation import AnalogyScores as AnalogyScores
+    from pyrnn.embeddings.evaluation import AnalogySection as AnalogySection
+    from pyrnn.embeddings.evaluation import Judging as Judging
+    from pyrnn.embeddings.evaluation import SimilarityScores as SimilarityScores
+    from pyrnn.embeddings.evaluation import evaluate_analogies as evaluate_analogies
+    from pyrnn.embeddings.evaluation import evaluate_similarities as evaluate_similarities
     from pyrnn.embeddings.files import convert_vectors as convert_vectors
     from pyrnn.embeddings.files import open_vectors as open_vectors
     from pyrnn.embeddings.files import write_vectors as write_vectors
@@ -64,6 +70,14 @@ __getattr__, __dir__ = lazy_names(
         "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
         "projection": ["Components", "principal_components", "tsne"],
         "weat": ["WeatResult", "association_test"],
+        "evaluation": [
+            "AnalogyScores",
+            "AnalogySection",
+            "Judging",
+            "SimilarityScores",
+            "evaluate_analogies",
+            "evaluate_similarities",
+        ],
         "files": ["convert_vectors", "open_vectors", "write_vectors"],
         "formats": ["Reading"],
         "neighbours": ["Neighbour"],
