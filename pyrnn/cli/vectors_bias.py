@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
 
+import pyrnn
 from pyrnn._files import to_json
 from pyrnn._words import counted
 from pyrnn.cli.devices import Threads, use_threads
-from pyrnn.cli.help import argument, option
+from pyrnn.cli.help import HelpCommand, argument, option
+from pyrnn.cli.settings import with_settings
+from pyrnn.cli.table import AsJson, Value, show
 from pyrnn.cli.terminal import Raw, tell, write
+from pyrnn.cli.vectors import _FILES, Source, app
+from pyrnn.embeddings.configs import Reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +22,6 @@ if TYPE_CHECKING:
     from pyrnn.embeddings import BiasReport, BiasRows, BiasSubspace, BiasWords, Sides, WordVectors
     from pyrnn.embeddings.ngrams import CharacterNgrams
 
-Source = Annotated[Path, argument("Folder or file of word vectors.", "IN")]
 Lists = Annotated[
     Optional[Path],
     option(
@@ -44,7 +48,6 @@ MostBiased = Annotated[
     ),
 ]
 Seed = Annotated[int, option("Of tests with too many partitions to look at each.", metavar="N", min=0)]
-Json = Annotated[bool, option("Write one JSON object.", "--json")]
 
 _TOLD = 8  # words named of each side, or of those that are missing
 _SHOWN = 12  # of each side in a picture
@@ -67,16 +70,20 @@ class _Asked(NamedTuple):
         return measure_bias(matrix, self.rows, self.subspace, self.sides, seed=seed, words=words)
 
 
+@app.command("bias", cls=HelpCommand)
+@with_settings(_FILES)
 def bias(
-    source: Source,
+    vectors: Source,
     words: Lists = None,
     skip_missing: SkipMissing = False,
     directions: Directions = 1,
     most_biased: MostBiased = None,
     seed: Seed = 0,
-    json: Json = False,
     threads: Threads = None,
+    as_json: AsJson = False,
     raw: Raw = False,
+    *,
+    settings: dict[str, Any],
 ) -> None:
     """Measure the bias of word vectors: along its direction, by association tests, and in neighbourhoods.
 
@@ -89,18 +96,26 @@ def bias(
       pyrnn vectors bias glove.txt --words lists.json
     """
     use_threads(threads)
-    asked = _ask(source, words, skip_missing, directions, most_biased)
-    report = asked.report(asked.vectors.matrix, seed)
-    if json:
+    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    asked = _ask(found, words, skip_missing, directions, most_biased)
+    report = asked.report(found.matrix, seed)
+    if as_json:
         write(f"{to_json(_facts(asked) | report.as_json())}\n", raw=raw)
         return
-    write(_table(asked, {"": report}), raw=raw)
+    tell(_summary(asked))
+    most: list[dict[str, Value]] = [
+        {"measure": f"most {side}", "value": ", ".join(found.words[row] for row in own[:_TOLD])}
+        for side, own in zip(asked.lists.sides, asked.sides, strict=True)
+    ]
+    show([*_rows(asked, {"value": report}), *most], as_json=False, raw=raw)
 
 
+@app.command("debias", cls=HelpCommand)
+@with_settings(_FILES)
 def debias(
-    source: Source,
+    vectors: Source,
     target: Annotated[
-        Path, argument("Folder to write, or a file by its suffix: .txt, .vec, .bin, also .gz.", "OUT")
+        Path, argument("Folder to write, or a file by its suffix: .txt, .vec, .bin, also .gz.", "TARGET")
     ],
     words: Lists = None,
     skip_missing: SkipMissing = False,
@@ -119,9 +134,11 @@ def debias(
         ),
     ] = None,
     seed: Seed = 0,
-    json: Json = False,
     threads: Threads = None,
+    as_json: AsJson = False,
     raw: Raw = False,
+    *,
+    settings: dict[str, Any],
 ) -> None:
     """Take a bias out of word vectors along its direction, and measure what was there and what is left.
 
@@ -133,15 +150,14 @@ def debias(
       pyrnn vectors debias runs/words runs/words-debiased --to bias.png
       pyrnn vectors debias glove.txt debiased.txt --words lists.json
     """
-    from pyrnn.embeddings import WordVectors, hard_debias
-
     use_threads(threads)
-    asked = _ask(source, words, skip_missing, directions, most_biased)
-    before, rows, vocabulary = asked.vectors, asked.rows, asked.vectors.words
+    before = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    asked = _ask(before, words, skip_missing, directions, most_biased)
+    rows, vocabulary = asked.rows, before.words
     chosen = None if show is None else [before.index(word) for word in show.split(",")]
-    after = WordVectors(
+    after = pyrnn.embeddings.WordVectors(
         vocabulary,
-        hard_debias(
+        pyrnn.embeddings.hard_debias(
             before.matrix,
             directions=asked.subspace.directions,
             neutral=rows.neutral,
@@ -154,22 +170,21 @@ def debias(
     _save(after, target)
     if to is not None:
         _draw(asked, after, [*reports.values()], to, chosen)
-    if json:
+    if as_json:
         states = {name: report.as_json() for name, report in reports.items()}
         write(f"{to_json(_facts(asked) | states)}\n", raw=raw)
         return
-    write(_table(asked, reports), raw=raw)
-    write("".join(f"{path}\n" for path in (target, to) if path is not None), raw=raw)
+    tell(_summary(asked))
+    show(_rows(asked, reports), as_json=False, raw=raw)
+    tell(f"written: {target}" + (f" and {to}" if to is not None else ""))
 
 
 def _ask(
-    source: Path, path: Path | None, skip_missing: bool, directions: int, most_biased: int | None
+    vectors: WordVectors, path: Path | None, skip_missing: bool, directions: int, most_biased: int | None
 ) -> _Asked:
     from pyrnn.embeddings import bias_subspace, find_bias_words, gender_words, read_bias_words, sides_of
-    from pyrnn.embeddings.files import open_vectors
 
     lists = gender_words() if path is None else read_bias_words(path)
-    vectors = open_vectors(source)
     rows = find_bias_words(lists, vectors.words, skip_missing=skip_missing or path is None)
     if rows.missing:
         told = ", ".join(rows.missing[:_TOLD]) + (", ..." if len(rows.missing) > _TOLD else "")
@@ -217,47 +232,37 @@ def _facts(asked: _Asked) -> dict[str, object]:
     }
 
 
-def _table(asked: _Asked, reports: dict[str, BiasReport]) -> str:
-    """The measures as lines, a column for each state."""
-    told = list(reports.values())
-    neutral = counted(len(asked.rows.neutral), "neutral word")
-    lines = [("", list(reports)), (f"direct bias of {neutral}", [_number(r.direct_bias) for r in told])]
-    for name, first in told[0].tests.items():
-        how = f"exact, {first.permutations:,} ways" if first.exact else f"{first.permutations:,} drawn"
-        results = [report.tests[name] for report in told]
-        lines += [
-            (f"{name}: effect size", [_number(result.effect_size) for result in results]),
-            (f"{name}: p ({how})", [f"{result.p_value:.2g}" for result in results]),
-        ]
-    found = [report.neighbourhoods for report in told if report.neighbourhoods is not None]
-    if len(found) == len(told):
-        count = counted(len(asked.sides.first), "word")
-        lines += [
-            (
-                f"neighbours of the same side, {count} each (by chance {found[0].by_chance:.2f})",
-                [_number(own.same_side) for own in found],
-            ),
-            ("two clusters that agree with the sides (from 0.5)", [_number(own.clustered) for own in found]),
-        ]
-    width = max(len(label) for label, _ in lines)
-    table = [f"{label:{width}}" + "".join(f"  {value:>7}" for value in values) for label, values in lines]
+def _summary(asked: _Asked) -> str:
     explained = ", ".join(f"{100 * share:.0f} %" for share in asked.subspace.explained)
     first, second = asked.lists.sides
     pairs = counted(len(asked.rows.pairs), "pair")
     spanned = counted(len(asked.subspace.explained), "direction")
-    heading = [f"bias of {pairs}, {first} and {second}: {spanned} with {explained} of their variance"]
-    if len(reports) == 1:
-        heading += [
-            f"most {side}: {', '.join(asked.vectors.words[row] for row in own[:_TOLD])}"
-            for side, own in zip(asked.lists.sides, asked.sides, strict=True)
-        ]
-        table = table[1:]
-    return "".join(f"{line.rstrip()}\n" for line in [*heading, *table])
+    return f"bias of {pairs}, {first} and {second}: {spanned} with {explained} of their variance"
 
 
-def _number(value: float | None) -> str:
-    # Of what rounding leaves of zero no sign is shown.
-    return "-" if value is None else f"{value + 0.0 if abs(value) >= 0.0005 else 0.0:.3f}"
+def _rows(asked: _Asked, reports: dict[str, BiasReport]) -> list[dict[str, Value]]:
+    """A row for each measure, with its value in each state."""
+    told = list(reports.values())
+    neutral = counted(len(asked.rows.neutral), "neutral word")
+    values: dict[str, list[float | None]] = {f"direct bias of {neutral}": [own.direct_bias for own in told]}
+    for name, first in told[0].tests.items():
+        how = f"exact, {first.permutations:,} ways" if first.exact else f"{first.permutations:,} ways drawn"
+        results = [report.tests[name] for report in told]
+        values[f"{name}: effect size"] = [result.effect_size for result in results]
+        values[f"{name}: p ({how})"] = [result.p_value for result in results]
+    found = [report.neighbourhoods for report in told if report.neighbourhoods is not None]
+    if len(found) == len(told):
+        each = f"{counted(len(asked.sides.first), 'word')} each, by chance {found[0].by_chance:.2f}"
+        values[f"neighbours of the same side ({each})"] = [own.same_side for own in found]
+        values["two clusters agree with the sides (0.5 to 1)"] = [own.clustered for own in found]
+    return [
+        {"measure": name} | dict(zip(reports, map(_rounded, own), strict=True)) for name, own in values.items()
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    """Without the sign that rounding leaves of zero."""
+    return None if value is None else round(value, 4) + 0.0
 
 
 def _draw(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
+import pyrnn
 from pyrnn._words import counted
 from pyrnn.cli.devices import Threads, use_threads
-from pyrnn.cli.help import argument, option
+from pyrnn.cli.help import HelpCommand, option
+from pyrnn.cli.settings import with_settings
 from pyrnn.cli.terminal import tell, write
+from pyrnn.cli.vectors import _FILES, Source, app
+from pyrnn.embeddings.configs import Reading
 
 if TYPE_CHECKING:
     from pyrnn.embeddings import WordVectors
@@ -18,8 +22,10 @@ Method = Literal["pca", "tsne"]
 _TOLD = 8  # words named of those without a label
 
 
+@app.command("plot", cls=HelpCommand)
+@with_settings(_FILES)
 def plot(
-    source: Annotated[Path, argument("Folder or file of word vectors.", "IN")],
+    vectors: Source,
     words: Annotated[
         Optional[str],
         option("Words to draw, with commas between.", metavar="WORDS", default="the first of all"),
@@ -60,6 +66,8 @@ def plot(
     to: Annotated[
         Path, option("File to write: .png, .svg, .pdf, or .html to move about in.", "--to", metavar="PATH")
     ] = Path("words.png"),
+    *,
+    settings: dict[str, Any],
 ) -> None:
     """Draw word vectors of length one in the plane, with labels that do not lie on one another.
 
@@ -71,23 +79,22 @@ def plot(
       pyrnn vectors plot runs/words --near king --near france --to words.html
     """
     from pyrnn.embeddings import principal_components, tsne
-    from pyrnn.embeddings.files import open_vectors
     from pyrnn.embeddings.neighbours import unit
     from pyrnn.plot import plot_words, write_words_page
 
     use_threads(threads)
-    vectors = open_vectors(source)
+    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
     pairs = _pairs(analogies)
-    chosen, groups = _words_of(vectors, words, words_file, near, pairs, top)
-    matrix = unit(vectors[chosen])
+    chosen, groups = _words_of(found, words, words_file, near, pairs, top)
+    matrix = unit(found[chosen])
     axes = None
     if method == "pca":
-        found = principal_components(matrix, min(2, *matrix.shape))
-        places = found.coordinates
-        if places.shape[1] == 1:
-            raise ValueError(f"{source}: a picture needs vectors of two dimensions, got {vectors.dimension}")
+        if found.dimension < 2:
+            raise ValueError(f"{vectors}: a picture needs vectors of two dimensions, got {found.dimension}")
+        components = principal_components(matrix)
+        places = components.coordinates
         shares = [
-            f"component {n} ({100 * share:.0f} % of variance)" for n, share in enumerate(found.explained, 1)
+            f"component {n} ({100 * share:.0f} % of variance)" for n, share in enumerate(components.explained, 1)
         ]
         axes = (shares[0], shares[1])
     else:
@@ -99,7 +106,10 @@ def plot(
         left_out = plot_words(chosen, places, to, groups=groups, arrows=arrows, axes=axes)
         if left_out:
             told = ", ".join(left_out[:_TOLD]) + (", ..." if len(left_out) > _TOLD else "")
-            tell(f"no room for {counted(len(left_out), 'label')}: {told}; draw fewer words, or an .html page")
+            tell(
+                f"{counted(len(left_out), 'word')} without a label, for want of room or of letters in the font: "
+                f"{told}; draw fewer words, or an .html page"
+            )
     write(f"{to}\n")
 
 

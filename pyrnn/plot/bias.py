@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pyrnn.plot.drawing import COLOURS, MARKERS, picture, shown
+from pyrnn.plot.drawing import COLOURS, MARKERS, has_letters, picture, shown
 
 _LINE = 0.19  # inches from word to word
 _SIDES = (COLOURS[1], COLOURS[0])
@@ -94,7 +94,7 @@ def _draw_cosines(
     style = {"linestyle": "none", "markersize": 5}
     axis.plot(before[order], lines, marker="o", fillstyle="none", color="0.35", label="before", **style)
     axis.plot(after[order], lines, marker="o", color=COLOURS[2], label="after", **style)
-    axis.set_yticks(lines, [shown(words[n]) for n in order], fontsize=8.5)
+    axis.set_yticks(lines, [_written(words[n]) for n in order], fontsize=8.5)
     axis.set_ylim(-0.8, len(words) - 0.2)
     axis.grid(visible=False, axis="x")
     first, second = map(shown, sides)
@@ -119,3 +119,8 @@ def _draw_sides(axis: Any, state: SidePlaces, name: str, sides: tuple[str, str],
     axis.set_title(f"{name}: {100 * state.same_side:.0f} % of neighbours are of a word's side", fontsize=9.5)
     if legend:
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)
+
+
+def _written(word: str) -> str:
+    """A word with a box for each letter that the font lacks."""
+    return shown("".join(letter if has_letters(letter) else "□" for letter in word))

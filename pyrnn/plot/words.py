@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyrnn.plot.drawing import COLOURS, MARKERS, picture, shown
+from pyrnn.plot.drawing import COLOURS, MARKERS, has_letters, picture, shown
 from pyrnn.plot.labels import nearest, place_labels
 
 _FONT = 8.5  # points
@@ -34,7 +34,8 @@ def plot_words(
     """Draw words as points with labels of which none lies on another, on a point or on an arrow.
 
     Earlier words choose first where their labels go. A label that finds no room beside its point stands
-    farther off with a thin line to it; one that finds none at all is left out.
+    farther off with a thin line to it; one that finds none at all is left out, and so is one with letters that
+    the font lacks.
 
     Args:
         words: the N words.
@@ -146,23 +147,21 @@ def label_points(
     places: Tensor,
     *,
     lines: Sequence[tuple[int, int]] = (),
-    labelled: Sequence[int] | None = None,
 ) -> list[str]:
-    """Write words beside their points, on a figure that is laid out; the words for which there was no room.
+    """Write words beside their points, on a figure that is laid out; the words that could not be written.
 
     Args:
         axis: of matplotlib.
         words: of all points.
         places: [N, 2], in the axis's numbers.
         lines: pairs of points between which something is drawn.
-        labelled: points to label, the first ones choose first; by default all.
     """
     scale = 72 / axis.figure.dpi  # points a pixel
     pixels: NDArray[np.float64] = axis.transData.transform(places.double().numpy())
     labels = [_label(word) for word in words]
-    sizes = np.array([_size(axis, label) for label in labels])
+    sizes = np.array([_size(axis, label) if has_letters(label) else (0.0, 0.0) for label in labels])
     frame = axis.get_window_extent()
-    order = list(range(len(words)) if labelled is None else labelled)
+    order = [n for n in range(len(words)) if has_letters(words[n])]
     found = place_labels(
         pixels,
         sizes,
@@ -192,7 +191,7 @@ def label_points(
             va="bottom",
             arrowprops=style,
         )
-    return [words[n] for n in order if found[n] is None]
+    return [word for word, place in zip(words, found, strict=True) if place is None]
 
 
 def _label(word: str) -> str:

@@ -14,9 +14,9 @@ def test_words_stand_in_the_order_of_what_they_were_and_both_states_are_shown(
     tmp_path: Path, figures: list[Any]
 ) -> None:
     before, after = torch.tensor([0.1, -0.3, 0.4]), torch.tensor([0.0, 0.5, 0.25])
-    plot_bias(["smith", "king", "nurse"], before, after, tmp_path / "a.png", sides=("female", "male"))
+    plot_bias(["smith", "국왕", "nurse"], before, after, tmp_path / "a.png", sides=("female", "male"))
     (axis,) = figures[0].axes
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["king", "smith", "nurse"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["□□", "smith", "nurse"]
     points = {line.get_label(): list(line.get_xdata()) for line in axis.lines if line.get_marker() == "o"}
     assert points == {"before": pytest.approx([-0.3, 0.1, 0.4]), "after": pytest.approx([0.5, 0.0, 0.25])}
     assert axis.get_xlabel() == "← male    cosine with the bias direction    female →"

@@ -89,6 +89,11 @@ def test_words_are_printed_as_they_are_and_points_may_coincide(tmp_path: Path, f
     assert set(labels_of(figures[0])) == {r"\$x\$", " _y", "z" * 23 + "…"}
 
 
+def test_words_in_letters_that_the_font_lacks_have_no_label(tmp_path: Path, figures: list[Any]) -> None:
+    assert plot_words(["король", "국왕", "king"], places(3), tmp_path / "a.png") == ["국왕"]
+    assert set(labels_of(figures[0])) == {"король", "king"}
+
+
 def test_a_page_holds_all_that_it_needs_and_words_only_as_data(tmp_path: Path) -> None:
     words = ["</script><script>alert(1)</script>", "a&b", "\u2028", '"', "/*DATA*/"]
     path = tmp_path / "a.html"
