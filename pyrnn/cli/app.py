@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pyrnn._version import __version__
-from pyrnn.cli import bench, evaluate, info, plot, train
+from pyrnn.cli import bench, evaluate, info, plot, train, vectors
 from pyrnn.cli.help import HelpCommand, HelpGroup
 from pyrnn.cli.verbs import verb_commands
 
@@ -43,6 +43,7 @@ for _name, _command in verb_commands().items():
 app.command("info", cls=HelpCommand)(info.info)
 app.add_typer(bench.app, name="bench")
 app.add_typer(plot.app, name="plot")
+app.add_typer(vectors.app, name="vectors")
 
 
 def _show_version(wanted: bool) -> None:

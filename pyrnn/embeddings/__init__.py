@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 from pyrnn._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pyrnn.embeddings.configs import Judging as Judging
+    from pyrnn.embeddings.configs import Reading as Reading
     from pyrnn.embeddings.evaluation import AnalogyScores as AnalogyScores
     from pyrnn.embeddings.evaluation import AnalogySection as AnalogySection
-    from pyrnn.embeddings.evaluation import Judging as Judging
     from pyrnn.embeddings.evaluation import SimilarityScores as SimilarityScores
     from pyrnn.embeddings.evaluation import evaluate_analogies as evaluate_analogies
     from pyrnn.embeddings.evaluation import evaluate_similarities as evaluate_similarities
     from pyrnn.embeddings.files import convert_vectors as convert_vectors
     from pyrnn.embeddings.files import open_vectors as open_vectors
     from pyrnn.embeddings.files import write_vectors as write_vectors
-    from pyrnn.embeddings.formats import Reading as Reading
     from pyrnn.embeddings.neighbours import Neighbour as Neighbour
     from pyrnn.embeddings.ngrams import CharacterNgrams as CharacterNgrams
     from pyrnn.embeddings.spelling import UnknownWord as UnknownWord
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "configs": ["Judging", "Reading"],
         "evaluation": [
             "AnalogyScores",
             "AnalogySection",
-            "Judging",
             "SimilarityScores",
             "evaluate_analogies",
             "evaluate_similarities",
         ],
         "files": ["convert_vectors", "open_vectors", "write_vectors"],
-        "formats": ["Reading"],
         "neighbours": ["Neighbour"],
         "ngrams": ["CharacterNgrams"],
         "spelling": ["UnknownWord"],
