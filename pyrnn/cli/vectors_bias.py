@@ -9,11 +9,11 @@ import pyrnn
 from pyrnn._files import to_json
 from pyrnn._words import counted
 from pyrnn.cli.devices import Threads, use_threads
-from pyrnn.cli.help import HelpCommand, argument, option
+from pyrnn.cli.help import argument, option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.table import AsJson, Value, show
 from pyrnn.cli.terminal import Raw, tell, write
-from pyrnn.cli.vectors import _FILES, Source, app
+from pyrnn.cli.vectors import _FILES, Source
 from pyrnn.embeddings.configs import Reading
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ class _Asked(NamedTuple):
         return measure_bias(matrix, self.rows, self.subspace, self.sides, seed=seed, words=words)
 
 
-@app.command("bias", cls=HelpCommand)
 @with_settings(_FILES)
 def bias(
     vectors: Source,
@@ -110,7 +109,6 @@ def bias(
     show([*_rows(asked, {"value": report}), *most], as_json=False, raw=raw)
 
 
-@app.command("debias", cls=HelpCommand)
 @with_settings(_FILES)
 def debias(
     vectors: Source,
@@ -256,7 +254,8 @@ def _rows(asked: _Asked, reports: dict[str, BiasReport]) -> list[dict[str, Value
         values[f"neighbours of the same side ({each})"] = [own.same_side for own in found]
         values["two clusters agree with the sides (0.5 to 1)"] = [own.clustered for own in found]
     return [
-        {"measure": name} | dict(zip(reports, map(_rounded, own), strict=True)) for name, own in values.items()
+        {"measure": name} | dict(zip(reports, map(_rounded, own), strict=True))
+        for name, own in values.items()
     ]
 
 

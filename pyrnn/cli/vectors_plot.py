@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import pyrnn
 from pyrnn._words import counted
 from pyrnn.cli.devices import Threads, use_threads
-from pyrnn.cli.help import HelpCommand, option
+from pyrnn.cli.help import option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.terminal import tell, write
-from pyrnn.cli.vectors import _FILES, Source, app
+from pyrnn.cli.vectors import _FILES, Source
 from pyrnn.embeddings.configs import Reading
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Method = Literal["pca", "tsne"]
 _TOLD = 8  # words named of those without a label
 
 
-@app.command("plot", cls=HelpCommand)
 @with_settings(_FILES)
 def plot(
     vectors: Source,
@@ -94,7 +93,8 @@ def plot(
         components = principal_components(matrix)
         places = components.coordinates
         shares = [
-            f"component {n} ({100 * share:.0f} % of variance)" for n, share in enumerate(components.explained, 1)
+            f"component {n} ({100 * share:.0f} % of variance)"
+            for n, share in enumerate(components.explained, 1)
         ]
         axes = (shares[0], shares[1])
     else:

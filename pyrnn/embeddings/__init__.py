@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.bias_words import find_bias_words as find_bias_words
     from pyrnn.embeddings.bias_words import gender_words as gender_words
     from pyrnn.embeddings.bias_words import read_bias_words as read_bias_words
+    from pyrnn.embeddings.configs import Judging as Judging
+    from pyrnn.embeddings.configs import Reading as Reading
     from pyrnn.embeddings.debias import BiasSubspace as BiasSubspace
     from pyrnn.embeddings.debias import bias_components as bias_components
     from pyrnn.embeddings.debias import bias_subspace as bias_subspace
@@ -23,14 +25,12 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.debias import neutralize as neutralize
     from pyrnn.embeddings.evaluation import AnalogyScores as AnalogyScores
     from pyrnn.embeddings.evaluation import AnalogySection as AnalogySection
-    from pyrnn.embeddings.evaluation import Judging as Judging
     from pyrnn.embeddings.evaluation import SimilarityScores as SimilarityScores
     from pyrnn.embeddings.evaluation import evaluate_analogies as evaluate_analogies
     from pyrnn.embeddings.evaluation import evaluate_similarities as evaluate_similarities
     from pyrnn.embeddings.files import convert_vectors as convert_vectors
     from pyrnn.embeddings.files import open_vectors as open_vectors
     from pyrnn.embeddings.files import write_vectors as write_vectors
-    from pyrnn.embeddings.formats import Reading as Reading
     from pyrnn.embeddings.neighbourhoods import Neighbourhoods as Neighbourhoods
     from pyrnn.embeddings.neighbourhoods import Sides as Sides
     from pyrnn.embeddings.neighbourhoods import measure_neighbourhoods as measure_neighbourhoods
@@ -70,16 +70,15 @@ __getattr__, __dir__ = lazy_names(
         "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
         "projection": ["Components", "principal_components", "tsne"],
         "weat": ["WeatResult", "association_test"],
+        "configs": ["Judging", "Reading"],
         "evaluation": [
             "AnalogyScores",
             "AnalogySection",
-            "Judging",
             "SimilarityScores",
             "evaluate_analogies",
             "evaluate_similarities",
         ],
         "files": ["convert_vectors", "open_vectors", "write_vectors"],
-        "formats": ["Reading"],
         "neighbours": ["Neighbour"],
         "ngrams": ["CharacterNgrams"],
         "spelling": ["UnknownWord"],

@@ -6,15 +6,13 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyrnn._words import counted
-
-Format = Literal["word2vec", "word2vec-binary", "glove"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+from pyrnn.embeddings.configs import Format
 
 LONGEST_WORD = 1 << 16  # bytes
 _LONGEST_LINE = 1 << 22

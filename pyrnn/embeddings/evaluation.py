@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from pyrnn.embeddings.neighbours import AnalogyMethod, solve, unit
+from pyrnn.embeddings.configs import AnalogyMethod, Judging
+from pyrnn.embeddings.neighbours import solve, unit
 from pyrnn.embeddings.vectors import WordVectors
 from pyrnn.metrics.correlation import pearson, spearman
 from pyrnn.text import read_lines
 
 _QUESTIONS = 256  # at once
 _LOOKED_AT = 5  # answers of a question: those that differ from its words in case alone are passed over
-
-
-@dataclass(frozen=True)
-class Judging:
-    """Which words are asked about, and what becomes of questions with others; defaults as those of gensim.
-
-    Args:
-        restrict_vocab: only so many of the first words are known, and answers are looked for among them.
-        case_insensitive: words are compared in capitals; of several that are then equal the first counts.
-        dummy_for_unknown: a question with an unknown word counts as answered wrong, such a pair as of
-            similarity 0; otherwise they are left out, and counted.
-
-    Raises:
-        ValueError: `restrict_vocab` below one.
-
-    Example:
-        >>> Judging().restrict_vocab
-        300000
-    """
-
-    restrict_vocab: int = 300_000
-    case_insensitive: bool = True
-    dummy_for_unknown: bool = False
-
-    def __post_init__(self) -> None:
-        if self.restrict_vocab < 1:
-            raise ValueError(f"restrict_vocab must be at least 1, got {self.restrict_vocab}")
 
 
 class AnalogySection(NamedTuple):

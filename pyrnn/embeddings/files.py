@@ -7,20 +7,17 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, cast, get_args
+from typing import IO, cast
 
 import numpy as np
 import torch
 
 from pyrnn._files import atomic_write
-from pyrnn.embeddings.formats import FORMATS, Format, Reading, open_rows
+from pyrnn.embeddings.configs import FORMATS, Format, Reading, Target
+from pyrnn.embeddings.formats import open_rows
 from pyrnn.embeddings.neighbours import blocks_of
 from pyrnn.embeddings.stored import VECTORS, writing
 from pyrnn.embeddings.vectors import WordVectors
-
-#: What `convert_vectors` writes: a folder as of `WordVectors.save`, or a file.
-Target = Literal["folder", Format]
-TARGETS: tuple[Target, ...] = ("folder", *get_args(Format))
 
 _SUFFIXES: dict[str, Target] = {".txt": "word2vec", ".vec": "word2vec", ".bin": "word2vec-binary"}
 

@@ -16,19 +16,17 @@ import re
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyrnn.embeddings._rows import (
     AGAIN,
-    FORMATS,
     LONGEST_WORD,
     READ_BYTES,
-    Format,
     RawRows,
     VectorFile,
     binary_rows,
@@ -37,6 +35,7 @@ from pyrnn.embeddings._rows import (
     text_rows,
     trailing_numbers,
 )
+from pyrnn.embeddings.configs import Format, Reading
 from pyrnn.embeddings.neighbours import LARGEST
 
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
@@ -50,44 +49,6 @@ class Rows(NamedTuple):
 
     words: list[bytes]
     matrix: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a file of vectors is read.
-
-    Args:
-        format: its format; None: found by its first lines.
-        limit: read so many words at the most; None: all.
-        invalid: what becomes of bytes that are not UTF-8: "refuse", or "replace" by the character for that.
-        duplicates: what becomes of a word that came before: "refuse", or "skip".
-
-    Raises:
-        ValueError: an unknown value, or a limit below one.
-
-    Example:
-        >>> Reading(limit=1000).format is None
-        True
-    """
-
-    format: Format | None = None
-    limit: int | None = None
-    invalid: Literal["refuse", "replace"] = "refuse"
-    duplicates: Literal["refuse", "skip"] = "refuse"
-
-    def __post_init__(self) -> None:
-        known = {
-            "format": (None, *FORMATS),
-            "invalid": ("refuse", "replace"),
-            "duplicates": ("refuse", "skip"),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(map(str, values))}, got {getattr(self, name)!r}"
-                )
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1, got {self.limit}")
 
 
 @contextmanager

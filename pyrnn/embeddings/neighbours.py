@@ -6,13 +6,12 @@ Dimension key: N rows (words), D features, Q queries, k results, R rows of a blo
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-#: How an analogy is scored.
-AnalogyMethod = Literal["add", "multiply"]
+from pyrnn.embeddings.configs import AnalogyMethod
 
 _EPSILON = 0.001  # of the multiplied scores, as in their paper
 #: Bytes of a block of the matrix: its scores stay in cache until the best of them are taken, and a product of

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrnn.embeddings.configs import AnalogyMethod
 from pyrnn.embeddings.neighbours import (
     LARGEST,
-    AnalogyMethod,
     Neighbour,
     blocks_of,
     inverse_lengths,

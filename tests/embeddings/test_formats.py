@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pyrnn.embeddings import Reading, WordVectors, convert_vectors, open_vectors, write_vectors
-from pyrnn.embeddings.formats import FORMATS, Format
+from pyrnn.embeddings.configs import FORMATS, Format
 
 #: Any characters but what other programs take for the end of a word.
 WORDS = st.text(
