@@ -123,10 +123,11 @@ def debias(
         Optional[Path],
         option("Picture of both states: .png, .svg or .pdf.", "--to", metavar="PATH", default=False),
     ] = None,
-    show: Annotated[
+    pictured: Annotated[
         Optional[str],
         option(
             "Words of the picture, with commas between.",
+            "--show",
             metavar="WORDS",
             default="the most biased ones",
         ),
@@ -152,7 +153,7 @@ def debias(
     before = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
     asked = _ask(before, words, skip_missing, directions, most_biased)
     rows, vocabulary = asked.rows, before.words
-    chosen = None if show is None else [before.index(word) for word in show.split(",")]
+    chosen = None if pictured is None else [before.index(word) for word in pictured.split(",")]
     after = pyrnn.embeddings.WordVectors(
         vocabulary,
         pyrnn.embeddings.hard_debias(

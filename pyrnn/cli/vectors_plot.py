@@ -107,7 +107,7 @@ def plot(
         if left_out:
             told = ", ".join(left_out[:_TOLD]) + (", ..." if len(left_out) > _TOLD else "")
             tell(
-                f"{counted(len(left_out), 'word')} without a label, for want of room or of letters in the font: "
+                f"{counted(len(left_out), 'word')} without a label, for want of room or of letters: "
                 f"{told}; draw fewer words, or an .html page"
             )
     write(f"{to}\n")

@@ -34,8 +34,8 @@ def plot_words(
     """Draw words as points with labels of which none lies on another, on a point or on an arrow.
 
     Earlier words choose first where their labels go. A label that finds no room beside its point stands
-    farther off with a thin line to it; one that finds none at all is left out, and so is one with letters that
-    the font lacks.
+    farther off with a thin line to it. One that finds none at all is left out, and so is one with letters
+    that the font lacks.
 
     Args:
         words: the N words.
