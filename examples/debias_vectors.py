@@ -2,8 +2,8 @@
 
 python examples/debias_vectors.py glove.txt debiased
 
-glove.txt is any file or folder of vectors that `pyrnn vectors` reads. `pyrnn vectors debias` does the same, with
-more measures and a picture.
+glove.txt is any file or folder of vectors that `pyrnn vectors` reads. `pyrnn vectors debias` does the same,
+with more measures and a picture.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class _Asked(NamedTuple):
 @with_settings(_FILES)
 def bias(
     vectors: Source,
-    words: Lists = None,
+    lists: Lists = None,
     skip_missing: SkipMissing = False,
     directions: Directions = 1,
     most_biased: MostBiased = None,
@@ -92,11 +92,11 @@ def bias(
 
     \b
       pyrnn vectors bias runs/words
-      pyrnn vectors bias glove.txt --words lists.json
+      pyrnn vectors bias glove.txt --lists lists.json
     """
     use_threads(threads)
     found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
-    asked = _ask(found, words, skip_missing, directions, most_biased)
+    asked = _ask(found, lists, skip_missing, directions, most_biased)
     report = asked.report(found.matrix, seed)
     if as_json:
         write(f"{to_json(_facts(asked) | report.as_json())}\n", raw=raw)
@@ -115,7 +115,7 @@ def debias(
     target: Annotated[
         Path, argument("Folder to write, or a file by its suffix: .txt, .vec, .bin, also .gz.", "TARGET")
     ],
-    words: Lists = None,
+    lists: Lists = None,
     skip_missing: SkipMissing = False,
     directions: Directions = 1,
     most_biased: MostBiased = None,
@@ -142,16 +142,16 @@ def debias(
     """Take a bias out of word vectors along its direction, and measure what was there and what is left.
 
     Neutral words lose their part along the direction; words of a set to equalize come to lie as near to every
-    neutral word as one another (hard debiasing, Bolukbasi et al. 2016). The measures say what that changes:
-    words of a side usually keep one another as neighbours (Gonen and Goldberg 2019).
+    neutral word as one another (hard debiasing, Bolukbasi et al. 2016). That is not all of a bias: Gonen and
+    Goldberg (2019) found words of a side still beside one another, which the last measures tell here.
 
     \b
       pyrnn vectors debias runs/words runs/words-debiased --to bias.png
-      pyrnn vectors debias glove.txt debiased.txt --words lists.json
+      pyrnn vectors debias glove.txt debiased.txt --lists lists.json
     """
     use_threads(threads)
     before = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
-    asked = _ask(before, words, skip_missing, directions, most_biased)
+    asked = _ask(before, lists, skip_missing, directions, most_biased)
     rows, vocabulary = asked.rows, before.words
     chosen = None if pictured is None else [before.index(word) for word in pictured.split(",")]
     after = pyrnn.embeddings.WordVectors(

@@ -55,7 +55,7 @@ def plot(
     ] = None,
     method: Annotated[
         Method,
-        option("How many dimensions become two: pca, or tsne (needs scikit-learn).", metavar="NAME"),
+        option("How many dimensions become two: pca, or tsne (needs scikit-learn).", metavar="pca|tsne"),
     ] = "pca",
     perplexity: Annotated[
         float, option("Of t-SNE: about how many neighbours of a word count.", metavar="NUMBER")

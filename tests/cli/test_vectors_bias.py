@@ -76,7 +76,7 @@ def test_lists_of_the_users_own_and_a_file_of_another_program(
         for name, words in (("X", "word59\tword58"), ("Y", "word0\tword1"), ("A", "she"), ("B", "he"))
     )
     lists.write_text(f"pair\tshe\the\npair\twoman\tman\nequalize\tshe\the\nneutral\tword0\tword59\n{test}")
-    code, told, err = command(f"vectors debias {vectors} {out} --words {lists} --json")
+    code, told, err = command(f"vectors debias {vectors} {out} --lists {lists} --json")
     assert code == 0, err
     states = json.loads(told)
     assert states["before"]["tests"]["planted"]["effect_size"] > 1.5
@@ -85,7 +85,7 @@ def test_lists_of_the_users_own_and_a_file_of_another_program(
     assert states["after"]["direct_bias"] < 1e-6 < states["before"]["direct_bias"]
     assert out.read_text().startswith(f"{len(PAIRS) + 60} 10\nshe ")
     lists.write_text("pair\tshe\the\npair\tqueen\tkeng\npair\twoman\tman\n")
-    assert command(f"vectors bias {vectors} --words {lists} --skip-missing")[0] == 0
+    assert command(f"vectors bias {vectors} --lists {lists} --skip-missing")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_wrong_lists_are_an_error_in_words_and_nothing_is_written(
     lists: str, line: str, message: str, vectors: Path, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "lists.tsv").write_text(lists)
-    code, out, err = command(f"vectors debias {vectors} {tmp_path}/out --words {tmp_path}/lists.tsv {line}")
+    code, out, err = command(f"vectors debias {vectors} {tmp_path}/out --lists {tmp_path}/lists.tsv {line}")
     assert (code, out) == (2, "")
     assert message in err
     assert not (tmp_path / "out").exists()
