@@ -34,6 +34,7 @@ ORDER = (
     ("models",),
     ("search",),
     ("train",),
+    ("embeddings",),
     ("tasks",),
     ("diagnostics",),
     ("plot",),

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.bias_words import read_bias_words as read_bias_words
     from pyrnn.embeddings.configs import Judging as Judging
     from pyrnn.embeddings.configs import Reading as Reading
+    from pyrnn.embeddings.corpus import Corpus as Corpus
+    from pyrnn.embeddings.corpus import make_corpus as make_corpus
+    from pyrnn.embeddings.corpus import read_sentences as read_sentences
     from pyrnn.embeddings.debias import BiasSubspace as BiasSubspace
     from pyrnn.embeddings.debias import bias_components as bias_components
     from pyrnn.embeddings.debias import bias_subspace as bias_subspace
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.projection import tsne as tsne
     from pyrnn.embeddings.spelling import UnknownWord as UnknownWord
     from pyrnn.embeddings.vectors import WordVectors as WordVectors
+    from pyrnn.embeddings.vocabulary import CountedVocabulary as CountedVocabulary
     from pyrnn.embeddings.weat import WeatResult as WeatResult
     from pyrnn.embeddings.weat import association_test as association_test
     from pyrnn.embeddings.words import WordList as WordList
@@ -58,6 +62,8 @@ __getattr__, __dir__ = lazy_names(
             "gender_words",
             "read_bias_words",
         ],
+        "configs": ["Judging", "Reading"],
+        "corpus": ["Corpus", "make_corpus", "read_sentences"],
         "debias": [
             "BiasSubspace",
             "bias_components",
@@ -67,10 +73,6 @@ __getattr__, __dir__ = lazy_names(
             "hard_debias",
             "neutralize",
         ],
-        "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
-        "projection": ["Components", "principal_components", "tsne"],
-        "weat": ["WeatResult", "association_test"],
-        "configs": ["Judging", "Reading"],
         "evaluation": [
             "AnalogyScores",
             "AnalogySection",
@@ -79,10 +81,14 @@ __getattr__, __dir__ = lazy_names(
             "evaluate_similarities",
         ],
         "files": ["convert_vectors", "open_vectors", "write_vectors"],
+        "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
         "neighbours": ["Neighbour"],
         "ngrams": ["CharacterNgrams"],
+        "projection": ["Components", "principal_components", "tsne"],
         "spelling": ["UnknownWord"],
         "vectors": ["WordVectors"],
+        "vocabulary": ["CountedVocabulary"],
+        "weat": ["WeatResult", "association_test"],
         "words": ["WordList"],
     },
 )
