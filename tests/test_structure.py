@@ -30,7 +30,6 @@ ORDER = (
     ("nn",),
     ("swap", "onnx", "text", "losses"),
     ("data", "metrics", "corpora"),
-    ("embeddings",),
     ("models",),
     ("search",),
     ("train",),

@@ -30,7 +30,7 @@ def plot(
         option("Words to draw, with commas between.", metavar="WORDS", default="the first of all"),
     ] = None,
     words_file: Annotated[
-        Optional[Path], option("File of words to draw, one a line.", metavar="PATH")
+        Optional[Path], option("File of words to draw.", metavar="PATH")
     ] = None,
     near: Annotated[
         list[str],
@@ -140,7 +140,7 @@ def _words_of(
         groups |= {each: f"near {word}" for each in own if each not in groups}
     given = [] if words is None else words.split(",")
     if file is not None:
-        given += file.read_text(encoding="utf-8").split()
+        given += "".join(pyrnn.text.read_text(file)).split()
     if given and near:
         given = [word for word in given if word not in groups]
     groups |= {word: groups.get(word, "given") for word in given}

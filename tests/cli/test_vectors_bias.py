@@ -147,6 +147,7 @@ def test_tsne_is_the_same_for_a_seed(vectors: Path, command: Command, tmp_path: 
         ("--near quen", "queen"),
         ("--to words.gif", "must end in .png"),
         ("--method tsne --perplexity 0", "perplexity of at least 1"),
+        ("--words-file nowhere.txt", "nowhere.txt"),
     ],
 )
 def test_what_cannot_be_drawn_is_an_error_in_words(
