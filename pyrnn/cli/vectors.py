@@ -40,7 +40,7 @@ Method = Annotated[
     option('How answers are scored: "add" is 3CosAdd, "multiply" 3CosMul.', metavar="add|multiply"),
 ]
 
-_FILES = {"Files of other programs": Reading}
+FILES = {"Files of other programs": Reading}
 _FEWEST = 3  # words of which one is the odd one
 _LINES = 256  # of the standard input, answered together where they are there
 
@@ -50,7 +50,7 @@ Answers = Callable[["WordVectors", Sequence[Sequence[str]]], Iterable[Row]]
 
 
 @app.command("nearest", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def nearest(
     vectors: Source,
     words: Words = None,
@@ -80,7 +80,7 @@ def nearest(
 
 
 @app.command("similarity", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def similarity(
     vectors: Source,
     words: Words = None,
@@ -106,7 +106,7 @@ def similarity(
 
 
 @app.command("analogy", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def analogy(
     vectors: Source,
     words: Words = None,
@@ -137,7 +137,7 @@ def analogy(
 
 
 @app.command("odd-one-out", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def odd_one_out(
     vectors: Source,
     words: Words = None,
@@ -161,7 +161,7 @@ def odd_one_out(
 
 
 @app.command("evaluate", cls=HelpCommand)
-@with_settings({"Words": Judging, **_FILES})
+@with_settings({"Words": Judging, **FILES})
 def evaluate(
     vectors: Source,
     analogies: Annotated[
@@ -220,7 +220,7 @@ def evaluate(
 
 
 @app.command("convert", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def convert(
     vectors: Source,
     target: Annotated[Path, argument("Folder or file to write.", "TARGET")],
@@ -248,7 +248,7 @@ def convert(
 
 
 @app.command("info", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def info(vectors: Source, raw: Raw = False, as_json: AsJson = False, *, settings: dict[str, Any]) -> None:
     """Describe word vectors: how many there are, of which length, and for which words.
 

@@ -13,7 +13,7 @@ from pyrnn.cli.help import argument, option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.table import AsJson, Value, show
 from pyrnn.cli.terminal import Raw, tell, write
-from pyrnn.cli.vectors import _FILES, Source
+from pyrnn.cli.vectors import FILES, Source
 from pyrnn.embeddings.configs import Reading
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class _Asked(NamedTuple):
         return measure_bias(matrix, self.rows, self.subspace, self.sides, seed=seed, words=words)
 
 
-@with_settings(_FILES)
+@with_settings(FILES)
 def bias(
     vectors: Source,
     lists: Lists = None,
@@ -109,7 +109,7 @@ def bias(
     show([*_rows(asked, {"value": report}), *most], as_json=False, raw=raw)
 
 
-@with_settings(_FILES)
+@with_settings(FILES)
 def debias(
     vectors: Source,
     target: Annotated[

@@ -11,7 +11,7 @@ from pyrnn.cli.devices import Threads, use_threads
 from pyrnn.cli.help import option
 from pyrnn.cli.settings import with_settings
 from pyrnn.cli.terminal import tell, write
-from pyrnn.cli.vectors import _FILES, Source
+from pyrnn.cli.vectors import FILES, Source
 from pyrnn.embeddings.configs import Reading
 
 if TYPE_CHECKING:
@@ -22,16 +22,14 @@ Method = Literal["pca", "tsne"]
 _TOLD = 8  # words named of those without a label
 
 
-@with_settings(_FILES)
+@with_settings(FILES)
 def plot(
     vectors: Source,
     words: Annotated[
         Optional[str],
         option("Words to draw, with commas between.", metavar="WORDS", default="the first of all"),
     ] = None,
-    words_file: Annotated[
-        Optional[Path], option("File of words to draw.", metavar="PATH")
-    ] = None,
+    words_file: Annotated[Optional[Path], option("File of words to draw.", metavar="PATH")] = None,
     near: Annotated[
         list[str],
         option(
