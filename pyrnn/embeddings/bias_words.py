@@ -158,7 +158,7 @@ def find_bias_words(lists: BiasWords, words: WordList, *, skip_missing: bool = F
         lists: the lists.
         words: those that have vectors.
         skip_missing: leave words out that have none, with their pair or set, and in a test as many of the
-            other targets, the last ones; by default they are an error.
+            set beside it, the last ones; by default they are an error.
 
     Raises:
         ValueError: words without vectors, or a word that is both neutral and in a set to equalize, or fewer
@@ -198,7 +198,7 @@ def find_bias_words(lists: BiasWords, words: WordList, *, skip_missing: bool = F
     for test in lists.tests:
         X, Y, A, B = ([found[word] for word in own if word in found] for own in test.sets)
         if missing:
-            X, Y = X[: len(Y)], Y[: len(X)]
+            X, Y, A, B = X[: len(Y)], Y[: len(X)], A[: len(B)], B[: len(A)]
         if not missing or (len(X) > 1 and A and B):
             tests[test.name] = (X, Y, A, B)
     return BiasRows(pairs, _rows_of_sets(lists.equalize, found), neutral, tests, missing)

@@ -88,8 +88,8 @@ def test_the_shipped_lists_agree_with_one_another() -> None:
     assert len(set(lists.specific)) == len(lists.specific)
     for test in lists.tests:
         assert len(test.X) == len(test.Y) == len({*test.X, *test.Y}) / 2
-        assert not {*test.X, *test.Y} & {*paired, *lists.specific}
-        assert {*test.A, *test.B} <= {word for own in (*lists.pairs, *lists.equalize) for word in own}
+        assert len(test.A) == len(test.B) == len({*test.A, *test.B}) / 2
+        assert not {*test.X, *test.Y} & {*paired, *lists.specific, *test.A, *test.B}
 
 
 @pytest.mark.parametrize(
