@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.evaluation import evaluate_similarities as evaluate_similarities
     from pyrnn.embeddings.files import convert_vectors as convert_vectors
     from pyrnn.embeddings.files import open_vectors as open_vectors
+    from pyrnn.embeddings.files import select_vectors as select_vectors
     from pyrnn.embeddings.files import write_vectors as write_vectors
     from pyrnn.embeddings.neighbours import Neighbour as Neighbour
     from pyrnn.embeddings.ngrams import CharacterNgrams as CharacterNgrams
@@ -32,7 +33,7 @@ __getattr__, __dir__ = lazy_names(
             "evaluate_analogies",
             "evaluate_similarities",
         ],
-        "files": ["convert_vectors", "open_vectors", "write_vectors"],
+        "files": ["convert_vectors", "open_vectors", "select_vectors", "write_vectors"],
         "neighbours": ["Neighbour"],
         "ngrams": ["CharacterNgrams"],
         "spelling": ["UnknownWord"],

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from pyrnn._files import atomic_write, to_json
 from pyrnn._tensors import TensorFile, open_tensors
+from pyrnn.embeddings.configs import VECTORS
 from pyrnn.embeddings.ngrams import CharacterNgrams
 from pyrnn.embeddings.words import WordList
 
-VECTORS = "vectors.safetensors"
 _FORMAT = "pyrnn word vectors 1"
 _ROOM = 4096  # bytes for the header and its length; its JSON is filled up with spaces, as the format allows
 _MOST_ROWS = 1 << 31
