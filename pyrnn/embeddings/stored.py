@@ -78,8 +78,9 @@ class VectorWriter:
             shapes["ngrams"] = list(ngrams.matrix.shape)
             self._file.write(ngrams.matrix.contiguous().numpy().astype("<f4", copy=False).data)
         shapes |= {"word_lengths": [len(words)], "sorted_words": [len(words)], "words": [len(words.text)]}
-        for data in (lengths, words.order.astype("<i4"), words.text):
-            self._file.write(data)
+        self._file.write(lengths.tobytes())
+        self._file.write(words.order.astype("<i4").tobytes())
+        self._file.write(words.text)
         metadata = {"format": _FORMAT}
         if ngrams is not None:
             metadata |= {"shortest": str(ngrams.shortest), "longest": str(ngrams.longest)}

@@ -53,7 +53,7 @@ def test_known_words_begin_with_their_vectors_and_stay_if_asked(
     assert torch.equal(embedding(run)[rows], vectors[WORDS[:4]]) == frozen
     assert (embedding(run)[rows] - vectors[WORDS[:4]]).abs().max() < 1.5  # it learned from there
     torch.manual_seed(job.train.seed)
-    fresh = job.task.build(run.job).embedding.weight  # type: ignore[union-attr]
+    fresh = job.task.build(run.job).get_parameter("embedding.weight")
     others = [row for row in range(len(tokens)) if row not in rows]
     assert torch.equal(embedding(run)[others], fresh[others]) == frozen
 
@@ -98,7 +98,7 @@ def test_a_translator_reads_its_source_with_them(tmp_path: Path) -> None:
     assert not (tmp_path / "tied").exists()
     run: Any = train(make_job("translation", {**settings, **start, "tied": "target"}), tmp_path / "run")
     assert isinstance(run.model, Seq2Seq)
-    table = run.model.source_embedding.weight
+    table = run.model.get_parameter("source_embedding.weight")
     tokens = run.source_tokenizer.word_list()
     assert torch.equal(table[[tokens.index(word) for word in WORDS]], vectors[WORDS])
 
