@@ -28,7 +28,8 @@ app = typer.Typer(
 Source = Annotated[
     Path,
     argument(
-        "Folder of word vectors or of their training, or a file of word2vec, GloVe or fastText.", "VECTORS"
+        "Folder of word vectors, of a run that learned some, or a file of word2vec, GloVe or fastText.",
+        "VECTORS",
     ),
 ]
 Words = Annotated[
@@ -75,7 +76,7 @@ def nearest(
                 yield {"word": word, "nearest": result.word, "similarity": result.score}
 
     use_threads(threads)
-    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    found = pyrnn.tasks.open_word_vectors(vectors, Reading(**settings))
     show(_rows(found, words, 1, answers), as_json=as_json, raw=raw)
 
 
@@ -101,7 +102,7 @@ def similarity(
         for (first, second), value in zip(pairs, found.similarities(pairs), strict=True):
             yield {"word": first, "other": second, "similarity": value}
 
-    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    found = pyrnn.tasks.open_word_vectors(vectors, Reading(**settings))
     show(_rows(found, words, 2, answers), as_json=as_json, raw=raw)
 
 
@@ -132,7 +133,7 @@ def analogy(
                 yield {"a": a, "b": b, "c": c, "answer": result.word, "score": result.score}
 
     use_threads(threads)
-    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    found = pyrnn.tasks.open_word_vectors(vectors, Reading(**settings))
     show(_rows(found, words, 3, answers), as_json=as_json, raw=raw)
 
 
@@ -156,7 +157,7 @@ def odd_one_out(
         for asked in questions:
             yield {"words": " ".join(asked), "odd": found.odd_one_out(asked)}
 
-    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    found = pyrnn.tasks.open_word_vectors(vectors, Reading(**settings))
     show(_rows(found, words, None, answers), as_json=as_json, raw=raw)
 
 
@@ -190,7 +191,7 @@ def evaluate(
         raise ValueError("there is nothing to judge by: give --analogies PATH, --similarities PATH, or both")
     use_threads(threads)
     judging = Judging(**_of(Judging, settings))
-    found = pyrnn.embeddings.open_vectors(vectors, Reading(**_of(Reading, settings)))
+    found = pyrnn.tasks.open_word_vectors(vectors, Reading(**_of(Reading, settings)))
     for path in analogies:
         scores = pyrnn.embeddings.evaluate_analogies(found, path, judging, method=method)
         rows: list[Row] = [
@@ -241,10 +242,11 @@ def convert(
       pyrnn vectors convert glove.840B.300d.txt vectors/glove
       pyrnn vectors convert runs/vectors vectors.bin
     """
-    written = pyrnn.embeddings.convert_vectors(vectors, target, how=Reading(**settings), to=to)
-    kept = pyrnn.embeddings.open_vectors(target).ngrams if written == "folder" else None
-    lost = vectors.is_dir() and kept is None and pyrnn.embeddings.open_vectors(vectors).ngrams is not None
-    tell(f"{target}: {written}" + (", without the vectors of n-grams, which it has no place for" * lost))
+    how = Reading(**settings)
+    source = pyrnn.tasks.open_word_vectors(vectors) if vectors.is_dir() else vectors
+    written = pyrnn.embeddings.convert_vectors(source, target, how=how, to=to)
+    lost = written != "folder" and not isinstance(source, Path) and source.ngrams is not None
+    tell(f"{target}: {written}" + (", without the vectors of n-grams, for which it has no place" * lost))
 
 
 @app.command("info", cls=HelpCommand)
@@ -255,7 +257,7 @@ def info(vectors: Source, raw: Raw = False, as_json: AsJson = False, *, settings
     \b
       pyrnn vectors info runs/vectors
     """
-    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    found = pyrnn.tasks.open_word_vectors(vectors, Reading(**settings))
     lengths = 1 / found.inverse_lengths[found.inverse_lengths > 0]
     ngrams = found.ngrams
     facts: dict[str, Value] = {

@@ -95,7 +95,7 @@ def bias(
       pyrnn vectors bias glove.txt --lists lists.json
     """
     use_threads(threads)
-    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    found = pyrnn.tasks.open_word_vectors(vectors, Reading(**settings))
     asked = _ask(found, lists, skip_missing, directions, most_biased)
     report = asked.report(found.matrix, seed)
     if as_json:
@@ -150,7 +150,7 @@ def debias(
       pyrnn vectors debias glove.txt debiased.txt --lists lists.json
     """
     use_threads(threads)
-    before = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    before = pyrnn.tasks.open_word_vectors(vectors, Reading(**settings))
     asked = _ask(before, lists, skip_missing, directions, most_biased)
     rows, vocabulary = asked.rows, before.words
     chosen = None if pictured is None else [before.index(word) for word in pictured.split(",")]

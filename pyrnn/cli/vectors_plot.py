@@ -80,7 +80,7 @@ def plot(
     from pyrnn.plot import plot_words, write_words_page
 
     use_threads(threads)
-    found = pyrnn.embeddings.open_vectors(vectors, Reading(**settings))
+    found = pyrnn.tasks.open_word_vectors(vectors, Reading(**settings))
     pairs = _pairs(analogies)
     chosen, groups = _words_of(found, words, words_file, near, pairs, top)
     matrix = unit(found[chosen])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.evaluation import evaluate_similarities as evaluate_similarities
     from pyrnn.embeddings.files import convert_vectors as convert_vectors
     from pyrnn.embeddings.files import open_vectors as open_vectors
+    from pyrnn.embeddings.files import select_vectors as select_vectors
     from pyrnn.embeddings.files import write_vectors as write_vectors
     from pyrnn.embeddings.neighbourhoods import Neighbourhoods as Neighbourhoods
     from pyrnn.embeddings.neighbourhoods import Sides as Sides
@@ -80,7 +81,7 @@ __getattr__, __dir__ = lazy_names(
             "evaluate_analogies",
             "evaluate_similarities",
         ],
-        "files": ["convert_vectors", "open_vectors", "write_vectors"],
+        "files": ["convert_vectors", "open_vectors", "select_vectors", "write_vectors"],
         "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
         "neighbours": ["Neighbour"],
         "ngrams": ["CharacterNgrams"],

@@ -7,6 +7,9 @@ from typing import Literal, get_args
 
 from pyrnn._configuration import require_choices, require_range
 
+#: The file of a folder of word vectors.
+VECTORS = "vectors.safetensors"
+
 #: Files of other programs; `pyrnn.embeddings.formats` describes them.
 Format = Literal["word2vec", "word2vec-binary", "glove"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import gzip
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyrnn._files import atomic_write
-from pyrnn.embeddings.configs import FORMATS, Format, Reading, Target
+from pyrnn.embeddings.configs import FORMATS, VECTORS, Format, Reading, Target
 from pyrnn.embeddings.formats import open_rows
 from pyrnn.embeddings.neighbours import blocks_of
-from pyrnn.embeddings.stored import VECTORS, writing
+from pyrnn.embeddings.stored import writing
 from pyrnn.embeddings.vectors import WordVectors
 
 _SUFFIXES: dict[str, Target] = {".txt": "word2vec", ".vec": "word2vec", ".bin": "word2vec-binary"}
@@ -54,6 +55,69 @@ def open_vectors(path: str | Path, how: Reading | None = None) -> WordVectors:
         rows = list(blocks)
     words = [word.decode() for block in rows for word in block.words]
     return WordVectors(words, torch.from_numpy(np.concatenate([block.matrix for block in rows])))
+
+
+class SelectedVectors(NamedTuple):
+    """The vectors of some of a list of words.
+
+    Args:
+        numbers: [n] int64, which of the words have one.
+        matrix: [n, D] float32, theirs.
+
+    Example:
+        >>> SelectedVectors(torch.tensor([0]), torch.ones(1, 2)).matrix.shape
+        torch.Size([1, 2])
+    """
+
+    numbers: Tensor
+    matrix: Tensor
+
+
+def select_vectors(path: str | Path, words: Sequence[str], how: Reading | None = None) -> SelectedVectors:
+    r"""The vectors of those of the words that have one, as they are spelled or else in small letters.
+
+    Memory follows the words, not the file. With vectors of n-grams every word has one that is long enough.
+
+    Args:
+        path: as of `open_vectors`.
+        words: the words.
+        how: as of `open_vectors`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_vectors`.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "glove.txt")
+        ...     _ = path.write_text("to 1 2 3\nbe 4 5 6\n")
+        ...     select_vectors(path, ["<unk>", "Be"])
+        SelectedVectors(numbers=tensor([1]), matrix=tensor([[4., 5., 6.]]))
+    """
+    path = Path(path)
+    rows: dict[str, Tensor] = {}
+    spellings = {spelling for word in words for spelling in (word, word.lower())}
+    if path.is_dir():
+        vectors = open_vectors(path)
+        dimension = vectors.dimension
+        rows = {spelling: vectors.vector(spelling) for spelling in spellings if spelling in vectors}
+        if vectors.ngrams is not None:
+            made = {
+                word: vectors.ngrams.vector(word) for word in words if not {word, word.lower()} & rows.keys()
+            }
+            rows |= {word: row for word, row in made.items() if row is not None}
+    else:
+        wanted = {spelling.encode() for spelling in spellings}
+        with open_rows(path, how or Reading()) as (dimension, blocks):
+            for block in blocks:
+                for word, row in zip(block.words, block.matrix, strict=True):
+                    if word in wanted:
+                        rows[word.decode()] = torch.from_numpy(row.copy())
+    found = [(i, rows.get(word, rows.get(word.lower()))) for i, word in enumerate(words)]
+    kept = [(i, row) for i, row in found if row is not None]
+    numbers = torch.tensor([i for i, _ in kept], dtype=torch.int64)
+    return SelectedVectors(
+        numbers, torch.stack([row for _, row in kept]) if kept else torch.empty(0, dimension)
+    )
 
 
 def write_vectors(vectors: WordVectors, path: str | Path, format: Format) -> None:
@@ -102,12 +166,16 @@ def write_vectors(vectors: WordVectors, path: str | Path, format: Format) -> Non
 
 
 def convert_vectors(
-    source: str | Path, target: str | Path, *, how: Reading | None = None, to: Target | None = None
+    source: str | Path | WordVectors,
+    target: str | Path,
+    *,
+    how: Reading | None = None,
+    to: Target | None = None,
 ) -> Target:
     r"""Write the vectors of a folder or file to another, row by row: memory does not follow the matrix.
 
     Args:
-        source: as of `open_vectors`.
+        source: as of `open_vectors`, or vectors.
         target: where to; what is there is replaced.
         how: how a file is read.
         to: what to write; None: by the suffix of `target`, .txt and .vec for word2vec, .bin for
@@ -128,10 +196,12 @@ def convert_vectors(
         'folder'
         tensor([4., 5., 6.])
     """
-    source, target = Path(source), Path(target)
+    target = Path(target)
     written = target_of(target) if to is None else to
-    if source.is_dir():
-        vectors = open_vectors(source)
+    if not isinstance(source, WordVectors):
+        source = Path(source)
+    if isinstance(source, WordVectors) or source.is_dir():
+        vectors = source if isinstance(source, WordVectors) else open_vectors(source)
         if written == "folder":
             vectors.save(target)
         else:

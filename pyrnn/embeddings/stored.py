@@ -24,10 +24,10 @@ from torch import Tensor
 
 from pyrnn._files import atomic_write, to_json
 from pyrnn._tensors import TensorFile, open_tensors
+from pyrnn.embeddings.configs import VECTORS
 from pyrnn.embeddings.ngrams import CharacterNgrams
 from pyrnn.embeddings.words import WordList
 
-VECTORS = "vectors.safetensors"
 _FORMAT = "pyrnn word vectors 1"
 _ROOM = 4096  # bytes for the header and its length; its JSON is filled up with spaces, as the format allows
 _MOST_ROWS = 1 << 31
@@ -78,8 +78,9 @@ class VectorWriter:
             shapes["ngrams"] = list(ngrams.matrix.shape)
             self._file.write(ngrams.matrix.contiguous().numpy().astype("<f4", copy=False).data)
         shapes |= {"word_lengths": [len(words)], "sorted_words": [len(words)], "words": [len(words.text)]}
-        for data in (lengths, words.order.astype("<i4"), words.text):
-            self._file.write(data)
+        self._file.write(lengths.tobytes())
+        self._file.write(words.order.astype("<i4").tobytes())
+        self._file.write(words.text)
         metadata = {"format": _FORMAT}
         if ngrams is not None:
             metadata |= {"shortest": str(ngrams.shortest), "longest": str(ngrams.longest)}

@@ -102,7 +102,7 @@ def test_spearman_of_ties_is_that_of_the_definition() -> None:
         x, y = generator.integers(0, 4, (2, 9)).astype(float)
         ranks = [[sum(v < u for v in z) + (sum(v == u for v in z) + 1) / 2 for u in z] for z in (x, y)]
         if len(set(x)) > 1 < len(set(y)):
-            assert spearman(x.tolist(), y.tolist()) == pytest.approx(np.corrcoef(*ranks)[0, 1])
+            assert spearman(x.tolist(), y.tolist()) == pytest.approx(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,11 @@ def test_what_has_no_correlation_is_refused(x: list[float], y: list[float], told
 def test_scores_are_those_of_gensim(
     case_insensitive: bool, dummy: bool, restrict: int, tmp_path: Path
 ) -> None:
-    gensim = pytest.importorskip(
-        "gensim", reason="the scores of gensim are compared with where it is installed"
-    )
-    from gensim.models import KeyedVectors
-
-    data = Path(gensim.__file__).parent / "test" / "test_data"
+    reason = "the scores of gensim are compared with where it is installed"
+    models = pytest.importorskip("gensim.models", reason=reason)
+    data = Path(models.__file__).parents[1] / "test" / "test_data"
     vectors = of_test_files(data)
-    theirs = KeyedVectors(vectors.dimension, dtype=np.float64)
+    theirs = models.KeyedVectors(vectors.dimension, dtype=np.float64)
     theirs.add_vectors(list(vectors.words), vectors.matrix.double().numpy())
     options = {"restrict_vocab": restrict, "case_insensitive": case_insensitive, "dummy4unknown": dummy}
     judging = Judging(restrict, case_insensitive, dummy)

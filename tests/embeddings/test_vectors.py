@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from pyrnn.embeddings import WordList, WordVectors
+from pyrnn.embeddings.configs import VECTORS
 from pyrnn.embeddings.ngrams import CharacterNgrams
-from pyrnn.embeddings.stored import VECTORS
 
 
 def some(count: int = 20, dimension: int = 5, seed: int = 0) -> WordVectors:
