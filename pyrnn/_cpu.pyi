@@ -115,6 +115,19 @@ def decoder_threads(problem: tuple[Any, ...], threads: int, /) -> int: ...
 def attention_forward(sizes: tuple[Any, ...], tensors: tuple[Any, ...], threads: int, /) -> None: ...
 def attention_backward(sizes: tuple[Any, ...], tensors: tuple[Any, ...], threads: int, /) -> None: ...
 
+# ---- word vectors
+
+word2vec_row_unit: int
+word2vec_task: int
+word2vec_group: int
+word2vec_most_targets: int
+
+# of each word its own row and those of its n-grams, int32 as bytes, and how many
+def word_rows(words: Sequence[str], shortest: int, longest: int, buckets: int, /) -> tuple[bytes, list[int]]: ...
+
+# loss, predictions, words
+def word2vec(problem: tuple[Any, ...], threads: int, /) -> tuple[float, int, int]: ...
+
 # ---- search
 
 most_beam_width: int
