@@ -11,7 +11,8 @@ namespace {
 class Stream {
  public:
   Stream(int64_t seed, int64_t stream, int64_t epoch)
-      : key{uint32_t(seed), uint32_t(seed >> 32)}, counter{uint32_t(stream), uint32_t(stream >> 32), uint32_t(epoch)} {}
+      : key{uint32_t(seed), uint32_t(seed >> 32)},
+        counter{uint32_t(stream), uint32_t(stream >> 32), uint32_t(epoch)} {}
 
   uint32_t next() {
     if (at == kPhiloxWords) refill();
@@ -43,7 +44,8 @@ struct Waiting {
 
 class Word2Vec {
  public:
-  Word2Vec(const Word2VecProblem& problem, const Word2VecScratch& memory, int64_t stream, int64_t first_fetched)
+  Word2Vec(const Word2VecProblem& problem, const Word2VecScratch& memory, int64_t stream,
+           int64_t first_fetched)
       : p(problem), scratch(memory), random(p.seed, stream, p.epoch), fetched(first_fetched) {
     for (int i = 0; i < kAhead; i++) {
       float* signs = scratch.signs + i * signs_size(p);
@@ -59,7 +61,8 @@ class Word2Vec {
       int64_t length = 0;
       for (; i < end && p.ids[i] != p.V; i++) {
         const int32_t word = p.ids[i];
-        if (!p.keep || p.keep[word] == 0xffffffffu || random.next() < p.keep[word]) scratch.sentence[length++] = word;
+        if (!p.keep || p.keep[word] == 0xffffffffu || random.next() < p.keep[word])
+          scratch.sentence[length++] = word;
       }
       sums.words += length;
       for (int64_t place = 0; length > 1 && place < length; place++) window(place, length);
@@ -73,7 +76,8 @@ class Word2Vec {
  private:
   void window(int64_t place, int64_t length) {
     const int64_t size = p.shrink ? p.window - random.below(p.window) : p.window;
-    const int64_t begin = place > size ? place - size : 0, end = place + size < length ? place + size + 1 : length;
+    const int64_t begin = place > size ? place - size : 0,
+                  end = place + size < length ? place + size + 1 : length;
     const int32_t word = scratch.sentence[place];
     if (p.cbow) {
       Waiting& next = draw(word);
@@ -138,7 +142,8 @@ class Word2Vec {
       next.inputs[next.rows++] = word;
       return;
     }
-    for (int64_t i = p.bag_begin[word]; i < p.bag_begin[word + 1]; i++) next.inputs[next.rows++] = p.bag_rows[i];
+    for (int64_t i = p.bag_begin[word]; i < p.bag_begin[word + 1]; i++)
+      next.inputs[next.rows++] = p.bag_rows[i];
   }
 
   void push(Waiting& next) {
