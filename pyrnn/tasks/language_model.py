@@ -176,6 +176,12 @@ class LanguageModeling(Task):
         assert isinstance(batches, pyrnn.data.StreamBatches)
         return {"tokens": batches.pairs, "vocabulary": model.config.vocabulary_size}
 
+    def word_tables(self, job: Job, folder: Path) -> dict[str, tuple[str, ...]]:
+        """The vectors of words, unless the input is one-hot."""
+        if job.model.input == "one-hot":
+            raise ValueError("one-hot input has no vectors of words: set input to 'embedding'")
+        return {"embedding.weight": pyrnn.text.Tokenizer.load(folder / VOCABULARY).word_list()}
+
     def carried_shapes(self, model: nn.Module, batches: Batches, steps: int) -> list[tuple[int, ...]]:
         """Those of the state after so many windows."""
         assert isinstance(batches, pyrnn.data.StreamBatches)

@@ -229,6 +229,14 @@ class Task(ABC):
         """How much is trained on and what the model knows, by name: what a training's first line says."""
         return {}
 
+    def word_tables(self, job: Job, folder: Path) -> Mapping[str, Sequence[str]]:
+        """The words of a prepared folder whose vectors are rows of the model, by the name of the parameter.
+
+        Raises:
+            ValueError: there are none: its tokens are no words, or it has no such table.
+        """
+        raise ValueError(f"a {self.name} has no table of word vectors")
+
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int
     ) -> Sequence[tuple[int, ...]] | None:
