@@ -113,6 +113,7 @@ class WordVectorTraining(Task):
     objective = Objective("loss", "last")
     score_unit = " nats per prediction"
     devices = ("cpu",)
+    several_processes = False
     unused = (
         "accumulate",
         "optimizer",

@@ -130,6 +130,7 @@ class Task(ABC):
         score_unit: what follows its value in a sentence.
         defaults: settings whose default depends on `model.architecture`, or (`ANY`) on the task alone.
         devices: the kinds of devices on which it is trained.
+        several_processes: whether torchrun may train it.
         unused: settings of the recipe that mean nothing here.
         verbs: what a trained run can do beside `pyrnn evaluate`.
         examples: lines for the command's help: what follows "pyrnn train NAME".
@@ -147,6 +148,7 @@ class Task(ABC):
     score_unit: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Tables]] = {}
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    several_processes: ClassVar[bool] = True
     unused: ClassVar[tuple[str, ...]] = ()
     verbs: ClassVar[Mapping[str, Verb]] = {}
     examples: ClassVar[Sequence[str]] = ()
