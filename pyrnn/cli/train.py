@@ -60,7 +60,8 @@ def _command(task: Task) -> Callable[..., None]:
         _train(task, run, resume, config, device, log_to, settings)
 
     calls = [f"pyrnn train {task.name} {example}" for example in (*task.examples, "RUN --resume")]
-    calls.append(f"torchrun --nproc-per-node 2 -m {calls[0]}")
+    if task.several_processes:
+        calls.append(f"torchrun --nproc-per-node 2 -m {calls[0]}")
     command.__doc__ = _HELP.format(summary=task.summary, lines="\n".join(f"      {call}" for call in calls))
     return command
 
@@ -132,7 +133,7 @@ def _train(
             )
         word = {"min": "lowest", "max": "highest", "last": "last"}[best.objective.direction]
         tell(
-            f"{run}: {word} validation {best.objective.metric} {best.score:.4f}{task.score_unit}, "
+            f"{run}: {word} validation {best.objective.metric} {best.score:.4f}{task.score_unit_of(job)}, "
             f"in epoch {best.epoch}"
         )
         following = next(iter(task.verbs), "evaluate")

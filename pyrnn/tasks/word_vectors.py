@@ -121,7 +121,9 @@ class WordVectorTraining(Task):
     files = (VOCABULARY, TOKENS, VALIDATION_TOKENS, PAIRS)
     #: A loss that rises says that probabilities are learned by heart, not that the vectors get worse.
     objective = Objective("loss", "last")
+    score_unit = " nats per prediction"
     devices = ("cpu",)
+    several_processes = False
     unused = (
         "accumulate",
         "optimizer",
@@ -152,6 +154,10 @@ class WordVectorTraining(Task):
         "RUN --text book.txt --max-n 6",
         "RUN --text book.txt --model glove --x-max 10",
     )
+
+    def score_unit_of(self, job: Job) -> str:
+        """GloVe's loss is a weighted square."""
+        return "" if job.model.model == "glove" else self.score_unit
 
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
         """Write the text as ids, and what they mean."""

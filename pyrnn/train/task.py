@@ -131,6 +131,7 @@ class Task(ABC):
         kind_setting: the setting of the model on which those defaults depend.
         defaults: settings whose default depends on `kind_setting`, or (`ANY`) on the task alone.
         devices: the kinds of devices on which it is trained.
+        several_processes: whether torchrun may train it.
         unused: settings of the recipe that mean nothing here.
         verbs: what a trained run can do beside `pyrnn evaluate`.
         examples: lines for the command's help: what follows "pyrnn train NAME".
@@ -149,6 +150,7 @@ class Task(ABC):
     kind_setting: ClassVar[str] = "architecture"
     defaults: ClassVar[Mapping[str, Tables]] = {}
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    several_processes: ClassVar[bool] = True
     unused: ClassVar[tuple[str, ...]] = ()
     verbs: ClassVar[Mapping[str, Verb]] = {}
     examples: ClassVar[Sequence[str]] = ()
@@ -156,6 +158,10 @@ class Task(ABC):
     def objective_of(self, job: Job) -> Objective:
         """What "best" means in a job; a task of which a job may choose says so here."""
         return self.objective
+
+    def score_unit_of(self, job: Job) -> str:
+        """What follows the score in a sentence about a job."""
+        return self.score_unit
 
     @abstractmethod
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
