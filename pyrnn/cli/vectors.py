@@ -41,7 +41,7 @@ Method = Annotated[
     option('How answers are scored: "add" is 3CosAdd, "multiply" 3CosMul.', metavar="add|multiply"),
 ]
 
-_FILES = {"Files of other programs": Reading}
+FILES = {"Files of other programs": Reading}
 _FEWEST = 3  # words of which one is the odd one
 _LINES = 256  # of the standard input, answered together where they are there
 
@@ -51,7 +51,7 @@ Answers = Callable[["WordVectors", Sequence[Sequence[str]]], Iterable[Row]]
 
 
 @app.command("nearest", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def nearest(
     vectors: Source,
     words: Words = None,
@@ -81,7 +81,7 @@ def nearest(
 
 
 @app.command("similarity", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def similarity(
     vectors: Source,
     words: Words = None,
@@ -107,7 +107,7 @@ def similarity(
 
 
 @app.command("analogy", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def analogy(
     vectors: Source,
     words: Words = None,
@@ -138,7 +138,7 @@ def analogy(
 
 
 @app.command("odd-one-out", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def odd_one_out(
     vectors: Source,
     words: Words = None,
@@ -162,7 +162,7 @@ def odd_one_out(
 
 
 @app.command("evaluate", cls=HelpCommand)
-@with_settings({"Words": Judging, **_FILES})
+@with_settings({"Words": Judging, **FILES})
 def evaluate(
     vectors: Source,
     analogies: Annotated[
@@ -221,7 +221,7 @@ def evaluate(
 
 
 @app.command("convert", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def convert(
     vectors: Source,
     target: Annotated[Path, argument("Folder or file to write.", "TARGET")],
@@ -250,7 +250,7 @@ def convert(
 
 
 @app.command("info", cls=HelpCommand)
-@with_settings(_FILES)
+@with_settings(FILES)
 def info(vectors: Source, raw: Raw = False, as_json: AsJson = False, *, settings: dict[str, Any]) -> None:
     """Describe word vectors: how many there are, of which length, and for which words.
 
