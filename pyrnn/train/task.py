@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from pyrnn.embeddings import WordVectors
     from pyrnn.metrics import Metrics
     from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import Source
@@ -82,7 +83,7 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What "best" means: a score's name and whether small or large is good.
+    """What "best" means: a score's name and whether small or large is good, or the last epoch is best whatever it is.
 
     Example:
         >>> Objective("accuracy", "max").is_better(0.9, than=0.8)
@@ -90,11 +91,11 @@ class Objective:
     """
 
     metric: str
-    direction: Literal["min", "max"]
+    direction: Literal["min", "max", "last"]
 
     def is_better(self, value: float, *, than: float | None) -> bool:
         """Whether `value` is better than another one; anything is better than None."""
-        if than is None:
+        if than is None or self.direction == "last":
             return True
         return value < than if self.direction == "min" else value > than
 
@@ -131,6 +132,7 @@ class Task(ABC):
         kind_setting: the setting of the model on which those defaults depend.
         defaults: settings whose default depends on `kind_setting`, or (`ANY`) on the task alone.
         devices: the kinds of devices on which it is trained.
+        unused: settings of the recipe that mean nothing here.
         verbs: what a trained run can do beside `pyrnn evaluate`.
         examples: lines for the command's help: what follows "pyrnn train NAME".
     """
@@ -148,6 +150,7 @@ class Task(ABC):
     kind_setting: ClassVar[str] = "architecture"
     defaults: ClassVar[Mapping[str, Tables]] = {}
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    unused: ClassVar[tuple[str, ...]] = ()
     verbs: ClassVar[Mapping[str, Verb]] = {}
     examples: ClassVar[Sequence[str]] = ()
 
@@ -234,6 +237,15 @@ class Task(ABC):
             ValueError: there are none: its tokens are no words, or it has no such table.
         """
         raise ValueError(f"a {self.name} has no table of word vectors")
+
+    def word_vectors(self, run: Run, folder: Path) -> WordVectors:
+        """The vectors that a trained run has of its words: those of the first of `word_tables`.
+
+        Raises:
+            ValueError: as `word_tables`.
+        """
+        table, words = next(iter(self.word_tables(run.job, folder).items()))
+        return pyrnn.embeddings.WordVectors(words, run.model.get_parameter(table).detach())
 
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int
