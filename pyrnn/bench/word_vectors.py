@@ -115,7 +115,13 @@ def gensim_of(mode: str, stream: Stream, dimension: int, workers: int) -> Any:
     """Its model with a vocabulary, before its training."""
     least = int(stream.corpus.vocabulary.counts[-1]) if stream.name == "zipf" else 5
     model = importlib.import_module("gensim.models").Word2Vec(
-        vector_size=dimension, min_count=least, window=5, sample=1e-3, workers=workers, seed=1, **MODES[mode][1]
+        vector_size=dimension,
+        min_count=least,
+        window=5,
+        sample=1e-3,
+        workers=workers,
+        seed=1,
+        **MODES[mode][1],
     )
     model.build_vocab(corpus_file=str(stream.lines))
     return model

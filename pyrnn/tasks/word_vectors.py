@@ -16,8 +16,9 @@ import pyrnn
 from pyrnn._configuration import require_choices, require_range
 from pyrnn.models.configs import WordVectorConfig
 from pyrnn.tasks.glove import PAIRS, check_settings, count_pairs, pair_batches, pairs_of
+from pyrnn.tasks.words import WordTask
 from pyrnn.train.run_folder import Run
-from pyrnn.train.task import ANY, Batch, Batches, Objective, Split, Tables, Task
+from pyrnn.train.task import ANY, Batch, Batches, Objective, Split, Tables
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         PredictionLoss,
         Word2VecKernel,
         Word2VecTrainer,
+        WordVectors,
     )
     from pyrnn.models import GloveModel, Word2VecModel
     from pyrnn.models.pretrained import Pretrained
@@ -108,7 +110,7 @@ class WordVectorRun(Run):
         return pyrnn.embeddings.word_matrix(self.model, self.kernel)
 
 
-class WordVectorTraining(Task):
+class WordVectorTraining(WordTask):
     """Skip-gram, CBOW and GloVe, by kernels of their own."""
 
     name = "word-vectors"
@@ -260,6 +262,16 @@ class WordVectorTraining(Task):
         kind = pyrnn.models.GloveModel if glove else pyrnn.models.Word2VecModel
         model = kind.from_pretrained(folder, **options)
         return WordVectorRun(model, job, pyrnn.train.read_run_metrics(folder), _read_vocabulary(folder, job))
+
+    def word_vectors(self, run: Run, folder: Path) -> WordVectors:
+        """Of words, and with n-grams of every other word, too."""
+        assert isinstance(run, WordVectorRun)
+        words, config = run.vocabulary.words, run.model.config
+        ngrams = None
+        if isinstance(run.model, pyrnn.models.Word2VecModel) and config.max_n:
+            rows = run.model.input.detach()[len(words) :]
+            ngrams = pyrnn.embeddings.CharacterNgrams(rows, shortest=config.min_n, longest=config.max_n)
+        return pyrnn.embeddings.WordVectors(words, run.word_matrix(), ngrams=ngrams)
 
     def read(self, run: Run, source: Source) -> CorpusBlocks | PairBatches:
         """A text, in the words of the run; those that it does not know are left out."""

@@ -243,6 +243,18 @@ class Task(ABC):
         """
         raise ValueError(f"a {self.name} has no table of word vectors")
 
+    def select_vectors(self, path: str, words: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The vectors of those of the words that have one in a file or folder of word vectors.
+
+        Returns:
+            [n] int64, which of the words they are, and [n, D].
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged.
+        """
+        raise NotImplementedError(f"{self.name} has word_tables, and no select_vectors")
+
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int
     ) -> Sequence[tuple[int, ...]] | None:
