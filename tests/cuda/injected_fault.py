@@ -159,6 +159,7 @@ def main(subject: str, module: Path, said: Path, *, outside: bool = False) -> No
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)  # new memory is NaN, not what an earlier call left
     _native.emulated_cuda = rehearsal.emulated(module)
     choose = ctypes.CDLL(str(module)).pyrnn_emulate_seed
     choose.argtypes, choose.restype = [ctypes.c_uint64], None
