@@ -82,6 +82,9 @@ RECURRENT = {
         "  __syncthreads();\n  if (threadIdx.x == 0) ptx::red_add",
         "  if (threadIdx.x == 0) ptx::red_add",
     ),
+    "exchange_by_the_first_cache": Fault(
+        "recurrent/cuda/exchange.h", "return __ldcg((const Word*)(from", "return *((const Word*)(from", True
+    ),
     "missing_release": Fault(
         "common/cuda/grid_barrier.h", "ptx::red_add_release(arrivals, 1)", "*arrivals += 1", True
     ),
