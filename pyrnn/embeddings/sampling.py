@@ -56,7 +56,9 @@ def alias_table(counts: NDArray[np.int64], exponent: float) -> NDArray[np.void]:
     with np.errstate(over="ignore", under="ignore"):
         weights = counts.astype(np.float64) ** exponent
     if not (np.isfinite(weights).all() and (weights > 0).all() and np.isfinite(weights.sum())):
-        raise ValueError(f"noise_exponent {exponent} makes probabilities that are no numbers: choose one near 0.75")
+        raise ValueError(
+            f"noise_exponent {exponent} makes probabilities that are no numbers: choose one near 0.75"
+        )
     V = len(counts)
     shares = (weights * (V / weights.sum())).tolist()
     threshold, other = [1.0] * V, list(range(V))

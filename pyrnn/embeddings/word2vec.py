@@ -170,7 +170,9 @@ class Word2VecTrainer:
     def _rate(self, step: int) -> float:
         """At the beginning of a step: linear in the ids before it."""
         first, last = self.config.learning_rate, self.model.config.min_learning_rate
-        return first + (min(last, first) - first) * self._ids_before(step) / self._ids_before(self.total_steps)
+        return first + (min(last, first) - first) * self._ids_before(step) / self._ids_before(
+            self.total_steps
+        )
 
     def _ids_before(self, step: int) -> int:
         epoch, block = divmod(step, self.epoch_steps)
