@@ -13,11 +13,10 @@ namespace {
 
 #define F(member) PYRNN_FIELD(Word2VecProblem, member)
 const Field<Word2VecProblem> kWord2Vec[] = {
-    F(V),          F(S),           F(count),        F(position),  F(epoch), F(seed),
-    F(window),     F(shrink),      F(cbow),         F(batched),   F(updates), F(negatives),
-    F(most_targets), F(most_rows), F(rate),         F(last_rate), F(ids),   F(keep),
-    F(noise),      F(path_begin),  F(path_nodes),   F(path_signs), F(bag_begin), F(bag_rows),
-    F(input),      F(output)};
+    F(V),          F(S),         F(count),    F(position), F(epoch),     F(seed),         F(window),
+    F(shrink),     F(cbow),      F(batched),  F(updates),  F(negatives), F(most_targets), F(most_rows),
+    F(rate),       F(last_rate), F(ids),      F(keep),     F(noise),     F(path_begin),   F(path_nodes),
+    F(path_signs), F(bag_begin), F(bag_rows), F(input),    F(output)};
 #undef F
 
 // (loss, predictions, words), see Word2VecSums.
@@ -33,7 +32,8 @@ py::tuple run(const py::tuple& problem, int threads) {
 }
 
 // Of each word its own row and those of its n-grams, one after another as bytes of int32, and how many.
-py::tuple word_rows(const std::vector<std::string>& words, int64_t shortest, int64_t longest, int64_t buckets) {
+py::tuple word_rows(const std::vector<std::string>& words, int64_t shortest, int64_t longest,
+                    int64_t buckets) {
   std::vector<int32_t> rows;
   std::vector<int64_t> counts;
   for (size_t id = 0; id < words.size(); id++) {
@@ -42,8 +42,8 @@ py::tuple word_rows(const std::vector<std::string>& words, int64_t shortest, int
     ngram_rows(words[id], shortest, longest, buckets, int64_t(words.size()), rows);
     counts.push_back(int64_t(rows.size() - before));
   }
-  return py::make_tuple(
-      py::bytes(reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(int32_t)), counts);
+  return py::make_tuple(py::bytes(reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(int32_t)),
+                        counts);
 }
 
 }  // namespace

@@ -11,9 +11,9 @@
 // with every product and every right-hand side as it was before, but where a row comes twice among the
 // targets: what is added to the second sees the first. That the rows of a mean take the whole sum, not their
 // share of it, is word2vec's rule. Targets are the word (+) and negatives (-) that are not the word, each
-// drawn anew, or the nodes of its Huffman code, + for a 0 and - for a 1. Skip-gram has one prediction for each
-// word of the window; with `batched` those of a window are one step, up to kGroup of them, with one set of
-// negatives.
+// drawn anew, or the nodes of its Huffman code, + for a 0 and - for a 1. Skip-gram has one prediction for
+// each word of the window; with `batched` those of a window are one step, up to kGroup of them, with one set
+// of negatives.
 //
 // Parallel over tasks of about kTask ids, without locks (Recht et al., Hogwild, NIPS 2011): two threads may
 // write to the same row, and one of the updates may get lost. All random numbers are a function of seed,

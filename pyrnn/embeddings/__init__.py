@@ -49,6 +49,14 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.vocabulary import CountedVocabulary as CountedVocabulary
     from pyrnn.embeddings.weat import WeatResult as WeatResult
     from pyrnn.embeddings.weat import association_test as association_test
+    from pyrnn.embeddings.word2vec import CorpusBlocks as CorpusBlocks
+    from pyrnn.embeddings.word2vec import PredictionLoss as PredictionLoss
+    from pyrnn.embeddings.word2vec import TrainedWord2Vec as TrainedWord2Vec
+    from pyrnn.embeddings.word2vec import Word2VecTrainer as Word2VecTrainer
+    from pyrnn.embeddings.word2vec import prediction_loss as prediction_loss
+    from pyrnn.embeddings.word2vec import train_word2vec as train_word2vec
+    from pyrnn.embeddings.word2vec import word_matrix as word_matrix
+    from pyrnn.embeddings.word2vec_kernel import Word2VecKernel as Word2VecKernel
     from pyrnn.embeddings.words import WordList as WordList
 
 __getattr__, __dir__ = lazy_names(
@@ -90,6 +98,16 @@ __getattr__, __dir__ = lazy_names(
         "vectors": ["WordVectors"],
         "vocabulary": ["CountedVocabulary"],
         "weat": ["WeatResult", "association_test"],
+        "word2vec": [
+            "CorpusBlocks",
+            "PredictionLoss",
+            "TrainedWord2Vec",
+            "Word2VecTrainer",
+            "prediction_loss",
+            "train_word2vec",
+            "word_matrix",
+        ],
+        "word2vec_kernel": ["Word2VecKernel"],
         "words": ["WordList"],
     },
 )

@@ -30,6 +30,7 @@ from pyrnn.train import Batches, StepResult, TrainConfig
 
 #: Of the random numbers with which a loss is computed: no training has so many epochs.
 _JUDGING = (1 << 32) - 1
+_JUDGED_IDS, _MOST_ROUNDS = 20_000, 100
 
 
 class CorpusBlocks:
@@ -109,7 +110,9 @@ class PredictionLoss(Metrics):
 def prediction_loss(
     kernel: Word2VecKernel, input: Tensor, output: Tensor, batches: CorpusBlocks
 ) -> PredictionLoss:
-    """The loss of one epoch; windows and noise are drawn alike at every call, so that two models can be compared.
+    """The loss of a text; windows and noise are drawn alike at every call, so that two models can be compared.
+
+    A short text is judged several times, for of frequent words few occurrences are left each time.
 
     Args:
         kernel: has the loss.
@@ -118,10 +121,13 @@ def prediction_loss(
         batches: the text.
     """
     scores = PredictionLoss()
-    matrices = padded(input.detach()), padded(output.detach())
+    rounds = min(max(_JUDGED_IDS // len(batches.ids), 1), _MOST_ROUNDS)
+    matrices = padded(input.detach().cpu()), padded(output.detach().cpu())
     for step in range(len(batches)):
-        block = Block(batches[step]["ids"], step * batches.batch_size, _JUDGING)
-        scores.update(kernel.run(block, *matrices, updates=False))
+        ids = batches[step]["ids"]
+        for judgement in range(rounds):
+            block = Block(ids, step * batches.batch_size, _JUDGING - judgement)
+            scores.update(kernel.run(block, *matrices, updates=False))
     return scores
 
 

@@ -82,7 +82,7 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What "best" means: a score's name and whether small or large is good.
+    """What "best" means: a score's name and whether small or large is good, or the last epoch is best whatever it is.
 
     Example:
         >>> Objective("accuracy", "max").is_better(0.9, than=0.8)
@@ -90,11 +90,11 @@ class Objective:
     """
 
     metric: str
-    direction: Literal["min", "max"]
+    direction: Literal["min", "max", "last"]
 
     def is_better(self, value: float, *, than: float | None) -> bool:
         """Whether `value` is better than another one; anything is better than None."""
-        if than is None:
+        if than is None or self.direction == "last":
             return True
         return value < than if self.direction == "min" else value > than
 
@@ -130,6 +130,7 @@ class Task(ABC):
         score_unit: what follows its value in a sentence.
         defaults: settings whose default depends on `model.architecture`, or (`ANY`) on the task alone.
         devices: the kinds of devices on which it is trained.
+        unused: settings of the recipe that mean nothing here.
         verbs: what a trained run can do beside `pyrnn evaluate`.
         examples: lines for the command's help: what follows "pyrnn train NAME".
     """
@@ -146,6 +147,7 @@ class Task(ABC):
     score_unit: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Tables]] = {}
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    unused: ClassVar[tuple[str, ...]] = ()
     verbs: ClassVar[Mapping[str, Verb]] = {}
     examples: ClassVar[Sequence[str]] = ()
 

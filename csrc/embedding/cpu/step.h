@@ -40,7 +40,8 @@ inline V added(V a, V b) {
 #if defined(__clang__)
   V to;
   for (int l = 0; l < kLane; l++)
-    to[l] = (low[l] < kLane ? a[low[l]] : b[low[l] - kLane]) + (high[l] < kLane ? a[high[l]] : b[high[l] - kLane]);
+    to[l] = (low[l] < kLane ? a[low[l]] : b[low[l] - kLane]) +
+            (high[l] < kLane ? a[high[l]] : b[high[l] - kLane]);
   return to;
 #else
   return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
@@ -84,16 +85,24 @@ inline void dot_rows(const float* const* x, const float* const* u, int64_t S, fl
                      int64_t K) {
   for (; K > kMost; u += kMost, scores += kMost, K -= kMost) dot_tile<C, kMost>(x, u, S, scores, pitch);
   switch (K) {
-    case 1: return dot_tile<C, 1>(x, u, S, scores, pitch);
-    case 2: return dot_tile<C, 2>(x, u, S, scores, pitch);
-    case 3: return dot_tile<C, 3>(x, u, S, scores, pitch);
-    case 4: return dot_tile<C, 4>(x, u, S, scores, pitch);
+    case 1:
+      return dot_tile<C, 1>(x, u, S, scores, pitch);
+    case 2:
+      return dot_tile<C, 2>(x, u, S, scores, pitch);
+    case 3:
+      return dot_tile<C, 3>(x, u, S, scores, pitch);
+    case 4:
+      return dot_tile<C, 4>(x, u, S, scores, pitch);
   }
   if constexpr (kMost > 4) switch (K) {
-      case 5: return dot_tile<C, 5>(x, u, S, scores, pitch);
-      case 6: return dot_tile<C, 6>(x, u, S, scores, pitch);
-      case 7: return dot_tile<C, 7>(x, u, S, scores, pitch);
-      case 8: return dot_tile<C, 8>(x, u, S, scores, pitch);
+      case 5:
+        return dot_tile<C, 5>(x, u, S, scores, pitch);
+      case 6:
+        return dot_tile<C, 6>(x, u, S, scores, pitch);
+      case 7:
+        return dot_tile<C, 7>(x, u, S, scores, pitch);
+      case 8:
+        return dot_tile<C, 8>(x, u, S, scores, pitch);
     }
 }
 
@@ -122,7 +131,8 @@ struct LossSum {
   }
   void flush() {
     double first = 1, second = 1;
-    for (int l = 0; l < kLane; l++) (l < 8 ? first : second) *= double(product[l]), total += double(linear[l]);
+    for (int l = 0; l < kLane; l++)
+      (l < 8 ? first : second) *= double(product[l]), total += double(linear[l]);
     total += __builtin_log(first) + __builtin_log(second);
     product = splat(1.0f), linear = V{}, count = 0;
   }
@@ -132,7 +142,8 @@ struct LossSum {
 inline void slopes(float* scores, const float* signs, int64_t count, float rate, LossSum& sum) {
   int64_t none = 0;
   for (int64_t i = 0; i < count; i += kLane) {
-    const V sign = first_lanes<float>(load(signs + i), count - i), z = first_lanes<float>(load(scores + i), count - i) * sign;
+    const V sign = first_lanes<float>(load(signs + i), count - i),
+            z = first_lanes<float>(load(scores + i), count - i) * sign;
     const V e = VectorMath::exp(z < 0 ? z : -z), inverse = 1.0f / (1.0f + e);
     sum.add(z < 0 ? -z : V{}, 1.0f + e);
     store(scores + i, sign * rate * (z < 0 ? inverse : e * inverse));
@@ -148,7 +159,8 @@ inline void slopes(float* scores, const float* signs, int64_t count, float rate,
 // Of one input and R targets: u_r += a_r x, and x += sum a_r u_r, or where the input is a mean the sum alone
 // into `change`, or on top of it.
 template <int R, bool kMean>
-inline void update_tile(float* x, float* change, float* const* u, int64_t S, const float* slopes, bool first) {
+inline void update_tile(float* x, float* change, float* const* u, int64_t S, const float* slopes,
+                        bool first) {
   V a[R];
   float* rows[R];
 #pragma GCC unroll 8
@@ -169,14 +181,29 @@ inline void update_tile(float* x, float* change, float* const* u, int64_t S, con
 template <bool kMean>
 inline void update_one(float* x, float* change, float* const* u, int64_t S, const float* slopes, int64_t K) {
   for (bool first = true; K > 0; u += 8, slopes += 8, K -= 8, first = false) switch (K) {
-      case 1: update_tile<1, kMean>(x, change, u, S, slopes, first); break;
-      case 2: update_tile<2, kMean>(x, change, u, S, slopes, first); break;
-      case 3: update_tile<3, kMean>(x, change, u, S, slopes, first); break;
-      case 4: update_tile<4, kMean>(x, change, u, S, slopes, first); break;
-      case 5: update_tile<5, kMean>(x, change, u, S, slopes, first); break;
-      case 6: update_tile<6, kMean>(x, change, u, S, slopes, first); break;
-      case 7: update_tile<7, kMean>(x, change, u, S, slopes, first); break;
-      default: update_tile<8, kMean>(x, change, u, S, slopes, first);
+      case 1:
+        update_tile<1, kMean>(x, change, u, S, slopes, first);
+        break;
+      case 2:
+        update_tile<2, kMean>(x, change, u, S, slopes, first);
+        break;
+      case 3:
+        update_tile<3, kMean>(x, change, u, S, slopes, first);
+        break;
+      case 4:
+        update_tile<4, kMean>(x, change, u, S, slopes, first);
+        break;
+      case 5:
+        update_tile<5, kMean>(x, change, u, S, slopes, first);
+        break;
+      case 6:
+        update_tile<6, kMean>(x, change, u, S, slopes, first);
+        break;
+      case 7:
+        update_tile<7, kMean>(x, change, u, S, slopes, first);
+        break;
+      default:
+        update_tile<8, kMean>(x, change, u, S, slopes, first);
     }
 }
 
@@ -207,13 +234,20 @@ inline void update_group(float* const* x, float* const* u, int64_t S, const floa
 inline void update(float* const* x, float* const* u, int64_t S, const float* slopes, int64_t pitch, int64_t C,
                    int64_t K) {
   switch (C) {
-    case 2: return update_group<2>(x, u, S, slopes, pitch, K);
-    case 3: return update_group<3>(x, u, S, slopes, pitch, K);
-    case 4: return update_group<4>(x, u, S, slopes, pitch, K);
-    case 5: return update_group<5>(x, u, S, slopes, pitch, K);
-    case 6: return update_group<6>(x, u, S, slopes, pitch, K);
-    case 7: return update_group<7>(x, u, S, slopes, pitch, K);
-    case 8: return update_group<8>(x, u, S, slopes, pitch, K);
+    case 2:
+      return update_group<2>(x, u, S, slopes, pitch, K);
+    case 3:
+      return update_group<3>(x, u, S, slopes, pitch, K);
+    case 4:
+      return update_group<4>(x, u, S, slopes, pitch, K);
+    case 5:
+      return update_group<5>(x, u, S, slopes, pitch, K);
+    case 6:
+      return update_group<6>(x, u, S, slopes, pitch, K);
+    case 7:
+      return update_group<7>(x, u, S, slopes, pitch, K);
+    case 8:
+      return update_group<8>(x, u, S, slopes, pitch, K);
   }
 }
 

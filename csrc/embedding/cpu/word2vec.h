@@ -11,7 +11,8 @@ namespace {
 class Stream {
  public:
   Stream(int64_t seed, int64_t stream, int64_t epoch)
-      : key{uint32_t(seed), uint32_t(seed >> 32)}, counter{uint32_t(stream), uint32_t(stream >> 32), uint32_t(epoch)} {}
+      : key{uint32_t(seed), uint32_t(seed >> 32)},
+        counter{uint32_t(stream), uint32_t(stream >> 32), uint32_t(epoch)} {}
 
   uint32_t next() {
     if (at == kPhiloxWords) refill();
@@ -37,17 +38,19 @@ class Stream {
 // A prediction, or those of a window, that waits for its rows.
 struct Waiting {
   int64_t rows, C, K;  // rows: of the mean that is the only input, 0: C inputs of one row each
+  float rate;
   int32_t *inputs, *targets;
-  const float* signs;
+  float* signs;
 };
 
 class Word2Vec {
  public:
-  Word2Vec(const Word2VecProblem& problem, const Word2VecScratch& memory, int64_t stream, int64_t first_fetched)
+  Word2Vec(const Word2VecProblem& problem, const Word2VecScratch& memory, int64_t stream,
+           int64_t first_fetched)
       : p(problem), scratch(memory), random(p.seed, stream, p.epoch), fetched(first_fetched) {
     for (int i = 0; i < kAhead; i++) {
       float* signs = scratch.signs + i * signs_size(p);
-      waiting[i] = {0, 0, 0, scratch.rows + i * rows_size(p), scratch.targets + i * p.most_targets, signs};
+      waiting[i] = {0, 0, 0, 0, scratch.rows + i * rows_size(p), scratch.targets + i * p.most_targets, signs};
       // Of negative sampling: one target is the word. Hierarchical softmax writes its own.
       for (int64_t s = 0; s < signs_size(p); s++) signs[s] = 0;
     }
@@ -59,7 +62,8 @@ class Word2Vec {
       int64_t length = 0;
       for (; i < end && p.ids[i] != p.V; i++) {
         const int32_t word = p.ids[i];
-        if (!p.keep || p.keep[word] == 0xffffffffu || random.next() < p.keep[word]) scratch.sentence[length++] = word;
+        if (!p.keep || p.keep[word] == 0xffffffffu || random.next() < p.keep[word])
+          scratch.sentence[length++] = word;
       }
       sums.words += length;
       for (int64_t place = 0; length > 1 && place < length; place++) window(place, length);
@@ -73,7 +77,8 @@ class Word2Vec {
  private:
   void window(int64_t place, int64_t length) {
     const int64_t size = p.shrink ? p.window - random.below(p.window) : p.window;
-    const int64_t begin = place > size ? place - size : 0, end = place + size < length ? place + size + 1 : length;
+    const int64_t begin = place > size ? place - size : 0,
+                  end = place + size < length ? place + size + 1 : length;
     const int32_t word = scratch.sentence[place];
     if (p.cbow) {
       Waiting& next = draw(word);
@@ -138,12 +143,14 @@ class Word2Vec {
       next.inputs[next.rows++] = word;
       return;
     }
-    for (int64_t i = p.bag_begin[word]; i < p.bag_begin[word + 1]; i++) next.inputs[next.rows++] = p.bag_rows[i];
+    for (int64_t i = p.bag_begin[word]; i < p.bag_begin[word + 1]; i++)
+      next.inputs[next.rows++] = p.bag_rows[i];
   }
 
   void push(Waiting& next) {
     // Signs of [C][pitch], those of no target zero.
-    float* signs = const_cast<float*>(next.signs);
+    float* signs = next.signs;
+    next.rate = rate;
     const int64_t pitch = (next.K + 3) / 4 * 4;
     for (int64_t c = 0; c < next.C; c++)
       for (int64_t t = 0; t < pitch; t++)
@@ -170,7 +177,7 @@ class Word2Vec {
     for (int64_t c = 0; c < next.C; c++) x[c] = next.rows ? mean : p.input + next.inputs[c] * p.S;
     if (next.rows) average(next, mean);
     dots(x, u, p.S, scratch.scores, pitch, next.C, next.K);
-    slopes(scratch.scores, next.signs, next.C * pitch, rate, loss);
+    slopes(scratch.scores, next.signs, next.C * pitch, next.rate, loss);
     sums.predictions += next.C;
     if (!p.updates) return;
     if (next.C > 1) return update(x, u, p.S, scratch.scores, pitch, next.C, next.K);

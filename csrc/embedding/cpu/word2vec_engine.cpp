@@ -37,8 +37,9 @@ Word2VecScratch scratch_of(const Word2VecProblem& p, char*& memory) {
 }
 
 void check(const Word2VecProblem& p) {
-  if (p.V < 1 || p.S < 1 || p.S % kRowUnit || p.count < 0 || p.window < 1 || p.negatives < 0 || p.most_rows < 1 ||
-      p.most_targets < 1 || p.most_targets > kMostTargets || (p.noise && p.negatives >= p.most_targets))
+  if (p.V < 1 || p.S < 1 || p.S % kRowUnit || p.count < 0 || p.window < 1 || p.negatives < 0 ||
+      p.most_rows < 1 || p.most_targets < 1 || p.most_targets > kMostTargets ||
+      (p.noise && p.negatives >= p.most_targets))
     throw std::invalid_argument("pyrnn: sizes of word vectors that do not fit together");
   for (int64_t i = 0; i < p.count; i++)
     if (p.ids[i] < 0 || p.ids[i] > p.V)
@@ -60,8 +61,8 @@ Word2VecSums word2vec(const Word2VecProblem& p, int threads) {
     scratch_of(p, none);
     char* memory = workspace(size_t(none - static_cast<char*>(nullptr)));
     const Word2VecScratch scratch = scratch_of(p, memory);
-    found[size_t(task)] = run(p, scratch, task_begin(p, task), task_begin(p, task + 1),
-                              p.position + task * kTask, fetched);
+    found[size_t(task)] =
+        run(p, scratch, task_begin(p, task), task_begin(p, task + 1), p.position + task * kTask, fetched);
   });
   Word2VecSums sums = {0, 0, 0};
   for (const Word2VecSums& own : found)
