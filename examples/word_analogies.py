@@ -3,8 +3,8 @@
 OMP_NUM_THREADS=1 python examples/word_analogies.py words
 python examples/word_analogies.py glove.txt
 
-A folder that is not there is made, by a training of half a minute; a file or folder of vectors is asked at
-once. The shipped texts have less than a million words, which are few for this.
+A folder that is not there is made, by a short training; a file or folder of vectors is asked at once. The
+shipped texts have less than a million words, which are few for this.
 """
 
 from __future__ import annotations
