@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.bias_words import read_bias_words as read_bias_words
     from pyrnn.embeddings.configs import Judging as Judging
     from pyrnn.embeddings.configs import Reading as Reading
+    from pyrnn.embeddings.cooccurrence import Cooccurrences as Cooccurrences
+    from pyrnn.embeddings.cooccurrence import PAIR as PAIR
+    from pyrnn.embeddings.cooccurrence import PairBatches as PairBatches
+    from pyrnn.embeddings.cooccurrence import count_cooccurrences as count_cooccurrences
     from pyrnn.embeddings.corpus import Corpus as Corpus
     from pyrnn.embeddings.corpus import make_corpus as make_corpus
     from pyrnn.embeddings.corpus import read_sentences as read_sentences
@@ -35,6 +39,14 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.files import open_vectors as open_vectors
     from pyrnn.embeddings.files import select_vectors as select_vectors
     from pyrnn.embeddings.files import write_vectors as write_vectors
+    from pyrnn.embeddings.glove import Glove as Glove
+    from pyrnn.embeddings.glove import GloveConfig as GloveConfig
+    from pyrnn.embeddings.glove_training import GloveTrainer as GloveTrainer
+    from pyrnn.embeddings.glove_training import PairLoss as PairLoss
+    from pyrnn.embeddings.glove_training import TrainedGlove as TrainedGlove
+    from pyrnn.embeddings.glove_training import glove_matrix as glove_matrix
+    from pyrnn.embeddings.glove_training import pair_loss as pair_loss
+    from pyrnn.embeddings.glove_training import train_glove as train_glove
     from pyrnn.embeddings.neighbourhoods import Neighbourhoods as Neighbourhoods
     from pyrnn.embeddings.neighbourhoods import Sides as Sides
     from pyrnn.embeddings.neighbourhoods import measure_neighbourhoods as measure_neighbourhoods
@@ -72,6 +84,7 @@ __getattr__, __dir__ = lazy_names(
             "read_bias_words",
         ],
         "configs": ["Judging", "Reading"],
+        "cooccurrence": ["Cooccurrences", "PAIR", "PairBatches", "count_cooccurrences"],
         "corpus": ["Corpus", "make_corpus", "read_sentences"],
         "debias": [
             "BiasSubspace",
@@ -90,6 +103,15 @@ __getattr__, __dir__ = lazy_names(
             "evaluate_similarities",
         ],
         "files": ["convert_vectors", "open_vectors", "select_vectors", "write_vectors"],
+        "glove": ["Glove", "GloveConfig"],
+        "glove_training": [
+            "GloveTrainer",
+            "PairLoss",
+            "TrainedGlove",
+            "glove_matrix",
+            "pair_loss",
+            "train_glove",
+        ],
         "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
         "neighbours": ["Neighbour"],
         "ngrams": ["CharacterNgrams"],

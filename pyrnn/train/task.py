@@ -35,7 +35,7 @@ Tables = Mapping[str, Mapping[str, Any]]
 Batch = Mapping[str, "Tensor"]
 Split = Literal["train", "validation"]
 
-#: In `Task.defaults`: of every architecture.
+#: In `Task.defaults`: of every kind of model.
 ANY = "*"
 
 
@@ -128,7 +128,8 @@ class Task(ABC):
         files: what `prepare` writes into a run's folder.
         objective: which score of `evaluate` decides.
         score_unit: what follows its value in a sentence.
-        defaults: settings whose default depends on `model.architecture`, or (`ANY`) on the task alone.
+        kind_setting: the setting of the model on which those defaults depend.
+        defaults: settings whose default depends on `kind_setting`, or (`ANY`) on the task alone.
         devices: the kinds of devices on which it is trained.
         unused: settings of the recipe that mean nothing here.
         verbs: what a trained run can do beside `pyrnn evaluate`.
@@ -145,6 +146,7 @@ class Task(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     objective: ClassVar[Objective]
     score_unit: ClassVar[str] = ""
+    kind_setting: ClassVar[str] = "architecture"
     defaults: ClassVar[Mapping[str, Tables]] = {}
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     unused: ClassVar[tuple[str, ...]] = ()
