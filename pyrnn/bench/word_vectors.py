@@ -111,7 +111,13 @@ def gensim_of(mode: str, stream: Stream, dimension: int, workers: int) -> Any:
     """Its model with a vocabulary, before its training."""
     least = int(stream.corpus.vocabulary.counts[-1]) if stream.name == "zipf" else 5
     model = importlib.import_module("gensim.models").Word2Vec(
-        vector_size=dimension, min_count=least, window=5, sample=1e-3, workers=workers, seed=1, **MODES[mode][1]
+        vector_size=dimension,
+        min_count=least,
+        window=5,
+        sample=1e-3,
+        workers=workers,
+        seed=1,
+        **MODES[mode][1],
     )
     model.build_vocab(corpus_file=str(stream.lines))
     return model
@@ -246,7 +252,9 @@ def rows_of(options: argparse.Namespace, folder: Path) -> Iterator[record.Row]:
     streams = [stream_of(name, words, options.text, folder) for name in options.stream]
     if options.quality:
         own = [stream for stream in streams if stream.name == "text"]
-        for stream, mode, dimension in ((s, m, d) for s in own for m in options.mode for d in options.dimension):
+        for stream, mode, dimension in (
+            (s, m, d) for s in own for m in options.mode for d in options.dimension
+        ):
             yield measure_quality(mode, stream, dimension, options.epochs, folder)
         return
     cases = (

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.bias_words import read_bias_words as read_bias_words
     from pyrnn.embeddings.configs import Judging as Judging
     from pyrnn.embeddings.configs import Reading as Reading
-    from pyrnn.embeddings.cooccurrence import Cooccurrences as Cooccurrences
     from pyrnn.embeddings.cooccurrence import PAIR as PAIR
+    from pyrnn.embeddings.cooccurrence import Cooccurrences as Cooccurrences
     from pyrnn.embeddings.cooccurrence import PairBatches as PairBatches
     from pyrnn.embeddings.cooccurrence import count_cooccurrences as count_cooccurrences
     from pyrnn.embeddings.corpus import Corpus as Corpus

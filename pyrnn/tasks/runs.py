@@ -101,8 +101,7 @@ def open_word_vectors(path: str | Path, how: Reading | None = None) -> WordVecto
     if not (path / CONFIG).is_file() or (path / VECTORS).exists():
         return pyrnn.embeddings.open_vectors(path, how)
     run = load_run(path)
-    table, words = next(iter(run.job.task.word_tables(run.job, path).items()))
-    return pyrnn.embeddings.WordVectors(words, run.model.get_parameter(table).detach()[: len(words)])
+    return run.job.task.word_vectors(run, path)
 
 
 def evaluate(run: Run, source: Source) -> dict[str, float]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         PredictionLoss,
         Word2VecKernel,
         Word2VecTrainer,
+        WordVectors,
     )
     from pyrnn.models import Word2VecModel
     from pyrnn.models.pretrained import Pretrained
@@ -219,6 +220,16 @@ class WordVectorTraining(Task):
         """The vectors, and their words."""
         model = pyrnn.models.Word2VecModel.from_pretrained(folder, **options)
         return WordVectorRun(model, job, pyrnn.train.read_run_metrics(folder), _read_vocabulary(folder, job))
+
+    def word_vectors(self, run: Run, folder: Path) -> WordVectors:
+        """Of words, and with n-grams of every other word, too."""
+        assert isinstance(run, WordVectorRun)
+        words, config = run.vocabulary.words, run.model.config
+        ngrams = None
+        if config.max_n:
+            rows = run.model.input.detach()[len(words) :]
+            ngrams = pyrnn.embeddings.CharacterNgrams(rows, shortest=config.min_n, longest=config.max_n)
+        return pyrnn.embeddings.WordVectors(words, run.word_matrix(), ngrams=ngrams)
 
     def read(self, run: Run, source: Source) -> CorpusBlocks:
         """A text, in the words of the run; those that it does not know are left out."""

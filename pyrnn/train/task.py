@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from pyrnn.embeddings import WordVectors
     from pyrnn.metrics import Metrics
     from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import Source
@@ -236,6 +237,15 @@ class Task(ABC):
             ValueError: there are none: its tokens are no words, or it has no such table.
         """
         raise ValueError(f"a {self.name} has no table of word vectors")
+
+    def word_vectors(self, run: Run, folder: Path) -> WordVectors:
+        """The vectors that a trained run has of its words: those of the first of `word_tables`.
+
+        Raises:
+            ValueError: as `word_tables`.
+        """
+        table, words = next(iter(self.word_tables(run.job, folder).items()))
+        return pyrnn.embeddings.WordVectors(words, run.model.get_parameter(table).detach())
 
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int
