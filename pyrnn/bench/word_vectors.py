@@ -16,12 +16,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import itertools
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class Stream(NamedTuple):
 
 
 def sentences_of(name: str, words: int, text: list[str]) -> Iterator[list[str]]:
-    """About so many running words."""
+    """About so many running words; 0: the text once."""
     if name == "zipf":
         rng = np.random.default_rng(1)
         chances = 1 / np.arange(1, VOCABULARY + 1)
@@ -80,8 +80,12 @@ def sentences_of(name: str, words: int, text: list[str]) -> Iterator[list[str]]:
     own = list(read_sentences(text_paths(text or ["shakespeare"]), lowercase=True))
     if not text:
         own += [pair.source.lower().split() for pair in bible()]
-    count = sum(map(len, own))
-    yield from islice(cycle(own), max(round(len(own) * words / count), 1))
+    count = 0
+    for sentence in itertools.cycle(own) if words else own:
+        yield sentence
+        count += len(sentence)
+        if words and count >= words:
+            return
 
 
 def stream_of(name: str, words: int, text: list[str], folder: Path) -> Stream:
@@ -248,15 +252,13 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
 
 def rows_of(options: argparse.Namespace, folder: Path) -> Iterator[record.Row]:
     """As they are measured."""
-    words = options.words or WORDS[options.shapes]
-    streams = [stream_of(name, words, options.text, folder) for name in options.stream]
-    if options.quality:
-        own = [stream for stream in streams if stream.name == "text"]
-        for stream, mode, dimension in (
-            (s, m, d) for s in own for m in options.mode for d in options.dimension
-        ):
+    if options.quality:  # a text that is repeated would hold out what it trains on
+        stream = stream_of("text", 0, options.text, folder)
+        for mode, dimension in itertools.product(options.mode, options.dimension):
             yield measure_quality(mode, stream, dimension, options.epochs, folder)
         return
+    words = options.words or WORDS[options.shapes]
+    streams = [stream_of(name, words, options.text, folder) for name in options.stream]
     cases = (
         (mode, stream, dimension, workers)
         for stream in streams

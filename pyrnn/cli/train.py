@@ -60,7 +60,8 @@ def _command(task: Task) -> Callable[..., None]:
         _train(task, run, resume, config, device, log_to, settings)
 
     calls = [f"pyrnn train {task.name} {example}" for example in (*task.examples, "RUN --resume")]
-    calls.append(f"torchrun --nproc-per-node 2 -m {calls[0]}")
+    if task.several_processes:
+        calls.append(f"torchrun --nproc-per-node 2 -m {calls[0]}")
     command.__doc__ = _HELP.format(summary=task.summary, lines="\n".join(f"      {call}" for call in calls))
     return command
 

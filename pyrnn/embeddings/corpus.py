@@ -35,6 +35,13 @@ class Corpus(NamedTuple):
         ids: [N] int32 in [0, V]; V ends a sentence.
         words: how many of them are words.
         left_out: running words outside the vocabulary.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     corpus = make_corpus([["to", "be", "to"]], Path(folder, "ids.bin"), min_count=2)
+        >>> corpus.words, corpus.left_out, len(corpus.ids)
+        (2, 1, 3)
     """
 
     vocabulary: CountedVocabulary

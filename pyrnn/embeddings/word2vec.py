@@ -22,7 +22,7 @@ from pyrnn._tensors import Expected, exactly
 from pyrnn.data import TokenFile, windows
 from pyrnn.embeddings.corpus import Words, make_corpus
 from pyrnn.embeddings.vocabulary import CountedVocabulary
-from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, padded
+from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, ngram_rows, padded
 from pyrnn.metrics.base import Metrics, ratio
 from pyrnn.models import Word2VecConfig, Word2VecModel
 from pyrnn.text import Source
@@ -119,6 +119,14 @@ def prediction_loss(
         input: [R, D] float32.
         output: [V, D] float32, or the nodes'.
         batches: the text.
+
+    Example:
+        >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> config = Word2VecConfig(2, vector_size=8, loss="hierarchical-softmax", sample=0.0)
+        >>> model, kernel = Word2VecModel(config), Word2VecKernel(config, vocabulary, seed=1)
+        >>> blocks = CorpusBlocks(torch.tensor([0, 1, 2]), vocabulary, 100)
+        >>> round(prediction_loss(kernel, model.input, model.output, blocks).compute()["loss"], 4)
+        0.6931
     """
     scores = PredictionLoss()
     rounds = min(max(_JUDGED_IDS // len(batches.ids), 1), _MOST_ROUNDS)
@@ -251,6 +259,11 @@ class TrainedWord2Vec:
         model: both matrices.
         losses: of each epoch the mean loss of a prediction, made before it was learned.
         kernel: knows the n-grams of the words.
+
+    Example:
+        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, epochs=3)
+        >>> trained.word_matrix().shape, len(trained.losses)
+        (torch.Size([2, 8]), 3)
     """
 
     vocabulary: CountedVocabulary
@@ -265,11 +278,31 @@ class TrainedWord2Vec:
 
 @torch.no_grad()
 def word_matrix(model: Word2VecModel, kernel: Word2VecKernel) -> Tensor:
-    """The vectors of all words, [V, D] float32: with n-grams each the mean of its rows."""
+    """The vectors of all words, [V, D] float32: with n-grams each the mean of its rows.
+
+    Example:
+        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, max_n=4, buckets=50)
+        >>> word_matrix(trained.model, trained.kernel).shape
+        torch.Size([2, 8])
+    """
     if kernel.bags is None:
         return model.input.detach()
     rows, begin = torch.from_numpy(kernel.bags.rows.copy()).long(), torch.from_numpy(kernel.bags.begin)
     return torch.nn.functional.embedding_bag(rows, model.input, begin[:-1], mode="mean")
+
+
+@torch.no_grad()
+def unseen_vector(model: Word2VecModel, word: str) -> Tensor | None:
+    """The vector [D] of a word outside the vocabulary: the mean of its n-grams' rows; None where it has none.
+
+    Example:
+        >>> model = Word2VecModel(Word2VecConfig(9, vector_size=8, max_n=4, buckets=50), seed=1)
+        >>> unseen_vector(model, "unseen").shape
+        torch.Size([8])
+    """
+    config = model.config
+    rows = ngram_rows(word, config) if config.max_n else []
+    return model.input[rows].mean(0) if len(rows) else None
 
 
 def train_word2vec(

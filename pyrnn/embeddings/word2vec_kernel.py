@@ -105,6 +105,13 @@ class Word2VecKernel:
 
     Raises:
         ValueError: the vocabulary has another size, or is too small for the loss; an exponent is too large.
+
+    Example:
+        >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> kernel = Word2VecKernel(Word2VecConfig(2, vector_size=16), vocabulary, seed=1)
+        >>> ids = torch.tensor([0, 1, 2], dtype=torch.int32)
+        >>> kernel.run(Block(ids), torch.rand(2, 16), torch.zeros(2, 16)).words <= 2
+        True
     """
 
     def __init__(self, config: Word2VecConfig, vocabulary: CountedVocabulary, *, seed: int) -> None:
@@ -197,6 +204,17 @@ class Bags(NamedTuple):
 def _bags(config: Word2VecConfig, vocabulary: CountedVocabulary) -> Bags:
     found, counts = _native.cpu.word_rows(vocabulary.words, config.min_n, config.max_n, config.buckets)
     return Bags(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), np.frombuffer(found, np.int32))
+
+
+def ngram_rows(word: str, config: Word2VecConfig) -> NDArray[np.int64]:
+    """The rows of `Word2VecModel.input` that hold the n-grams of any word.
+
+    Example:
+        >>> ngram_rows("a", Word2VecConfig(9, min_n=3, max_n=3, buckets=50)) - 9
+        array([0])
+    """
+    found, _ = _native.cpu.word_rows([word], config.min_n, config.max_n, config.buckets)
+    return np.frombuffer(found, np.int32)[1:].astype(np.int64) - 1 + config.vocabulary_size
 
 
 def _address(array: NDArray[Any] | None) -> int:

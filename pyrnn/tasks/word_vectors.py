@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import pyrnn
 from pyrnn._configuration import require_choices, require_range
 from pyrnn.models.configs import Word2VecConfig
+from pyrnn.tasks.words import WordTask
 from pyrnn.train.run_folder import Run
-from pyrnn.train.task import ANY, Batch, Batches, Objective, Split, Tables, Task
+from pyrnn.train.task import ANY, Batch, Batches, Objective, Split, Tables
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -99,7 +100,7 @@ class WordVectorRun(Run):
         return pyrnn.embeddings.word_matrix(self.model, self.kernel)
 
 
-class WordVectorTraining(Task):
+class WordVectorTraining(WordTask):
     """Skip-gram and CBOW, by kernels of their own."""
 
     name = "word-vectors"
@@ -114,6 +115,7 @@ class WordVectorTraining(Task):
     objective = Objective("loss", "last")
     score_unit = " nats per prediction"
     devices = ("cpu",)
+    several_processes = False
     unused = (
         "accumulate",
         "optimizer",

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pyrnn.embeddings import WordVectors
     from pyrnn.metrics import Metrics
     from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import Source
@@ -132,6 +131,7 @@ class Task(ABC):
         kind_setting: the setting of the model on which those defaults depend.
         defaults: settings whose default depends on `kind_setting`, or (`ANY`) on the task alone.
         devices: the kinds of devices on which it is trained.
+        several_processes: whether torchrun may train it.
         unused: settings of the recipe that mean nothing here.
         verbs: what a trained run can do beside `pyrnn evaluate`.
         examples: lines for the command's help: what follows "pyrnn train NAME".
@@ -150,6 +150,7 @@ class Task(ABC):
     kind_setting: ClassVar[str] = "architecture"
     defaults: ClassVar[Mapping[str, Tables]] = {}
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    several_processes: ClassVar[bool] = True
     unused: ClassVar[tuple[str, ...]] = ()
     verbs: ClassVar[Mapping[str, Verb]] = {}
     examples: ClassVar[Sequence[str]] = ()
@@ -238,14 +239,17 @@ class Task(ABC):
         """
         raise ValueError(f"a {self.name} has no table of word vectors")
 
-    def word_vectors(self, run: Run, folder: Path) -> WordVectors:
-        """The vectors that a trained run has of its words: those of the first of `word_tables`.
+    def select_vectors(self, path: str, words: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The vectors of those of the words that have one in a file or folder of word vectors.
+
+        Returns:
+            [n] int64, which of the words they are, and [n, D].
 
         Raises:
-            ValueError: as `word_tables`.
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged.
         """
-        table, words = next(iter(self.word_tables(run.job, folder).items()))
-        return pyrnn.embeddings.WordVectors(words, run.model.get_parameter(table).detach())
+        raise NotImplementedError(f"{self.name} has word_tables, and no select_vectors")
 
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int
