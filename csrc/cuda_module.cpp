@@ -97,7 +97,7 @@ namespace {
 
 #define F(member) PYRNN_FIELD(Launch, member)
 const Field<Launch> kLaunch[] = {F(device),     F(stream),       F(scratch),  F(mask_batch),
-                                 F(mask_heads), F(mask_queries), F(mask_keys)};
+                                 F(mask_heads), F(mask_queries), F(mask_keys), F(generation)};
 #undef F
 
 Launch launch_of(const py::tuple& values) {
@@ -111,12 +111,12 @@ void run(const py::tuple& sizes, const py::tuple& tensors, const py::tuple& laun
   kRun(problem_of(sizes, tensors), launch_of(launch));
 }
 
-py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device) {
-  const Problem p = problem_of(sizes, tensors);
-  const ForwardPlan plan = plan_forward(p, device_properties(device));
-  return py::make_tuple(plan.kernel->rows, plan.kernel->steps, p.B * p.K * plan.row_tiles * plan.splits,
-                        plan.kernel->run.threads, plan.splits, plan.kernel->shared, plan.scratch_bytes,
-                        plan.why);
+py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device, int generation) {
+  const ForwardPlan plan =
+      plan_forward(problem_of(sizes, tensors), device_properties(device), Generation(generation));
+  return py::make_tuple(plan.generation == kHopper ? "hopper" : "ampere", plan.kernel->rows,
+                        plan.kernel->steps, plan.blocks, plan.kernel->run.threads, plan.splits,
+                        plan.kernel->shared, plan.scratch_bytes, plan.why);
 }
 
 }  // namespace

@@ -56,6 +56,7 @@ void bind(py::module_& m, py::dict& fields) {
   m.attr("word2vec_most_targets") = kMostTargets;
   m.def("word2vec", &run);
   m.def("word_rows", &word_rows);
+  bind_glove(m, fields);
 }
 
 }  // namespace pyrnn::embedding

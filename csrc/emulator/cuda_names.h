@@ -7,6 +7,7 @@
 #include <string.h>
 #include <vector_functions.h>
 
+#include <algorithm>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -178,7 +179,9 @@ T __ldg(const T* p) {
 }
 template <class T>
 T __ldcg(const T* p) {
-  return *p;
+  T value;
+  pyrnn::emulator::load_shared_cache(&value, p, sizeof(T));
+  return value;
 }
 template <class T>
 T __ldcs(const T* p) {
@@ -247,15 +250,17 @@ cudaError_t launch(const char* name, void (*kernel)(P...), const LaunchShape& sh
   return cudaSuccess;
 }
 
-template <class... P>
-int blocks_per_sm(void (*)(P...), int threads, size_t shared) {
-  return emulator::resident_blocks(threads, shared);
+template <auto kKernel>
+int blocks_per_sm(int threads, size_t shared) {
+  static const int warps = emulator::warps_of_registers(__PRETTY_FUNCTION__);
+  return std::min(emulator::resident_blocks(threads, shared), warps / ((threads + 31) / 32));
 }
-template <class... P>
-int clusters_at_once(void (*)(P...), int threads, size_t shared, int size) {
-  return size > kLargestCluster
-             ? 0
-             : emulator::resident_blocks(threads, shared) * device_properties(0).sms / size;
+// As if every cluster found its blocks anywhere on the device; where a device has them apart, there are
+// fewer.
+template <auto kKernel>
+int clusters_at_once(int threads, size_t shared, int size) {
+  return size > kLargestCluster ? 0
+                                : blocks_per_sm<kKernel>(threads, shared) * device_properties(0).sms / size;
 }
 
 }  // namespace pyrnn

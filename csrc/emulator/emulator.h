@@ -11,6 +11,8 @@
 #include <driver_types.h>
 #include <stdint.h>
 
+#include <string>
+
 #include "common/cuda/launch_shape.h"
 
 // Chooses the schedule of the launches that follow, and starts the count of launches anew.
@@ -38,7 +40,11 @@ struct Site {  // of a call in a kernel
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 void run(const char* name, const LaunchShape& shape, void (*body)(void*), void* arguments);
-int resident_blocks(int threads, size_t shared);  // per multiprocessor
+int resident_blocks(int threads, size_t shared);  // per multiprocessor, as far as registers allow
+// Warps for whose registers a multiprocessor has room: of the kernel that is `kKernel` in the name of a
+// function as GCC tells it. csrc/occupancy.txt knows them; a kernel that is not there, as those of tests, has
+// no limit.
+int warps_of_registers(const std::string& function);
 
 // ---- shared memory ----------------------------------------------------------------------------------
 
@@ -93,6 +99,8 @@ class Atomic {
 
 // A load through the read-only path: whoever writes there in the same launch is at fault.
 void read_only(const void* p, size_t bytes);
+// A load from the second-level cache, which all blocks share.
+void load_shared_cache(void* to, const void* p, size_t bytes);
 
 // ---- copies -----------------------------------------------------------------------------------------
 

@@ -1,18 +1,35 @@
 #include "emulator/launch_checks.h"
 
 #include <algorithm>
+#include <fstream>
+#include <map>
+#include <regex>
 
 #include "emulator/emulator.h"
 
 namespace pyrnn {
 namespace {
 
-constexpr int kThreadsPerSm = 2048, kBlocksPerSm = 32, kThreadsPerBlock = 1024;
+constexpr int kThreadsPerSm = 2048, kWarpsPerSm = kThreadsPerSm / 32, kBlocksPerSm = 32,
+              kThreadsPerBlock = 1024;
 constexpr int kReservedShared = 1024;  // the system's own, in each block
 constexpr unsigned kLargestGridY = 65535, kLargestBlockZ = 64;
 
 constexpr Device kH200{132, 227 * 1024, 65536, 50 << 20, 9, 0, true};
 Device device = kH200;
+
+// Lines of an architecture, a number of warps and a kernel's name without namespaces.
+std::map<std::string, int> read_occupancy() {
+  std::ifstream file(PYRNN_OCCUPANCY);
+  if (!file) emulator::fail("the emulator cannot read %s", PYRNN_OCCUPANCY);
+  std::map<std::string, int> warps;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    const size_t number = line.find(' ') + 1, name = line.find(' ', number) + 1;
+    warps[line.substr(name)] = std::stoi(line.substr(number));
+  }
+  return warps;
+}
 
 }  // namespace
 
@@ -33,6 +50,17 @@ int resident_blocks(int threads, size_t shared) {
   const int of_threads = kThreadsPerSm / ((threads + 31) / 32 * 32);
   const size_t of_shared = (size_t(device.shared_per_block) + kReservedShared) / (shared + kReservedShared);
   return int(std::min<size_t>({size_t(of_threads), of_shared, size_t(kBlocksPerSm)}));
+}
+
+int warps_of_registers(const std::string& function) {
+  static const std::map<std::string, int> known = read_occupancy();
+  const std::string begin = "kKernel = ";
+  size_t at = function.find(begin);
+  if (at == std::string::npos) fail("no kernel in the name of %s", function.c_str());
+  at += begin.size();
+  const std::string kernel = function.substr(at, function.find_first_of(";]", at) - at);
+  const auto found = known.find(std::regex_replace(kernel, std::regex("(\\{anonymous\\}|\\w+)::"), ""));
+  return found == known.end() ? kWarpsPerSm : found->second;
 }
 
 std::string why_not_launched(const LaunchShape& shape) {

@@ -40,6 +40,11 @@ void read_only(const void* p, size_t bytes) {
   race::access(p, bytes, {false, false, true, __builtin_return_address(0)});
 }
 
+void load_shared_cache(void* to, const void* p, size_t bytes) {
+  race::access(p, bytes, {false, false, false, __builtin_return_address(0)});
+  memcpy(to, p, bytes);
+}
+
 void copy_async(void* shared, const void* global, int bytes, bool valid, Site site) {
   Thread& self = *current;
   const uintptr_t to = reinterpret_cast<uintptr_t>(shared), from = reinterpret_cast<uintptr_t>(global);

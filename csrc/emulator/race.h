@@ -3,6 +3,10 @@
 //
 // Order among threads comes from barriers of blocks, warps and clusters, and from acquire and release on
 // flags; shuffles and products of a warp give none, as CUDA has it.
+//
+// One rule is stricter than CUDA's: what one block of a launch writes to global memory, another loads past
+// the first-level cache (__ldcg, cp.async). That cache is not coherent. An acquire empties it, so a plain
+// load behind one finds the right number, but only because of an instruction that stands elsewhere.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -42,8 +46,9 @@ bool proxy_fenced(int earlier, uint32_t when, int later);
 
 struct Touch {
   bool writes, atomic, read_only;
-  const void* pc;      // in the kernel's code
-  bool async = false;  // by the copy engine or a product of a warpgroup, which see through another proxy
+  const void* pc;       // in the kernel's code
+  bool async = false;   // by the copy engine or a product of a warpgroup, which see through another proxy
+  bool cached = false;  // a load that the cache of one multiprocessor may serve
 };
 void access(const void* p, size_t bytes, const Touch& touch);
 void forget_all();
@@ -56,7 +61,7 @@ void gone(const void* p, size_t bytes);
 struct Touch {
   bool writes, atomic, read_only;
   const void* pc;
-  bool async = false;
+  bool async = false, cached = false;
 };
 inline void start(int) {}
 inline void barrier(Thread* const*, int) {}

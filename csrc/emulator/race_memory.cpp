@@ -133,6 +133,25 @@ void check_proxy(uintptr_t cell, const Record& read, const std::vector<Record>& 
            memory_of(cell * kCellBytes).c_str());
 }
 
+bool in_cluster(const void* p) {
+  const auto& blocks = current->block->cluster->blocks;
+  return std::any_of(blocks.begin(), blocks.end(),
+                     [=](const Block* block) { return in_shared(*block, p, 1); });
+}
+
+// Each byte may come from another block through the cache that all blocks share, and through no other.
+void check_caches(uintptr_t cell, const Record& read, const std::vector<Record>& writes) {
+  const auto block_of = [](const Record& record) { return record.thread / launch_state.threads_per_block; };
+  unsigned left = read.bytes;
+  for (size_t i = writes.size(); i-- > 0 && left != 0; left &= ~unsigned(writes[i].bytes)) {
+    const Record& write = writes[i];
+    if (!(write.bytes & left) || block_of(write) == block_of(read)) continue;
+    if (in_cluster(reinterpret_cast<const void*>(cell * kCellBytes))) return;
+    fail("%s may be served by the first-level cache, which does not see %s: load it by __ldcg",
+         describe(read, false).c_str(), describe(write, true).c_str());
+  }
+}
+
 bool same(const Record& a, const Record& b) {
   return a.thread == b.thread && a.when == b.when && a.bytes == b.bytes && a.atomic == b.atomic &&
          a.async == b.async;
@@ -163,6 +182,7 @@ void touch_cell(uintptr_t number, const Record& record, const Touch& touch) {
   if (!cell.reads.empty() && same(cell.reads.back(), record)) return;
   check(number, record, false, cell.writes, true);
   if (record.async) check_proxy(number, record, cell.writes);
+  if (touch.cached) check_caches(number, record, cell.writes);
   if ((record.bytes & ~written) && memory_of(number * kCellBytes) == "shared memory")
     fail("%s of shared memory that nobody has written", describe(record, false).c_str());
   if (cell.reads.size() >= kMaxReads) drop_covered(cell.reads, record);

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pyrnn.models.configs import TaggerConfig as TaggerConfig
     from pyrnn.models.configs import TokenModelConfig as TokenModelConfig
     from pyrnn.models.configs import Word2VecConfig as Word2VecConfig
+    from pyrnn.models.configs import WordVectorConfig as WordVectorConfig
+    from pyrnn.models.glove import GloveModel as GloveModel
     from pyrnn.models.language_model import LanguageModel as LanguageModel
     from pyrnn.models.pretrained import Pretrained as Pretrained
     from pyrnn.models.seq2seq import Seq2Seq as Seq2Seq
@@ -38,10 +40,12 @@ __getattr__, __dir__ = lazy_names(
             "TaggerConfig",
             "TokenModelConfig",
             "Word2VecConfig",
+            "WordVectorConfig",
         ],
         "language_model": ["LanguageModel"],
         "seq2seq": ["Seq2Seq", "Source"],
         "tagger": ["Tagger"],
+        "glove": ["GloveModel"],
         "word2vec": ["Word2VecModel"],
         "backbones": ["Backend", "recurrent_class", "state_shapes"],
         "pretrained": ["Pretrained"],

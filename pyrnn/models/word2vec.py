@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pyrnn.models.configs import Word2VecConfig
+from pyrnn.models.configs import Word2VecConfig, WordVectorConfig
 from pyrnn.models.pretrained import Pretrained
 
 
@@ -34,7 +34,7 @@ class Word2VecModel(Pretrained):
     """
 
     model_type = "pyrnn-word2vec"
-    config_class = Word2VecConfig
+    config_class = WordVectorConfig  # that of runs
     config: Word2VecConfig
 
     def __init__(self, config: Word2VecConfig, *, seed: int | None = None) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         PredictionLoss,
         Word2VecKernel,
         Word2VecTrainer,
+        WordVectors,
     )
     from pyrnn.models import Word2VecModel
     from pyrnn.models.pretrained import Pretrained
@@ -97,6 +98,10 @@ class WordVectorRun(Run):
         """The vectors of all words, [V, D] float32."""
         return pyrnn.embeddings.word_matrix(self.model, self.kernel)
 
+    def vectors(self) -> WordVectors:
+        """The words with their vectors, to be asked and saved."""
+        return pyrnn.embeddings.word_vectors(self.model, self.kernel, self.vocabulary)
+
 
 class WordVectorTraining(Task):
     """Skip-gram and CBOW, by kernels of their own."""
@@ -128,6 +133,8 @@ class WordVectorTraining(Task):
         "ema_decay",
         "average_epochs",
         "precision",
+        "vectors",
+        "freeze_vectors",
         "workers",
     )
     defaults: ClassVar[Mapping[str, Tables]] = {

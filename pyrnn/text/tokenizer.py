@@ -81,6 +81,14 @@ class Tokenizer(ABC):
             ValueError: an id outside [0, V).
         """
 
+    def word_list(self) -> tuple[str, ...]:
+        """The tokens in the order of their ids, where they are words.
+
+        Raises:
+            ValueError: they are something else.
+        """
+        raise ValueError(f"tokens must be words, these are {self.level}s: set level to 'word'")
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """All of the tokenizer as JSON has it; `from_json` makes an equal one."""
@@ -252,6 +260,10 @@ class VocabularyTokenizer(Tokenizer):
 
     def _last_cut(self, text: str) -> int:
         return len(text) if self.level == "character" else last_word_cut(text)
+
+    def word_list(self) -> tuple[str, ...]:
+        """As of `Tokenizer.word_list`."""
+        return self.vocabulary.tokens if self.level == "word" else super().word_list()
 
     def to_json(self) -> dict[str, Any]:
         """As of `Tokenizer.to_json`: level, unk, eos, and the tokens in the order of their ids."""

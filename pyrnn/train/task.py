@@ -35,7 +35,7 @@ Tables = Mapping[str, Mapping[str, Any]]
 Batch = Mapping[str, "Tensor"]
 Split = Literal["train", "validation"]
 
-#: In `Task.defaults`: of every architecture.
+#: In `Task.defaults`: of every kind of model.
 ANY = "*"
 
 
@@ -128,7 +128,8 @@ class Task(ABC):
         files: what `prepare` writes into a run's folder.
         objective: which score of `evaluate` decides.
         score_unit: what follows its value in a sentence.
-        defaults: settings whose default depends on `model.architecture`, or (`ANY`) on the task alone.
+        kind_setting: the setting of the model on which those defaults depend.
+        defaults: settings whose default depends on `kind_setting`, or (`ANY`) on the task alone.
         devices: the kinds of devices on which it is trained.
         several_processes: whether torchrun may train it.
         unused: settings of the recipe that mean nothing here.
@@ -146,6 +147,7 @@ class Task(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     objective: ClassVar[Objective]
     score_unit: ClassVar[str] = ""
+    kind_setting: ClassVar[str] = "architecture"
     defaults: ClassVar[Mapping[str, Tables]] = {}
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     several_processes: ClassVar[bool] = True
@@ -228,6 +230,14 @@ class Task(ABC):
     def sizes_of(self, model: Pretrained, batches: Batches) -> Mapping[str, int]:
         """How much is trained on and what the model knows, by name: what a training's first line says."""
         return {}
+
+    def word_tables(self, job: Job, folder: Path) -> Mapping[str, Sequence[str]]:
+        """The words of a prepared folder whose vectors are rows of the model, by the name of the parameter.
+
+        Raises:
+            ValueError: there are none: its tokens are no words, or it has no such table.
+        """
+        raise ValueError(f"a {self.name} has no table of word vectors")
 
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int

@@ -58,7 +58,8 @@ class Builder:
         whole = self.folder / "emulator.cpp"
         whole.write_text("".join(f'#include "{source}"\n' for source in sources))
         self.emulator = self.folder / "emulator.o"
-        self._compile(*own_flags, "-c", str(whole), "-o", str(self.emulator))
+        occupancy = f'-DPYRNN_OCCUPANCY="{CSRC / "occupancy.txt"}"'
+        self._compile(*own_flags, occupancy, "-c", str(whole), "-o", str(self.emulator))
 
     def program(self, source: Path, *definitions: str) -> Path:
         """The executable of one CUDA source with a `main`."""

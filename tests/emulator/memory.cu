@@ -136,9 +136,10 @@ __global__ void fence_and_flag(Message* message, float* out) {
   } else {
     while (atomicAdd(&message->flag, 0u) == 0) __nanosleep(10);
     if (kFence) __threadfence();
-    *out = message->value;
+    *out = __ldcg(&message->value);
   }
 }
+template <bool kPlainLoad>
 __global__ void overwrite_flag(Message* message, float* out) {
   if (blockIdx.x == 0) {
     message->value = 3;
@@ -146,7 +147,7 @@ __global__ void overwrite_flag(Message* message, float* out) {
   } else {
     while (ptx::ld_acquire(&message->flag) == 0) {
     }
-    *out = message->value;
+    *out = kPlainLoad ? message->value : __ldcg(&message->value);
   }
 }
 __global__ void same_element(float* out) { *out = float(threadIdx.x); }
@@ -190,7 +191,8 @@ const std::vector<Case> kCases = {
     {"shuffle_gives_no_order", [] { return into(reverse_warp<false>, 32); }},
     {"fence_gives_order", [] { return told(fence_and_flag<true>); }},
     {"no_fence", [] { return told(fence_and_flag<false>); }},
-    {"release_gives_order", [] { return told(overwrite_flag); }},
+    {"release_gives_order", [] { return told(overwrite_flag<false>); }},
+    {"plain_load_of_another_block", [] { return told(overwrite_flag<true>); }},
     {"same_element", [] { return into(same_element, 2); }},
     {"neighbouring_halves",
      [] {

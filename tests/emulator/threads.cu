@@ -64,8 +64,8 @@ bool smaller_device() {
   } catch (const std::runtime_error&) {
     refused = true;
   }
-  const bool right = refused && device.sms == 2 && blocks_per_sm(nothing, 256, 5000) == 0 &&
-                     blocks_per_sm(nothing, 256, 1024) == 2 && runs(nothing, cooperative(4, 1024));
+  const bool right = refused && device.sms == 2 && blocks_per_sm<nothing>(256, 5000) == 0 &&
+                     blocks_per_sm<nothing>(256, 1024) == 2 && runs(nothing, cooperative(4, 1024));
   emulate_device(132, 227 * 1024);
   return right;
 }

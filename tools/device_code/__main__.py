@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tools.device_code import rules, sass, spills
+from tools.device_code import occupancy, rules, sass, spills
 from tools.device_code.compile import (
     ARCHITECTURES,
     DISASSEMBLERS,
@@ -47,30 +47,33 @@ def over_budget(cpu_seconds: float, mib: float, architectures: int) -> list[str]
 
 
 def judge_spills(kernels: Sequence[spills.Kernel], *, declare: bool) -> list[str]:
-    """What is not declared; with `declare` everything is, before."""
+    """What is not declared of spills and occupancy; with `declare` everything is, before."""
     if declare:
         spills.DECLARED.write_text(spills.declaration(kernels))
+        occupancy.declare(kernels)
     complaints = spills.undeclared(kernels, spills.read_declared(spills.DECLARED.read_text()))
     spilling, most = sum(k.spill_bytes > 0 for k in kernels), max(k.registers for k in kernels)
     say(
         f"spills: {len(kernels)} kernels, {spilling} spill, {len(complaints)} without leave; at most {most} "
         "registers"
     )
-    return complaints
+    return complaints + occupancy.outdated(kernels, occupancy.read_declared())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compile and judge."""
     parser = argparse.ArgumentParser(description="Register spills and machine code of the CUDA kernels.")
     parser.add_argument("what", choices=("spills", "sass"), help="sass judges both, of one compilation")
-    parser.add_argument("--declare", action="store_true", help="accept the spills that are there")
+    parser.add_argument(
+        "--declare", action="store_true", help="accept the spills and the occupancy that are there"
+    )
     parser.add_argument(
         "--architectures", nargs="+", metavar="NAME", default=ARCHITECTURES.split(";"), help="default: all"
     )
     parser.add_argument("--jobs", type=int, default=1, help="compilations at a time (default 1)")
     told = parser.parse_args(argv)
     if told.declare and ";".join(told.architectures) != ARCHITECTURES:
-        parser.error("--declare writes the spills of all architectures: leave --architectures out")
+        parser.error("--declare writes what all architectures have: leave --architectures out")
     find_tools()
     if missing("nvcc"):
         say(f"{told.what}: there is no nvcc here: nothing was checked")
@@ -91,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         functions = [replace(each, name=names.get(each.name, each.name)) for each in code]
         # What spills more than it may is named as such.
         spilling = {(kernel.architecture, kernel.name) for kernel in kernels if kernel.spill_bytes}
-        return kernels, [*rules.judge(functions, spilling)]
+        return kernels, [*rules.judge(functions, spilling), *spills.serialised(report)]
 
     before = cpu_seconds()
     with tempfile.TemporaryDirectory(prefix="pyrnn-device-code-") as folder:
@@ -104,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     complaints += over_budget(cpu_seconds() - before, sum(sizes) / 2**20, len(told.architectures))
     if told.what == "sass":
         broken = [complaint for _, of_source in found for complaint in of_source]
-        broken += [*rules.too_many_registers(kernels), *rules.without_kernels(k.name for k in kernels)]
+        broken += [*rules.too_many_registers(kernels), *rules.without_kernels((k.architecture, k.name) for k in kernels)]
         say(f"sass: {len(broken)} rules broken" + ("" if disassembles else ", instructions not looked at"))
         complaints += broken
     for complaint in complaints:

@@ -20,7 +20,7 @@ constexpr TileKernel<Call> tile_kernel(bool plain) {
           plain,
           Block::shared_bytes(),
           flat_kernel<Call, kKernel, kName>(Shape::kThreads),
-          [] { return blocks_per_sm(kKernel, Shape::kThreads, Block::shared_bytes()); }};
+          [] { return blocks_per_sm<kKernel>(Shape::kThreads, Block::shared_bytes()); }};
 }
 
 template <class Kernel>

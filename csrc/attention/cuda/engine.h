@@ -9,6 +9,7 @@ struct Launch {
   cudaStream_t stream;
   void* scratch;                                            // scratch_bytes of the plan; need not be cleared
   int64_t mask_batch, mask_heads, mask_queries, mask_keys;  // sizes of d_mask, if it is wanted
+  int generation;                                           // of the forward pass: a Generation
 
   MaskSizes mask() const { return {mask_batch, mask_heads, mask_queries, mask_keys}; }
 };

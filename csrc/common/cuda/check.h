@@ -9,8 +9,9 @@ namespace pyrnn {
 
 // Raises std::runtime_error for anything but success.
 inline void check_cuda(cudaError_t error, const char* what) {
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string("pyrnn: ") + what + ": " + cudaGetErrorString(error));
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // it is told here, and must not surface again at a later call
+  throw std::runtime_error(std::string("pyrnn: ") + what + ": " + cudaGetErrorString(error));
 }
 
 }  // namespace pyrnn

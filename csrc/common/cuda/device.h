@@ -24,9 +24,20 @@ constexpr size_t kDefaultSharedLimit = 48 * 1024;  // dynamic shared memory that
 constexpr int kPortableCluster = 8;                // cluster size that needs no attribute
 
 template <class... P>
+cudaError_t set_attribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value) {
+  return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), attribute, value);
+}
+
+template <class... P>
 cudaError_t allow_shared(void (*kernel)(P...), size_t shared) {
   if (shared <= kDefaultSharedLimit) return cudaSuccess;
-  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
+  return set_attribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
+}
+
+template <class... P>
+cudaError_t allow_cluster(void (*kernel)(P...), int size) {
+  if (size <= kPortableCluster) return cudaSuccess;
+  return set_attribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
 }
 
 // The name is for the emulator's messages.
@@ -34,8 +45,7 @@ template <class... P, class... A>
 cudaError_t launch(const char*, void (*kernel)(P...), const LaunchShape& shape, cudaStream_t stream,
                    A&&... arguments) {
   cudaError_t error = allow_shared(kernel, shape.shared);
-  if (error == cudaSuccess && shape.cluster > kPortableCluster)
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+  if (error == cudaSuccess) error = allow_cluster(kernel, shape.cluster);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute attributes[2];
   cudaLaunchConfig_t config{};
@@ -58,11 +68,11 @@ cudaError_t launch(const char*, void (*kernel)(P...), const LaunchShape& shape, 
 }
 
 // Blocks of a kernel that one multiprocessor holds at once; 0 where it cannot run.
-template <class... P>
-int blocks_per_sm(void (*kernel)(P...), int threads, size_t shared) {
+template <auto kKernel>
+int blocks_per_sm(int threads, size_t shared) {
   int blocks = 0;
-  if (allow_shared(kernel, shared) != cudaSuccess ||
-      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared) != cudaSuccess) {
+  if (allow_shared(kKernel, shared) != cudaSuccess ||
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kKernel, threads, shared) != cudaSuccess) {
     cudaGetLastError();  // a refusal is an answer: it must not surface at the next launch
     return 0;
   }
@@ -70,8 +80,8 @@ int blocks_per_sm(void (*kernel)(P...), int threads, size_t shared) {
 }
 
 // Clusters of a kernel that the device holds at once; 0 where it cannot run.
-template <class... P>
-int clusters_at_once(void (*kernel)(P...), int threads, size_t shared, int size) {
+template <auto kKernel>
+int clusters_at_once(int threads, size_t shared, int size) {
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeClusterDimension;
   attribute.val.clusterDim.x = unsigned(size);
@@ -83,10 +93,9 @@ int clusters_at_once(void (*kernel)(P...), int threads, size_t shared, int size)
   config.attrs = &attribute;
   config.numAttrs = 1;
   int clusters = 0;
-  cudaError_t error = allow_shared(kernel, shared);
-  if (error == cudaSuccess && size > kPortableCluster)
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-  if (error == cudaSuccess) error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config);
+  cudaError_t error = allow_shared(kKernel, shared);
+  if (error == cudaSuccess) error = allow_cluster(kKernel, size);
+  if (error == cudaSuccess) error = cudaOccupancyMaxActiveClusters(&clusters, kKernel, &config);
   if (error == cudaSuccess) return clusters;
   cudaGetLastError();  // as above
   return 0;

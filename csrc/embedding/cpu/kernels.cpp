@@ -2,6 +2,7 @@
 // CMakeLists.txt).
 #include "embedding/cpu/kernels.h"
 
+#include "embedding/cpu/glove.h"
 #include "embedding/cpu/word2vec.h"
 
 namespace pyrnn::embedding {
@@ -13,7 +14,7 @@ constexpr Kernels kernels_of() {
 }
 template <>
 constexpr Kernels kernels_of<float>() {
-  return {word2vec};
+  return {word2vec, Glove::run<true>, Glove::run<false>};
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ template <class Step, int kTiles>
 constexpr Kernel grid_kernel() {
   constexpr auto kKernel = recurrence_kernel<Step, GridExchange, kTiles>;
   return {kTiles * kTileRows, kSumsBytes<Step, kTiles>, launch_kernel<kKernel>,
-          [](size_t shared, int) { return blocks_per_sm(kKernel, kBlockThreads, shared); }};
+          [](size_t shared, int) { return blocks_per_sm<kKernel>(kBlockThreads, shared); }};
 }
 
 template <class Step, int kTiles>
@@ -29,7 +29,7 @@ constexpr Kernel cluster_kernel() {
   constexpr size_t kExchange =
       ClusterExchange<typename Step::Product, Step::kTerms>::shared_bytes(kTiles * kTileRows);
   return {kTiles * kTileRows, kSumsBytes<Step, kTiles> + kExchange, launch_kernel<kKernel>,
-          [](size_t shared, int size) { return clusters_at_once(kKernel, kBlockThreads, shared, size); }};
+          [](size_t shared, int size) { return clusters_at_once<kKernel>(kBlockThreads, shared, size); }};
 }
 
 template <class Cell, class S, Pass kPass, class Step>

@@ -14,10 +14,14 @@ from torch import Tensor
 
 from pyrnn import _native
 from pyrnn._dispatch import autocast_disabled, current_stream, on_device
-from pyrnn._native_args import address, check_fields, contiguous, number_of, require_storage
+from pyrnn._native_args import DTYPES, address, check_fields, contiguous, number_of, require_storage
 from pyrnn.ops.attention.call import Call, empty_gradients
 from pyrnn.ops.attention.cpu import NativeTensors
 from pyrnn.ops.attention.layout import Layout, NativeSizes, layout_of
+
+#: Runs every forward pass on the kernel of this name, "ampere" or "hopper", or refuses it; for tests.
+forced_kernel = ""
+_GENERATIONS = {"": 0, "ampere": 1, "hopper": 2}
 
 _ROW_BYTES = 16  # rows start at multiples of it, and are copied in pieces of it
 
@@ -35,11 +39,13 @@ class NativeLaunch(NamedTuple):
     mask_heads: int = 0
     mask_queries: int = 0
     mask_keys: int = 0
+    generation: int = 0  # of the forward pass
 
 
 class Plan(NamedTuple):
     """How a forward pass runs on a GPU, in the order of the module's `attention_plan`."""
 
+    kernel: str  # "hopper", of compute capability 9.0 alone, or "ampere", of all since 8.0
     rows: int  # queries of one head, or of the heads that share keys, in a block
     keys: int  # at a time
     blocks: int
@@ -69,7 +75,28 @@ def plan(call: Call) -> Plan:
     layout, operands = layout_of(call), _Operands(call)
     index = call.query.device.index or 0
     with on_device(call.query.device):
-        return Plan(*module().attention_plan(layout.sizes, operands.tensors(layout), index))
+        return Plan(
+            *module().attention_plan(
+                layout.sizes, operands.tensors(layout), index, _GENERATIONS[forced_kernel]
+            )
+        )
+
+
+def plan_of_sizes(dtype: torch.dtype, device: torch.device, sizes: tuple[int, ...]) -> Plan:
+    """How a forward pass without masks runs on contiguous heads of the sizes B, H, T, S, D."""
+    B, H, T, S, D = sizes
+    features = -(-D * dtype.itemsize // _ROW_BYTES) * _ROW_BYTES // dtype.itemsize
+    of_query, of_key = ((0, H * length * features, length * features, features) for length in (T, S))
+    native = NativeSizes(
+        DTYPES[dtype],
+        *(B, H, H, T, S, D, D),
+        **dict(causal=0, window_left=-1, window_right=-1, query_start=0, mask_kind=0, weights_kind=0),
+        **dict(scale=1.0, softcap=0.0, dropout=0.0, slope_batch=0, slope_head=0),
+    )
+    tensors = NativeTensors(q=of_query, k=of_key, v=of_key)
+    with on_device(device):
+        generation = _GENERATIONS[forced_kernel]
+        return Plan(*module().attention_plan(native, tensors, device.index or 0, generation))
 
 
 def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,9 +121,11 @@ def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tenso
             weights=(address(weights), *layout.weights) if asks_weights else _NO_SCORES,
         )
         native = module()
-        scratch_bytes = native.attention_plan(layout.sizes, tensors, device.index or 0)[-2]
+        generation = _GENERATIONS[forced_kernel]
+        scratch_bytes = native.attention_plan(layout.sizes, tensors, device.index or 0, generation)[-2]
         scratch = _scratch(device, scratch_bytes)
-        native.attention_forward(layout.sizes, tensors, _launch(device)._replace(scratch=address(scratch)))
+        launch = _launch(device)._replace(scratch=address(scratch), generation=generation)
+        native.attention_forward(layout.sizes, tensors, launch)
     del operands, scratch  # held until the kernels have been given to the stream
     return output, weights, statistics
 

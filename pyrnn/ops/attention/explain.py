@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native
-from pyrnn.ops.attention import attention_route, backend_of
+from pyrnn.ops.attention import attention_route, backend_of, cuda
 from pyrnn.ops.explanation import NOTHING_KEPT, KernelExplanation, size_of
 
 
@@ -38,16 +38,16 @@ def explain(
         kernel=", ".join([kernel, str(dtype).removeprefix("torch."), *words]),
         isa=_native.isa() if on_cpu else None,
         threads=_native.num_threads() if on_cpu else None,
-        engine=_engine(trains=trains) if native and not on_cpu else None,
+        engine=_engine(input.device, dtype, sizes, trains=trains) if native and not on_cpu else None,
         split=None,
         memory=_memory(dtype, (B, H, T, S), native=native, trains=trains),
     )
 
 
-def _engine(*, trains: bool) -> str:
-    forward = (
-        "keys and values stream through shared memory; where blocks are few they share the keys of a query"
-    )
+def _engine(device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...], *, trains: bool) -> str:
+    forward = "keys and values stream through shared memory"
+    if min(sizes) > 0:
+        forward += f"; a forward pass without a mask: {cuda.plan_of_sizes(dtype, device, sizes).why}"
     return f"{forward}; d_q and d_k, d_v are made apart, from scores computed again" if trains else forward
 
 
