@@ -21,8 +21,10 @@ from pyrnn._configuration import from_mapping
 from pyrnn._tensors import Expected, exactly
 from pyrnn.data import TokenFile, windows
 from pyrnn.embeddings.corpus import Words, make_corpus
+from pyrnn.embeddings.ngrams import CharacterNgrams
+from pyrnn.embeddings.vectors import WordVectors
 from pyrnn.embeddings.vocabulary import CountedVocabulary
-from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, ngram_rows, padded
+from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, padded
 from pyrnn.metrics.base import Metrics, ratio
 from pyrnn.models import Word2VecConfig, Word2VecModel
 from pyrnn.text import Source
@@ -275,6 +277,10 @@ class TrainedWord2Vec:
         """The vectors of all words, [V, D]: with n-grams the means of their rows."""
         return word_matrix(self.model, self.kernel)
 
+    def vectors(self) -> WordVectors:
+        """The words with their vectors, to be asked and saved."""
+        return word_vectors(self.model, self.kernel, self.vocabulary)
+
 
 @torch.no_grad()
 def word_matrix(model: Word2VecModel, kernel: Word2VecKernel) -> Tensor:
@@ -291,18 +297,20 @@ def word_matrix(model: Word2VecModel, kernel: Word2VecKernel) -> Tensor:
     return torch.nn.functional.embedding_bag(rows, model.input, begin[:-1], mode="mean")
 
 
-@torch.no_grad()
-def unseen_vector(model: Word2VecModel, word: str) -> Tensor | None:
-    """The vector [D] of a word outside the vocabulary: the mean of its n-grams' rows; None where it has none.
+def word_vectors(model: Word2VecModel, kernel: Word2VecKernel, vocabulary: CountedVocabulary) -> WordVectors:
+    """Trained vectors as `WordVectors`; with n-grams they know words that were never seen, too.
 
     Example:
-        >>> model = Word2VecModel(Word2VecConfig(9, vector_size=8, max_n=4, buckets=50), seed=1)
-        >>> unseen_vector(model, "unseen").shape
-        torch.Size([8])
+        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, max_n=4, buckets=50)
+        >>> vectors = word_vectors(trained.model, trained.kernel, trained.vocabulary)
+        >>> len(vectors), vectors.vector("unseen").shape
+        (2, torch.Size([8]))
     """
-    config = model.config
-    rows = ngram_rows(word, config) if config.max_n else []
-    return model.input[rows].mean(0) if len(rows) else None
+    config, ngrams = model.config, None
+    if config.max_n:
+        rows = model.input.detach()[config.vocabulary_size :]
+        ngrams = CharacterNgrams(rows, shortest=config.min_n, longest=config.max_n)
+    return WordVectors(vocabulary.words, word_matrix(model, kernel), ngrams=ngrams)
 
 
 def train_word2vec(

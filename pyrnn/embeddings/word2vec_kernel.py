@@ -206,16 +206,5 @@ def _bags(config: Word2VecConfig, vocabulary: CountedVocabulary) -> Bags:
     return Bags(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), np.frombuffer(found, np.int32))
 
 
-def ngram_rows(word: str, config: Word2VecConfig) -> NDArray[np.int64]:
-    """The rows of `Word2VecModel.input` that hold the n-grams of any word.
-
-    Example:
-        >>> ngram_rows("a", Word2VecConfig(9, min_n=3, max_n=3, buckets=50)) - 9
-        array([0])
-    """
-    found, _ = _native.cpu.word_rows([word], config.min_n, config.max_n, config.buckets)
-    return np.frombuffer(found, np.int32)[1:].astype(np.int64) - 1 + config.vocabulary_size
-
-
 def _address(array: NDArray[Any] | None) -> int:
     return 0 if array is None else array.ctypes.data

@@ -280,7 +280,7 @@ class Word2VecConfig:
         require_range(self, ("vocabulary_size", "buckets"), least=1, most=_LARGEST_ROW)
         require_range(self, ("vector_size",), least=1, most=1 << 20)
         require_range(self, ("window", "min_n"), least=1, most=1000)
-        require_range(self, ("max_n",), least=0, most=1000)
+        require_range(self, ("max_n",), least=0, most=64)
         least = 1 if self.loss == "negative-sampling" else 0
         require_range(self, ("negative",), least=least, most=1000)
         require_range(self, ("noise_exponent",), least=-10, most=10)

@@ -109,6 +109,12 @@ class WordVectorRun(Run):
             return pyrnn.embeddings.glove_matrix(self.model)
         return pyrnn.embeddings.word_matrix(self.model, self.kernel)
 
+    def vectors(self) -> WordVectors:
+        """The words with their vectors, to be asked and saved."""
+        if isinstance(self.model, pyrnn.models.GloveModel):
+            return pyrnn.embeddings.WordVectors(self.vocabulary.words, self.word_matrix())
+        return pyrnn.embeddings.word_vectors(self.model, self.kernel, self.vocabulary)
+
 
 class WordVectorTraining(WordTask):
     """Skip-gram, CBOW and GloVe, by kernels of their own."""
@@ -140,6 +146,8 @@ class WordVectorTraining(WordTask):
         "ema_decay",
         "average_epochs",
         "precision",
+        "vectors",
+        "freeze_vectors",
         "workers",
     )
     kind_setting = "model"
@@ -266,12 +274,7 @@ class WordVectorTraining(WordTask):
     def word_vectors(self, run: Run, folder: Path) -> WordVectors:
         """Of words, and with n-grams of every other word, too."""
         assert isinstance(run, WordVectorRun)
-        words, config = run.vocabulary.words, run.model.config
-        ngrams = None
-        if isinstance(run.model, pyrnn.models.Word2VecModel) and config.max_n:
-            rows = run.model.input.detach()[len(words) :]
-            ngrams = pyrnn.embeddings.CharacterNgrams(rows, shortest=config.min_n, longest=config.max_n)
-        return pyrnn.embeddings.WordVectors(words, run.word_matrix(), ngrams=ngrams)
+        return run.vectors()
 
     def read(self, run: Run, source: Source) -> CorpusBlocks | PairBatches:
         """A text, in the words of the run; those that it does not know are left out."""

@@ -84,6 +84,7 @@ def test_a_run_is_loaded_and_judged(tmp_path: Path) -> None:
     assert run.word_matrix().shape == (len(run.vocabulary), 8)
     assert run.vocabulary.words[:2] == ("the", "and")
     assert run.best.epoch == 2
+    assert torch.equal(run.vectors()["queen"], run.word_matrix()[run.vocabulary.words.index("queen")])
     scores = evaluate(run, tmp_path / "text.txt")
     assert scores["predictions"] > 100
     assert scores["loss"] == evaluate(run, tmp_path / "text.txt")["loss"]
