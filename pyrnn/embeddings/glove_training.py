@@ -21,6 +21,7 @@ from pyrnn._tensors import Expected, exactly
 from pyrnn.embeddings.cooccurrence import PairBatches, count_cooccurrences
 from pyrnn.embeddings.corpus import Words, make_corpus
 from pyrnn.embeddings.glove import Glove, GloveConfig
+from pyrnn.embeddings.vectors import WordVectors
 from pyrnn.embeddings.vocabulary import CountedVocabulary
 from pyrnn.metrics.base import Metrics, ratio
 from pyrnn.models import GloveModel, WordVectorConfig
@@ -184,8 +185,8 @@ class TrainedGlove:
 
     Example:
         >>> trained = train_glove([["to", "be"]] * 9, vector_size=8, epochs=3)
-        >>> trained.word_matrix().shape, len(trained.losses)
-        (torch.Size([2, 8]), 3)
+        >>> trained.vectors()["be"].shape, len(trained.losses)
+        (torch.Size([8]), 3)
     """
 
     vocabulary: CountedVocabulary
@@ -195,6 +196,10 @@ class TrainedGlove:
     def word_matrix(self) -> Tensor:
         """The vectors of all words, [V, D]."""
         return glove_matrix(self.model)
+
+    def vectors(self) -> WordVectors:
+        """The words with their vectors, to be asked and saved."""
+        return WordVectors(self.vocabulary.words, self.word_matrix())
 
 
 def glove_matrix(model: GloveModel) -> Tensor:
