@@ -25,20 +25,8 @@ _ROW_BYTES = 16  # rows start at multiples of it, and are copied in pieces of it
 MOST_FEATURES = {torch.float64: 128, torch.float32: 256, torch.bfloat16: 256, torch.float16: 256}
 
 
-class NativeLaunch(NamedTuple):
-    """`attention::cuda::Launch` of csrc/attention/cuda/engine.h."""
-
-    device: int
-    stream: int
-    scratch: int
-    mask_batch: int = 0  # sizes of the gradient of the mask
-    mask_heads: int = 0
-    mask_queries: int = 0
-    mask_keys: int = 0
-
-
 class Plan(NamedTuple):
-    """How a forward pass runs on a GPU, in the order of the module's `attention_plan`."""
+    """How a forward pass runs on a GPU, in the order of `AttentionForward.plan`."""
 
     rows: int  # queries of one head, or of the heads that share keys, in a block
     keys: int  # at a time
@@ -67,9 +55,10 @@ def module() -> Any:
 def plan(call: Call) -> Plan:
     """How the forward pass of a call runs."""
     layout, operands = layout_of(call), _Operands(call)
-    index = call.query.device.index or 0
-    with on_device(call.query.device):
-        return Plan(*module().attention_plan(layout.sizes, operands.tensors(layout), index))
+    device = call.query.device
+    with on_device(device):
+        pass_ = module().AttentionForward(layout.sizes, operands.tensors(layout), device.index or 0)
+        return Plan(*pass_.plan)
 
 
 def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,11 +82,8 @@ def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tenso
             statistics=address(statistics),
             weights=(address(weights), *layout.weights) if asks_weights else _NO_SCORES,
         )
-        native = module()
-        scratch_bytes = native.attention_plan(layout.sizes, tensors, device.index or 0)[-2]
-        scratch = _scratch(device, scratch_bytes)
-        native.attention_forward(layout.sizes, tensors, _launch(device)._replace(scratch=address(scratch)))
-    del operands, scratch  # held until the kernels have been given to the stream
+        _run(module().AttentionForward(layout.sizes, tensors, device.index or 0), device)
+    del operands  # held until the kernels have been given to the stream
     return output, weights, statistics
 
 
@@ -129,11 +115,9 @@ def backward(
             d_v=_heads(d_v),
             d_mask=address(d_mask),
         )
-        native = module()
-        launch = _launch(device, d_mask)
-        scratch = _scratch(device, native.attention_backward_scratch(layout.sizes, tensors, launch))
-        native.attention_backward(layout.sizes, tensors, launch._replace(scratch=address(scratch)))
-    del operands, scratch
+        mask = tuple(d_mask.shape) if d_mask.numel() else (0,) * 4
+        _run(module().AttentionBackward(layout.sizes, tensors, device.index or 0, mask), device)
+    del operands
     return d_q, d_k, d_v, d_mask
 
 
@@ -174,19 +158,14 @@ def _check_all_fields(native: Any) -> None:
     for struct, fields in (
         ("Sizes", NativeSizes._fields),
         ("Tensors", NativeTensors._fields),
-        ("cuda.Launch", NativeLaunch._fields),
     ):
         check_fields(native, f"attention.{struct}", fields)
 
 
-def _launch(device: torch.device, d_mask: Tensor | None = None) -> NativeLaunch:
-    """Where a pass runs, without its scratch."""
-    sizes = () if d_mask is None or not d_mask.numel() else tuple(d_mask.shape)
-    return NativeLaunch(device.index or 0, current_stream(device), 0, *sizes)
-
-
-def _scratch(device: torch.device, count: int) -> Tensor:
-    return torch.empty(count, dtype=torch.uint8, device=device)
+def _run(planned: Any, device: torch.device) -> None:
+    """Give a pass of the module to the current stream."""
+    scratch = torch.empty(planned.scratch_bytes, dtype=torch.uint8, device=device)
+    planned.run(current_stream(device), address(scratch))
 
 
 def _in_rows(tensor: Tensor | None) -> Tensor | None:
