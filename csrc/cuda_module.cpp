@@ -104,9 +104,10 @@ struct Pass {
   Plan plan;
 };
 
-Pass<ForwardPlan> plan_of_forward(const py::tuple& sizes, const py::tuple& tensors, int device) {
+Pass<ForwardPlan> plan_of_forward(const py::tuple& sizes, const py::tuple& tensors, int device,
+                                  int generation) {
   const Problem p = problem_of(sizes, tensors);
-  return {p, plan_forward(p, device_properties(device))};
+  return {p, plan_forward(p, device_properties(device), Generation(generation))};
 }
 
 Pass<BackwardPlan> plan_of_backward(const py::tuple& sizes, const py::tuple& tensors, int device,
@@ -116,11 +117,10 @@ Pass<BackwardPlan> plan_of_backward(const py::tuple& sizes, const py::tuple& ten
 }
 
 py::tuple words_of(const Pass<ForwardPlan>& pass) {
-  const Problem& p = pass.problem;
   const ForwardPlan& plan = pass.plan;
-  return py::make_tuple(plan.kernel->rows, plan.kernel->steps, p.B * p.K * plan.row_tiles * plan.splits,
-                        plan.kernel->run.threads, plan.splits, plan.kernel->shared, plan.scratch_bytes,
-                        plan.why);
+  return py::make_tuple(plan.generation == kHopper ? "hopper" : "ampere", plan.kernel->rows,
+                        plan.kernel->steps, plan.blocks, plan.kernel->run.threads, plan.splits,
+                        plan.kernel->shared, plan.scratch_bytes, plan.why);
 }
 
 template <class Plan, void (*kRun)(const Problem&, const Plan&, const Launch&)>

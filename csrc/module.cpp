@@ -13,6 +13,7 @@
 #include "common/workspace.h"
 #include "decoder/cpu/engine.h"
 #include "decoder/eager.h"
+#include "embedding/bind.h"
 #include "module_tables.h"
 #include "pointwise/cpu/engine.h"
 #include "pointwise/fields.h"
@@ -257,6 +258,7 @@ PYBIND11_MODULE(_cpu, m) {
   pyrnn::attention::bind(m, fields);
   pyrnn::pointwise::bind(m, fields);
   pyrnn::decoder::bind(m, fields);
+  pyrnn::embedding::bind(m, fields);
   m.attr("fields") = fields;
   pyrnn::export_tables(m);
 }

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pyrnn import corpora as corpora
     from pyrnn import data as data
     from pyrnn import diagnostics as diagnostics
+    from pyrnn import embeddings as embeddings
     from pyrnn import losses as losses
     from pyrnn import metrics as metrics
     from pyrnn import models as models
@@ -43,6 +44,7 @@ __getattr__, __dir__ = lazy_names(
         "corpora",
         "data",
         "diagnostics",
+        "embeddings",
         "losses",
         "metrics",
         "models",

@@ -1,6 +1,8 @@
 """Files of safetensors, read without a memory map and compared with what they should hold before that.
 
 A file that shrinks under a memory map ends the process without a word; a short read is an error that has one.
+A tensor that is too large to be read at every start is mapped (`TensorFile.map`): such a file is replaced,
+never written to.
 The format: eight bytes with the length of a JSON header, the header, and the tensors' bytes one after another
 (https://huggingface.co/docs/safetensors). All numbers are little-endian.
 """
@@ -15,6 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,6 +84,11 @@ class TensorFile:
         """Of the tensors, by name."""
         return {name: found.shape for name, found in self._found.items()}
 
+    @property
+    def dtypes(self) -> dict[str, torch.dtype | str]:
+        """Of the tensors, by name; the format's own name of one that has no use here."""
+        return {name: found.dtype for name, found in self._found.items()}
+
     def check(self, expected: Mapping[str, Expected], *, owner: str) -> None:
         """Compare names, shapes and dtypes with the expected ones; no tensor is read for it.
 
@@ -109,10 +117,32 @@ class TensorFile:
         """
         return {name: self._read(name, found) for name, found in self._found.items()}
 
-    def _read(self, name: str, found: _Found) -> Tensor:
+    def map(self, name: str) -> Tensor:
+        """One tensor, mapped into memory and not read; it lives on when the file is closed or replaced.
+
+        Whoever writes to it writes to memory of its own, never to the file.
+
+        Raises:
+            ValueError: it has no elements, or a dtype that has no use here.
+        """
+        found = self._found[name]
+        if found.end == found.begin:
+            raise ValueError(f"{self._path}: {name} has no elements")
+        size, start = found.end - found.begin, self._start + found.begin
+        data = np.memmap(self._file, dtype=np.uint8, mode="c", offset=start, shape=(size,))
+        return torch.from_numpy(data).view(self._dtype(name, found)).view(found.shape)
+
+    def read_one(self, name: str) -> Tensor:
+        """One tensor, as `read` gives them."""
+        return self._read(name, self._found[name])
+
+    def _dtype(self, name: str, found: _Found) -> torch.dtype:
         if isinstance(found.dtype, str):
             raise ValueError(f"{self._path}: {name} holds {found.dtype}, which cannot be read")
-        tensor = torch.empty(found.shape, dtype=found.dtype)
+        return found.dtype
+
+    def _read(self, name: str, found: _Found) -> Tensor:
+        tensor = torch.empty(found.shape, dtype=self._dtype(name, found))
         if tensor.numel():
             self._file.seek(self._start + found.begin)
             # numpy knows no bfloat16, but every type as bytes

@@ -23,7 +23,8 @@ MODULES = sorted(
 )
 #: All but `pyrnn.train`, whose names are parts of a run that mean little one by one.
 PUBLIC = (
-    *("pyrnn", "pyrnn.corpora", "pyrnn.data", "pyrnn.diagnostics", "pyrnn.losses", "pyrnn.machine"),
+    *("pyrnn", "pyrnn.corpora", "pyrnn.data", "pyrnn.diagnostics", "pyrnn.embeddings"),
+    *("pyrnn.losses", "pyrnn.machine"),
     *(
         "pyrnn.metrics",
         "pyrnn.models",

@@ -33,6 +33,7 @@ ORDER = (
     ("models",),
     ("search",),
     ("train",),
+    ("embeddings",),
     ("tasks",),
     ("diagnostics",),
     ("plot",),

@@ -6,6 +6,7 @@
 
 #include "attention/cpu/kernels.h"
 #include "decoder/cpu/kernels.h"
+#include "embedding/cpu/kernels.h"
 #include "pointwise/cpu/kernels.h"
 #include "recurrent/cpu/kernels.h"
 #include "rows/cpu/kernels.h"
@@ -20,6 +21,7 @@ struct KernelSet {
   const rows::Kernels* rows;
   const decoder::Kernels* decoder;
   const search::Kernels* search;
+  const embedding::Kernels* embedding;
 };
 
 std::vector<std::string> isas();        // those that this processor can run, best first

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pyrnn._version import __version__
-from pyrnn.cli import bench, evaluate, info, plot, train
+from pyrnn.cli import bench, evaluate, info, plot, train, vectors, vectors_bias, vectors_plot
 from pyrnn.cli.help import HelpCommand, HelpGroup
 from pyrnn.cli.verbs import verb_commands
 
@@ -43,6 +43,13 @@ for _name, _command in verb_commands().items():
 app.command("info", cls=HelpCommand)(info.info)
 app.add_typer(bench.app, name="bench")
 app.add_typer(plot.app, name="plot")
+app.add_typer(vectors.app, name="vectors")
+for _name, _command in (
+    ("bias", vectors_bias.bias),
+    ("debias", vectors_bias.debias),
+    ("plot", vectors_plot.plot),
+):
+    vectors.app.command(_name, cls=HelpCommand)(_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -9,7 +9,7 @@ import pyrnn
 from pyrnn._words import counted
 from pyrnn.cli.help import argument
 from pyrnn.cli.terminal import Raw, write
-from pyrnn.models.configs import LanguageModelConfig, TokenModelConfig
+from pyrnn.models.configs import LanguageModelConfig, TokenModelConfig, WordVectorConfig
 
 
 def info(
@@ -49,7 +49,8 @@ def _of_run(folder: Path) -> dict[str, str]:
     run = pyrnn.tasks.load_run(folder)
     job, epochs = run.job, run.epochs
     parameters = sum(p.numel() for p in run.model.parameters())
-    standard = pyrnn.tasks.make_job(job.task.name, {"architecture": job.model.architecture}).tables()
+    kind = {job.task.kind_setting: getattr(job.model, job.task.kind_setting)}
+    standard = pyrnn.tasks.make_job(job.task.name, kind).tables()
     facts = {
         "task": f"{job.task.name}: {job.task.summary}",
         "architecture": _architecture(job.model),
@@ -76,12 +77,16 @@ def _of_run(folder: Path) -> dict[str, str]:
     return facts
 
 
-def _architecture(sizes: TokenModelConfig) -> str:
+def _architecture(sizes: TokenModelConfig | WordVectorConfig) -> str:
+    if isinstance(sizes, WordVectorConfig):
+        return f"{sizes.model}, {sizes.vector_size} numbers a word, window {sizes.window}"
     parts = [f"{sizes.num_layers}-layer {sizes.architecture.upper()}", f"{sizes.hidden_size} units"]
     if sizes.architecture == "transformer":
         parts.append(counted(sizes.num_heads, "head"))
         if isinstance(sizes, LanguageModelConfig):
             parts.append(f"context {sizes.context}")
+    if isinstance(sizes, LanguageModelConfig) and sizes.architecture == "feedforward":
+        parts.append(f"window {sizes.window}")
     return ", ".join(parts)
 
 

@@ -66,10 +66,10 @@ def _command(task: Task) -> Callable[..., None]:
 
 
 def _default_of(task: Task) -> Callable[[str], str]:
-    """What help shows as a setting's default: that of the task, and those of architectures that differ."""
+    """What help shows as a setting's default: that of the task, and those of kinds of models that differ."""
     tables = Job.from_mapping(task, {}, where="defaults").tables()
     others = {
-        name: Job.from_mapping(task, {"model": {"architecture": name}}, where="defaults").tables()
+        name: Job.from_mapping(task, {"model": {task.kind_setting: name}}, where="defaults").tables()
         for name in task.defaults
         if name != ANY
     }
@@ -80,7 +80,7 @@ def _default_of(task: Task) -> Callable[[str], str]:
         differing = [
             f"{other}: {in_words(settings[table][name])}"
             for other, settings in others.items()
-            if settings[table][name] != own and name != "architecture"
+            if settings[table][name] != own and name != task.kind_setting
         ]
         return "; ".join(filter(None, [in_words(own), *differing]))
 

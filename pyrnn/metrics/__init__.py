@@ -4,6 +4,7 @@ from pyrnn.metrics.base import Combined, Metrics
 from pyrnn.metrics.bleu import BLEU, bleu
 from pyrnn.metrics.bootstrap import Comparison, Interval, bootstrap_interval, paired_bootstrap
 from pyrnn.metrics.chrf import chrf
+from pyrnn.metrics.correlation import pearson, spearman
 from pyrnn.metrics.sequence import F1, Accuracy, ErrorRate, ExactMatch, Perplexity, edit_distance
 
 __all__ = [
@@ -22,4 +23,6 @@ __all__ = [
     "chrf",
     "edit_distance",
     "paired_bootstrap",
+    "pearson",
+    "spearman",
 ]

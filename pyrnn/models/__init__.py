@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pyrnn.models.configs import Seq2SeqConfig as Seq2SeqConfig
     from pyrnn.models.configs import TaggerConfig as TaggerConfig
     from pyrnn.models.configs import TokenModelConfig as TokenModelConfig
+    from pyrnn.models.configs import Word2VecConfig as Word2VecConfig
+    from pyrnn.models.configs import WordVectorConfig as WordVectorConfig
+    from pyrnn.models.glove import GloveModel as GloveModel
     from pyrnn.models.language_model import LanguageModel as LanguageModel
     from pyrnn.models.pretrained import Pretrained as Pretrained
     from pyrnn.models.seq2seq import Seq2Seq as Seq2Seq
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pyrnn.models.state import state_of as state_of
     from pyrnn.models.state import state_tensors as state_tensors
     from pyrnn.models.tagger import Tagger as Tagger
+    from pyrnn.models.word2vec import Word2VecModel as Word2VecModel
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -35,10 +39,14 @@ __getattr__, __dir__ = lazy_names(
             "Seq2SeqConfig",
             "TaggerConfig",
             "TokenModelConfig",
+            "Word2VecConfig",
+            "WordVectorConfig",
         ],
         "language_model": ["LanguageModel"],
         "seq2seq": ["Seq2Seq", "Source"],
         "tagger": ["Tagger"],
+        "glove": ["GloveModel"],
+        "word2vec": ["Word2VecModel"],
         "backbones": ["Backend", "recurrent_class", "state_shapes"],
         "pretrained": ["Pretrained"],
         "state": [

@@ -1,6 +1,7 @@
 """What stands between the token vectors and the softmax of a language model: the one place that chooses it.
 
-It is called as `backbone(vectors [T, B, E], state, lengths=...)` and returns outputs [T, B, H] and a state.
+It is called as `backbone(vectors [T, B, E], state, lengths=...)` and returns outputs [T, B, H] and a state. A
+feed-forward network with direct connections returns more than H features.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import torch
 from torch import nn
 
 import pyrnn.nn
+from pyrnn.models._feedforward import FeedForward
 from pyrnn.models._transformer import CausalTransformer
-from pyrnn.models.configs import Architecture, LanguageModelConfig
+from pyrnn.models.configs import LanguageModelArchitecture, LanguageModelConfig
 
 Backend = Literal["pyrnn", "torch"]
 
 _CLASS_NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
 
-def recurrent_class(cell: Architecture, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
+def recurrent_class(cell: LanguageModelArchitecture, backend: Backend = "pyrnn") -> Callable[..., nn.Module]:
     """The layer class of a recurrent cell: this package's, or torch's of the same name and constructor.
 
     Example:
@@ -50,6 +52,15 @@ def make_backbone(config: LanguageModelConfig, backend: Backend) -> tuple[str, n
             context=config.context,
             dropout=config.dropout,
         )
+    if config.architecture == "feedforward":
+        return "feedforward", FeedForward(
+            config.vector_size,
+            config.hidden_size,
+            window=config.window,
+            num_layers=config.num_layers,
+            direct=config.direct_connections,
+            dropout=config.dropout,
+        )
     # torch warns about a single layer's dropout
     options: dict[str, object] = {"dropout": config.dropout if config.num_layers > 1 else 0.0}
     if config.locked_dropout:
@@ -76,4 +87,6 @@ def state_shapes(config: LanguageModelConfig, batch_size: int, steps: int) -> li
     if config.architecture == "transformer":
         heads, C = config.num_heads, min(config.context, steps)
         return [(1, batch_size, heads, C, config.hidden_size // heads)] * (2 * config.num_layers)
+    if config.architecture == "feedforward":
+        return [(config.window - 1, batch_size, config.vector_size)]
     return [(config.num_layers, batch_size, config.hidden_size)] * (2 if config.architecture == "lstm" else 1)

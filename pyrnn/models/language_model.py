@@ -1,4 +1,4 @@
-"""Language model: token vectors, recurrent layers or a transformer, softmax over the vocabulary.
+"""Language model: token vectors, recurrent or other layers, softmax over the vocabulary.
 
 Dimension key: T time, B batch, E embedding, H hidden, L layers, V vocabulary.
 """
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyrnn.models._feedforward import FeedForward
 from pyrnn.models._transformer import CausalTransformer
 from pyrnn.models.backbones import Backend, make_backbone
 from pyrnn.models.configs import LanguageModelConfig
@@ -25,7 +26,9 @@ class LanguageModel(Pretrained):
 
     p(x_{t+1} | x_1..x_t) = softmax(W h_t + b), where h_t is the last layer's output.
     Sources: Mikolov et al., "Recurrent neural network based language model", 2010; Radford et al., "Improving
-    language understanding by generative pre-training", 2018.
+    language understanding by generative pre-training", 2018; Bengio et al., "A neural probabilistic language
+    model", 2003, whose y = b + W x + U tanh(d + H x) over the vectors x of a window is the architecture
+    "feedforward" with direct connections.
 
     Args:
         config: the sizes.
@@ -46,17 +49,19 @@ class LanguageModel(Pretrained):
     model_type = "pyrnn-language-model"
     config_class = LanguageModelConfig
     config: LanguageModelConfig
-    recurrent: nn.Module  # the backbone is named for what it is: `recurrent` or `transformer`
+    recurrent: nn.Module  # the backbone is named for what it is: `recurrent`, `transformer` or `feedforward`
     transformer: nn.Module
+    feedforward: nn.Module
 
     def __init__(self, config: LanguageModelConfig, *, backend: Backend = "pyrnn") -> None:
         super().__init__()
         self.config = config
-        V, H, E = config.vocabulary_size, config.hidden_size, config.vector_size
+        V, E = config.vocabulary_size, config.vector_size
         self.embedding = None if config.input == "one-hot" else nn.Embedding(V, E)
         self._backbone_name, backbone = make_backbone(config, backend)
         self._backend = backend
         self.add_module(self._backbone_name, backbone)
+        H = backbone.output_size if isinstance(backbone, FeedForward) else config.hidden_size
         self.bottleneck = nn.Linear(H, E, bias=False) if config.tied and H != E else None
         self.projection = nn.Linear(E if config.tied else H, V)
         if self.embedding is not None:

@@ -4,6 +4,8 @@ from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.attention_decoder import AttentionDecoder
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.cells import GRUCell, LSTMCell, RNNCell
+from pyrnn.nn.decoder_layer import TransformerDecoderLayer
+from pyrnn.nn.encoder_layer import TransformerEncoderLayer
 from pyrnn.nn.frozen import frozen_weights
 from pyrnn.nn.positions import (
     LearnedPositionalEncoding,
@@ -15,7 +17,6 @@ from pyrnn.nn.positions import (
 from pyrnn.nn.recurrent import GRU, LSTM, RNN
 from pyrnn.nn.stream import Stream
 from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
-from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     "RNN",

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from pyrnn.nn._attention_inputs import operator_masks
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import KeyValueCache
+from pyrnn.nn.decoder_layer import TransformerDecoderLayer
+from pyrnn.nn.encoder_layer import TransformerEncoderLayer
 from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder, is_causal_mask
-from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 from pyrnn.ops import linear_route
 from pyrnn.ops.attention.call import Call
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from pyrnn import ops
 from pyrnn._dispatch import autocast_enabled
+from pyrnn.nn.attention import MultiheadAttention
+from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.plain import is_plain, kind_of
 from pyrnn.ops.dropout import Activation
 
@@ -18,6 +20,15 @@ LINEAR, DROPOUT, LAYER_NORM = kind_of(nn.Linear), kind_of(nn.Dropout), kind_of(n
 _RELU, _GELU = kind_of(nn.ReLU), kind_of(nn.GELU)
 # As they are on import: what somebody puts in their place later is another function.
 _RELU_FUNCTIONS, _GELU_FUNCTION = (F.relu, torch.relu), F.gelu
+# From here on sum and normalisation are faster in one pass on a CPU; below, its call costs more.
+_MANY_ELEMENTS = 2**17
+
+
+class SumAndNorm(NamedTuple):
+    """The end of a part of a layer: what is added up, and its normalisation."""
+
+    summed: Tensor
+    normed: Tensor
 
 
 def apply_linear(module: Any, input: Tensor) -> Tensor:
@@ -42,18 +53,19 @@ def apply_dropout(
     return output if residual is None else residual + output
 
 
-def normalised(input: Tensor, norm: Any) -> Tensor:
-    """`norm(input)`, or the input itself where `norm` is None."""
-    return input if norm is None else norm(input)
+def with_norm(summed: Tensor, norm: Any) -> SumAndNorm:
+    """A sum, and `norm` of it, or itself again where that is None."""
+    return SumAndNorm(summed, summed if norm is None else norm(summed))
 
 
-def add(dropout: Any, input: Tensor, residual: Tensor, norm: Any = None) -> Tensor:
-    """`norm(residual + dropout(input))`, for training and gradients in one pass where parts are known."""
+def add(dropout: Any, input: Tensor, residual: Tensor, norm: Any = None) -> SumAndNorm:
+    """`residual + dropout(input)` and `norm` of it, in one pass where parts are known and that is faster."""
     if norm is not None and _normalises(dropout, input, residual, norm):
-        return ops.residual_layer_norm(
+        normed, summed = ops.residual_layer_norm(
             input, residual, norm.weight, norm.bias, eps=norm.eps, p=dropout.p, training=dropout.training
-        )[0]
-    return normalised(apply_dropout(dropout, input, residual=residual), norm)
+        )
+        return SumAndNorm(summed, normed)
+    return with_norm(apply_dropout(dropout, input, residual=residual), norm)
 
 
 def _normalises(dropout: Any, input: Tensor, residual: Tensor, norm: Any) -> bool:
@@ -64,9 +76,10 @@ def _normalises(dropout: Any, input: Tensor, residual: Tensor, norm: Any) -> boo
     traced = torch.jit.is_tracing() or (  # type: ignore[attr-defined]
         torch.compiler.is_compiling() and not dropout.training
     )
-    drops = dropout.training and getattr(dropout, "p", 0) > 0
-    # Without dropout two of torch's operators are as fast on a CPU; on a GPU one launch is less than two.
-    wants = drops or (input.is_cuda and torch.is_grad_enabled())
+    # Without dropout, or for few elements, two operators are as fast on a CPU; on a GPU one launch is less
+    # than two. A compiled graph must not depend on how many elements there are.
+    many = torch.compiler.is_compiling() or input.numel() >= _MANY_ELEMENTS
+    wants = input.is_cuda or (dropout.training and getattr(dropout, "p", 0) > 0 and many)
     if traced or not wants or not is_plain(norm, LAYER_NORM) or not is_plain(dropout, DROPOUT):
         return False
     if autocast_enabled(input.device.type) or input.shape != residual.shape:
@@ -79,8 +92,8 @@ def _normalises(dropout: Any, input: Tensor, residual: Tensor, norm: Any) -> boo
 
 def feed_forward(
     layer: Any, input: Tensor, dropout: nn.Module, *, residual: Tensor, norm: Any = None
-) -> Tensor:
-    """`norm(residual + dropout(linear2(layer.dropout(activation(linear1(input))))))` of a layer."""
+) -> SumAndNorm:
+    """`residual + dropout(linear2(layer.dropout(activation(linear1(input)))))`, and `norm` of it."""
     first, inner, name = layer.linear1, layer.dropout, name_of(layer.activation)
     drops = inner.training and getattr(inner, "p", 1) > 0
     if name is not None and not drops and is_plain(first, LINEAR) and is_plain(inner, DROPOUT):
@@ -116,6 +129,22 @@ def attend(
     if weights is not None and found[1] is not None:
         weights.append(found[1])
     return found[0]
+
+
+def convert_attention(attention: nn.MultiheadAttention, **options: Any) -> None:
+    """Make torch's attention ours, in place: the constructors of torch's layers have initialised it."""
+    attention.__class__ = MultiheadAttention
+    attention._extend(**options)  # type: ignore[attr-defined]
+
+
+def new_cache_of(attention: nn.Module) -> KeyValueCache:
+    """An empty cache of an attention layer, which must be ours."""
+    if not isinstance(attention, MultiheadAttention):
+        raise TypeError(
+            f"only pyrnn.nn.MultiheadAttention takes a cache, not {type(attention).__module__}."
+            f"{type(attention).__qualname__}; pyrnn.accelerate(model) turns torch's layers into ours"
+        )
+    return attention.new_cache()
 
 
 def added_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -13,10 +13,11 @@ from pyrnn._checks import check_all_dense, check_dense
 from pyrnn._dispatch import has_python_dispatch
 from pyrnn.nn._few_tokens import run_layers
 from pyrnn.nn.cache import CacheList
+from pyrnn.nn.decoder_layer import TransformerDecoderLayer
 from pyrnn.nn.drop_in import DropIn
-from pyrnn.nn.parts import added_mask
+from pyrnn.nn.encoder_layer import TransformerEncoderLayer
+from pyrnn.nn.parts import SumAndNorm, added_mask
 from pyrnn.nn.plain import Kind, is_plain, kind_of
-from pyrnn.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 _ENCODER_LAYER, _DECODER_LAYER = kind_of(TransformerEncoderLayer), kind_of(TransformerDecoderLayer)
 
@@ -89,6 +90,13 @@ class TransformerEncoder(DropIn, nn.TransformerEncoder):
                 added_mask(mask, src.dtype),
                 added_mask(src_key_padding_mask, src.dtype),
             )
+        norms = _norms_behind(self, (src,), cache, _ENCODER_LAYER)
+        if norms is not None:
+            layers: list[Any] = [*self.layers]
+            x = SumAndNorm(src, layers[0].norm1(src))
+            for layer, norm in zip(layers, norms, strict=True):
+                x = layer.norm_first_parts(x, mask, src_key_padding_mask, is_causal, norm=norm)
+            return x.normed
         output = src
         for number, layer in enumerate(self.layers):
             output = layer(
@@ -173,6 +181,15 @@ class TransformerDecoder(DropIn, nn.TransformerDecoder):
         if isinstance(found, Tensor):
             return found
         tgt_is_causal = is_causal_mask(tgt_mask) if tgt_is_causal is None else tgt_is_causal
+        norms = None if weights is not None else _norms_behind(self, (tgt, memory), cache, _DECODER_LAYER)
+        if norms is not None:
+            masks = (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
+            memory_masks = (memory_mask, memory_key_padding_mask, memory_is_causal)
+            layers: list[Any] = [*self.layers]
+            x = SumAndNorm(tgt, layers[0].norm1(tgt))
+            for layer, norm in zip(layers, norms, strict=True):
+                x = layer.norm_first_parts(x, memory, masks, memory_masks, norm=norm)
+            return x.normed
         output, last = tgt, len(self.layers) - 1
         for number, layer in enumerate(self.layers):
             output = layer(
@@ -211,6 +228,24 @@ def _run_at_once(stack: Any, input: Tensor, cache: Any, kind: Kind, *, ask: bool
     if any(layer.replaces_parts() for layer in layers):
         return "attention or network of a layer were replaced"
     return run_layers(layers, stack.norm, input, cache, ask=ask)
+
+
+def _norms_behind(
+    stack: Any, inputs: tuple[Any, ...], cache: CacheList | None, kind: Kind
+) -> list[Any] | None:
+    """What normalises each layer's output: the next layer, and the stack. None: the layers must be called.
+
+    They need not be where nothing watches them and each normalises first. Then a layer's last sum and the
+    normalisation behind it, which is another module's, are computed together.
+    """
+    layers: list[Any] = [*stack.layers]
+    if not layers or cache is not None or not all(is_plain(layer, kind) for layer in layers):
+        return None
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+    known = all(type(each) is Tensor and each.layout is torch.strided for each in inputs)
+    if recorded or not known or not all(layer.norm_first for layer in layers):
+        return None
+    return [*(layer.norm1 for layer in layers[1:]), stack.norm]
 
 
 class Transformer(DropIn, nn.Transformer):

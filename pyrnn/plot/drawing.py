@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 #: They change with the colour, and go on when the colours start again.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 
+_FONT = "DejaVu Sans"
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
+    "font.sans-serif": [_FONT],  # comes with matplotlib: the same picture everywhere
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -72,3 +74,15 @@ def shown(name: str) -> str:
     """A caller's name as matplotlib prints it unchanged: no formula, no hidden label, not too long."""
     name = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
     return f" {name}".replace("$", r"\$") if name.startswith("_") else name.replace("$", r"\$")
+
+
+def has_letters(text: str) -> bool:
+    """Whether the font has every letter; matplotlib warns of each other one, and prints a box."""
+    return _letters().issuperset(map(ord, text))
+
+
+@cache
+def _letters() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont(_FONT)).get_charmap())

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyrnn.tasks.runs import evaluate as evaluate
     from pyrnn.tasks.runs import load_run as load_run
     from pyrnn.tasks.runs import make_job as make_job
+    from pyrnn.tasks.runs import open_word_vectors as open_word_vectors
     from pyrnn.tasks.runs import verb_of as verb_of
     from pyrnn.tasks.search_analysis import WidthAnalysis as WidthAnalysis
     from pyrnn.tasks.search_analysis import analyze_search as analyze_search
@@ -36,6 +37,6 @@ __getattr__, __dir__ = lazy_names(
             "translate",
             "try_translate",
         ],
-        "runs": ["evaluate", "load_run", "make_job", "verb_of"],
+        "runs": ["evaluate", "load_run", "make_job", "open_word_vectors", "verb_of"],
     },
 )

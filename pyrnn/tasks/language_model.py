@@ -91,7 +91,9 @@ class LanguageModeling(Task):
     """
 
     name = "language-model"
-    summary = "Train a language model on a text: an RNN, GRU or LSTM, or a transformer."
+    summary = (
+        "Train a language model on a text: an RNN, GRU or LSTM, a transformer, or a feed-forward network."
+    )
     unit = "tokens"
     data_config = TextConfig
     model_config = LanguageModelConfig
@@ -105,7 +107,8 @@ class LanguageModeling(Task):
         "transformer": {
             "model": {"hidden_size": 128, "num_layers": 4, "dropout": 0.05},
             "train": {"batch_size": 16, "learning_rate": 0.004},
-        }
+        },
+        "feedforward": {"model": {"num_layers": 1}},
     }
     verbs: ClassVar[Mapping[str, Verb]] = {
         "generate": Verb("pyrnn.cli.generate:generate", whole=True),
@@ -115,6 +118,7 @@ class LanguageModeling(Task):
         "RUN --text book.txt",
         "RUN --text book.txt --level word --max-vocabulary 10000",
         "RUN --text book.txt --architecture transformer",
+        "RUN --text book.txt --level word --architecture feedforward --window 4",
     )
 
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
@@ -171,6 +175,12 @@ class LanguageModeling(Task):
         """Tokens to predict in an epoch, and those of the vocabulary."""
         assert isinstance(batches, pyrnn.data.StreamBatches)
         return {"tokens": batches.pairs, "vocabulary": model.config.vocabulary_size}
+
+    def word_tables(self, job: Job, folder: Path) -> dict[str, tuple[str, ...]]:
+        """The vectors of words, unless the input is one-hot."""
+        if job.model.input == "one-hot":
+            raise ValueError("one-hot input has no vectors of words: set input to 'embedding'")
+        return {"embedding.weight": pyrnn.text.Tokenizer.load(folder / VOCABULARY).word_list()}
 
     def carried_shapes(self, model: nn.Module, batches: Batches, steps: int) -> list[tuple[int, ...]]:
         """Those of the state after so many windows."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyrnn
+from pyrnn.embeddings.configs import VECTORS
+from pyrnn.models.configs import CONFIG
 from pyrnn.tasks.registry import find_task
 from pyrnn.train.job import Job
 from pyrnn.train.run_folder import Run, read_job, read_tables
@@ -16,6 +18,7 @@ from pyrnn.train.run_folder import Run, read_job, read_tables
 if TYPE_CHECKING:
     import torch
 
+    from pyrnn.embeddings import Reading, WordVectors
     from pyrnn.text import Source
 
 
@@ -72,6 +75,34 @@ def load_run(
     run = task.load(folder, read_job(folder, task), **options)
     run.model.to(device)
     return run
+
+
+def open_word_vectors(path: str | Path, how: Reading | None = None) -> WordVectors:
+    """Word vectors as `pyrnn.embeddings.open_vectors` opens them, or those that a trained model of words has.
+
+    Args:
+        path: a folder or file of word vectors, or the folder of a run.
+        how: how a file is read.
+
+    Raises:
+        FileNotFoundError: there is nothing, or a folder that is neither.
+        ValueError: a damaged file, or a run whose tokens are no words.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrnn.train import train
+        >>> settings = {"level": "word", "max_vocabulary": 100, "max_steps": 1, "hidden_size": 8}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = train(make_job("language-model", settings), folder)
+        ...     open_word_vectors(folder).words[:3]
+        ['<unk>', '<eos>', ',']
+    """
+    path = Path(path)
+    if not (path / CONFIG).is_file() or (path / VECTORS).exists():
+        return pyrnn.embeddings.open_vectors(path, how)
+    run = load_run(path)
+    table, words = next(iter(run.job.task.word_tables(run.job, path).items()))
+    return pyrnn.embeddings.WordVectors(words, run.model.get_parameter(table).detach()[: len(words)])
 
 
 def evaluate(run: Run, source: Source) -> dict[str, float]:

@@ -203,6 +203,11 @@ class Tagging(Task):
             "tags": config.num_tags,
         }
 
+    def word_tables(self, job: Job, folder: Path) -> dict[str, tuple[str, ...]]:
+        """The vectors of tokens."""
+        tokens, _ = _read_vocabularies(folder / VOCABULARY)
+        return {"embedding.weight": tokens.tokens}
+
     def load(self, folder: Path, job: Job, **options: Any) -> TaggedRun:
         """Model, tokens and tags."""
         tokens, tags = _read_vocabularies(folder / VOCABULARY)

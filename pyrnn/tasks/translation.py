@@ -187,6 +187,11 @@ class Translation(Task):
             "vocabulary": config.vocabulary_size,
         }
 
+    def word_tables(self, job: Job, folder: Path) -> dict[str, tuple[str, ...]]:
+        """The vectors of the source's words."""
+        source, _ = paired.load_tokenizers(folder)
+        return {"source_embedding.weight": source.word_list()}
+
     def load(self, folder: Path, job: Job, **options: Any) -> TranslationRun:
         """Model and tokenizers."""
         source, target = paired.load_tokenizers(folder)

@@ -15,7 +15,7 @@ from pyrnn.text.pairs import (
     split_pairs,
 )
 from pyrnn.text.subword import SubwordTokenizer
-from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, train_tokenizer
+from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, read_words, train_tokenizer
 from pyrnn.text.vocabulary import Vocabulary
 
 __all__ = [
@@ -49,5 +49,6 @@ __all__ = [
     "HuggingFaceTokenizer",
     "SentencePieceTokenizer",
     "read_tokenizer",
+    "read_words",
     "train_tokenizer",
 ]

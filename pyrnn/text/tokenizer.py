@@ -19,6 +19,9 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
+#: Words, after which `read_words` cuts a text that has no lines.
+_LONGEST_LINE = 1 << 16
+
 
 class Tokenizer(ABC):
     """Text to ids and back.
@@ -77,6 +80,14 @@ class Tokenizer(ABC):
         Raises:
             ValueError: an id outside [0, V).
         """
+
+    def word_list(self) -> tuple[str, ...]:
+        """The tokens in the order of their ids, where they are words.
+
+        Raises:
+            ValueError: they are something else.
+        """
+        raise ValueError(f"tokens must be words, these are {self.level}s: set level to 'word'")
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -250,6 +261,10 @@ class VocabularyTokenizer(Tokenizer):
     def _last_cut(self, text: str) -> int:
         return len(text) if self.level == "character" else last_word_cut(text)
 
+    def word_list(self) -> tuple[str, ...]:
+        """As of `Tokenizer.word_list`."""
+        return self.vocabulary.tokens if self.level == "word" else super().word_list()
+
     def to_json(self) -> dict[str, Any]:
         """As of `Tokenizer.to_json`: level, unk, eos, and the tokens in the order of their ids."""
         vocabulary = self.vocabulary
@@ -330,6 +345,33 @@ def train_tokenizer(
     if len(vocabulary) == len(specials):
         raise ValueError(f"no token occurs {min_count} times: give a longer text, or a smaller min_count")
     return VocabularyTokenizer(level, vocabulary)
+
+
+def read_words(chunks: Iterable[str]) -> Iterator[list[str]]:
+    r"""The words of a text that comes in chunks, as level "word" finds them, line by line.
+
+    Memory use follows the longest line, of a text without any a chunk.
+
+    Raises:
+        ValueError: a part without a place between two words is longer than any word of a text.
+
+    Example:
+        >>> list(read_words(["To be, o", "r\nnot"]))
+        [['To', 'be', ',', 'or'], ['not']]
+    """
+    line: list[str] = []
+    for piece in cut_safely(chunks, last_word_cut):
+        for token in words(piece):
+            if token == EOS:
+                yield line
+                line = []
+            else:
+                line.append(token)
+        if len(line) > _LONGEST_LINE:
+            yield line
+            line = []
+    if line:
+        yield line
 
 
 def check_keys(values: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -29,6 +29,7 @@ class Counters:
         steps: optimizer steps done.
         epoch_loss: sum of the losses of this epoch, each times its weight.
         epoch_weight: sum of the weights.
+        epoch_units: sum of the work in the trainer's unit.
         epoch_seconds: seconds of training in this epoch.
         best_score: the objective's best value so far; None before the first validation.
         epochs_without_improvement: epochs since then.
@@ -44,6 +45,7 @@ class Counters:
     steps: int = 0
     epoch_loss: float = 0.0
     epoch_weight: float = 0.0
+    epoch_units: float = 0.0
     epoch_seconds: float = 0.0
     best_score: float | None = None
     epochs_without_improvement: int = 0
@@ -55,7 +57,7 @@ class Counters:
     def __post_init__(self) -> None:
         require_range(self, ("steps", "epochs_without_improvement"), least=0)
         require_range(self, ("world", "threads"), least=1)
-        require_range(self, ("epoch_weight", "epoch_seconds"), least=0.0)
+        require_range(self, ("epoch_weight", "epoch_units", "epoch_seconds"), least=0.0)
         scores = ("epoch_loss",) if self.best_score is None else ("epoch_loss", "best_score")
         require_range(self, scores, least=-LARGEST)
 

@@ -49,6 +49,9 @@ class TrainConfig:
             Source: Micikevicius et al., "Mixed precision training", 2018.
         init_from: the folder of a run of the same task whose weights, sizes and vocabulary this one begins
             with; the recipe is its own.
+        vectors: a folder or file of word vectors (word2vec, GloVe or fastText) with which the words that have
+            one begin; the others begin as without. In a translator they are those of the source.
+        freeze_vectors: do not train the table that `vectors` fill, its other rows neither.
         seed: of the weights, of dropout and of the data's order.
         workers: processes that prepare batches ahead of time; 0 prepares each when it is needed. They change
             no batch.
@@ -56,7 +59,8 @@ class TrainConfig:
         checkpoint_every: optimizer steps between two checkpoints; each epoch ends with one too.
 
     Raises:
-        ValueError: a count below one or beyond 64 bits, a rate out of its range, or both averages.
+        ValueError: a count below one or beyond 64 bits, a rate out of its range, both averages, vectors
+            beside another run's weights, or none to freeze.
     """
 
     epochs: int = 6
@@ -78,6 +82,8 @@ class TrainConfig:
     average_epochs: int = 1
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     init_from: str | None = None
+    vectors: str | None = None
+    freeze_vectors: bool = False
     seed: int = 1
     workers: int = 0
     log_every: int = 50
@@ -100,3 +106,7 @@ class TrainConfig:
         require_choices(self, ("decay", "optimizer", "decayed", "precision"))
         if self.ema_decay and self.average_epochs > 1:
             raise ValueError("ema_decay and average_epochs are two averages of the weights: choose one")
+        if self.vectors is not None and self.init_from is not None:
+            raise ValueError("init_from and vectors both say what the vectors begin with: choose one")
+        if self.freeze_vectors and self.vectors is None:
+            raise ValueError("freeze_vectors needs vectors to freeze: name their file with vectors")

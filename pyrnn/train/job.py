@@ -130,11 +130,11 @@ class Job:
 
 
 def _defaults(task: Task, model: Mapping[str, Any], table: str) -> dict[str, Any]:
-    """The task's defaults of a table, for the architecture that is given, or else the model's own."""
-    own = next((f.default for f in fields(task.model_config) if f.name == "architecture"), None)
+    """The task's defaults of a table, for the kind of model that is given, or else the model's own."""
+    own = next((f.default for f in fields(task.model_config) if f.name == task.kind_setting), None)
     found: dict[str, Any] = {}
-    for architecture in (ANY, str(model.get("architecture", own))):
-        found |= task.defaults.get(architecture, {}).get(table, {})
+    for kind in (ANY, str(model.get(task.kind_setting, own))):
+        found |= task.defaults.get(kind, {}).get(table, {})
     return found
 
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from pyrnn.train.progress import Reporter, Start
 from pyrnn.train.run_folder import CHECKPOINT, METRICS
 from pyrnn.train.shutdown import GracefulShutdown
 from pyrnn.train.task import Batches, Objective, Task
-from pyrnn.train.trainer import GradientTrainer, StepResult, Trainer
+from pyrnn.train.trainer import StepResult, Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def fit(
         OSError: the folder cannot be written.
     """
     processes = processes or ProcessGroup()
-    trainer = GradientTrainer(task, model, batches, config, processes=processes)
+    trainer = task.trainer(model, batches, config, processes)
+    device = next(model.parameters()).device
     objective = task.objective if objective is None else objective
     loop = TrainingLoop(trainer, validation, config, objective, processes, folder, reporter)
     if resume and folder is not None and (folder / CHECKPOINT).exists():
@@ -75,24 +77,35 @@ def fit(
     if before_steps is not None and processes.is_first:
         before_steps()
     if loop.reporter is not None and not loop.counters.finished:
-        loop.reporter.on_start(_start(task, model, batches, trainer))
+        sizes = {**task.sizes_of(model, batches), "parameters": sum(p.numel() for p in model.parameters())}
+        loop.reporter.on_start(
+            Start(
+                task=task.name,
+                sizes=sizes,
+                device=str(device),
+                threads=torch.get_num_threads(),
+                processes=processes.world,
+                step=trainer.steps_done,
+                total_steps=trainer.total_steps,
+                log_every=config.log_every,
+            )
+        )
     with GracefulShutdown() as shutdown:
-        loop.run(lambda: processes.any(shutdown.requested, trainer.device))
+        loop.run(lambda: processes.any(shutdown.requested, device))
     return loop.history
 
 
-def _start(task: Task, model: Pretrained, batches: Batches, trainer: GradientTrainer) -> Start:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Start(
-        task=task.name,
-        sizes={**task.sizes_of(model, batches), "parameters": parameters},
-        device=str(trainer.device),
-        threads=torch.get_num_threads(),
-        processes=trainer.processes.world,
-        step=trainer.steps_done,
-        total_steps=trainer.total_steps,
-        log_every=trainer.config.log_every,
-    )
+class _Sums(NamedTuple):
+    """What the steps of an epoch add up to."""
+
+    loss: Tensor = torch.zeros((), dtype=torch.float64)
+    weight: float | Tensor = 0.0
+    units: float | Tensor = 0.0
+
+    def plus(self, result: StepResult) -> _Sums:
+        """One step more."""
+        loss = result.loss.double() * result.weight
+        return _Sums(self.loss.to(loss.device) + loss, self.weight + result.weight, self.units + result.units)
 
 
 class TrainingLoop:
@@ -125,8 +138,8 @@ class TrainingLoop:
             world=processes.world, threads=torch.get_num_threads(), torch=torch.__version__
         )
         self.rows: list[Row] = []
-        #: Loss and weight of this epoch, summed; what a GPU still computes is not in the counters yet.
-        self._sums: tuple[Tensor, float | Tensor] = (torch.zeros((), dtype=torch.float64), 0.0)
+        #: Of this epoch; what a GPU still computes is not in the counters yet.
+        self._sums = _Sums()
 
     @property
     def history(self) -> list[EpochMetrics]:
@@ -139,7 +152,8 @@ class TrainingLoop:
         self._tell_differences(counters)
         self.counters = counters
         counters.finished = self._is_finished()  # it may be to go on for longer now
-        self._sums = (torch.tensor(counters.epoch_loss, dtype=torch.float64), counters.epoch_weight)
+        loss = torch.tensor(counters.epoch_loss, dtype=torch.float64)
+        self._sums = _Sums(loss, counters.epoch_weight, counters.epoch_units)
         # A process killed between its two files has written rows that the checkpoint does not know.
         self.rows = [row for row in read_metrics(folder / METRICS) if row["step"] <= counters.steps]
 
@@ -167,9 +181,7 @@ class TrainingLoop:
             result = trainer.step()
             counters.epoch_seconds += time.perf_counter() - started
             counters.steps = trainer.steps_done
-            loss_sum, weight_sum = self._sums
-            step_sum = result.loss.double() * result.weight
-            self._sums = (loss_sum.to(step_sum.device) + step_sum, weight_sum + result.weight)
+            self._sums = self._sums.plus(result)
             self._note_step(result, rate)
             if trainer.steps_done % trainer.epoch_steps == 0 or self._at_end():
                 self._end_epoch()
@@ -181,7 +193,7 @@ class TrainingLoop:
 
     def _looks(self) -> bool:
         """Whether to wait for what was computed: on a CPU always, on a GPU once in a few steps."""
-        on_cpu = self._sums[0].device.type == "cpu"
+        on_cpu = self._sums.loss.device.type == "cpu"
         return on_cpu or self.trainer.steps_done % self.config.log_every == 0
 
     def _note_step(self, result: StepResult, rate: float) -> None:
@@ -193,9 +205,8 @@ class TrainingLoop:
             self.rows.append(
                 {
                     "step": trainer.steps_done,
-                    "loss": result.loss.item(),
                     "learning_rate": rate,
-                    "grad_norm": result.grad_norm.item(),
+                    **result.figures(),
                 }
             )
         if self.reporter is not None:
@@ -203,8 +214,9 @@ class TrainingLoop:
 
     def _settle(self, loss: float = 0.0) -> None:
         """Bring the counters up to date; refuse to go on with a loss that is not finite."""
-        total, weight = self._sums
-        self.counters.epoch_loss, self.counters.epoch_weight = total.item(), float(weight)
+        counters, sums = self.counters, self._sums
+        counters.epoch_loss, counters.epoch_weight = sums.loss.item(), float(sums.weight)
+        counters.epoch_units = float(sums.units)
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss}")
         if not math.isfinite(self.counters.epoch_loss):
@@ -227,7 +239,7 @@ class TrainingLoop:
             train_loss=counters.epoch_loss / counters.epoch_weight,
             validation=scores,
             objective=self.objective,
-            weight=counters.epoch_weight,
+            weight=counters.epoch_units,
             unit=trainer.unit,
             seconds=counters.epoch_seconds,
         )
@@ -235,7 +247,7 @@ class TrainingLoop:
             if math.isnan(score) or (name == self.objective.metric and math.isinf(score)):
                 raise self._diverged(f"the validation's {name} is {score}")
         self.rows.append(metrics.row())
-        self._sums = (torch.zeros((), dtype=torch.float64), 0.0)
+        self._sums = _Sums()
         self._settle()
         counters.epoch_seconds = 0.0
         better = self.objective.is_better(metrics.score, than=counters.best_score)

@@ -105,7 +105,7 @@ class TerminalReporter:
         self._task = self._progress.add_task("train", total=None, figures="")
         self._loss: float | None = None
         self._last = time.perf_counter()
-        self._weight: float | Tensor = 0.0
+        self._units: float | Tensor = 0.0
 
     def __enter__(self) -> TerminalReporter:
         return self
@@ -118,11 +118,11 @@ class TerminalReporter:
         self._progress.console.print(start.line(), highlight=False, markup=False)
         self._progress.reset(self._task, total=start.total_steps, completed=start.step)
         self._progress.start()
-        self._last, self._weight = time.perf_counter(), 0.0
+        self._last, self._units = time.perf_counter(), 0.0
 
     def on_step(self, trainer: Trainer, result: StepResult) -> None:
         """Move the bar, a few times a second."""
-        self._weight = self._weight + result.weight
+        self._units = self._units + result.units
         if (
             passed := time.perf_counter() - self._last
         ) < _SECONDS and trainer.steps_done < trainer.total_steps:
@@ -131,13 +131,13 @@ class TerminalReporter:
         self._progress.update(
             self._task,
             completed=trainer.steps_done,
-            figures=f"loss {self._loss:.3f}  {float(self._weight) / passed:,.0f} {trainer.unit}/s",
+            figures=f"loss {self._loss:.3f}  {float(self._units) / passed:,.0f} {trainer.unit}/s",
         )
-        self._last, self._weight = time.perf_counter(), 0.0
+        self._last, self._units = time.perf_counter(), 0.0
 
     def on_epoch(self, metrics: EpochMetrics) -> None:
         """Print the epoch's line."""
-        self._last, self._weight = time.perf_counter(), 0.0  # the validation is no part of the speed
+        self._last, self._units = time.perf_counter(), 0.0  # the validation is no part of the speed
         scores = "  ".join(
             f"{name} {value:.4f}" for name, value in metrics.validation.items() if name != metrics.unit
         )
@@ -176,9 +176,10 @@ class JsonLinesReporter:
     def on_step(self, trainer: Trainer, result: StepResult) -> None:
         """Write every n-th step."""
         if trainer.steps_done % self._log_every == 0:
-            values = {"loss": result.loss.item(), "grad_norm": result.grad_norm.item()}
-            counted = {trainer.unit: float(result.weight)}
-            self._write({"step": trainer.steps_done, "of": trainer.total_steps, **values, **counted})
+            counted = {trainer.unit: float(result.units)}
+            self._write(
+                {"step": trainer.steps_done, "of": trainer.total_steps, **result.figures(), **counted}
+            )
 
     def on_epoch(self, metrics: EpochMetrics) -> None:
         """Write the epoch."""

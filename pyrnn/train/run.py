@@ -23,6 +23,14 @@ from pyrnn.train.progress import Reporter
 from pyrnn.train.run_folder import CHECKPOINT, METRICS, Run, read_job
 from pyrnn.train.run_lock import run_lock
 from pyrnn.train.task import Task
+from pyrnn.train.word_vectors import (
+    WordRows,
+    freeze_vectors,
+    give_vectors,
+    read_vectors,
+    tell_known,
+    with_vectors,
+)
 
 
 def train(
@@ -68,6 +76,7 @@ def train(
     """
     folder, processes, task = Path(folder), processes or ProcessGroup(), job.task
     device = torch.device(device)
+    vectors: WordRows | None = None
     with ExitStack() as held:
         with _together(processes, device):
             if resume:
@@ -76,9 +85,9 @@ def train(
                     held.enter_context(run_lock(folder))
                     remove_partials(folder)
             elif processes.is_first:
-                job = with_initial(job)
+                job = with_vectors(with_initial(job))
                 _check(job, device, processes)
-                _prepare(job, folder, device, held)
+                vectors = _prepare(job, folder, device, held)
         own = read_job(folder, task)
         job = own.updated({n: v for n, v in job.given["train"].items() if n in RESUMABLE}) if resume else own
         batches, validation = (task.batches(job, folder, split) for split in ("train", "validation"))
@@ -86,6 +95,8 @@ def train(
         model = task.build(job)
         if not (resume and (folder / CHECKPOINT).exists()):
             load_initial(model, job)
+            give_vectors(model, read_vectors(job, folder) if vectors is None else vectors)
+        freeze_vectors(model, job, folder)
         model.to(device)
         fit(
             task,
@@ -130,10 +141,10 @@ def _check_memory(job: Job, device: torch.device) -> None:
         )
 
 
-def _prepare(job: Job, folder: Path, device: torch.device, held: ExitStack) -> None:
+def _prepare(job: Job, folder: Path, device: torch.device, held: ExitStack) -> WordRows:
     """Lock the folder, let the task write its files, and last, as the sign that all is there, the config.
 
-    What was written is taken back if something is wrong with it.
+    What was written is taken back if something is wrong with it. Returns the vectors with which words begin.
     """
     task = job.task
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -153,7 +164,10 @@ def _prepare(job: Job, folder: Path, device: torch.device, held: ExitStack) -> N
         for split in ("train", "validation"):
             task.batches(sized, folder, split)
         tell_unknown(task, sized, folder)
+        vectors = read_vectors(sized, folder)
+        tell_known(sized, folder, vectors)
         _write_config(sized, folder)
+        return vectors
     except BaseException:
         for name in task.files:
             (folder / name).unlink(missing_ok=True)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from typing_extensions import Self
 
+import pyrnn
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from pyrnn.models.pretrained import Pretrained
     from pyrnn.text import Source
     from pyrnn.train.config import TrainConfig
+    from pyrnn.train.distributed import ProcessGroup
     from pyrnn.train.job import Job
     from pyrnn.train.run_folder import Run
+    from pyrnn.train.trainer import Trainer
 
 #: Settings by table: "data", "model", "train".
 Tables = Mapping[str, Mapping[str, Any]]
@@ -31,7 +35,7 @@ Tables = Mapping[str, Mapping[str, Any]]
 Batch = Mapping[str, "Tensor"]
 Split = Literal["train", "validation"]
 
-#: In `Task.defaults`: of every architecture.
+#: In `Task.defaults`: of every kind of model.
 ANY = "*"
 
 
@@ -112,7 +116,7 @@ class Verb:
 
 
 class Task(ABC):
-    """A family of models that is trained in one way.
+    """A family of models that is trained in one way: by gradients of its `loss`, or by a `trainer` of its own.
 
     Class attributes:
         name: the command's, and "task" in config.json.
@@ -124,7 +128,9 @@ class Task(ABC):
         files: what `prepare` writes into a run's folder.
         objective: which score of `evaluate` decides.
         score_unit: what follows its value in a sentence.
-        defaults: settings whose default depends on `model.architecture`, or (`ANY`) on the task alone.
+        kind_setting: the setting of the model on which those defaults depend.
+        defaults: settings whose default depends on `kind_setting`, or (`ANY`) on the task alone.
+        devices: the kinds of devices on which it is trained.
         verbs: what a trained run can do beside `pyrnn evaluate`.
         examples: lines for the command's help: what follows "pyrnn train NAME".
     """
@@ -139,7 +145,9 @@ class Task(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     objective: ClassVar[Objective]
     score_unit: ClassVar[str] = ""
+    kind_setting: ClassVar[str] = "architecture"
     defaults: ClassVar[Mapping[str, Tables]] = {}
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     verbs: ClassVar[Mapping[str, Verb]] = {}
     examples: ClassVar[Sequence[str]] = ()
 
@@ -178,7 +186,22 @@ class Task(ABC):
         by the sum of their weights.
         """
 
-    @abstractmethod
+    def trainer(
+        self, model: Pretrained, batches: Batches, config: TrainConfig, processes: ProcessGroup
+    ) -> Trainer:
+        """What makes the steps: by gradients, unless a task brings its own.
+
+        Args:
+            model: trained in place, on the device where it lies.
+            batches: the training data, all shards together.
+            config: the recipe.
+            processes: those that train together.
+
+        Raises:
+            ValueError: the batch size cannot be shared, or a setting of the recipe means nothing here.
+        """
+        return pyrnn.train.GradientTrainer(self, model, batches, config, processes=processes)
+
     def loss(
         self,
         model: torch.nn.Module,
@@ -194,6 +217,7 @@ class Task(ABC):
             carried: what the step before returned; None at the start of an epoch.
             config: the recipe, of which a loss may have settings.
         """
+        raise NotImplementedError(f"{self.name} is trained by {type(self).__name__}.trainer alone")
 
     @abstractmethod
     def evaluate(self, model: torch.nn.Module, batches: Batches) -> Metrics:
@@ -202,6 +226,14 @@ class Task(ABC):
     def sizes_of(self, model: Pretrained, batches: Batches) -> Mapping[str, int]:
         """How much is trained on and what the model knows, by name: what a training's first line says."""
         return {}
+
+    def word_tables(self, job: Job, folder: Path) -> Mapping[str, Sequence[str]]:
+        """The words of a prepared folder whose vectors are rows of the model, by the name of the parameter.
+
+        Raises:
+            ValueError: there are none: its tokens are no words, or it has no such table.
+        """
+        raise ValueError(f"a {self.name} has no table of word vectors")
 
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int

@@ -58,7 +58,8 @@ class TensorBoardReporter:
         rate, self._rate = self._rate, trainer.learning_rate
         if trainer.steps_done % self._log_every == 0:
             self._write("train/loss", result.loss.item(), trainer.steps_done)
-            self._write("train/grad_norm", result.grad_norm.item(), trainer.steps_done)
+            if result.grad_norm is not None:
+                self._write("train/grad_norm", result.grad_norm.item(), trainer.steps_done)
             if rate is not None:
                 self._write("train/learning_rate", rate, trainer.steps_done)
 

@@ -32,14 +32,27 @@ class StepResult:
 
     Args:
         loss: the mean over all that the task weighs; a scalar that may still be computed on a GPU.
-        grad_norm: norm of the gradient before clipping; likewise.
+        grad_norm: norm of the gradient before clipping; likewise. None where nobody computes it.
         weight: how much that was, for instance tokens; of several processes a scalar that may still be
             computed.
+        work: how much was worked through in the trainer's `unit`, where the loss is a mean over something
+            else; None: that is the weight.
     """
 
     loss: Tensor
-    grad_norm: Tensor
+    grad_norm: Tensor | None
     weight: float | Tensor
+    work: float | None = None
+
+    @property
+    def units(self) -> float | Tensor:
+        """What speed is counted in."""
+        return self.weight if self.work is None else self.work
+
+    def figures(self) -> dict[str, float]:
+        """Loss and norm as numbers, which may wait for a GPU."""
+        found = {"loss": self.loss.item()}
+        return found if self.grad_norm is None else {**found, "grad_norm": self.grad_norm.item()}
 
 
 class Trainer(Protocol):
@@ -49,7 +62,7 @@ class Trainer(Protocol):
         steps_done: optimizer steps so far.
         total_steps: of the whole run.
         epoch_steps: of one epoch.
-        unit: what the weight of a step counts.
+        unit: what the work of a step counts.
     """
 
     steps_done: int

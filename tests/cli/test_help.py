@@ -31,8 +31,11 @@ _COMPUTING = (
     "score",
     "tag",
     "plot gradients",
+    "vectors analogy",
+    "vectors evaluate",
+    "vectors nearest",
 )
-_ON_CPU = ("plot gradients", "plot attention")
+_ON_CPU = ("plot gradients", "plot attention", "vectors analogy", "vectors evaluate", "vectors nearest")
 
 
 def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -91,7 +91,7 @@ RECURRENT = {
     "missing_acquire": Fault("common/cuda/grid_barrier.h", "    ptx::ld_acquire(arrivals);", "    ;", True),
 }
 
-_FORWARD = "attention/cuda/forward.h"
+_FORWARD, _ROWS = "attention/cuda/forward.h", "attention/cuda/forward_rows.h"
 _KEYS_LANDED = (
     "      ptx::cp_async_wait<2>();  // all but values of this tile and keys of the next have landed\n"
 )
@@ -111,14 +111,12 @@ ATTENTION = {
     "one_key_too_many": Fault(
         "attention/cuda/scores.h", "end, p.query_start + 1);", "end, p.query_start + 2);"
     ),
-    "strides_of_the_mask_mixed_up": Fault(_FORWARD, "at + key * mask.key", "at + key * mask.query"),
+    "strides_of_the_mask_mixed_up": Fault(_ROWS, "at + key * mask.key", "at + key * mask.query"),
     "sum_with_the_wrong_lane": Fault(
-        _FORWARD, "__shfl_xor_sync(~0u, all, 2)", "__shfl_xor_sync(~0u, all, 4)"
+        _ROWS, "__shfl_xor_sync(~0u, all, 2)", "__shfl_xor_sync(~0u, all, 4)"
     ),
-    "sums_keep_their_old_shift": Fault(_FORWARD, "sum[m][half] * factor + added", "sum[m][half] + added"),
-    "outputs_keep_their_old_shift": Fault(
-        _FORWARD, "if (!__any_sync(~0u, factor != 1)) continue;", "continue;"
-    ),
+    "sums_keep_their_old_shift": Fault(_ROWS, "sum[m][half] * factor[m][half] + added", "sum[m][half] + added"),
+    "outputs_keep_their_old_shift": Fault(_ROWS, "if (!__any_sync(~0u, by != 1)) continue;", "continue;"),
     "dropped_words_are_not_exchanged": Fault(
         "attention/cuda/dropout.h",
         "first = __shfl_xor_sync(~0u, odd ? word[0] : word[2], 1)",
@@ -134,7 +132,7 @@ ATTENTION = {
         "attention/cuda/block.h", "begin + int64_t(each) * step", "begin + int64_t(each) * step * 2"
     ),
     "sums_are_not_stored": Fault(
-        _FORWARD,
+        _ROWS,
         "to[0] = shift[m][half], to[p.T] = all;",
         "to[0] = shift[m][half];",
     ),
@@ -142,6 +140,71 @@ ATTENTION = {
         "attention/cuda/products.h", "if (is_masked_weight(left)) continue;", ""
     ),
     "keys_of_another_head": Fault("attention/cuda/block.h", "kv * group + row % group", "kv + row % group"),
+}
+
+_HOPPER = "attention/cuda/hopper_forward.h"
+_RING = "attention/cuda/ring.h"
+
+ATTENTION_HOPPER = {
+    "keys_are_not_awaited": Fault(
+        _HOPPER,
+        "        buffers.keys.wait_until_full(turn);\n        order.begin();",
+        "        order.begin();",
+    ),
+    "values_are_not_awaited": Fault(
+        _HOPPER,
+        "    buffers.values.wait_until_full(turn);\n    ptx::mbarrier_wait(buffers.looked_at",
+        "    if (false) ptx::mbarrier_wait(buffers.looked_at",
+    ),
+    "queries_are_not_awaited": Fault(_HOPPER, "      buffers.queries.wait_until_full(of_queries);\n", ""),
+    "nobody_waits_for_who_looks_at_values": Fault(
+        _HOPPER, "    ptx::mbarrier_wait(buffers.looked_at + turn.buffer, turn.phase);\n", ""
+    ),
+    "wrong_phase_of_full_buffers": Fault(
+        _RING, "ptx::mbarrier_wait(full(turn.buffer), turn.phase)", "ptx::mbarrier_wait(full(turn.buffer), 0)"
+    ),
+    "wrong_phase_of_empty_buffers": Fault(_RING, "turn.phase ^ 1", "turn.phase"),
+    "one_buffer_of_keys": Fault(_HOPPER, "k(int buffer) const { return at(buffer); }", "k(int) const { return at(0); }"),
+    "values_over_keys": Fault(_HOPPER, "return at(kBuffers + buffer)", "return at(buffer)"),
+    "fewer_bytes_than_come": Fault(
+        "attention/cuda/panels.h", "expect_tx(landed, kBytes)", "expect_tx(landed, kBytes / 2)"
+    ),
+    "barriers_are_not_shown_to_the_engine": Fault(_HOPPER, "    ptx::mbarrier_init_fence();\n", ""),
+    "products_without_a_fence": Fault(
+        _HOPPER, "    ptx::wgmma_pin(flat(out));\n    ptx::wgmma_fence();", "    ptx::wgmma_pin(flat(out));"
+    ),
+    "scores_are_not_awaited": Fault(_HOPPER, "ptx::wgmma_wait<1>()", "ptx::wgmma_wait<2>()"),
+    "outputs_are_not_awaited": Fault(
+        _HOPPER,
+        "    ptx::wgmma_wait<0>();\n    ptx::wgmma_pin(flat(out));",
+        "    ptx::wgmma_pin(flat(out));",
+    ),
+    "keys_are_released_early": Fault(
+        _HOPPER,
+        "        ptx::wgmma_wait<1>();\n",
+        "        buffers.keys.release(turn);\n        ptx::wgmma_wait<1>();\n        if (false)\n",
+    ),
+    "queries_are_released_early": Fault(
+        _HOPPER,
+        "      buffers.queries.wait_until_full(of_queries);\n",
+        "      buffers.queries.wait_until_full(of_queries);\n      buffers.queries.release(of_queries);\n",
+    ),
+    "nobody_has_the_first_turn": Fault(_HOPPER, "if (kGroups > 1 && group == kGroups - 1) end();", ""),
+    "a_turn_is_not_given_on": Fault(_HOPPER, "1 + (group + 1) % kGroups", "1 + group"),
+    "more_registers_than_were_released": Fault(
+        _HOPPER, "claim_registers<Shape::kOwnRegisters>", "claim_registers<Shape::kOwnRegisters + 8>"
+    ),
+    "padding_hides_nothing_from_who_looks": Fault(_HOPPER, " || (!kPlain && block.p.padding)", ""),
+    "values_are_no_numbers_unseen": Fault("attention/cuda/tile.h", "return found != 0;", "return false;"),
+    "sums_before_such_values_are_lost": Fault(_HOPPER, "    if (spoilt) copy_sums(out, kept);\n", ""),
+    "the_last_step_of_a_panel_twice": Fault(
+        "attention/cuda/panels.h", "uint32_t(k % kOfPanel) * 32", "uint32_t(k % kOfPanel / 2) * 32"
+    ),
+    "rows_of_another_warpgroup": Fault(_HOPPER, "over_features(64 * order.group)", "over_features(0)"),
+    "a_piece_of_work_twice": Fault(
+        "attention/cuda/schedule.h", "gridDim.x - 1 - blockIdx.x", "gridDim.x - blockIdx.x"
+    ),
+    "outputs_keep_their_old_shift": Fault(_HOPPER, "        this->rescale(factor);\n", ""),
 }
 
 _KEYS = "attention/cuda/key_gradient.h"
@@ -201,6 +264,13 @@ _SMALL_KERNELS = """struct Kernels {
 template <class S, size_t kBytes = sizeof(S)>
 struct AllKernels {"""
 
+_SMALL_HOPPER = """struct Kernels {
+  static constexpr ForwardKernel forward[] = {hopper_of<S, HopperShape<64, 2, 64, 2>, true>(),
+                                              hopper_of<S, HopperShape<64, 2, 64, 2>, false>()};
+};
+template <class S>
+struct AllKernels {"""
+
 _SMALL_GRADIENTS = """struct Kernels {
   static constexpr BackwardKernel delta[] = {delta_of_weights<S, Shape<64, 1, 2, 32>>()};
   static constexpr BackwardKernel gradients[] = {
@@ -219,6 +289,9 @@ SUBJECTS = {
         RECURRENT,
     ),
     "attention": Subject("attention", "kernels", "float16", ("struct Kernels {", _SMALL_KERNELS), ATTENTION),
+    "attention_hopper": Subject(
+        "attention", "hopper", "float16", ("struct Kernels {", _SMALL_HOPPER), ATTENTION_HOPPER
+    ),
     "attention_gradient": Subject(
         "attention", "backward", "float16", ("struct Kernels {", _SMALL_GRADIENTS), ATTENTION_GRADIENT
     ),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyrnn import _checks, _native
 from pyrnn.ops import recurrent
+from pyrnn.ops.attention import cuda as attention
 from pyrnn.ops.recurrent.cuda import recurrence
 from pyrnn.reference import recurrent as reference
 from tests.attention.checking import of_kernel, of_reference
@@ -71,9 +72,33 @@ def attention_calls() -> dict[str, tuple[tuple[Tensor, Tensor, Tensor], dict[str
     }
 
 
-def attention_is_right(choose: Callable[[int], None]) -> bool:
+def hopper_calls() -> dict[str, tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]]:
+    """Rings that go round several times, pieces of work that a block does one after another."""
+    calls = attention_calls()
+    torch.manual_seed(1)
+
+    def operands(T: int, S: int, B: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        shapes = ((B, 4, T, 24), (B, 2, S, 24), (B, 2, S, 20))
+        query, key, value = (torch.randn(shape).to(torch.float16) for shape in shapes)
+        return query * 3, key, value
+
+    (query, key, value), padding = operands(21, 330), torch.arange(330)[None] % 7 == 2
+    for place in (9, 303):  # which are padding
+        key[:, :, place] = value[:, :, place] = torch.nan
+    dropped = {"dropout_p": 0.3, "seed": torch.tensor(3), "lengths": torch.tensor([304]), "softcap": 9.0}
+    causal, whole = calls["causal"], operands(70, 330)
+    return {
+        "causal": causal,
+        "whole": (whole, {}),
+        "padded": ((query, key, value), {"key_padding_mask": padding, "alibi_slopes": torch.ones(4) / 8}),
+        "dropped": ((query, key, value), {**dropped, "key_padding_mask": padding}),
+        "many": (operands(9, 66, B=80), {"is_causal": True, "query_start": 57}),
+    }
+
+
+def attention_is_right(choose: Callable[[int], None], calls: dict[str, Any]) -> bool:
     """Forward, with the weights, which are made from the stored statistics."""
-    for name, (qkv, options) in attention_calls().items():
+    for name, (qkv, options) in calls.items():
         wide = {n: x.double() if n == "attn_mask" else x for n, x in options.items()}
         expected = of_reference(*(x.double() for x in qkv), **wide)
         for seed in SEEDS:
@@ -137,10 +162,13 @@ def main(subject: str, module: Path, said: Path, *, outside: bool = False) -> No
     _native.emulated_cuda = rehearsal.emulated(module)
     choose = ctypes.CDLL(str(module)).pyrnn_emulate_seed
     choose.argtypes, choose.restype = [ctypes.c_uint64], None
+    attention.forced_kernel = "hopper" if subject == "attention_hopper" else "ampere"
     if subject == "recurrent":
         right = recurrent_is_right(choose, outside=outside)
     elif subject == "attention":
-        right = attention_is_right(choose)
+        right = attention_is_right(choose, attention_calls())
+    elif subject == "attention_hopper":
+        right = attention_is_right(choose, hopper_calls())
     else:
         right = attention_gradient_is_right(choose)
     if right:

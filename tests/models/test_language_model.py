@@ -8,7 +8,7 @@ from pyrnn.models.backbones import state_shapes
 from pyrnn.models.state import state_tensors
 
 CELLS = ("rnn", "gru", "lstm")
-ARCHITECTURES = (*CELLS, "transformer")
+ARCHITECTURES = (*CELLS, "transformer", "feedforward")
 
 
 def _model(backend: Any = "pyrnn", **changes: Any) -> LanguageModel:
@@ -162,7 +162,10 @@ def test_dropout_acts_in_training_only() -> None:
     [
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
-        ({"architecture": "qrnn"}, "architecture must be one of rnn, gru, lstm, transformer, got 'qrnn'"),
+        (
+            {"architecture": "qrnn"},
+            "architecture must be one of rnn, gru, lstm, transformer, feedforward, got 'qrnn'",
+        ),
         ({"tied": True, "input": "one-hot"}, "tied weights need an embedding to tie to"),
         ({"input": "bytes"}, "input must be one of embedding, one-hot, got 'bytes'"),
         ({"num_heads": 0}, "num_heads must be at least 1, got 0"),

@@ -17,8 +17,8 @@ import pyrnn.nn
 from pyrnn import _native
 from pyrnn._dispatch import HAS_EXCHANGE_TABLE
 from pyrnn.nn import attention as attention_module
+from pyrnn.nn import decoder_layer, encoder_layer
 from pyrnn.nn import transformer as transformer_module
-from pyrnn.nn import transformer_layers as layers_module
 from pyrnn.ops.attention.eager import EagerSelfAttention
 from pyrnn.ops.recurrent.eager import EagerRecurrent
 
@@ -48,7 +48,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     watch(EagerSelfAttention, "cached", "between")
     watch(attention_module, "run_attention", "with both")
     watch(transformer_module, "run_layers", "whole")
-    watch(layers_module, "run_layers", "whole")
+    watch(encoder_layer, "run_layers", "whole")
+    watch(decoder_layer, "run_layers", "whole")
     return told
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pyrnn import _native
 from pyrnn.nn import CacheList, TransformerDecoder, TransformerDecoderLayer
+from pyrnn.nn import decoder_layer as layers_module
 from pyrnn.nn import transformer as transformer_module
-from pyrnn.nn import transformer_layers as layers_module
 from tests.helpers import assert_as_accurate
 from tests.nn.hung import HUNG, PARTS, Seen
 from tests.nn.test_few_tokens import needs_exchange_table, spy_on

@@ -11,8 +11,8 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from pyrnn import _dispatch, _native
 from pyrnn.nn import TransformerEncoder, TransformerEncoderLayer
+from pyrnn.nn import encoder_layer as layers_module
 from pyrnn.nn import transformer as transformer_module
-from pyrnn.nn import transformer_layers as layers_module
 from tests.helpers import assert_as_accurate
 from tests.nn.hung import HUNG, PARTS, Seen, assert_seen_alike
 

@@ -20,6 +20,8 @@ KINDS = [
     {"architecture": "lstm", "tied": True},
     {"architecture": "transformer", "context": 3},
     {"architecture": "transformer", "context": 50},
+    {"architecture": "feedforward", "window": 3, "direct_connections": True},
+    {"architecture": "feedforward", "window": 1},
 ]
 
 

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from pyrnn.tasks import make_job
-from pyrnn.train import JsonLinesReporter, TerminalReporter, train
+from pyrnn.train import JsonLinesReporter, StepResult, TerminalReporter, train
 from pyrnn.train.progress import Start
 from tests.train.small_runs import KillAt, Killed, resume, small_job
 
@@ -36,14 +36,14 @@ def _start(**changes: Any) -> Start:
     return Start(**{**values, **changes})
 
 
-class _Step:
+class _Step(StepResult):
     """A trainer and its result after a step."""
 
     unit = "tokens"
 
     def __init__(self, done: int, total: int) -> None:
-        self.steps_done, self.total_steps = done, total
-        self.loss, self.grad_norm, self.weight = torch.tensor(1.25), torch.tensor(0.5), 2048.0
+        super().__init__(torch.tensor(1.25), torch.tensor(0.5), 2048.0)
+        vars(self).update(steps_done=done, total_steps=total)
 
 
 def _rows(stream: io.StringIO) -> list[dict[str, Any]]:

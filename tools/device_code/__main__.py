@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         functions = [replace(each, name=names.get(each.name, each.name)) for each in code]
         # What spills more than it may is named as such.
         spilling = {(kernel.architecture, kernel.name) for kernel in kernels if kernel.spill_bytes}
-        return kernels, [*rules.judge(functions, spilling)]
+        return kernels, [*rules.judge(functions, spilling), *spills.serialised(report)]
 
     before = cpu_seconds()
     with tempfile.TemporaryDirectory(prefix="pyrnn-device-code-") as folder:
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     complaints += over_budget(cpu_seconds() - before, sum(sizes) / 2**20, len(told.architectures))
     if told.what == "sass":
         broken = [complaint for _, of_source in found for complaint in of_source]
-        broken += [*rules.too_many_registers(kernels), *rules.without_kernels(k.name for k in kernels)]
+        broken += [*rules.too_many_registers(kernels), *rules.without_kernels((k.architecture, k.name) for k in kernels)]
         say(f"sass: {len(broken)} rules broken" + ("" if disassembles else ", instructions not looked at"))
         complaints += broken
     for complaint in complaints:

@@ -44,6 +44,13 @@ class Function:
         ahead, behind = self._next
         return _reached(place, ahead) & _reached(place, behind)
 
+    def inner_loop_of(self, place: int) -> set[int]:
+        """The shortest stretch around an instruction that ends with a branch back to where it begins."""
+        ahead, _ = self._next
+        back = ((first, last) for last, following in enumerate(ahead) for first in following)
+        stretches = (range(first, last + 1) for first, last in back if first <= place <= last)
+        return set(min(stretches, key=len, default=()))
+
     def around(self, pattern: str) -> set[int]:
         """The straight lines of code, without a branch or a branch's target, that hold such instructions."""
         ahead, behind = self._next

@@ -50,6 +50,13 @@ def parse(report: str) -> Iterator[Kernel]:
         )
 
 
+def serialised(report: str) -> Iterator[str]:
+    """What the assembler says of kernels whose products of warpgroups wait for one another."""
+    for line in report.splitlines():
+        if "wgmma.mma_async instructions are serialized" in line:
+            yield line.strip()
+
+
 def read_declared(text: str) -> dict[tuple[str, str], int]:
     """Bytes by architecture and kernel."""
     lines = [line.split(maxsplit=2) for line in text.splitlines() if line.strip() and line[0] != "#"]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -21,9 +22,11 @@ from pyrnn import _native, reference
 from pyrnn.bench import record
 from pyrnn.bench.harness import paired_timing
 from pyrnn.ops import attention_route, scaled_dot_product_attention
+from pyrnn.ops.attention import cuda
+from pyrnn.ops.attention.call import Call
 from tools.gpu_proof import rehearsal
 from tools.gpu_proof.accuracy import share_of_allowed
-from tools.gpu_proof.attention_cases import AttentionCase, Job, checks, times
+from tools.gpu_proof.attention_cases import OTHER_KERNEL, AttentionCase, Job, checks, times
 from tools.gpu_proof.attention_peers import BACKENDS, Attention, Refused, peer, refusals, torchs
 from tools.gpu_proof.layers import healthy
 from tools.gpu_proof.stages import orders
@@ -36,13 +39,35 @@ SEED = torch.tensor(20260101)  # of the dropped weights in checks
 Run = Callable[[], list[Tensor]]
 
 
+@contextmanager
+def forced_kernel(name: str) -> Generator[None, None, None]:
+    """Our forward passes run on the kernel of this name; "" leaves the choice to the plan."""
+    before = cuda.forced_kernel
+    cuda.forced_kernel = name
+    try:
+        yield
+    finally:
+        cuda.forced_kernel = before
+
+
+def chosen_kernel(case: AttentionCase, operands: list[Tensor]) -> str:
+    """Which of our CUDA kernels makes the forward pass; "" where none does."""
+    if not cuda.module():
+        return ""
+    query, key, value, *bias = operands
+    tensors = (query, key, value, bias[0] if bias else None, None, None, None, SEED if case.dropout else None)
+    with forced_kernel(case.kernel):
+        return cuda.plan(Call(*tensors, case.dropout, case.causal, None, 0, -1, -1, 0.0, "none")).kernel
+
+
 def pyrnns(case: AttentionCase, seed: Tensor | None = None) -> Attention:
     """Our operator, which takes a bias beside the causal mask; without a seed it draws one in each call."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-        out = scaled_dot_product_attention(
-            query, key, value, bias, dropout_p=case.dropout, is_causal=case.causal, seed=seed
-        )
+        with forced_kernel(case.kernel):
+            out = scaled_dot_product_attention(
+                query, key, value, bias, dropout_p=case.dropout, is_causal=case.causal, seed=seed
+            )
         assert isinstance(out, Tensor)
         return out
 
@@ -86,7 +111,7 @@ def check(case: AttentionCase, device: str, repeats: int, *, exact: bool) -> rec
     operands = case.operands(device)
     require_kernels(operands)
     ours = runner(case, pyrnns(case, SEED), operands)
-    first, row, wrong = ours(), Job(case).row(), list[str]()
+    first, row, wrong = ours(), Job(case).row() | {"ran": chosen_kernel(case, operands)}, list[str]()
     if exact:
         wide = [tensor.detach().double().requires_grad_(case.mode == "train") for tensor in operands]
         how = dropping(case, SEED) if case.dropout else torchs(case)
@@ -115,14 +140,17 @@ def measure(case: AttentionCase, name: str, device: str = "cuda") -> record.Row:
         runs[0]()
         torch.cuda.synchronize()  # a fault of ours is not to look like the peer's
         with refusals(name):
-            runs.append(runner(case, peer(case, name, device), operands))
+            other = replace(case, kernel=name)
+            theirs = pyrnns(other) if name == OTHER_KERNEL else peer(case, name, device)
+            runs.append(runner(case, theirs, operands))
             runs[1]()
             torch.cuda.synchronize()
         single = max(min(DeviceCandidate(run).timed() for _ in range(2)) for run in runs)
         repeats = repeats_for(single)
-        ours, theirs = (DeviceCandidate(run, repeats=repeats) for run in runs)
-        found = paired_timing(ours, theirs, seconds=SECONDS / repeats)
+        candidates = (DeviceCandidate(run, repeats=repeats) for run in runs)
+        found = paired_timing(*candidates, seconds=SECONDS / repeats)
     figures: record.Row = {
+        "ran": chosen_kernel(case, operands),
         "pyrnn_s": asdict(found.ours),
         "peer_s": asdict(found.theirs),
         "ratio": found.ratio,

@@ -20,7 +20,7 @@ SAID = ("variant", "mode", "B", "H", "T", "S", "D")
 
 @dataclass(frozen=True)
 class AttentionCase:
-    """One call: variant is plain, bias, dropout or decode."""
+    """One call: variant is plain, bias, dropout or decode; kernel the one that is forced, "" the plan's choice."""
 
     B: int
     H: int
@@ -31,6 +31,7 @@ class AttentionCase:
     variant: str = "plain"
     mode: str = "infer"
     dtype: str = "bfloat16"
+    kernel: str = ""
 
     def operands(self, device: str) -> list[Tensor]:
         """Query, key, value and, of the variant with a bias, that; leaves in training."""
@@ -54,7 +55,8 @@ class AttentionCase:
 def said(row: record.Row) -> str:
     """The case of a row in words."""
     values = (f"{name} {row[name]}" if len(name) == 1 else str(row[name]) for name in SAID)
-    return f"{' '.join(values)}{' causal' if row['causal'] else ''} {row['dtype']}"
+    forced = f", kernel {row['kernel']}" if row.get("kernel") else ""
+    return f"{' '.join(values)}{' causal' if row['causal'] else ''} {row['dtype']}{forced}"
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,22 @@ CHECKED = (
     AttentionCase(16, 16, 1, 4096, 128, variant="decode"),
     AttentionCase(1, 2, 513, 777, 40),
     *(AttentionCase(1, 2, 513, 777, 64, True, "dropout", mode) for mode in ("infer", "train")),
+    *(
+        AttentionCase(1, 2, S, S, D, causal, kernel="ampere")
+        for S in (512, 4096)
+        for D in (64, 128)
+        for causal in (True, False)
+    ),
 )
 REPEATED = (
     *(AttentionCase(1, 4, 8192, 8192, D, True, mode=mode) for D in (64, 128) for mode in ("infer", "train")),
+    *(AttentionCase(1, 4, 8192, 8192, D, True, kernel="ampere") for D in (64, 128)),
     AttentionCase(1, 8, 1, 8192, 128, variant="decode"),
 )
 #: What stands for them where the kernels are emulated.
 REHEARSED = (
     AttentionCase(1, 2, 21, 33, 24, True),
+    AttentionCase(1, 2, 21, 33, 24, True, kernel="ampere"),
     AttentionCase(1, 2, 1, 270, 16, variant="decode"),
     AttentionCase(1, 2, 19, 21, 16, True, "bias", "train"),
     AttentionCase(1, 2, 17, 18, 8, False, "dropout", "train"),
@@ -121,6 +131,8 @@ def checks(*, rehearsed: bool) -> list[Job]:
 
 # ---- times -----------------------------------------------------------------------------------------
 
+#: Ours of compute capability 8.0, beside the plan's choice: the same one on devices other than 9.0.
+OTHER_KERNEL = "ampere"
 PEERS = ("torch's choice", "flash", "cudnn", "efficient", "math")
 
 SPECIAL = (
@@ -147,13 +159,14 @@ FLEX = tuple(
 
 
 def times() -> list[Job]:
-    """All comparisons: special cases with everyone, plain ones with the fast backends, then all the rest.
+    """All comparisons: special cases with everyone, our kernels with each other, plain ones with the fast backends, then all the rest.
 
     Compilation goes before what is least worth knowing, and is left out when time is short.
     """
     fast = ("flash", "cudnn")
     return [
         *(Job(case, peer) for case in SPECIAL for peer in PEERS),
+        *(Job(case, OTHER_KERNEL) for case in PLAIN if case.mode == "infer" and case.S <= 4096),
         *(Job(case, peer) for case in PLAIN for peer in fast),
         *(Job(case, "flex") for case in FLEX),
         *(Job(case, peer) for case in PLAIN for peer in PEERS if peer not in fast),

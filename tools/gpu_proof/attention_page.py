@@ -50,16 +50,17 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
             again = (
                 f", {row['equal']} of {row['repeats']} runs have the same bits" if "repeats" in row else ""
             )
-            yield f"\n- {said(row)}: {row['outcome']}{share}{again}"
+            on = f" on {row['ran']}" if row.get("ran") else ""
+            yield f"\n- {said(row)}{on}: {row['outcome']}{share}{again}"
         elif "outcome" in row or "refused" in row:
             why = row.get("outcome") or f"refused: {row['refused']}"
             yield f"\n- {said(row)} against {row['peer']}: {why}"
         elif "left_out" in row:
             yield f"\n{row['left_out']} of {row['of']} were left out for lack of time."
     if times:
-        headings = ["case", "against", "pyrnn us", "its us", "ratio", "p20-p80"]
-        yield from ("", table_line(headings), table_line(["---"] * 2 + ["---:"] * 4))
+        headings = ["case", "kernel", "against", "pyrnn us", "its us", "ratio", "p20-p80"]
+        yield from ("", table_line(headings), table_line(["---"] * 3 + ["---:"] * 4))
     for row in times:
         ours, theirs, spread = (row[name] for name in ("pyrnn_s", "peer_s", "ratio_spread"))
         figures = (f"{ours['median'] * 1e6:.1f}", f"{theirs['median'] * 1e6:.1f}", f"{row['ratio']:.2f}x")
-        yield table_line([said(row), row["peer"], *figures, f"{spread['p20']:.2f}-{spread['p80']:.2f}"])
+        yield table_line([said(row), row.get("ran", ""), row["peer"], *figures, f"{spread['p20']:.2f}-{spread['p80']:.2f}"])

@@ -19,11 +19,11 @@ struct Shape {
 struct Place {
   int64_t b, kv, part;
 
-  __device__ Place(const Problem& p, int64_t parts) {
-    const unsigned pair = blockIdx.x / unsigned(parts);
-    part = blockIdx.x % unsigned(parts);
-    b = pair / unsigned(p.K), kv = pair % unsigned(p.K);
-  }
+  __device__ Place(const Problem& p, int64_t parts)
+      : Place(p, blockIdx.x / unsigned(parts), blockIdx.x % unsigned(parts)) {}
+  // `pair` counts the heads of the keys through the batch.
+  __device__ Place(const Problem& p, unsigned pair, unsigned part_of_pair)
+      : b(pair / unsigned(p.K)), kv(pair % unsigned(p.K)), part(part_of_pair) {}
 };
 
 // The queries of one batch entry and one head of the keys as rows: row r is query r / group of head

@@ -13,6 +13,7 @@ constexpr int kDeltaLanes = 8;  // threads that share a query in the delta's ker
 struct ForwardCall {
   Problem p;
   int64_t row_tiles, splits;
+  int64_t section;  // heads of the keys, of all batch entries, that schedule.h takes together
   // With splits: what each found, not yet divided by its sum, A [splits, B * K * T * group, V], and the shift
   // and sum of its softmax, A [splits, B * K * T * group, 2].
   void *partial_out, *partial_statistics;

@@ -57,14 +57,13 @@ void mask_gradient(const Problem& p, const PairPlan& plan, const MaskSizes& mask
 
 void forward(const Problem& p, const ForwardPlan& plan, const Launch& call) {
   const KernelSet& set = cuda_kernels(p.dtype);
-  ForwardCall work{p, plan.row_tiles, plan.splits, nullptr, nullptr};
+  ForwardCall work{p, plan.row_tiles, plan.splits, plan.section, nullptr, nullptr};
   const int64_t rows = p.B * p.H * p.T;
   if (plan.splits > 1) {
     work.partial_out = call.scratch;
     work.partial_statistics = static_cast<char*>(call.scratch) + size_t(plan.splits * rows * p.V) * set.sum;
   }
-  run(plan.kernel->run, work, p.B * p.K * plan.row_tiles * plan.splits, plan.kernel->shared, call,
-      "launching attention");
+  run(plan.kernel->run, work, plan.blocks, plan.kernel->shared, call, "launching attention");
   if (plan.splits > 1) run_threads(set.combine, work, rows * 32, call, "combining the parts of attention");
   if (p.weights.data) write_weights(p, call);
 }

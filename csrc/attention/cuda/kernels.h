@@ -1,4 +1,4 @@
-// What kernels.cu, backward.cu and pairs.cu define, once for each storage type: launches, and what a planner
+// What kernels.cu, hopper.cu, backward.cu and pairs.cu define, once for each storage type: launches, and what a planner
 // must know of each kernel.
 #pragma once
 #include "attention/problem.h"
@@ -44,6 +44,10 @@ struct KernelSet {
   size_t sum;                       // bytes of a number in the sums
   FlatKernel<ForwardCall> combine;  // a warp a query
 };
+
+// Of 16-bit types, in builds for compute capability 9.0a.
+extern "C" const KernelList<ForwardKernel> pyrnn_cuda_attention_hopper_bfloat16,
+    pyrnn_cuda_attention_hopper_float16;
 
 struct BackwardKernelSet {
   size_t sum, query;               // bytes of a number in the sums, and of a query's QueryNumbers

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "attention/cuda/tensor_tiles.h"
 #include "common/integers.h"
 
 namespace pyrnn::attention::cuda {
@@ -29,6 +30,47 @@ const ForwardKernel& choose_forward(const Problem& p, int64_t rows) {
       if (!fits_rows || (kernel.rows <= kFewRows) == few) return kernel;
     }
   refuse_features(kernels.end()[-1].features, features);
+}
+
+const KernelList<ForwardKernel> hopper_kernels(int64_t dtype) {
+#ifdef PYRNN_HOPPER
+  if (dtype == kBfloat16) return pyrnn_cuda_attention_hopper_bfloat16;
+  if (dtype == kFloat16) return pyrnn_cuda_attention_hopper_float16;
+#endif
+  (void)dtype;
+  return {nullptr, 0};
+}
+
+// The kernel of 9.0a for a call, or null and in `why` the reason.
+const ForwardKernel* choose_hopper(const Problem& p, const Device& device, int64_t rows, std::string& why) {
+  const auto refuse = [&why](const std::string& reason) {
+    why = reason;
+    return nullptr;
+  };
+  const int64_t features = std::max(p.D, p.V);
+  const bool plain = is_plain(p);
+  if (p.dtype != kBfloat16 && p.dtype != kFloat16) return refuse("numbers are not of 16 bits");
+  const KernelList<ForwardKernel> kernels = hopper_kernels(p.dtype);
+  if (kernels.count == 0) return refuse("this build is not for 9.0a");
+  if (device.major != 9 || device.minor != 0)
+    return refuse("the device is of compute capability " + std::to_string(device.major) + "." +
+                  std::to_string(device.minor));
+  if (rows <= kFewRows) return refuse("a warp has all queries of a head of the keys");
+  if (p.mask_kind == kFloatMask)
+    return refuse("beside large numbers in a mask the backward pass must find the very same scores");
+  for (const ForwardKernel& kernel : kernels) {
+    if (kernel.features < features || (kernel.plain && !plain)) continue;
+    why = why_no_tensor_tiles(p, kernel.rows, kernel.steps);
+    return why.empty() ? &kernel : nullptr;
+  }
+  return refuse("heads have " + std::to_string(features) + " features, more than " +
+                std::to_string(kernels.end()[-1].features));
+}
+
+// Heads of the keys whose keys and values half of the second-level cache holds.
+int64_t choose_section(const Problem& p, const Device& device) {
+  const int64_t of_head = std::max<int64_t>(1, p.S * (p.D + p.V) * 2);
+  return std::min(p.B * p.K, std::max<int64_t>(1, device.l2_bytes / 2 / of_head));
 }
 
 // The first kernel that computes some of the gradients that are wanted.
@@ -140,20 +182,33 @@ bool is_plain(const Problem& p) {
   return p.mask_kind == kNoMask && !p.padding && !p.slopes && p.softcap == 0 && p.dropout == 0;
 }
 
-ForwardPlan plan_forward(const Problem& p, const Device& device) {
+ForwardPlan plan_forward(const Problem& p, const Device& device, Generation generation) {
   const int64_t rows = rows_of(p);
+  std::string why_not = "another kernel was asked for";
   ForwardPlan plan{};
-  plan.kernel = &choose_forward(p, rows);
+  if (generation != kAmpere) plan.kernel = choose_hopper(p, device, rows, why_not);
+  if (generation == kHopper && !plan.kernel)
+    throw std::invalid_argument("pyrnn: attention's kernel of 9.0a does not take this call: " + why_not);
+  plan.generation = plan.kernel ? kHopper : kAmpere;
+  if (!plan.kernel) plan.kernel = &choose_forward(p, rows);
   plan.row_tiles = ceil_div(rows, plan.kernel->rows);
   const int64_t blocks = p.B * p.K * plan.row_tiles;
   const int64_t queries = ceil_div(plan.kernel->rows, p.H / p.K);
   plan.splits = choose_splits(*plan.kernel, device, blocks, keys_of_queries(p, queries));
+  plan.section = 1, plan.blocks = blocks * plan.splits;
+  if (plan.generation == kHopper) {
+    plan.section = choose_section(p, device);
+    plan.blocks = std::min(plan.blocks, int64_t(device.sms) * blocks_per_sm(*plan.kernel));
+    plan.why = "the kernel of 9.0a, " + std::to_string(plan.blocks) + " blocks that stay; ";
+  } else {
+    plan.why = "the kernel of 8.0, for " + why_not + "; ";
+  }
   if (plan.splits == 1) {
-    plan.why = std::to_string(blocks) + " blocks";
+    plan.why += std::to_string(blocks) + " tiles of queries";
   } else {
     plan.scratch_bytes = size_t(plan.splits * p.B * p.K * rows * (p.V + 2)) * cuda_kernels(p.dtype).sum;
-    plan.why = std::to_string(blocks) + " blocks would not fill the device: " + std::to_string(plan.splits) +
-               " share the keys of each";
+    plan.why += std::to_string(blocks) + " tiles of queries would not fill the device: " +
+                std::to_string(plan.splits) + " blocks share the keys of each";
   }
   return plan;
 }

@@ -8,10 +8,15 @@
 
 namespace pyrnn::attention::cuda {
 
+// Kernels of the forward pass: those of every device since 8.0, and those of 9.0a, which stay on their
+// multiprocessors and are fed by its copy engine (hopper_forward.h).
+enum Generation { kAnyGeneration, kAmpere, kHopper };
+
 struct ForwardPlan {
   const ForwardKernel* kernel;
+  Generation generation;
   int64_t row_tiles;  // of one batch entry and head of the keys
-  int64_t splits;
+  int64_t splits, section, blocks;
   size_t scratch_bytes;
   std::string why;
 };
@@ -54,8 +59,8 @@ const BackwardKernelSet& cuda_backward_kernels(int64_t dtype);
 // Nothing but scale, causal order, window and lengths changes its scores.
 bool is_plain(const Problem& p);
 
-// They raise std::invalid_argument where no kernel computes the call.
-ForwardPlan plan_forward(const Problem& p, const Device& device);
+// They raise std::invalid_argument where no kernel computes the call, or none of the generation asked for.
+ForwardPlan plan_forward(const Problem& p, const Device& device, Generation generation = kAnyGeneration);
 
 PairPlan plan_weights(const Problem& p);
 PairPlan plan_mask_gradient(const Problem& p, const MaskSizes& mask, const Device& device);

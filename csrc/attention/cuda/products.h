@@ -52,6 +52,14 @@ __device__ __forceinline__ uint32_t pack_pair(float low, float high, __half) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
+__device__ __forceinline__ void unpack_pair(uint32_t pair, float* numbers, __nv_bfloat16) {
+  numbers[0] = __uint_as_float(pair << 16), numbers[1] = __uint_as_float(pair & 0xffff0000u);
+}
+__device__ __forceinline__ void unpack_pair(uint32_t pair, float* numbers, __half) {
+  const float2 both = __half22float2(*reinterpret_cast<const __half2*>(&pair));
+  numbers[0] = both.x, numbers[1] = both.y;
+}
+
 // 16-bit types, on tensor cores. The addresses of all loads would fill many registers if they were kept over
 // a loop around a product.
 template <class S>

@@ -73,10 +73,10 @@ struct Tile {
 
   // Whether what this thread has itself copied holds an infinity or a NaN. After its copies have landed.
   template <int kThreads>
-  __device__ __forceinline__ bool own_part_has_nonfinite(int features) const {
+  __device__ __forceinline__ bool own_part_has_nonfinite(int features, int thread = int(threadIdx.x)) const {
     uint32_t found = 0;
 #pragma unroll 4
-    for (int n = int(threadIdx.x); n < kRows * kChunks; n += kThreads) {
+    for (int n = thread; n < kRows * kChunks; n += kThreads) {
       if (n % kChunks * kChunk >= features) continue;
       const uint4 words = *reinterpret_cast<const uint4*>(chunk(n / kChunks, n % kChunks));
       found |= nonfinite_bits(words.y) | nonfinite_bits(words.w);

@@ -19,6 +19,10 @@ from pyrnn.ops.attention.call import Call, empty_gradients
 from pyrnn.ops.attention.cpu import NativeTensors
 from pyrnn.ops.attention.layout import Layout, NativeSizes, layout_of
 
+#: Runs every forward pass on the kernel of this name, "ampere" or "hopper", or refuses it; for tests.
+forced_kernel = ""
+_GENERATIONS = {"": 0, "ampere": 1, "hopper": 2}
+
 _ROW_BYTES = 16  # rows start at multiples of it, and are copied in pieces of it
 
 #: Features of a head that the kernels take at most.
@@ -28,6 +32,7 @@ MOST_FEATURES = {torch.float64: 128, torch.float32: 256, torch.bfloat16: 256, to
 class Plan(NamedTuple):
     """How a forward pass runs on a GPU, in the order of `AttentionForward.plan`."""
 
+    kernel: str  # "hopper", of compute capability 9.0 alone, or "ampere", of all since 8.0
     rows: int  # queries of one head, or of the heads that share keys, in a block
     keys: int  # at a time
     blocks: int
@@ -57,8 +62,7 @@ def plan(call: Call) -> Plan:
     layout, operands = layout_of(call), _Operands(call)
     device = call.query.device
     with on_device(device):
-        pass_ = module().AttentionForward(layout.sizes, operands.tensors(layout), device.index or 0)
-        return Plan(*pass_.plan)
+        return Plan(*_forward_pass(layout, operands.tensors(layout), device).plan)
 
 
 def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,7 +86,7 @@ def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tenso
             statistics=address(statistics),
             weights=(address(weights), *layout.weights) if asks_weights else _NO_SCORES,
         )
-        _run(module().AttentionForward(layout.sizes, tensors, device.index or 0), device)
+        _run(_forward_pass(layout, tensors, device), device)
     del operands  # held until the kernels have been given to the stream
     return output, weights, statistics
 
@@ -160,6 +164,11 @@ def _check_all_fields(native: Any) -> None:
         ("Tensors", NativeTensors._fields),
     ):
         check_fields(native, f"attention.{struct}", fields)
+
+
+def _forward_pass(layout: Layout, tensors: NativeTensors, device: torch.device) -> Any:
+    generation = _GENERATIONS[forced_kernel]
+    return module().AttentionForward(layout.sizes, tensors, device.index or 0, generation)
 
 
 def _run(planned: Any, device: torch.device) -> None:

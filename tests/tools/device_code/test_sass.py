@@ -59,6 +59,13 @@ def test_a_loop_is_what_leads_back(walk: sass.Function) -> None:
     assert walk.loop_of(13) == {13}
 
 
+def test_the_innermost_loop_is_the_shortest_way_back(walk: sass.Function) -> None:
+    (product,) = walk.places(rules.MMA)
+    assert sorted(walk.inner_loop_of(product)) == [3, 4, 5, 6]
+    assert sorted(walk.inner_loop_of(8)) == [*range(3, 13)]
+    assert walk.inner_loop_of(1) == set()
+
+
 @pytest.mark.parametrize(
     ("rule", "complaint"),
     [
@@ -67,6 +74,8 @@ def test_a_loop_is_what_leads_back(walk: sass.Function) -> None:
         (Rule("", "", needs=rules.COPY, loop=rules.MMA), ""),
         (Rule("", "", needs="MEMBAR", loop=rules.MMA), "MEMBAR is missing"),
         (Rule("", "", forbids=rules.LOAD, loop=rules.MMA), ""),
+        (Rule("", "", needs=rules.MMA, loop=rules.COPY, inner=True), ""),
+        (Rule("", "", forbids=rules.MMA, loop=rules.COPY, inner=True), "HMMA.16816.F32.BF16"),
         (Rule("", "", forbids=rules.LOAD), "LDG.E.64 R2, desc[UR4][R2.64] (1 of them)"),
         (Rule("", "", needs=rules.MMA, loop="MEMBAR"), "no loop holds MEMBAR"),
         (Rule("", "", needs=rules.ARRIVAL, just_before="MEMBAR"), ""),
@@ -90,4 +99,7 @@ def test_local_memory_is_for_declared_spills(walk: sass.Function) -> None:
 
 
 def test_a_rule_about_no_kernel_is_out_of_date() -> None:
-    assert len([*rules.without_kernels(["walk"])]) > 3
+    of_all = [*rules.without_kernels([("sm_90a", "walk")])]
+    assert len(of_all) > 3
+    assert any("hopper" in each for each in of_all)
+    assert not any("hopper" in each for each in rules.without_kernels([("sm_80", "walk")]))

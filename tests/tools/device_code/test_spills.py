@@ -28,6 +28,11 @@ def test_the_assemblers_report_is_read() -> None:
     assert (small.architecture, small.spill_bytes, small.registers) == ("sm_90a", 0, 31)
 
 
+def test_products_that_wait_for_one_another_are_told() -> None:
+    remark = "(C7520) Potential Performance Loss: wgmma.mma_async instructions are serialized due to program"
+    assert [*spills.serialised(f"ptxas info    : {remark}\n{REPORT}")] == [f"ptxas info    : {remark}"]
+
+
 def test_a_kernel_may_spill_what_is_declared_and_no_more() -> None:
     kernels = [*spills.parse(REPORT)]
     name = kernels[0].name

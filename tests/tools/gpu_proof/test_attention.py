@@ -16,7 +16,7 @@ from pyrnn import _native
 from pyrnn.bench import record
 from tools.gpu_proof import attention, attention_cases, attention_page
 from tools.gpu_proof.attention import AttentionCase, check, measure
-from tools.gpu_proof.attention_cases import FLEX, PEERS, REHEARSED, SPECIAL, Job, times
+from tools.gpu_proof.attention_cases import FLEX, OTHER_KERNEL, PEERS, REHEARSED, SPECIAL, Job, times
 from tools.gpu_proof.attention_peers import Refused
 
 CASE = AttentionCase(1, 2, 5, 6, 8, True)
@@ -99,6 +99,8 @@ def test_special_cases_come_first_and_compilation_late() -> None:
     assert {(job.case, job.peer) for job in jobs[:30]} == {*itertools.product(SPECIAL, PEERS)}
     flash = [job.case.S for job in jobs if job.peer == "flash" and job.case not in SPECIAL]
     assert (flash[0], flash[-1], len(flash)) == (2048, 16384, 48)
+    ours = [job.case for job in jobs if job.peer == OTHER_KERNEL]
+    assert (len(ours), {case.D for case in ours}, {case.mode for case in ours}) == (16, {64, 128}, {"infer"})
     flex = [number for number, job in enumerate(jobs) if job.peer == "flex"]
     assert 2 <= len(flex) == len(FLEX) <= 6
     assert flex[0] > max(number for number, job in enumerate(jobs) if job.peer in ("flash", "cudnn"))
@@ -182,10 +184,11 @@ def test_what_there_is_no_time_for_is_left_out(stage: Stage, monkeypatch: pytest
 
 def test_the_page_puts_goals_beside_what_was_reached() -> None:
     spread = {"median": 1e-4, "p20": 1e-4, "p80": 2e-4}
-    timed = {"pyrnn_s": spread, "peer_s": spread, "ratio_spread": {"p20": 0.5, "p80": 1.5}}
+    timed = {"pyrnn_s": spread, "peer_s": spread, "ratio_spread": {"p20": 0.5, "p80": 1.5}, "ran": "hopper"}
     case = asdict(AttentionCase(1, 2, 512, 512, 64, True))
     rows = [
-        {"what": "check", **case, "outcome": "right", "repeats": 20, "equal": 20},
+        {"what": "check", **case, "ran": "hopper", "outcome": "right", "repeats": 20, "equal": 20},
+        {"what": "check", **case, "kernel": "ampere", "ran": "ampere", "outcome": "right"},
         *({"what": "time", **case, **timed, "peer": "flash", "ratio": ratio} for ratio in (0.5, 2.0)),
         {"left_out": 2, "of": 9},
     ]
@@ -195,6 +198,7 @@ def test_the_page_puts_goals_beside_what_was_reached() -> None:
         in page
     )
     assert "| forward and backward against flash | goal 0.75x | not measured |" in page
-    assert "20 of 20 runs have the same bits" in page
-    assert "plain infer B 1 H 2 T 512 S 512 D 64 causal bfloat16 | flash | 100.0 | 100.0 | 2.00x" in page
+    assert "bfloat16 on hopper: right, 20 of 20 runs have the same bits" in page
+    assert "bfloat16, kernel ampere on ampere: right" in page
+    assert "plain infer B 1 H 2 T 512 S 512 D 64 causal bfloat16 | hopper | flash | 100.0 | 100.0 | 2.00x" in page
     assert "2 of 9 were left out" in page

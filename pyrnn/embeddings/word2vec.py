@@ -1,0 +1,329 @@
+"""Word vectors by skip-gram or CBOW: the trainer, and the whole training in one call.
+
+Dimension key: V vocabulary, D width of a vector, R rows of words and n-grams, N ids of a text.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from pyrnn._configuration import from_mapping
+from pyrnn._tensors import Expected, exactly
+from pyrnn.data import TokenFile, windows
+from pyrnn.embeddings.corpus import Words, make_corpus
+from pyrnn.embeddings.vocabulary import CountedVocabulary
+from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, padded
+from pyrnn.metrics.base import Metrics, ratio
+from pyrnn.models import Word2VecConfig, Word2VecModel
+from pyrnn.text import Source
+from pyrnn.train import Batches, StepResult, TrainConfig
+
+#: Of the random numbers with which a loss is computed: no training has so many epochs.
+_JUDGING = (1 << 32) - 1
+
+
+class CorpusBlocks:
+    """A text of ids in blocks; `pyrnn.train.Batches`.
+
+    Args:
+        ids: [N] int32 in [0, V]; V ends a sentence.
+        vocabulary: what they mean.
+        batch_size: ids of a block, the ends of sentences included.
+
+    Raises:
+        ValueError: no ids, or blocks of none.
+
+    Example:
+        >>> blocks = CorpusBlocks(torch.tensor([1, 0, 2, 1, 2]), CountedVocabulary("ab", [3, 2]), 3)
+        >>> len(blocks), blocks[1]["ids"].tolist(), blocks.words
+        (2, [1, 2], 3)
+    """
+
+    def __init__(self, ids: Tensor | TokenFile, vocabulary: CountedVocabulary, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not len(ids):
+            raise ValueError("the text has no words")
+        self.ids, self.vocabulary, self.batch_size = ids, vocabulary, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.ids) // self.batch_size)
+
+    def __getitem__(self, step: int) -> Mapping[str, Tensor]:
+        """Block `step` of all epochs: "ids" [n] int32, and "words", how many of them are no ends."""
+        begin = step % len(self) * self.batch_size
+        count = min(self.batch_size, len(self.ids) - begin)
+        ids = windows(self.ids, torch.tensor([begin]), count).squeeze(1).int()
+        return {"ids": ids, "words": (ids < len(self.vocabulary)).sum()}
+
+    @property
+    def words(self) -> int:
+        """Of the whole text; all of it is read."""
+        return sum(int(self[step]["words"]) for step in range(len(self)))
+
+    def shard(self, rank: int, world: int) -> Self:
+        """The whole, for one process alone.
+
+        Raises:
+            ValueError: there are several.
+        """
+        if world > 1:
+            raise ValueError(
+                f"word vectors are trained by the threads of one process, got {world} parts: start it without "
+                "torchrun"
+            )
+        return self
+
+
+class PredictionLoss(Metrics):
+    """Mean loss of a prediction: "loss", of "predictions".
+
+    Example:
+        >>> scores = PredictionLoss()
+        >>> scores.update(Sums(6.0, 2, 2))
+        >>> scores.compute()
+        {'loss': 3.0, 'predictions': 2.0}
+    """
+
+    size = 2
+
+    def update(self, sums: Sums) -> None:
+        """Add a block's."""
+        self.sums += torch.tensor([sums.loss, sums.predictions], dtype=torch.float64)
+
+    def compute(self) -> dict[str, float]:
+        """As the class says."""
+        return {"loss": ratio(self.sums[0], self.sums[1]), "predictions": self.sums[1].item()}
+
+
+def prediction_loss(
+    kernel: Word2VecKernel, input: Tensor, output: Tensor, batches: CorpusBlocks
+) -> PredictionLoss:
+    """The loss of one epoch; windows and noise are drawn alike at every call, so that two models can be compared.
+
+    Args:
+        kernel: has the loss.
+        input: [R, D] float32.
+        output: [V, D] float32, or the nodes'.
+        batches: the text.
+    """
+    scores = PredictionLoss()
+    matrices = padded(input.detach()), padded(output.detach())
+    for step in range(len(batches)):
+        block = Block(batches[step]["ids"], step * batches.batch_size, _JUDGING)
+        scores.update(kernel.run(block, *matrices, updates=False))
+    return scores
+
+
+class Word2VecTrainer:
+    """Trains word vectors by plain stochastic gradient descent, one prediction after another; a `Trainer`.
+
+    A step is a block of the text. The rate falls linearly over all words, from `learning_rate` to
+    `min_learning_rate`. Everything that is drawn follows from the seed and the place in the text, so with one
+    thread the same seed gives the same bits, also of a run that was stopped. More threads write to the same
+    vectors without locks (Recht et al., "Hogwild", 2011): then the vectors, and the last digits of the losses,
+    are others each time.
+
+    Args:
+        model: trained in place; its parameters are up to date within `weights` and after `end_epoch`.
+        batches: the text.
+        config: the recipe, of which it takes epochs, max_steps, learning_rate and seed.
+
+    Raises:
+        ValueError: the model is for another vocabulary, or its vectors are not float32 on the CPU.
+
+    Example:
+        >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> model = Word2VecModel(Word2VecConfig(2, vector_size=8))
+        >>> blocks = CorpusBlocks(torch.tensor([0, 1, 0, 2]), vocabulary, 100)
+        >>> trainer = Word2VecTrainer(model, blocks, TrainConfig(epochs=2, learning_rate=0.025))
+        >>> trainer.step().work, trainer.total_steps
+        (3.0, 2)
+    """
+
+    unit = "words"
+
+    def __init__(self, model: Word2VecModel, batches: CorpusBlocks, config: TrainConfig) -> None:
+        for parameter in model.parameters():
+            if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
+                raise ValueError(
+                    f"word vectors are trained as float32 on the CPU, got {parameter.dtype} on "
+                    f"{parameter.device}: use --device cpu"
+                )
+        self.model, self.batches, self.config = model, batches, config
+        self.kernel = Word2VecKernel(model.config, batches.vocabulary, seed=config.seed)
+        self.epoch_steps = len(batches)
+        self.total_steps = min(config.epochs * len(batches), config.max_steps or sys.maxsize)
+        self.steps_done = 0
+        self._input, self._output = padded(model.input.detach()), padded(model.output.detach())
+
+    def _rate(self, step: int) -> float:
+        """At the beginning of a step: linear in the ids before it."""
+        first, last = self.config.learning_rate, self.model.config.min_learning_rate
+        return first + (min(last, first) - first) * self._ids_before(step) / self._ids_before(
+            self.total_steps
+        )
+
+    def _ids_before(self, step: int) -> int:
+        epoch, block = divmod(step, self.epoch_steps)
+        return epoch * len(self.batches.ids) + block * self.batches.batch_size
+
+    @property
+    def learning_rate(self) -> float:
+        """At the beginning of the next step."""
+        return self._rate(self.steps_done)
+
+    def step(self) -> StepResult:
+        """Train on the next block; the loss is the mean of its predictions, each made before it was learned."""
+        step, batch = self.steps_done, self.batches[self.steps_done]
+        epoch, block = divmod(step, self.epoch_steps)
+        sums = self.kernel.run(
+            Block(batch["ids"], block * self.batches.batch_size, epoch),
+            self._input,
+            self._output,
+            rates=(self._rate(step), self._rate(step + 1)),
+        )
+        self.steps_done += 1
+        mean = torch.tensor(sums.loss / max(sums.predictions, 1), dtype=torch.float64)
+        return StepResult(mean, None, float(sums.predictions), float(batch["words"]))
+
+    def evaluate(self, batches: Batches) -> dict[str, float]:
+        """The mean loss of a prediction of another text."""
+        assert isinstance(batches, CorpusBlocks)
+        return prediction_loss(self.kernel, self._input, self._output, batches).compute()
+
+    @contextmanager
+    def weights(self) -> Generator[Word2VecModel, None, None]:
+        """The model, brought up to date."""
+        self.end_epoch()
+        yield self.model
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        """Bring the model up to date."""
+        for parameter, rows in self._pairs():
+            if rows.data_ptr() != parameter.data_ptr():
+                parameter.copy_(rows[:, : parameter.shape[1]])
+
+    def _pairs(self) -> list[tuple[Tensor, Tensor]]:
+        return [(self.model.input, self._input), (self.model.output, self._output)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The matrices: "model/input" and "model/output"."""
+        self.end_epoch()
+        return {f"model/{name}": tensor.detach() for name, tensor in self.model.named_parameters()}
+
+    def expected_state(self, steps: int, names: Sequence[str]) -> dict[str, Expected]:
+        """What `state_dict` gives, whatever the step."""
+        return {f"model/{name}": exactly(tensor) for name, tensor in self.model.named_parameters()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor], steps: int) -> None:
+        """Go on from these matrices."""
+        self.steps_done = steps
+        for name, (parameter, rows) in zip(("input", "output"), self._pairs(), strict=True):
+            parameter.copy_(state[f"model/{name}"])
+            rows[:, : parameter.shape[1]] = parameter
+
+
+@dataclass(frozen=True)
+class TrainedWord2Vec:
+    """Words with their vectors, and how the training went.
+
+    Args:
+        vocabulary: the words.
+        model: both matrices.
+        losses: of each epoch the mean loss of a prediction, made before it was learned.
+        kernel: knows the n-grams of the words.
+    """
+
+    vocabulary: CountedVocabulary
+    model: Word2VecModel
+    losses: list[float]
+    kernel: Word2VecKernel
+
+    def word_matrix(self) -> Tensor:
+        """The vectors of all words, [V, D]: with n-grams the means of their rows."""
+        return word_matrix(self.model, self.kernel)
+
+
+@torch.no_grad()
+def word_matrix(model: Word2VecModel, kernel: Word2VecKernel) -> Tensor:
+    """The vectors of all words, [V, D] float32: with n-grams each the mean of its rows."""
+    if kernel.bags is None:
+        return model.input.detach()
+    rows, begin = torch.from_numpy(kernel.bags.rows.copy()).long(), torch.from_numpy(kernel.bags.begin)
+    return torch.nn.functional.embedding_bag(rows, model.input, begin[:-1], mode="mean")
+
+
+def train_word2vec(
+    source: Source | Iterable[Iterable[str]],
+    *,
+    words: Words = "words",
+    lowercase: bool = False,
+    min_count: int = 5,
+    max_vocabulary: int | None = None,
+    epochs: int = 5,
+    learning_rate: float = 0.025,
+    batch_size: int = 100_000,
+    seed: int = 1,
+    **model: Any,
+) -> TrainedWord2Vec:
+    """Learn word vectors; `pyrnn train word-vectors` does the same with a folder that keeps all of it.
+
+    Args:
+        source: files, folders, or sentences in memory, each an iterable of its words.
+        words: how a text is cut: "words" or "spaces".
+        lowercase: read a text without regard to capitals.
+        min_count: words that occur less often are left out.
+        max_vocabulary: words to keep; None keeps all.
+        epochs: passes over the text.
+        learning_rate: where the rate begins.
+        batch_size: ids of a block; results depend on it only where it cuts a sentence.
+        seed: of all that is drawn.
+        model: further fields of `pyrnn.models.Word2VecConfig`.
+
+    Raises:
+        ValueError: no words, or a setting that does not fit.
+        FileNotFoundError, PermissionError, OSError: as the text's files give them.
+
+    Example:
+        >>> sentences = [["the", "king", "rules"], ["the", "queen", "rules"]] * 9
+        >>> trained = train_word2vec(sentences, vector_size=16, epochs=2)
+        >>> trained.vocabulary.words, trained.word_matrix().shape, len(trained.losses)
+        (('rules', 'the', 'king', 'queen'), torch.Size([4, 16]), 2)
+    """
+    recipe = from_mapping(
+        TrainConfig,
+        {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "seed": seed},
+        where="train_word2vec",
+    )
+    config = from_mapping(Word2VecConfig, {"vocabulary_size": 1, **model}, where="train_word2vec")
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = make_corpus(
+            source,
+            Path(folder, "ids.bin"),
+            words=words,
+            lowercase=lowercase,
+            min_count=min_count,
+            max_vocabulary=max_vocabulary,
+        )
+    made = Word2VecModel(replace(config, vocabulary_size=len(corpus.vocabulary)), seed=seed)
+    trainer = Word2VecTrainer(made, CorpusBlocks(corpus.ids, corpus.vocabulary, batch_size), recipe)
+    losses: list[float] = []
+    for _ in range(epochs):
+        steps = [trainer.step() for _ in range(trainer.epoch_steps)]
+        total = sum(float(step.loss) * float(step.weight) for step in steps)
+        losses.append(total / max(sum(float(step.weight) for step in steps), 1.0))
+    trainer.end_epoch()
+    return TrainedWord2Vec(corpus.vocabulary, made.eval(), losses, trainer.kernel)

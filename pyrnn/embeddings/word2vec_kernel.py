@@ -1,0 +1,203 @@
+"""The call of the native kernels that train word2vec, and the tables that they read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrnn import _native
+from pyrnn._native_args import check_fields
+from pyrnn.embeddings.huffman import HuffmanCodes
+from pyrnn.embeddings.sampling import alias_table, keep_thresholds
+from pyrnn.embeddings.vocabulary import CountedVocabulary
+from pyrnn.models.configs import Word2VecConfig
+
+#: Floats of a row are a multiple of this.
+ROW_UNIT: int = _native.cpu.word2vec_row_unit
+
+
+class _Problem(NamedTuple):
+    """As csrc/embedding/word2vec.h explains it."""
+
+    V: int
+    S: int
+    count: int
+    position: int
+    epoch: int
+    seed: int
+    window: int
+    shrink: int
+    cbow: int
+    batched: int
+    updates: int
+    negatives: int
+    most_targets: int
+    most_rows: int
+    rate: float
+    last_rate: float
+    ids: int
+    keep: int
+    noise: int
+    path_begin: int
+    path_nodes: int
+    path_signs: int
+    bag_begin: int
+    bag_rows: int
+    input: int
+    output: int
+
+
+check_fields(_native.cpu, "embedding.Word2Vec", _Problem._fields)
+
+
+class Sums(NamedTuple):
+    """What a block came to.
+
+    Args:
+        loss: of all its predictions, float64.
+        predictions: how many there were.
+        words: that were not left out at random.
+    """
+
+    loss: float
+    predictions: int
+    words: int
+
+
+class Block(NamedTuple):
+    """Ids of a text, one after another, and where they stand.
+
+    Args:
+        ids: [N] int32 in [0, V]; V ends a sentence.
+        position: of the first one in the text.
+        epoch: passes over the text before this one.
+    """
+
+    ids: Tensor
+    position: int = 0
+    epoch: int = 0
+
+
+def padded(matrix: Tensor) -> Tensor:
+    """A matrix [R, D] as the kernels take it: [R, S] with rows of whole cache lines; itself where it has those."""
+    R, D = matrix.shape
+    S = -(-D // ROW_UNIT) * ROW_UNIT
+    if D == S and matrix.is_contiguous() and matrix.data_ptr() % 64 == 0:
+        return matrix
+    rows = torch.zeros(R, S)
+    _native.cpu.advise_huge_pages(rows.data_ptr(), rows.nbytes)
+    rows[:, :D] = matrix
+    return rows
+
+
+class Word2VecKernel:
+    """Trains matrices on blocks of a text.
+
+    Args:
+        config: the loss and the windows.
+        vocabulary: its counts decide what is left out, what noise is, and the Huffman codes; its words have
+            the n-grams.
+        seed: of all that is drawn.
+
+    Raises:
+        ValueError: the vocabulary has another size, or is too small for the loss; an exponent is too large.
+    """
+
+    def __init__(self, config: Word2VecConfig, vocabulary: CountedVocabulary, *, seed: int) -> None:
+        if len(vocabulary) != config.vocabulary_size:
+            raise ValueError(
+                f"the vocabulary has {len(vocabulary)} words, the model is for {config.vocabulary_size}"
+            )
+        self.config, self.seed = config, seed
+        counts = vocabulary.counts.numpy()
+        self._keep = keep_thresholds(counts, config.sample)
+        self._noise: NDArray[Any] | None = None
+        self._codes: HuffmanCodes | None = None
+        if config.loss == "negative-sampling":
+            self._noise = alias_table(counts, config.noise_exponent)
+            self._most_targets = config.negative + 1
+        else:
+            self._codes = HuffmanCodes.of(counts)
+            self._most_targets = int(np.diff(self._codes.begin).max())
+        self.bags = _bags(config, vocabulary) if config.max_n else None
+
+    def run(
+        self,
+        block: Block,
+        input: Tensor,
+        output: Tensor,
+        *,
+        rates: tuple[float, float] = (0.0, 0.0),
+        updates: bool = True,
+    ) -> Sums:
+        """Train on a block, or compute its loss alone.
+
+        Args:
+            block: a part of the text.
+            input: [R, S] float32, as `padded` gives it; changed in place.
+            output: likewise.
+            rates: of its first word, and behind its last one; linear in between.
+            updates: False changes nothing.
+        """
+        config = self.config
+        ids = block.ids.contiguous()
+        problem = _Problem(
+            V=config.vocabulary_size,
+            S=input.shape[1],
+            count=len(ids),
+            position=block.position,
+            epoch=block.epoch,
+            seed=self.seed,
+            window=config.window,
+            shrink=config.shrink_windows,
+            cbow=config.model == "cbow",
+            batched=config.shared_negatives,
+            updates=updates,
+            negatives=config.negative if self._noise is not None else 0,
+            most_targets=self._most_targets,
+            most_rows=self._most_rows,
+            rate=rates[0],
+            last_rate=rates[1],
+            ids=ids.data_ptr(),
+            keep=_address(self._keep),
+            noise=_address(self._noise),
+            path_begin=_address(self._codes and self._codes.begin),
+            path_nodes=_address(self._codes and self._codes.nodes),
+            path_signs=_address(self._codes and self._codes.signs),
+            bag_begin=_address(self.bags and self.bags.begin),
+            bag_rows=_address(self.bags and self.bags.rows),
+            input=input.data_ptr(),
+            output=output.data_ptr(),
+        )
+        return Sums(*_native.cpu.word2vec(problem, _native.num_threads()))
+
+    @property
+    def _most_rows(self) -> int:
+        """Of the mean that a prediction has as its input."""
+        words = 2 * self.config.window if self.config.model == "cbow" else 1
+        return words * (1 if self.bags is None else int(np.diff(self.bags.begin).max()))
+
+
+class Bags(NamedTuple):
+    """Of each word the rows whose mean is its vector: its own, then those of its n-grams.
+
+    Args:
+        begin: [V + 1] int64, where each word's rows begin.
+        rows: int32.
+    """
+
+    begin: NDArray[np.int64]
+    rows: NDArray[np.int32]
+
+
+def _bags(config: Word2VecConfig, vocabulary: CountedVocabulary) -> Bags:
+    found, counts = _native.cpu.word_rows(vocabulary.words, config.min_n, config.max_n, config.buckets)
+    return Bags(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), np.frombuffer(found, np.int32))
+
+
+def _address(array: NDArray[Any] | None) -> int:
+    return 0 if array is None else array.ctypes.data
