@@ -121,7 +121,6 @@ __getattr__, __dir__ = lazy_names(
         "vectors": ["WordVectors"],
         "vocabulary": ["CountedVocabulary"],
         "weat": ["WeatResult", "association_test"],
-        "words": ["WordList"],
         "word2vec": [
             "CorpusBlocks",
             "PredictionLoss",
@@ -133,5 +132,6 @@ __getattr__, __dir__ = lazy_names(
             "word_matrix",
         ],
         "word2vec_kernel": ["Word2VecKernel"],
+        "words": ["WordList"],
     },
 )

@@ -159,6 +159,10 @@ class Task(ABC):
         """What "best" means in a job; a task of which a job may choose says so here."""
         return self.objective
 
+    def score_unit_of(self, job: Job) -> str:
+        """What follows the score in a sentence about a job."""
+        return self.score_unit
+
     @abstractmethod
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
         """Read the data once, write `files` into the folder, and return the model's `sizes`.

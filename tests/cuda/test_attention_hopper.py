@@ -1,4 +1,4 @@
-"""The forward pass for compute capability 9.0a: when it is chosen, and what it computes beside the other one."""
+"""The forward pass for compute capability 9.0a: when it is chosen, what it computes, beside the other one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ OTHERS = {name: options for name, options in OPTIONS.items() if name != "everyth
 def plan_of(device: str, *qkv: Tensor, mask: Tensor | None = None) -> cuda.Plan:
     query, key, value = (t.to(device) for t in qkv)
     mask = None if mask is None else mask.to(device)
-    return cuda.plan(Call(query, key, value, mask, None, None, None, None, 0.0, True, None, 0, -1, -1, 0.0, "none"))
+    return cuda.plan(
+        Call(query, key, value, mask, None, None, None, None, 0.0, True, None, 0, -1, -1, 0.0, "none")
+    )
 
 
 @pytest.fixture
@@ -117,6 +119,11 @@ def test_what_a_query_does_not_see_does_not_leak(garbage: float, dtype: torch.dt
         assert not hopper(query, key, value, **options)[0].isfinite().any()
 
 
+def expanded(*qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value = (t.expand(2, -1, -1, -1) for t in qkv)
+    return query, key, value
+
+
 REFUSED: dict[str, tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]] = {
     "not of 16 bits": (operands(T=66, dtype=torch.float32), {}),
     "a warp has all queries": (operands(T=9, dtype=torch.bfloat16), {}),
@@ -126,10 +133,7 @@ REFUSED: dict[str, tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]] = {
         operands(T=66, dtype=torch.float16),
         {"mask": torch.zeros(1, 1, 66, 7, dtype=torch.float16)},
     ),
-    "an expanded dimension": (
-        tuple(t[:1].expand(2, -1, -1, -1) for t in operands(T=66, D=8, V=8, dtype=torch.bfloat16)),  # pyright: ignore
-        {},
-    ),
+    "an expanded dimension": (expanded(*operands(B=1, T=66, D=8, V=8, dtype=torch.bfloat16)), {}),
 }
 
 
@@ -159,6 +163,8 @@ def test_the_kernel_of_8_0_computes_the_same(features: int, hopper: Kernel, devi
 def test_it_is_told_which_kernel_runs(device: str) -> None:
     cuda.forced_kernel = ""
     layer = pyrnn.nn.MultiheadAttention(64, 1, batch_first=True, device=device, dtype=torch.bfloat16)
-    told = [str(pyrnn.explain(layer, *[torch.zeros(1, T, 64, device=device).bfloat16()] * 3)) for T in (9, 90)]
+    told = [
+        str(pyrnn.explain(layer, *[torch.zeros(1, T, 64, device=device).bfloat16()] * 3)) for T in (9, 90)
+    ]
     assert "the kernel of 8.0, for a warp has all queries of a head" in told[0]
     assert "the kernel of 9.0a, 1 blocks that stay; 1 tiles of queries" in told[1]

@@ -98,7 +98,7 @@ def test_the_last_epoch_is_kept_and_more_may_follow(tmp_path: Path) -> None:
     again = load_run(tmp_path / "run")
     assert isinstance(again, WordVectorRun)
     assert isinstance(run, WordVectorRun)
-    assert torch.equal(again.model.input, run.model.input)
+    assert torch.equal(again.word_matrix(), run.word_matrix())
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3])
@@ -133,7 +133,7 @@ def test_vectors_may_begin_with_those_of_another_run(tmp_path: Path) -> None:
     assert isinstance(first, WordVectorRun)
     assert second.vocabulary.words == first.vocabulary.words
     place = first.vocabulary.find("soup")
-    assert torch.equal(second.model.input[place], first.model.input[place])
+    assert torch.equal(second.word_matrix()[place], first.word_matrix()[place])
 
 
 @pytest.mark.parametrize(
