@@ -96,7 +96,7 @@ namespace pyrnn::attention::cuda {
 namespace {
 
 #define F(member) PYRNN_FIELD(Launch, member)
-const Field<Launch> kLaunch[] = {F(device),     F(stream),       F(scratch),  F(mask_batch),
+const Field<Launch> kLaunch[] = {F(device),     F(stream),       F(scratch),   F(mask_batch),
                                  F(mask_heads), F(mask_queries), F(mask_keys), F(generation)};
 #undef F
 

@@ -1,13 +1,13 @@
-"""Word vectors by this package and by gensim, with the same settings: running words a second, and what is learned.
+"""Word vectors by this package and by gensim, with the same settings: words a second, and what is learned.
 
 gensim (4.4.0 was measured) is no dependency of pyrnn: install it for this benchmark alone. Both train from
-the same sentences with the same window, noise, thinning and rates, in alternation; gensim reads them from a file
-by its fastest way (`corpus_file`), pyrnn from its file of ids. Times include reading and training, on neither
-side counting the words. "text" is what ships with the package (or --text), repeated; "zipf" is drawn, with
+the same sentences with the same window, noise, thinning and rates, in alternation; gensim reads them from a
+file by its fastest way (`corpus_file`), pyrnn from its file of ids. Times include reading and training, on
+neither side counting the words. "text" is what ships with the package (or --text), repeated; "zipf" is drawn, with
 a vocabulary of 200,000, whose matrices are larger than the caches.
 
---quality trains both on the text, but for its last sentences, and judges both pairs of matrices by one program:
-the loss of negative sampling on those sentences, and Spearman's correlation with WordSim-353, which
+--quality trains both on the text, but for its last sentences, and judges both pairs of matrices by one
+program: the loss of negative sampling on those sentences, and Spearman's correlation with WordSim-353, which
 gensim ships, over the pairs whose words the text has.
 """
 
@@ -115,7 +115,13 @@ def gensim_of(mode: str, stream: Stream, dimension: int, workers: int) -> Any:
     """Its model with a vocabulary, before its training."""
     least = int(stream.corpus.vocabulary.counts[-1]) if stream.name == "zipf" else 5
     model = importlib.import_module("gensim.models").Word2Vec(
-        vector_size=dimension, min_count=least, window=5, sample=1e-3, workers=workers, seed=1, **MODES[mode][1]
+        vector_size=dimension,
+        min_count=least,
+        window=5,
+        sample=1e-3,
+        workers=workers,
+        seed=1,
+        **MODES[mode][1],
     )
     model.build_vocab(corpus_file=str(stream.lines))
     return model

@@ -188,7 +188,7 @@ class Cooccurrences:
     def _check(self, pairs: NDArray[np.void]) -> None:
         ids, counts = pairs.view("<u4").reshape(-1, 4)[:, :2], pairs["count"]  # a negative id is a large one
         if not len(pairs) or (
-            ids.max() < self.vocabulary_size and 0 < counts.min() and counts.max() < np.inf
+            ids.max() < self.vocabulary_size and counts.min() > 0 and counts.max() < np.inf
         ):
             return
         raise ValueError(

@@ -49,8 +49,8 @@ class CorpusConfig:
     """The text of word vectors.
 
     Args:
-        text: a file (UTF-8, plain or gzip), a folder of files, "/dev/stdin", or "shakespeare" for the one that
-            comes with the package; a line is a sentence. Several are joined in their order.
+        text: a file (UTF-8, plain or gzip), a folder of files, "/dev/stdin", or "shakespeare" for the one
+            that comes with the package; a line is a sentence. Several are joined in their order.
         validation_text: what to judge on, named in the same way; the last sentences of `text` unless given.
         validation_fraction: how much of `text` that is; with 0 they are trained on as well.
         words: "words" finds words in running text, with signs as words of their own; "spaces" cuts at white
@@ -269,7 +269,7 @@ def _read_vocabulary(folder: Path, job: Job) -> CountedVocabulary:
 
 
 def _held_out(ids: TokenFile, fraction: float, *, end: int) -> int:
-    """Where the last sentences begin that are about `fraction` of all; `end` is the mark of a sentence's end."""
+    """Where the last sentences begin that are about `fraction` of all; `end` is the mark of an end."""
     import torch
 
     stop = min(int(len(ids) * (1 - fraction)), len(ids) - 1)

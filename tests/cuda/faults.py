@@ -112,10 +112,10 @@ ATTENTION = {
         "attention/cuda/scores.h", "end, p.query_start + 1);", "end, p.query_start + 2);"
     ),
     "strides_of_the_mask_mixed_up": Fault(_ROWS, "at + key * mask.key", "at + key * mask.query"),
-    "sum_with_the_wrong_lane": Fault(
-        _ROWS, "__shfl_xor_sync(~0u, all, 2)", "__shfl_xor_sync(~0u, all, 4)"
+    "sum_with_the_wrong_lane": Fault(_ROWS, "__shfl_xor_sync(~0u, all, 2)", "__shfl_xor_sync(~0u, all, 4)"),
+    "sums_keep_their_old_shift": Fault(
+        _ROWS, "sum[m][half] * factor[m][half] + added", "sum[m][half] + added"
     ),
-    "sums_keep_their_old_shift": Fault(_ROWS, "sum[m][half] * factor[m][half] + added", "sum[m][half] + added"),
     "outputs_keep_their_old_shift": Fault(_ROWS, "if (!__any_sync(~0u, by != 1)) continue;", "continue;"),
     "dropped_words_are_not_exchanged": Fault(
         "attention/cuda/dropout.h",
@@ -164,7 +164,9 @@ ATTENTION_HOPPER = {
         _RING, "ptx::mbarrier_wait(full(turn.buffer), turn.phase)", "ptx::mbarrier_wait(full(turn.buffer), 0)"
     ),
     "wrong_phase_of_empty_buffers": Fault(_RING, "turn.phase ^ 1", "turn.phase"),
-    "one_buffer_of_keys": Fault(_HOPPER, "k(int buffer) const { return at(buffer); }", "k(int) const { return at(0); }"),
+    "one_buffer_of_keys": Fault(
+        _HOPPER, "k(int buffer) const { return at(buffer); }", "k(int) const { return at(0); }"
+    ),
     "values_over_keys": Fault(_HOPPER, "return at(kBuffers + buffer)", "return at(buffer)"),
     "fewer_bytes_than_come": Fault(
         "attention/cuda/panels.h", "expect_tx(landed, kBytes)", "expect_tx(landed, kBytes / 2)"

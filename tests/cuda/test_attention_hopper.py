@@ -24,7 +24,9 @@ OTHERS = {name: options for name, options in OPTIONS.items() if name != "everyth
 def plan_of(device: str, *qkv: Tensor, mask: Tensor | None = None) -> cuda.Plan:
     query, key, value = (t.to(device) for t in qkv)
     mask = None if mask is None else mask.to(device)
-    return cuda.plan(Call(query, key, value, mask, None, None, None, None, 0.0, True, None, 0, -1, -1, 0.0, "none"))
+    return cuda.plan(
+        Call(query, key, value, mask, None, None, None, None, 0.0, True, None, 0, -1, -1, 0.0, "none")
+    )
 
 
 @pytest.fixture
@@ -159,6 +161,8 @@ def test_the_kernel_of_8_0_computes_the_same(features: int, hopper: Kernel, devi
 def test_it_is_told_which_kernel_runs(device: str) -> None:
     cuda.forced_kernel = ""
     layer = pyrnn.nn.MultiheadAttention(64, 1, batch_first=True, device=device, dtype=torch.bfloat16)
-    told = [str(pyrnn.explain(layer, *[torch.zeros(1, T, 64, device=device).bfloat16()] * 3)) for T in (9, 90)]
+    told = [
+        str(pyrnn.explain(layer, *[torch.zeros(1, T, 64, device=device).bfloat16()] * 3)) for T in (9, 90)
+    ]
     assert "the kernel of 8.0, for a warp has all queries of a head" in told[0]
     assert "the kernel of 9.0a, 1 blocks that stay; 1 tiles of queries" in told[1]

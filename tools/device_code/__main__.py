@@ -107,7 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     complaints += over_budget(cpu_seconds() - before, sum(sizes) / 2**20, len(told.architectures))
     if told.what == "sass":
         broken = [complaint for _, of_source in found for complaint in of_source]
-        broken += [*rules.too_many_registers(kernels), *rules.without_kernels((k.architecture, k.name) for k in kernels)]
+        broken += [
+            *rules.too_many_registers(kernels),
+            *rules.without_kernels((k.architecture, k.name) for k in kernels),
+        ]
         say(f"sass: {len(broken)} rules broken" + ("" if disassembles else ", instructions not looked at"))
         complaints += broken
     for complaint in complaints:

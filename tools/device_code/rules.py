@@ -53,7 +53,9 @@ class Rule:
         """What is wrong with a kernel that the rule is about."""
         scope = set(range(len(function.code)))
         if self.loop:
-            loops = map(function.inner_loop_of if self.inner else function.loop_of, function.places(self.loop))
+            loops = map(
+                function.inner_loop_of if self.inner else function.loop_of, function.places(self.loop)
+            )
             scope = next(filter(None, loops), set[int]())
             if not scope:
                 yield f"no loop holds {self.loop}"

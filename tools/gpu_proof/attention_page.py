@@ -63,4 +63,6 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
     for row in times:
         ours, theirs, spread = (row[name] for name in ("pyrnn_s", "peer_s", "ratio_spread"))
         figures = (f"{ours['median'] * 1e6:.1f}", f"{theirs['median'] * 1e6:.1f}", f"{row['ratio']:.2f}x")
-        yield table_line([said(row), row.get("ran", ""), row["peer"], *figures, f"{spread['p20']:.2f}-{spread['p80']:.2f}"])
+        yield table_line(
+            [said(row), row.get("ran", ""), row["peer"], *figures, f"{spread['p20']:.2f}-{spread['p80']:.2f}"]
+        )

@@ -1,6 +1,6 @@
 // The rows of queries that a warp owns in a forward pass, their softmax and outputs: what the kernels of all
-// architectures share (Dao, 2023). Who multiplies hands over a tile of products with the keys, gets its weights
-// for the product with the values, and writes the rows in the end.
+// architectures share (Dao, 2023). Who multiplies hands over a tile of products with the keys, gets its
+// weights for the product with the values, and writes the rows in the end.
 #pragma once
 #include "attention/cuda/query_block.h"
 

@@ -1,5 +1,5 @@
-// All kernels of the forward pass for compute capability 9.0a of one storage type of 16 bits; compiled once for
-// each (PYRNN_STORAGE, PYRNN_DTYPE), and for that architecture alone.
+// All kernels of the forward pass for compute capability 9.0a of one storage type of 16 bits; compiled once
+// for each (PYRNN_STORAGE, PYRNN_DTYPE), and for that architecture alone.
 #include "attention/cuda/describe.h"
 #include "attention/cuda/hopper_forward.h"
 #include "attention/cuda/tensor_tiles.h"
@@ -34,7 +34,7 @@ constexpr ForwardKernel hopper_of() {
 template <class S>
 struct Kernels {
   static constexpr ForwardKernel forward[] = {
-      hopper_of<S, HopperShape<64, 2, 128, 3>, true>(),    //
+      hopper_of<S, HopperShape<64, 2, 128, 3>, true>(),   //
       hopper_of<S, HopperShape<64, 2, 64, 4>, false>(),   //
       hopper_of<S, HopperShape<128, 2, 80, 3>, true>(),   //
       hopper_of<S, HopperShape<128, 2, 64, 3>, false>(),  //

@@ -1,14 +1,16 @@
-// Forward pass on compute capability 9.0a: the same rows, softmax and masks as forward.h, by other means (Shah
-// et al., FlashAttention-3, 2024).
+// Forward pass on compute capability 9.0a: the same rows, softmax and masks as forward.h, by other means
+// (Shah et al., FlashAttention-3, 2024).
 //
 // A block stays on its multiprocessor and takes one piece of work after the other (schedule.h). Its last
-// warpgroup makes no products: one thread of it has the copy engine bring queries, keys and values into rings of
-// buffers (ring.h, panels.h), and a warp looks for values that are no numbers where keys are hidden from some
-// queries. It gives its registers to the others, which own 64 rows of queries each: products of the next keys
-// and of the last weights with their values run while they turn the scores between into weights, and they issue
-// these products in turn, so that the tensor cores have those of one warpgroup while another has exponentials.
+// warpgroup makes no products: one thread of it has the copy engine bring queries, keys and values into rings
+// of buffers (ring.h, panels.h), and a warp looks for values that are no numbers where keys are hidden from
+// some queries. It gives its registers to the others, which own 64 rows of queries each: products of the next
+// keys and of the last weights with their values run while they turn the scores between into weights, and
+// they issue these products in turn, so that the tensor cores have those of one warpgroup while another has
+// exponentials.
 //
-// A tile of keys and values is 2 kSteps kFeatures numbers of 16 bits, for 4 kRows kSteps kFeatures operations.
+// A tile of keys and values is 2 kSteps kFeatures numbers of 16 bits, for 4 kRows kSteps kFeatures
+// operations.
 #pragma once
 #include "attention/cuda/forward_rows.h"
 #include "attention/cuda/panels.h"
@@ -183,7 +185,7 @@ struct HopperRows : ForwardRows<S, Shape, kPlain> {
 
   const Buffers& buffers;
   const Order<kOrderGroups> order;
-  bool spoilt;            // the product under way is of no use
+  bool spoilt;           // the product under way is of no use
   float kept[1][kV][4];  // then: the sums before it, in local memory
 
   __device__ __forceinline__ HopperRows(const ForwardCall& call, const Work& work, const Buffers& of)
@@ -230,9 +232,8 @@ struct HopperRows : ForwardRows<S, Shape, kPlain> {
 
  private:
   template <int kCount>
-  static __device__ __forceinline__ float (&flat(float (&sums)[1][kCount][4]))[kCount * 4] {
-    return reinterpret_cast<float(&)[kCount * 4]>(sums);
-  }
+  static __device__ __forceinline__ float (&flat(float (&sums)[1][kCount][4]))
+      [kCount * 4] { return reinterpret_cast<float (&)[kCount * 4]>(sums); }
 
   // Products become weights; returns whether they are of a tile that is seen in part.
   __device__ __forceinline__ bool weigh(float (&x)[1][kN][4], const KeyTiles<S, Shape, kPlain>& tiles, int i,
@@ -254,8 +255,7 @@ struct HopperRows : ForwardRows<S, Shape, kPlain> {
 
   // Begins x = q k^T, one group.
   __device__ __forceinline__ void multiply_keys(float (&x)[1][kN][4], const KeyTurn& turn) const {
-    const uint64_t q = buffers.q.over_features(64 * order.group),
-                   k = buffers.k(turn.buffer).over_features(0);
+    const uint64_t q = buffers.q.over_features(64 * order.group), k = buffers.k(turn.buffer).over_features(0);
     ptx::wgmma_pin(flat(x));
     ptx::wgmma_fence();
 #pragma unroll
@@ -265,8 +265,8 @@ struct HopperRows : ForwardRows<S, Shape, kPlain> {
     ptx::wgmma_commit();
   }
 
-  // Begins out += weights v, one group. Where masked weights would meet values that are no numbers the sums are
-  // kept: no branch may hide a product, or the compiler has all wait for one another.
+  // Begins out += weights v, one group. Where masked weights would meet values that are no numbers the sums
+  // are kept: no branch may hide a product, or the compiler has all wait for one another.
   __device__ __forceinline__ void multiply_values(const Weights& weights, const KeyTurn& turn, bool partial) {
     const uint64_t v = buffers.v(turn.buffer).over_rows();
     buffers.values.wait_until_full(turn);
@@ -278,7 +278,7 @@ struct HopperRows : ForwardRows<S, Shape, kPlain> {
 #pragma unroll
     for (int k = 0; k < kKeys / 16; k++)
       ptx::wgmma<S, Shape::kFeatures, ptx::Major::mn>(flat(out), weights[k],
-                                                          v + Buffers::KeyPanels::rows_of(k));
+                                                      v + Buffers::KeyPanels::rows_of(k));
     ptx::wgmma_commit();
   }
 

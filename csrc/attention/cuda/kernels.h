@@ -1,5 +1,5 @@
-// What kernels.cu, hopper.cu, backward.cu and pairs.cu define, once for each storage type: launches, and what a planner
-// must know of each kernel.
+// What kernels.cu, hopper.cu, backward.cu and pairs.cu define, once for each storage type: launches, and what
+// a planner must know of each kernel.
 #pragma once
 #include "attention/problem.h"
 #include "common/cuda/device.h"

@@ -1,6 +1,6 @@
 // Tiles as the copy engine and warpgroups of compute capability 9.0a see them: panels of 64 features, each in
-// rows of 128 bytes. The swizzle puts chunk i of row r where a Tile of 64 features has it, so whoever looks at a
-// panel as threads do takes it for one.
+// rows of 128 bytes. The swizzle puts chunk i of row r where a Tile of 64 features has it, so whoever looks
+// at a panel as threads do takes it for one.
 #pragma once
 #include "attention/cuda/tile.h"
 #include "common/cuda/ptx90.h"
@@ -48,8 +48,8 @@ struct Panels {
       ptx::tensor_load(panel(i).data, &map, i * kPanelFeatures, c1, c2, c3, landed);
   }
 
-  // Descriptor of an operand of products over features, of rows from `row` on, a multiple of 8. That of step k
-  // is so much more: as a constant beside the product it needs no register.
+  // Descriptor of an operand of products over features, of rows from `row` on, a multiple of 8. That of step
+  // k is so much more: as a constant beside the product it needs no register.
   __device__ __forceinline__ uint64_t over_features(int row) const {
     return ptx::wgmma_descriptor(address() + uint32_t(row / 8) * kEightRows, kEightRows);
   }

@@ -207,8 +207,9 @@ ForwardPlan plan_forward(const Problem& p, const Device& device, Generation gene
     plan.why += std::to_string(blocks) + " tiles of queries";
   } else {
     plan.scratch_bytes = size_t(plan.splits * p.B * p.K * rows * (p.V + 2)) * cuda_kernels(p.dtype).sum;
-    plan.why += std::to_string(blocks) + " tiles of queries would not fill the device: " +
-                std::to_string(plan.splits) + " blocks share the keys of each";
+    plan.why += std::to_string(blocks) +
+                " tiles of queries would not fill the device: " + std::to_string(plan.splits) +
+                " blocks share the keys of each";
   }
   return plan;
 }

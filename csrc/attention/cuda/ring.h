@@ -1,5 +1,5 @@
-// Buffers that a thread fills and warps empty, in turn: barriers in shared memory say which are full, and which
-// are empty again.
+// Buffers that a thread fills and warps empty, in turn: barriers in shared memory say which are full, and
+// which are empty again.
 #pragma once
 #include "common/cuda/ptx90.h"
 
@@ -30,8 +30,8 @@ struct Ring {
 
   uint64_t* barriers;  // full ones, empty ones
 
-  // By one thread. A buffer is full once it is told what to expect and that has come, empty once `emptied` warps
-  // have arrived.
+  // By one thread. A buffer is full once it is told what to expect and that has come, empty once `emptied`
+  // warps have arrived.
   __device__ __forceinline__ void init(unsigned emptied) const {
     for (int i = 0; i < kBuffers; i++) {
       ptx::mbarrier_init(full(i), 1);

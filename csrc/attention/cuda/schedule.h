@@ -1,9 +1,9 @@
 // What each of the blocks that stay does, one piece of work after the other.
 //
 // A piece is a tile of queries, or one split of its keys. The pieces of a `section` of heads, whose keys and
-// values the second-level cache holds together, come one after another, those of the last queries first: where
-// order is causal they see the most keys, and what is long must not come last. Every second round goes through
-// the blocks backwards, so that no block has the longest piece of each round.
+// values the second-level cache holds together, come one after another, those of the last queries first:
+// where order is causal they see the most keys, and what is long must not come last. Every second round goes
+// through the blocks backwards, so that no block has the longest piece of each round.
 #pragma once
 #include "attention/cuda/block.h"
 

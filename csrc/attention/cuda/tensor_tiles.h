@@ -1,5 +1,5 @@
-// Queries, keys and values as the copy engine is told of them: what one copy brings of each, and where it is not
-// able to.
+// Queries, keys and values as the copy engine is told of them: what one copy brings of each, and where it is
+// not able to.
 #pragma once
 #include <string>
 
@@ -8,7 +8,8 @@
 
 namespace pyrnn::attention::cuda {
 
-// Of 16-bit numbers. A dimension of size 1 may have any stride, which a tensor map would have to be able to name.
+// Of 16-bit numbers. A dimension of size 1 may have any stride, which a tensor map would have to be able to
+// name.
 inline uint64_t tensor_stride(int64_t size, int64_t elements) {
   return size == 1 ? 16 : uint64_t(elements) * TensorTile::kElementBytes;
 }

@@ -200,5 +200,8 @@ def test_the_page_puts_goals_beside_what_was_reached() -> None:
     assert "| forward and backward against flash | goal 0.75x | not measured |" in page
     assert "bfloat16 on hopper: right, 20 of 20 runs have the same bits" in page
     assert "bfloat16, kernel ampere on ampere: right" in page
-    assert "plain infer B 1 H 2 T 512 S 512 D 64 causal bfloat16 | hopper | flash | 100.0 | 100.0 | 2.00x" in page
+    assert (
+        "plain infer B 1 H 2 T 512 S 512 D 64 causal bfloat16 | hopper | flash | 100.0 | 100.0 | 2.00x"
+        in page
+    )
     assert "2 of 9 were left out" in page
