@@ -133,7 +133,7 @@ def _train(
             )
         word = {"min": "lowest", "max": "highest", "last": "last"}[best.objective.direction]
         tell(
-            f"{run}: {word} validation {best.objective.metric} {best.score:.4f}{task.score_unit}, "
+            f"{run}: {word} validation {best.objective.metric} {best.score:.4f}{task.score_unit_of(job)}, "
             f"in epoch {best.epoch}"
         )
         following = next(iter(task.verbs), "evaluate")

@@ -120,6 +120,7 @@ __getattr__, __dir__ = lazy_names(
         "spelling": ["UnknownWord"],
         "vectors": ["WordVectors"],
         "vocabulary": ["CountedVocabulary"],
+        "weat": ["WeatResult", "association_test"],
         "word2vec": [
             "CorpusBlocks",
             "PredictionLoss",
@@ -131,7 +132,6 @@ __getattr__, __dir__ = lazy_names(
             "word_vectors",
         ],
         "word2vec_kernel": ["Word2VecKernel"],
-        "weat": ["WeatResult", "association_test"],
         "words": ["WordList"],
     },
 )

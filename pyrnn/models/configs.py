@@ -316,7 +316,7 @@ class WordVectorConfig(Word2VecConfig):
         model: "skipgram" or "cbow", or "glove".
             Source: Pennington, Socher and Manning, "GloVe: Global vectors for word representation", 2014.
         x_max: a pair that is counted so often, or more, has weight 1.
-        alpha: of other pairs x / x_max is raised to this power.
+        alpha: of other pairs x / `x_max` is raised to this power.
         sides: "both" counts neighbours on both sides; "left" those before a word alone.
         weighting: "harmonic" counts a pair at distance n as 1 / n; "flat" as 1.
         combination: a word's vector is the "sum" or "mean" of its two, or the one as a "word" alone.
@@ -330,7 +330,7 @@ class WordVectorConfig(Word2VecConfig):
         ValueError: negative is no setting of glove, got 10: leave it out
     """
 
-    model: Literal["skipgram", "cbow", "glove"] = "skipgram"  # pyright: ignore[reportIncompatibleVariableOverride]
+    model: Literal["skipgram", "cbow", "glove"] = "skipgram"
     x_max: float = 100.0
     alpha: float = 0.75
     sides: Literal["both", "left"] = "both"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pyrnn.nn.attention import MultiheadAttention
@@ -13,7 +14,7 @@ from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.decoder_layer import TransformerDecoderLayer
 from pyrnn.nn.encoder_layer import TransformerEncoderLayer
 from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder, is_causal_mask
-from pyrnn.ops import linear_route
+from pyrnn.ops import linear_route, rotary_embedding_route
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,14 @@ def projection(attention: Attention) -> str:
     elif attention.name != "self-attention":
         weight = weight[: layer.embed_dim]
     path, reason = linear_route(attention.query, weight)
+    return f"{path}: {reason}"
+
+
+def rotation(attention: Attention, dtype: torch.dtype) -> str | None:
+    """Who turns queries and keys by their positions, in words; None if the layer does not."""
+    if attention.layer._rotary is None:
+        return None
+    path, reason = rotary_embedding_route(attention.query.new_empty(0, dtype=dtype))
     return f"{path}: {reason}"
 
 

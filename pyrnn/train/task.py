@@ -159,6 +159,10 @@ class Task(ABC):
         """What "best" means in a job; a task of which a job may choose says so here."""
         return self.objective
 
+    def score_unit_of(self, job: Job) -> str:
+        """What follows the score in a sentence about a job."""
+        return self.score_unit
+
     @abstractmethod
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
         """Read the data once, write `files` into the folder, and return the model's `sizes`.
@@ -238,6 +242,18 @@ class Task(ABC):
             ValueError: there are none: its tokens are no words, or it has no such table.
         """
         raise ValueError(f"a {self.name} has no table of word vectors")
+
+    def select_vectors(self, path: str, words: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The vectors of those of the words that have one in a file or folder of word vectors.
+
+        Returns:
+            [n] int64, which of the words they are, and [n, D].
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged.
+        """
+        raise NotImplementedError(f"{self.name} has word_tables, and no select_vectors")
 
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int

@@ -23,6 +23,7 @@ _COMPUTING = (
     "train language-model",
     "train tagger",
     "train translation",
+    "train word-vectors",
     "translate",
     "analyze-search",
     "plot attention",

@@ -150,6 +150,7 @@ ATTENTION_HOPPER = {
         _HOPPER,
         "        buffers.keys.wait_until_full(turn);\n        order.begin();",
         "        order.begin();",
+        True,
     ),
     "values_are_not_awaited": Fault(
         _HOPPER,
@@ -190,8 +191,9 @@ ATTENTION_HOPPER = {
         _HOPPER,
         "      buffers.queries.wait_until_full(of_queries);\n",
         "      buffers.queries.wait_until_full(of_queries);\n      buffers.queries.release(of_queries);\n",
+        True,
     ),
-    "nobody_has_the_first_turn": Fault(_HOPPER, "if (kGroups > 1 && group == kGroups - 1) end();", ""),
+    "nobody_has_the_first_turn": Fault(_HOPPER, "if (group == kGroups - 1) end();", ""),
     "a_turn_is_not_given_on": Fault(_HOPPER, "1 + (group + 1) % kGroups", "1 + group"),
     "more_registers_than_were_released": Fault(
         _HOPPER, "claim_registers<Shape::kOwnRegisters>", "claim_registers<Shape::kOwnRegisters + 8>"

@@ -92,7 +92,7 @@ def hopper_calls() -> dict[str, tuple[tuple[Tensor, Tensor, Tensor], dict[str, A
         "whole": (whole, {}),
         "padded": ((query, key, value), {"key_padding_mask": padding, "alibi_slopes": torch.ones(4) / 8}),
         "dropped": ((query, key, value), {**dropped, "key_padding_mask": padding}),
-        "many": (operands(9, 66, B=80), {"is_causal": True, "query_start": 57}),
+        "many": (operands(9, 20, B=67), {"is_causal": True, "query_start": 11}),
     }
 
 
@@ -101,7 +101,7 @@ def attention_is_right(choose: Callable[[int], None], calls: dict[str, Any]) -> 
     for name, (qkv, options) in calls.items():
         wide = {n: x.double() if n == "attn_mask" else x for n, x in options.items()}
         expected = of_reference(*(x.double() for x in qkv), **wide)
-        for seed in SEEDS:
+        for seed in SEEDS if len(qkv[0]) == 1 else SEEDS[:2]:  # a whole device takes its time
             choose(seed)
             with torch.no_grad():
                 found = of_kernel(*qkv, enable_gqa=True, **options)
@@ -159,6 +159,7 @@ def main(subject: str, module: Path, said: Path, *, outside: bool = False) -> No
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
     _native.emulated_cuda = rehearsal.emulated(module)
     choose = ctypes.CDLL(str(module)).pyrnn_emulate_seed
     choose.argtypes, choose.restype = [ctypes.c_uint64], None

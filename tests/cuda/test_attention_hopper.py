@@ -1,4 +1,4 @@
-"""The forward pass for compute capability 9.0a: when it is chosen, and what it computes beside the other one."""
+"""The forward pass for compute capability 9.0a: when it is chosen, what it computes, beside the other one."""
 
 from __future__ import annotations
 
@@ -119,6 +119,11 @@ def test_what_a_query_does_not_see_does_not_leak(garbage: float, dtype: torch.dt
         assert not hopper(query, key, value, **options)[0].isfinite().any()
 
 
+def expanded(*qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value = (t.expand(2, -1, -1, -1) for t in qkv)
+    return query, key, value
+
+
 REFUSED: dict[str, tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]] = {
     "not of 16 bits": (operands(T=66, dtype=torch.float32), {}),
     "a warp has all queries": (operands(T=9, dtype=torch.bfloat16), {}),
@@ -128,10 +133,7 @@ REFUSED: dict[str, tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]] = {
         operands(T=66, dtype=torch.float16),
         {"mask": torch.zeros(1, 1, 66, 7, dtype=torch.float16)},
     ),
-    "an expanded dimension": (
-        tuple(t[:1].expand(2, -1, -1, -1) for t in operands(T=66, D=8, V=8, dtype=torch.bfloat16)),  # pyright: ignore
-        {},
-    ),
+    "an expanded dimension": (expanded(*operands(B=1, T=66, D=8, V=8, dtype=torch.bfloat16)), {}),
 }
 
 

@@ -33,8 +33,9 @@ class Rule:
     """Of the kernels whose names `kernels` finds; all but `architectures` are patterns of instructions.
 
     `needs` must occur and `forbids` must not, in the whole kernel or in the outermost loop around the
-    first `loop` that is in one (the innermost with `inner`), less the lines around an instruction of `apart_from`. With `just_before`
-    (`just_after`) each `needs` must have one among the `near` instructions ahead of (behind) it.
+    first `loop` that is in one (the innermost with `inner`), less the lines around an instruction of
+    `apart_from`. With `just_before` (`just_after`) each `needs` must have one among the `near` instructions
+    ahead of (behind) it.
     """
 
     why: str
@@ -146,8 +147,9 @@ def too_many_registers(kernels: Iterable[Kernel]) -> Iterator[str]:
 
 
 def without_kernels(kernels: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A complaint for each rule that no kernel is found by, of pairs of architecture and name: it would hold for
-    ever. Kernels of 9.0a are not looked for where nothing was compiled for it.
+    """A complaint for each rule that no kernel is found by, of pairs of architecture and name.
+
+    It would hold for ever. Kernels of 9.0a are not looked for where nothing was compiled for it.
     """
     found = list(kernels)
     known = [name for _, name in found]

@@ -20,7 +20,7 @@ SAID = ("variant", "mode", "B", "H", "T", "S", "D")
 
 @dataclass(frozen=True)
 class AttentionCase:
-    """One call: variant is plain, bias, dropout or decode; kernel the one that is forced, "" the plan's choice."""
+    """One call: variant is plain, bias, dropout or decode; kernel the forced one, or "" for the plan's choice."""
 
     B: int
     H: int
@@ -159,7 +159,7 @@ FLEX = tuple(
 
 
 def times() -> list[Job]:
-    """All comparisons: special cases with everyone, our kernels with each other, plain ones with the fast backends, then all the rest.
+    """All comparisons: special cases with everyone, our kernels, plain ones with the fast backends, the rest.
 
     Compilation goes before what is least worth knowing, and is left out when time is short.
     """

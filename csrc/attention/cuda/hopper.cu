@@ -27,7 +27,7 @@ constexpr ForwardKernel hopper_of() {
           kPlain,
           kShared,
           {Shape::kBlock, launch_hopper<S, Shape, kPlain>},
-          [] { return blocks_per_sm(hopper_forward_kernel<S, Shape, kPlain>, Shape::kBlock, kShared); }};
+          [] { return blocks_per_sm<hopper_forward_kernel<S, Shape, kPlain>>(Shape::kBlock, kShared); }};
 }
 
 // HopperShape<features, warpgroups of 64 rows, keys at a time, buffers>.

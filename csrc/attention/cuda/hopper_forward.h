@@ -21,14 +21,14 @@ namespace pyrnn::attention::cuda {
 
 constexpr int kWarpgroup = 128;  // threads
 
-// kGroups warpgroups that multiply, and kBuffers tiles of keys and of values on their way. All registers of a
-// multiprocessor are theirs.
+// kGroups warpgroups that multiply, and kBuffers tiles of keys and of values on their way. The registers of a
+// multiprocessor are theirs and the loader's.
 template <int kFeatures, int kGroupsOf, int kSteps, int kBuffersOf>
 struct HopperShape : Shape<kFeatures, 1, 4 * kGroupsOf, kSteps> {
   using Base = Shape<kFeatures, 1, 4 * kGroupsOf, kSteps>;
   static constexpr int kGroups = kGroupsOf, kBuffers = kBuffersOf, kBlock = (kGroups + 1) * kWarpgroup;
-  static constexpr int kLoaderRegisters = kGroups == 3 ? 32 : 40, kOwnRegisters = kGroups == 3 ? 160 : 232;
-  static_assert(kGroups >= 1 && kGroups <= 3 && Base::kRows == 64 * kGroups, "64 rows a warpgroup");
+  static constexpr int kLoaderRegisters = 40, kOwnRegisters = 232;
+  static_assert(kGroups == 2 && Base::kRows == 64 * kGroups, "registers and turns are for two of 64 rows");
 };
 
 struct HopperCall {
@@ -163,13 +163,11 @@ struct Order {
 
   // Once, before the first turn.
   __device__ __forceinline__ void open() const {
-    if (kGroups > 1 && group == kGroups - 1) end();
+    if (group == kGroups - 1) end();
   }
-  __device__ __forceinline__ void begin() const {
-    if (kGroups > 1) ptx::named_barrier_sync(1 + group, 2 * kWarpgroup);
-  }
+  __device__ __forceinline__ void begin() const { ptx::named_barrier_sync(1 + group, 2 * kWarpgroup); }
   __device__ __forceinline__ void end() const {
-    if (kGroups > 1) ptx::named_barrier_arrive(1 + (group + 1) % kGroups, 2 * kWarpgroup);
+    ptx::named_barrier_arrive(1 + (group + 1) % kGroups, 2 * kWarpgroup);
   }
 };
 
@@ -181,10 +179,9 @@ struct HopperRows : ForwardRows<S, Shape, kPlain> {
   using KeyTurn = Turn<Shape::kBuffers>;
   using Rows::kKeys, Rows::kN, Rows::kV, Rows::out;
   using Weights = uint32_t[kKeys / 16][4];  // rounded to S, as products take them from registers
-  static constexpr int kOrderGroups = Shape::kGroups;
 
   const Buffers& buffers;
-  const Order<kOrderGroups> order;
+  const Order<Shape::kGroups> order;
   bool spoilt;           // the product under way is of no use
   float kept[1][kV][4];  // then: the sums before it, in local memory
 

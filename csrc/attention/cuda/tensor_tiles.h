@@ -8,10 +8,10 @@
 
 namespace pyrnn::attention::cuda {
 
-// Of 16-bit numbers. A dimension of size 1 may have any stride, which a tensor map would have to be able to
-// name.
-inline uint64_t tensor_stride(int64_t size, int64_t elements) {
-  return size == 1 ? 16 : uint64_t(elements) * TensorTile::kElementBytes;
+// Of 16-bit numbers. A dimension of size 1 may have any stride, also one that a tensor map cannot name: that
+// of rows side by side stands for it.
+inline uint64_t tensor_stride(int64_t size, int64_t elements, int64_t features) {
+  return uint64_t(size == 1 ? (features + 7) / 8 * 8 : elements) * TensorTile::kElementBytes;
 }
 
 // One panel of `rows` rows of QueryRows, whose heads that share keys lie side by side.
@@ -19,7 +19,8 @@ inline TensorTile query_tile(const Problem& p, int rows) {
   const int64_t group = p.H / p.K;
   return {p.q.data,
           {uint64_t(p.D), uint64_t(p.H), uint64_t(p.T), uint64_t(p.B)},
-          {tensor_stride(p.H, p.q.head), tensor_stride(p.T, p.q.row), tensor_stride(p.B, p.q.batch)},
+          {tensor_stride(p.H, p.q.head, p.D), tensor_stride(p.T, p.q.row, p.D),
+           tensor_stride(p.B, p.q.batch, p.D)},
           {64, uint32_t(group), uint32_t(rows / group), 1},
           Swizzle::bytes128};
 }
@@ -28,7 +29,8 @@ inline TensorTile query_tile(const Problem& p, int rows) {
 inline TensorTile key_tile(const Problem& p, const Heads& from, int64_t features, int keys) {
   return {from.data,
           {uint64_t(features), uint64_t(p.S), uint64_t(p.K), uint64_t(p.B)},
-          {tensor_stride(p.S, from.row), tensor_stride(p.K, from.head), tensor_stride(p.B, from.batch)},
+          {tensor_stride(p.S, from.row, features), tensor_stride(p.K, from.head, features),
+           tensor_stride(p.B, from.batch, features)},
           {64, uint32_t(keys), 1, 1},
           Swizzle::bytes128};
 }

@@ -61,16 +61,9 @@ struct alignas(64) TensorMap {
 struct TensorMap {
   CUtensorMap encoded;
 };
-#endif
 
-// Throws std::runtime_error where there is none.
-inline TensorMap tensor_map(const TensorTile& tile) {
-  const std::string refusal = why_no_tensor_map(tile);
-  if (!refusal.empty()) throw std::runtime_error(refusal);
-#ifdef PYRNN_EMULATE
-  return {tile};
-#else
-  // Asked of the runtime, so that nothing links to libcuda, which a machine without a GPU lacks.
+// Asked of the runtime, so that nothing links to libcuda, which a machine without a GPU lacks.
+inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found;
   const unsigned since = 12000;
@@ -80,9 +73,20 @@ inline TensorMap tensor_map(const TensorTile& tile) {
     cudaGetLastError();  // it must not surface at the next launch
     throw std::runtime_error("pyrnn: this driver has no cuTensorMapEncodeTiled, expected CUDA 12 or newer");
   }
+  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+}
+#endif
+
+// Throws std::runtime_error where there is none.
+inline TensorMap tensor_map(const TensorTile& tile) {
+  const std::string refusal = why_no_tensor_map(tile);
+  if (!refusal.empty()) throw std::runtime_error(refusal);
+#ifdef PYRNN_EMULATE
+  return {tile};
+#else
   TensorMap map;
   const cuuint32_t every_element[4] = {1, 1, 1, 1};
-  const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+  static const auto encode = tensor_map_encoder();  // once in a process
   const CUresult result =
       encode(&map.encoded, CU_TENSOR_MAP_DATA_TYPE_UINT16, 4, const_cast<void*>(tile.base), tile.sizes,
              tile.strides, tile.box, every_element, CU_TENSOR_MAP_INTERLEAVE_NONE,

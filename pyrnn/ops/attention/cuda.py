@@ -90,8 +90,8 @@ def plan_of_sizes(dtype: torch.dtype, device: torch.device, sizes: tuple[int, ..
     native = NativeSizes(
         DTYPES[dtype],
         *(B, H, H, T, S, D, D),
-        **dict(causal=0, window_left=-1, window_right=-1, query_start=0, mask_kind=0, weights_kind=0),
-        **dict(scale=1.0, softcap=0.0, dropout=0.0, slope_batch=0, slope_head=0),
+        *(0, -1, -1, 0),  # order, window, place of the first query
+        *(0, 0, 1.0, 0.0, 0.0, 0, 0),  # no mask, no weights; scale; no softcap, dropout or slopes
     )
     tensors = NativeTensors(q=of_query, k=of_key, v=of_key)
     with on_device(device):
