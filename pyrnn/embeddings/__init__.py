@@ -67,8 +67,8 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.word2vec import Word2VecTrainer as Word2VecTrainer
     from pyrnn.embeddings.word2vec import prediction_loss as prediction_loss
     from pyrnn.embeddings.word2vec import train_word2vec as train_word2vec
-    from pyrnn.embeddings.word2vec import unseen_vector as unseen_vector
     from pyrnn.embeddings.word2vec import word_matrix as word_matrix
+    from pyrnn.embeddings.word2vec import word_vectors as word_vectors
     from pyrnn.embeddings.word2vec_kernel import Word2VecKernel as Word2VecKernel
     from pyrnn.embeddings.words import WordList as WordList
 
@@ -128,8 +128,8 @@ __getattr__, __dir__ = lazy_names(
             "Word2VecTrainer",
             "prediction_loss",
             "train_word2vec",
-            "unseen_vector",
             "word_matrix",
+            "word_vectors",
         ],
         "word2vec_kernel": ["Word2VecKernel"],
         "words": ["WordList"],

@@ -21,8 +21,10 @@ from pyrnn._configuration import from_mapping
 from pyrnn._tensors import Expected, exactly
 from pyrnn.data import TokenFile, windows
 from pyrnn.embeddings.corpus import Words, make_corpus
+from pyrnn.embeddings.ngrams import CharacterNgrams
+from pyrnn.embeddings.vectors import WordVectors
 from pyrnn.embeddings.vocabulary import CountedVocabulary
-from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, ngram_rows, padded
+from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, padded
 from pyrnn.metrics.base import Metrics, ratio
 from pyrnn.models import Word2VecConfig, Word2VecModel
 from pyrnn.text import Source
@@ -80,8 +82,8 @@ class CorpusBlocks:
         """
         if world > 1:
             raise ValueError(
-                f"word vectors are trained by the threads of one process, got {world} parts: start it without "
-                "torchrun"
+                f"word vectors are trained by the threads of one process, got {world} parts: start it "
+                "without torchrun"
             )
         return self
 
@@ -110,7 +112,7 @@ class PredictionLoss(Metrics):
 def prediction_loss(
     kernel: Word2VecKernel, input: Tensor, output: Tensor, batches: CorpusBlocks
 ) -> PredictionLoss:
-    """The loss of a text; windows and noise are drawn alike at every call, so that two models can be compared.
+    """The loss of a text; windows and noise are drawn alike at every call, so that models can be compared.
 
     A short text is judged several times, for of frequent words few occurrences are left each time.
 
@@ -145,8 +147,8 @@ class Word2VecTrainer:
     A step is a block of the text. The rate falls linearly over all words, from `learning_rate` to
     `min_learning_rate`. Everything that is drawn follows from the seed and the place in the text, so with one
     thread the same seed gives the same bits, also of a run that was stopped. More threads write to the same
-    vectors without locks (Recht et al., "Hogwild", 2011): then the vectors, and the last digits of the losses,
-    are others each time.
+    vectors without locks (Recht et al., "Hogwild", 2011): then the vectors, and the last digits of the
+    losses, are others each time.
 
     Args:
         model: trained in place; its parameters are up to date within `weights` and after `end_epoch`.
@@ -198,7 +200,7 @@ class Word2VecTrainer:
         return self._rate(self.steps_done)
 
     def step(self) -> StepResult:
-        """Train on the next block; the loss is the mean of its predictions, each made before it was learned."""
+        """Train on the next block; the loss is the mean of its predictions, each before it was learned."""
         step, batch = self.steps_done, self.batches[self.steps_done]
         epoch, block = divmod(step, self.epoch_steps)
         sums = self.kernel.run(
@@ -214,7 +216,7 @@ class Word2VecTrainer:
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """The mean loss of a prediction of another text."""
         assert isinstance(batches, CorpusBlocks)
-        return prediction_loss(self.kernel, self._input, self._output, batches).compute()
+        return {"loss": prediction_loss(self.kernel, self._input, self._output, batches).compute()["loss"]}
 
     @contextmanager
     def weights(self) -> Generator[Word2VecModel, None, None]:
@@ -275,6 +277,10 @@ class TrainedWord2Vec:
         """The vectors of all words, [V, D]: with n-grams the means of their rows."""
         return word_matrix(self.model, self.kernel)
 
+    def vectors(self) -> WordVectors:
+        """The words with their vectors, to be asked and saved."""
+        return word_vectors(self.model, self.kernel, self.vocabulary)
+
 
 @torch.no_grad()
 def word_matrix(model: Word2VecModel, kernel: Word2VecKernel) -> Tensor:
@@ -291,18 +297,20 @@ def word_matrix(model: Word2VecModel, kernel: Word2VecKernel) -> Tensor:
     return torch.nn.functional.embedding_bag(rows, model.input, begin[:-1], mode="mean")
 
 
-@torch.no_grad()
-def unseen_vector(model: Word2VecModel, word: str) -> Tensor | None:
-    """The vector [D] of a word outside the vocabulary: the mean of its n-grams' rows; None where it has none.
+def word_vectors(model: Word2VecModel, kernel: Word2VecKernel, vocabulary: CountedVocabulary) -> WordVectors:
+    """Trained vectors as `WordVectors`; with n-grams they know words that were never seen, too.
 
     Example:
-        >>> model = Word2VecModel(Word2VecConfig(9, vector_size=8, max_n=4, buckets=50), seed=1)
-        >>> unseen_vector(model, "unseen").shape
-        torch.Size([8])
+        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, max_n=4, buckets=50)
+        >>> vectors = word_vectors(trained.model, trained.kernel, trained.vocabulary)
+        >>> len(vectors), vectors.vector("unseen").shape
+        (2, torch.Size([8]))
     """
-    config = model.config
-    rows = ngram_rows(word, config) if config.max_n else []
-    return model.input[rows].mean(0) if len(rows) else None
+    config, ngrams = model.config, None
+    if config.max_n:
+        rows = model.input.detach()[config.vocabulary_size :]
+        ngrams = CharacterNgrams(rows, shortest=config.min_n, longest=config.max_n)
+    return WordVectors(vocabulary.words, word_matrix(model, kernel), ngrams=ngrams)
 
 
 def train_word2vec(

@@ -83,7 +83,7 @@ class Block(NamedTuple):
 
 
 def padded(matrix: Tensor) -> Tensor:
-    """A matrix [R, D] as the kernels take it: [R, S] with rows of whole cache lines; itself where it has those."""
+    """A matrix [R, D] as the kernels take it: [R, S], rows of whole cache lines; itself if it has those."""
     R, D = matrix.shape
     S = -(-D // ROW_UNIT) * ROW_UNIT
     if D == S and matrix.is_contiguous() and matrix.data_ptr() % 64 == 0:
@@ -204,17 +204,6 @@ class Bags(NamedTuple):
 def _bags(config: Word2VecConfig, vocabulary: CountedVocabulary) -> Bags:
     found, counts = _native.cpu.word_rows(vocabulary.words, config.min_n, config.max_n, config.buckets)
     return Bags(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), np.frombuffer(found, np.int32))
-
-
-def ngram_rows(word: str, config: Word2VecConfig) -> NDArray[np.int64]:
-    """The rows of `Word2VecModel.input` that hold the n-grams of any word.
-
-    Example:
-        >>> ngram_rows("a", Word2VecConfig(9, min_n=3, max_n=3, buckets=50)) - 9
-        array([0])
-    """
-    found, _ = _native.cpu.word_rows([word], config.min_n, config.max_n, config.buckets)
-    return np.frombuffer(found, np.int32)[1:].astype(np.int64) - 1 + config.vocabulary_size
 
 
 def _address(array: NDArray[Any] | None) -> int:

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from pyrnn.embeddings import (
+    CharacterNgrams,
     CorpusBlocks,
     CountedVocabulary,
+    Word2VecKernel,
     Word2VecTrainer,
     prediction_loss,
     train_word2vec,
-    unseen_vector,
 )
-from pyrnn.embeddings.word2vec_kernel import Block, ngram_rows, padded
+from pyrnn.embeddings.word2vec_kernel import Block, padded
 from pyrnn.models import Word2VecConfig, Word2VecModel
 from pyrnn.train import TrainConfig
 
@@ -163,7 +164,7 @@ def test_a_model_of_another_vocabulary_or_kind_is_refused() -> None:
     other = CorpusBlocks(blocks.ids, CountedVocabulary("abc", [3, 2, 1]), 64)
     with pytest.raises(ValueError, match="vocabulary has 3 words, the model is for 4"):
         Word2VecTrainer(model, other, TrainConfig())
-    with pytest.raises(ValueError, match="float32 on the CPU, got torch.float64"):
+    with pytest.raises(ValueError, match=r"float32 on the CPU, got torch\.float64"):
         Word2VecTrainer(model.double(), blocks, TrainConfig())
     with pytest.raises(ValueError, match="threads of one process, got 2"):
         blocks.shard(0, 2)
@@ -178,32 +179,19 @@ def test_a_vector_is_the_mean_of_its_rows() -> None:
     torch.testing.assert_close(result.word_matrix()[place], rows.mean(0))
 
 
-def fnv_1a(text: bytes) -> int:
-    """As the program fastText has it: bytes are signed."""
-    value = 2166136261
-    for byte in text:
-        value = (value ^ (byte if byte < 128 else byte | 0xFFFFFF00)) * 16777619 % 2**32
-    return value
-
-
 @pytest.mark.parametrize("word", ["a", "été", "日本語", "sun"])
 def test_a_word_has_the_ngrams_of_its_characters(word: str) -> None:
-    config = Word2VecConfig(7, min_n=1, max_n=3, buckets=1000)
-    text = f"<{word}>"
-    expected = [
-        7 + fnv_1a(text[begin:end].encode()) % 1000
-        for begin in range(len(text))
-        for end in range(begin + 1, min(begin + 3, len(text)) + 1)
-        if text[begin:end] not in ("<", ">")
-    ]
-    assert ngram_rows(word, config).tolist() == expected
+    """Those that the kernel trains are those that a query finds."""
+    vocabulary = CountedVocabulary(["x", word], [2, 1])
+    bags = Word2VecKernel(Word2VecConfig(2, min_n=1, max_n=3, buckets=1000), vocabulary, seed=1).bags
+    assert bags is not None
+    found = bags.rows[bags.begin[1] : bags.begin[2]].tolist()
+    ngrams = CharacterNgrams(torch.zeros(1000, 4), shortest=1, longest=3)
+    assert found == [1, *(2 + row for row in ngrams.rows(word))]
 
 
 def test_a_word_that_was_never_seen_has_a_vector_near_its_kin() -> None:
-    result = trained(max_n=4, buckets=2000, epochs=40)
-    unseen = unseen_vector(result.model, "crowns")
-    assert unseen is not None
-    similar = torch.nn.functional.cosine_similarity(result.word_matrix(), unseen, dim=1)
-    assert result.vocabulary.words[int(similar.argmax())] in TOPICS[1].split()
-    assert unseen_vector(trained(epochs=1).model, "crowns") is None
-    assert unseen_vector(Word2VecModel(Word2VecConfig(3, min_n=5, max_n=5, buckets=9)), "a") is None
+    vectors = trained(max_n=4, buckets=2000, epochs=40).vectors()
+    unseen = vectors.vector("crowns")
+    assert vectors.nearest(unseen, 1)[0].word in TOPICS[1].split()
+    assert vectors.nearest("crown", 1)[0].word in TOPICS[1].split()
