@@ -82,8 +82,8 @@ class CorpusBlocks:
         """
         if world > 1:
             raise ValueError(
-                f"word vectors are trained by the threads of one process, got {world} parts: start it without "
-                "torchrun"
+                f"word vectors are trained by the threads of one process, got {world} parts: start it "
+                "without torchrun"
             )
         return self
 
@@ -112,7 +112,7 @@ class PredictionLoss(Metrics):
 def prediction_loss(
     kernel: Word2VecKernel, input: Tensor, output: Tensor, batches: CorpusBlocks
 ) -> PredictionLoss:
-    """The loss of a text; windows and noise are drawn alike at every call, so that two models can be compared.
+    """The loss of a text; windows and noise are drawn alike at every call, so that models can be compared.
 
     A short text is judged several times, for of frequent words few occurrences are left each time.
 
@@ -147,8 +147,8 @@ class Word2VecTrainer:
     A step is a block of the text. The rate falls linearly over all words, from `learning_rate` to
     `min_learning_rate`. Everything that is drawn follows from the seed and the place in the text, so with one
     thread the same seed gives the same bits, also of a run that was stopped. More threads write to the same
-    vectors without locks (Recht et al., "Hogwild", 2011): then the vectors, and the last digits of the losses,
-    are others each time.
+    vectors without locks (Recht et al., "Hogwild", 2011): then the vectors, and the last digits of the
+    losses, are others each time.
 
     Args:
         model: trained in place; its parameters are up to date within `weights` and after `end_epoch`.
@@ -200,7 +200,7 @@ class Word2VecTrainer:
         return self._rate(self.steps_done)
 
     def step(self) -> StepResult:
-        """Train on the next block; the loss is the mean of its predictions, each made before it was learned."""
+        """Train on the next block; the loss is the mean of its predictions, each before it was learned."""
         step, batch = self.steps_done, self.batches[self.steps_done]
         epoch, block = divmod(step, self.epoch_steps)
         sums = self.kernel.run(
@@ -216,7 +216,7 @@ class Word2VecTrainer:
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """The mean loss of a prediction of another text."""
         assert isinstance(batches, CorpusBlocks)
-        return prediction_loss(self.kernel, self._input, self._output, batches).compute()
+        return {"loss": prediction_loss(self.kernel, self._input, self._output, batches).compute()["loss"]}
 
     @contextmanager
     def weights(self) -> Generator[Word2VecModel, None, None]:

@@ -83,7 +83,7 @@ class Block(NamedTuple):
 
 
 def padded(matrix: Tensor) -> Tensor:
-    """A matrix [R, D] as the kernels take it: [R, S] with rows of whole cache lines; itself where it has those."""
+    """A matrix [R, D] as the kernels take it: [R, S], rows of whole cache lines; itself if it has those."""
     R, D = matrix.shape
     S = -(-D // ROW_UNIT) * ROW_UNIT
     if D == S and matrix.is_contiguous() and matrix.data_ptr() % 64 == 0:

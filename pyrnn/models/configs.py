@@ -240,8 +240,8 @@ class Word2VecConfig:
             predicts its Huffman code bit by bit.
         negative: noise words of a prediction; without effect on hierarchical softmax.
         noise_exponent: noise words are drawn with probability count^exponent.
-        shared_negatives: make the predictions of a skip-gram's window one step, up to 8 of them, with one set of
-            noise words: faster, and not quite word2vec.
+        shared_negatives: make the predictions of a skip-gram's window one step, up to 8 of them, with one set
+            of noise words: faster, and not quite word2vec.
             Source: Ji et al., "Parallelizing word2vec in shared and distributed memory", 2016.
         sample: t, the frequency f from about which on occurrences are left out at random; sqrt(t/f) + t/f of
             them are kept. 0 keeps all.
@@ -287,7 +287,8 @@ class Word2VecConfig:
         require_range(self, ("sample", "min_learning_rate"), least=0, most=1)
         if 0 < self.max_n < self.min_n:
             raise ValueError(
-                f"max_n must be 0, for words alone, or at least min_n, got {self.max_n} and min_n {self.min_n}"
+                f"max_n must be 0, for words alone, or at least min_n, got {self.max_n} and min_n "
+                f"{self.min_n}"
             )
         if self.vocabulary_size + self.buckets > _LARGEST_ROW:
             raise ValueError(f"vocabulary and buckets must have at most {_LARGEST_ROW:,} rows together")

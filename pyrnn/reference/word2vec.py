@@ -1,9 +1,10 @@
-"""Word vectors by skip-gram or CBOW in plain torch: prediction after prediction, as word2vec's formulas stand.
+"""Word vectors by skip-gram or CBOW in plain torch: prediction after prediction, as the formulas stand.
 
 Sources: Mikolov et al., "Efficient estimation of word representations in vector space", 2013, and
 "Distributed representations of words and phrases and their compositionality", 2013.
 
-Dimension key: V vocabulary, D width of a vector, R rows of words and n-grams, C inputs and K targets of a step.
+Dimension key: V vocabulary, D width of a vector, R rows of words and n-grams, C inputs and K targets of a
+step.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ class CorpusConfig:
     """The text of word vectors.
 
     Args:
-        text: a file (UTF-8, plain or gzip), a folder of files, "/dev/stdin", or "shakespeare" for the one that
-            comes with the package; a line is a sentence. Several are joined in their order.
+        text: a file (UTF-8, plain or gzip), a folder of files, "/dev/stdin", or "shakespeare" for the one
+            that comes with the package; a line is a sentence. Several are joined in their order.
         validation_text: what to judge on, named in the same way; the last sentences of `text` unless given.
         validation_fraction: how much of `text` that is; with 0 they are trained on as well.
         words: "words" finds words in running text, with signs as words of their own; "spaces" cuts at white
@@ -108,12 +108,6 @@ class WordVectorRun(Run):
         if isinstance(self.model, pyrnn.models.GloveModel):
             return pyrnn.embeddings.glove_matrix(self.model)
         return pyrnn.embeddings.word_matrix(self.model, self.kernel)
-
-    def vectors(self) -> WordVectors:
-        """The words with their vectors, to be asked and saved."""
-        if isinstance(self.model, pyrnn.models.GloveModel):
-            return pyrnn.embeddings.WordVectors(self.vocabulary.words, self.word_matrix())
-        return pyrnn.embeddings.word_vectors(self.model, self.kernel, self.vocabulary)
 
 
 class WordVectorTraining(WordTask):
@@ -274,7 +268,9 @@ class WordVectorTraining(WordTask):
     def word_vectors(self, run: Run, folder: Path) -> WordVectors:
         """Of words, and with n-grams of every other word, too."""
         assert isinstance(run, WordVectorRun)
-        return run.vectors()
+        if isinstance(run.model, pyrnn.models.Word2VecModel):
+            return pyrnn.embeddings.word_vectors(run.model, run.kernel, run.vocabulary)
+        return pyrnn.embeddings.WordVectors(run.vocabulary.words, run.word_matrix())
 
     def read(self, run: Run, source: Source) -> CorpusBlocks | PairBatches:
         """A text, in the words of the run; those that it does not know are left out."""
@@ -319,7 +315,7 @@ def _read_vocabulary(folder: Path, job: Job) -> CountedVocabulary:
 
 
 def _held_out(ids: TokenFile, fraction: float, *, end: int) -> int:
-    """Where the last sentences begin that are about `fraction` of all; `end` is the mark of a sentence's end."""
+    """Where the last sentences begin that are about `fraction` of all; `end` is the mark of an end."""
     import torch
 
     stop = min(int(len(ids) * (1 - fraction)), len(ids) - 1)

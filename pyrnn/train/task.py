@@ -82,7 +82,7 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What "best" means: a score's name and whether small or large is good, or the last epoch is best whatever it is.
+    """What "best" means: a score's name and whether small or large is good, or whatever comes last.
 
     Example:
         >>> Objective("accuracy", "max").is_better(0.9, than=0.8)
@@ -116,7 +116,7 @@ class Verb:
 
 
 class Task(ABC):
-    """A family of models that is trained in one way: by gradients of its `loss`, or by a `trainer` of its own.
+    """A family of models that is trained in one way: by gradients of its `loss`, or by its own `trainer`.
 
     Class attributes:
         name: the command's, and "task" in config.json.

@@ -49,6 +49,7 @@ def test_both_sides_train_on_the_same_words(tmp_path: Path) -> None:
     counts = [theirs.wv.get_vecattr(word, "count") for word in stream.corpus.vocabulary.words]
     assert counts == stream.corpus.vocabulary.counts.tolist()
     kept = [theirs.wv.get_vecattr(w, "sample_int") / 2**32 for w in stream.corpus.vocabulary.words]
+    assert ours.kernel.keep is not None
     np.testing.assert_allclose(ours.kernel.keep / 2**32, kept, rtol=1e-5)
 
 

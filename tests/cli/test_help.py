@@ -39,10 +39,7 @@ _COMPUTING = (
     "vectors nearest",
     "vectors plot",
 )
-_ON_CPU = (
-    *("plot gradients", "plot attention", "vectors analogy", "vectors bias", "vectors debias"),
-    *("vectors evaluate", "vectors nearest", "vectors plot"),
-)
+_ON_CPU = ("plot gradients", "plot attention", *(path for path in _COMPUTING if path.startswith("vectors")))
 
 
 def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -164,7 +164,7 @@ def test_a_model_of_another_vocabulary_or_kind_is_refused() -> None:
     other = CorpusBlocks(blocks.ids, CountedVocabulary("abc", [3, 2, 1]), 64)
     with pytest.raises(ValueError, match="vocabulary has 3 words, the model is for 4"):
         Word2VecTrainer(model, other, TrainConfig())
-    with pytest.raises(ValueError, match="float32 on the CPU, got torch.float64"):
+    with pytest.raises(ValueError, match=r"float32 on the CPU, got torch\.float64"):
         Word2VecTrainer(model.double(), blocks, TrainConfig())
     with pytest.raises(ValueError, match="threads of one process, got 2"):
         blocks.shard(0, 2)

@@ -84,7 +84,6 @@ def test_a_run_is_loaded_and_judged(tmp_path: Path) -> None:
     assert run.word_matrix().shape == (len(run.vocabulary), 8)
     assert run.vocabulary.words[:2] == ("the", "and")
     assert run.best.epoch == 2
-    assert torch.equal(run.vectors()["queen"], run.word_matrix()[run.vocabulary.words.index("queen")])
     scores = evaluate(run, tmp_path / "text.txt")
     assert scores["predictions"] > 100
     assert scores["loss"] == evaluate(run, tmp_path / "text.txt")["loss"]
@@ -119,8 +118,9 @@ def test_another_text_may_judge(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("the king and the xylophone\n" * 3)
     job = small_job(tmp_path, validation_text=str(tmp_path / "other.txt"))
     run = train(job, tmp_path / "run")
-    scores = run.epochs[-1].validation
-    assert scores["predictions"] == evaluate(run, tmp_path / "other.txt")["predictions"]
+    assert run.epochs[-1].validation.keys() == {"loss"}
+    scores = evaluate(run, tmp_path / "other.txt")
+    assert scores["loss"] == pytest.approx(run.epochs[-1].score, rel=0.1)  # other noise words
 
 
 def test_vectors_may_begin_with_those_of_another_run(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // The kernels without Python, for the sanitizers: every instruction set of this machine, all modes, awkward
-// sizes, in heap blocks of the exact size. Without anything drawn the result is held against the formulas; with
-// noise and thinning it must be finite, and the same again.
+// sizes, in heap blocks of the exact size. Without anything drawn the result is held against the formulas;
+// with noise and thinning it must be finite, and the same again.
 #include <cmath>
 #include <cstdio>
 #include <random>
@@ -22,8 +22,8 @@ int failures = 0, cases = 0;
 void expect(bool condition, const char* what, const Word2VecProblem& p) {
   if (condition) return;
   failures++;
-  std::printf("%s S%ld window %ld cbow %ld batched %ld: %s\n", pyrnn::isa().c_str(), long(p.S), long(p.window),
-              long(p.cbow), long(p.batched), what);
+  std::printf("%s S%ld window %ld cbow %ld batched %ld: %s\n", pyrnn::isa().c_str(), long(p.S),
+              long(p.window), long(p.cbow), long(p.batched), what);
 }
 
 // Words 0 to 6 with codes of 1 to 6 bits, each a path along the nodes 0, 1, ...
