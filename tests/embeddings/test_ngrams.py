@@ -24,8 +24,7 @@ def test_the_hash_extends_the_sign_of_bytes() -> None:
 def test_the_rows_are_those_that_the_kernels_train() -> None:
     words = ["été", "hiver", "日本語", "a", "well-known"]
     sentences = [words, words[::-1]] * 3
-    sizes = {"vector_size": 4, "min_n": 2, "max_n": 4, "buckets": 97, "min_count": 1, "epochs": 1}
-    trained = train_word2vec(sentences, **sizes)
+    trained = train_word2vec(sentences, min_count=1, epochs=1, vector_size=4, min_n=2, max_n=4, buckets=97)
     rows = trained.model.input.detach()
     ngrams = CharacterNgrams(rows[len(words) :], shortest=2, longest=4)
     for number, word in enumerate(trained.vocabulary.words):
