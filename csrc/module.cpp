@@ -230,10 +230,12 @@ void run(const py::tuple& problem, int threads) {
 void bind(py::module_& m, py::dict& fields) {
   fields["pointwise.Dropout"] = names_of(kDropout);
   fields["pointwise.ResidualNorm"] = names_of(kResidualNorm);
+  fields["pointwise.Rotary"] = names_of(kRotary);
   m.def("dropout_forward", &run<kDropout, dropout_forward>);
   m.def("dropout_backward", &run<kDropout, dropout_backward>);
   m.def("residual_norm_forward", &run<kResidualNorm, residual_norm_forward>);
   m.def("residual_norm_backward", &run<kResidualNorm, residual_norm_backward>);
+  m.def("rotary", &run<kRotary, rotary>);
 }
 
 }  // namespace pyrnn::pointwise

@@ -30,7 +30,7 @@ def _seed() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _small_trainings_take_one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
     """Models this small gain nothing by a second thread, and wait for it where other tests have the cores."""
-    if request.path.parent.name not in ("cli", "search", "tasks", "train"):
+    if request.path.parent.name not in ("cli", "embeddings", "search", "tasks", "train"):
         yield
         return
     before = torch.get_num_threads()
@@ -38,6 +38,15 @@ def _small_trainings_take_one_thread(request: pytest.FixtureRequest) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # processes that a test starts
         yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """The test may use two threads, however many there were."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
     torch.set_num_threads(before)
 
 

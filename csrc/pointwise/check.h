@@ -34,4 +34,10 @@ inline void check_backward(const ResidualNormProblem& p) {
   require_storage(p.g && p.summed && p.mean && p.rstd && (p.partial || (!p.d_weight && !p.d_bias)));
 }
 
+inline void check(const RotaryProblem& p) {
+  require(p.size0 > 0 && p.size1 > 0 && p.size2 > 0 && p.features > 0, "no rows or features");
+  require(p.turned >= 0 && p.turned % 2 == 0 && p.turned <= p.features, "pairs beyond the features");
+  require_storage(p.x && p.out && (p.table || !p.turned));
+}
+
 }  // namespace pyrnn::pointwise

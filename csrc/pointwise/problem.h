@@ -1,5 +1,5 @@
-// What one call of dropout computes, with the activation before it and the sum after it, and one of the layer
-// normalisation of such a sum. Dropout:
+// What one call of dropout computes, with the activation before it and the sum after it, one of the layer
+// normalisation of such a sum, and one of rotary embedding. Dropout:
 //
 //   out[n] = residual[n] + (kept[n] ? activation(x[n]) / (1 - p) : 0)
 //   d_x[n] = kept[n] ? activation'(x[n]) * g[n] / (1 - p) : 0
@@ -60,6 +60,22 @@ struct ResidualNormProblem {
   void *d_weight, *d_bias;    // S [features], or null where not wanted
 };
 
+// Of each row, pairs of neighbouring features turned by the angle a of the row's position:
+//
+//   out[2i] = x[2i] cos a - x[2i + 1] sin a;  out[2i + 1] = x[2i] sin a + x[2i + 1] cos a
+//
+// The backward pass is the same with -a.
+struct RotaryProblem {
+  int64_t dtype, size0, size1, size2;  // rows of x, in three dimensions: at least 1 each
+  int64_t features, turned;            // of a row, at least 1; those in pairs, the others stay as they are
+  int64_t back;                        // 1: by -a
+  int64_t x0, x1, x2;                  // strides of x; features lie side by side
+  int64_t table0, table1, table2;      // strides of the table, 0 where the position is the same
+  const void* x;                       // S
+  const void* table;                   // A: [turned], cos a and sin a of each pair
+  void* out;                           // S [size0][size1][size2][features]
+};
+
 constexpr int64_t kNormRows = 32;  // of a task: their elements are whole blocks of random words, at any n
 
 namespace {
@@ -76,7 +92,8 @@ struct Kernels {
   // Rows [begin, end); begin is a multiple of kNormRows.
   void (*norm_forward)(const ResidualNormProblem&, int64_t begin, int64_t end);
   void (*norm_backward)(const ResidualNormProblem&, int64_t slice, int64_t begin, int64_t end);
-  void (*norm_sums)(const ResidualNormProblem&);  // of the slices
+  void (*norm_sums)(const ResidualNormProblem&);                     // of the slices
+  void (*rotary)(const RotaryProblem&, int64_t begin, int64_t end);  // rows
 };
 
 }  // namespace pyrnn::pointwise

@@ -67,6 +67,14 @@ def seq2seq(context: typer.Context) -> None:
     case.main(context.args)
 
 
+@app.command("word-vectors", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
+def word_vectors(context: typer.Context) -> None:
+    """Train word vectors on both; --help lists the options."""
+    from pyrnn.bench import word_vectors as case
+
+    case.main(context.args)
+
+
 @app.command("language-model", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def language_model(context: typer.Context) -> None:
     """Train the same model on both; --help lists the options."""

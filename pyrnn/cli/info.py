@@ -70,7 +70,7 @@ def _of_run(folder: Path) -> dict[str, str]:
         )
     if epochs:
         best, weight = run.best, sum(epoch.weight for epoch in epochs)
-        name, unit = best.objective.metric, job.task.score_unit
+        name, unit = best.objective.metric, job.task.score_unit_of(job)
         facts["best"] = f"validation {name} {best.score:.4f}{unit} in epoch {best.epoch}"
         if run.seconds:
             facts["speed"] = f"{weight / run.seconds:,.0f} {best.unit}/s"

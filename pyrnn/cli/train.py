@@ -37,7 +37,7 @@ def _command(task: Task) -> Callable[..., None]:
     """The command that trains `task`: its settings are the fields of its configurations."""
     groups = {"[data]": task.data_config, "[model]": task.model_config, "[train]": TrainConfig}
 
-    @with_settings(groups, leave_out=task.sizes, default=_default_of(task))
+    @with_settings(groups, leave_out=(*task.sizes, *task.unused), default=_default_of(task))
     def command(
         run: Annotated[Path, argument("Folder of the run: made, or with --resume continued.", "RUN")],
         resume: Annotated[bool, option("Go on with the run that was stopped.", "--resume")] = False,
@@ -60,7 +60,8 @@ def _command(task: Task) -> Callable[..., None]:
         _train(task, run, resume, config, device, log_to, settings)
 
     calls = [f"pyrnn train {task.name} {example}" for example in (*task.examples, "RUN --resume")]
-    calls.append(f"torchrun --nproc-per-node 2 -m {calls[0]}")
+    if task.several_processes:
+        calls.append(f"torchrun --nproc-per-node 2 -m {calls[0]}")
     command.__doc__ = _HELP.format(summary=task.summary, lines="\n".join(f"      {call}" for call in calls))
     return command
 
@@ -108,6 +109,8 @@ def _train(
         job = pyrnn.tasks.make_job(task.name)
     job = job.updated(settings)
     before = pyrnn.train.read_run_metrics(run) if resume else []
+    if device == "auto" and "cuda" not in task.devices:
+        device = "cpu"
     place = pyrnn.train.local_device(device_of(device))
     with pyrnn.train.process_group(place) as processes, _news_on_stderr():
         shows = _reporters(log_to) if processes.is_first else nullcontext()
@@ -128,9 +131,9 @@ def _train(
                 f"{run} had ended already, after {before[-1]['step']:,} steps: more --epochs or --max-steps, "
                 "or another --patience, lets it go on"
             )
-        word = "lowest" if best.objective.direction == "min" else "highest"
+        word = {"min": "lowest", "max": "highest", "last": "last"}[best.objective.direction]
         tell(
-            f"{run}: {word} validation {best.objective.metric} {best.score:.4f}{task.score_unit}, "
+            f"{run}: {word} validation {best.objective.metric} {best.score:.4f}{task.score_unit_of(job)}, "
             f"in epoch {best.epoch}"
         )
         following = next(iter(task.verbs), "evaluate")

@@ -166,6 +166,7 @@ def debias(
         ngrams=_neutral_ngrams(asked),
     )
     reports = {"before": asked.report(before.matrix, seed), "after": asked.report(after.matrix, seed)}
+    _tell_against(asked)
     _save(after, target)
     if to is not None:
         _draw(asked, after, [*reports.values()], to, chosen)
@@ -191,6 +192,22 @@ def _ask(
     subspace = bias_subspace(vectors.matrix, rows.pairs, count=directions, words=vectors.words)
     sides = sides_of(vectors.matrix, rows, subspace, count=most_biased)
     return _Asked(vectors, lists, rows, subspace, sides)
+
+
+def _tell_against(asked: _Asked) -> None:
+    """Name sets whose first word lies farther to the other side: the formula keeps them so."""
+    from pyrnn.embeddings import bias_components
+
+    sets, directions = asked.rows.equalize, asked.subspace.directions[:1]
+    ends = [
+        bias_components(asked.vectors.matrix, [own[place] for own in sets], directions)[:, 0]
+        for place in (0, -1)
+    ]
+    against = [own for own, wrong in zip(sets, (ends[0] < ends[1]).tolist(), strict=True) if wrong]
+    if against:
+        told = "; ".join(", ".join(asked.vectors.words[row] for row in own) for own in against[:_TOLD])
+        more = "; ..." if len(against) > _TOLD else ""
+        tell(f"{counted(len(against), 'set')} to equalize against the direction, and kept so: {told}{more}")
 
 
 def _neutral_ngrams(asked: _Asked) -> CharacterNgrams | None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.bias_words import read_bias_words as read_bias_words
     from pyrnn.embeddings.configs import Judging as Judging
     from pyrnn.embeddings.configs import Reading as Reading
-    from pyrnn.embeddings.cooccurrence import Cooccurrences as Cooccurrences
     from pyrnn.embeddings.cooccurrence import PAIR as PAIR
+    from pyrnn.embeddings.cooccurrence import Cooccurrences as Cooccurrences
     from pyrnn.embeddings.cooccurrence import PairBatches as PairBatches
     from pyrnn.embeddings.cooccurrence import count_cooccurrences as count_cooccurrences
     from pyrnn.embeddings.corpus import Corpus as Corpus
@@ -61,6 +61,15 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.vocabulary import CountedVocabulary as CountedVocabulary
     from pyrnn.embeddings.weat import WeatResult as WeatResult
     from pyrnn.embeddings.weat import association_test as association_test
+    from pyrnn.embeddings.word2vec import CorpusBlocks as CorpusBlocks
+    from pyrnn.embeddings.word2vec import PredictionLoss as PredictionLoss
+    from pyrnn.embeddings.word2vec import TrainedWord2Vec as TrainedWord2Vec
+    from pyrnn.embeddings.word2vec import Word2VecTrainer as Word2VecTrainer
+    from pyrnn.embeddings.word2vec import prediction_loss as prediction_loss
+    from pyrnn.embeddings.word2vec import train_word2vec as train_word2vec
+    from pyrnn.embeddings.word2vec import word_matrix as word_matrix
+    from pyrnn.embeddings.word2vec import word_vectors as word_vectors
+    from pyrnn.embeddings.word2vec_kernel import Word2VecKernel as Word2VecKernel
     from pyrnn.embeddings.words import WordList as WordList
 
 __getattr__, __dir__ = lazy_names(
@@ -112,6 +121,17 @@ __getattr__, __dir__ = lazy_names(
         "vectors": ["WordVectors"],
         "vocabulary": ["CountedVocabulary"],
         "weat": ["WeatResult", "association_test"],
+        "word2vec": [
+            "CorpusBlocks",
+            "PredictionLoss",
+            "TrainedWord2Vec",
+            "Word2VecTrainer",
+            "prediction_loss",
+            "train_word2vec",
+            "word_matrix",
+            "word_vectors",
+        ],
+        "word2vec_kernel": ["Word2VecKernel"],
         "words": ["WordList"],
     },
 )

@@ -1,6 +1,6 @@
 r"""A corpus as sentences of word ids in a file: read once, in memory that follows its distinct words.
 
-A file of ids is one of `pyrnn.data.write_tokens`: the ids of the words of a sentence, then the mark V of its end.
+A file of ids is one of `pyrnn.data.write_tokens`: the ids of a sentence's words, then the mark V of its end.
 Words outside the vocabulary are left out, so those around them become neighbours, as in word2vec.
 """
 
@@ -24,6 +24,8 @@ from pyrnn.text import Source, read_text, read_words
 #: How a text is cut into words: by `pyrnn.text.read_words`, or at white space.
 Words = Literal["words", "spaces"]
 
+_IDS_AT_ONCE = 1 << 20
+
 
 class Corpus(NamedTuple):
     """Sentences of ids, and what the ids mean.
@@ -33,6 +35,13 @@ class Corpus(NamedTuple):
         ids: [N] int32 in [0, V]; V ends a sentence.
         words: how many of them are words.
         left_out: running words outside the vocabulary.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     corpus = make_corpus([["to", "be", "to"]], Path(folder, "ids.bin"), min_count=2)
+        >>> corpus.words, corpus.left_out, len(corpus.ids)
+        (2, 1, 3)
     """
 
     vocabulary: CountedVocabulary
@@ -81,13 +90,23 @@ def _sentences(source: Source | Iterable[Iterable[str]], words: Words) -> Iterat
         yield from _of_text([] if first is None else [first, *map(_as_path, items)], words)
         return
     yield list(first)
-    yield from map(list, items)
+    yield from map(_as_sentence, items)
 
 
 def _as_path(item: object) -> str | Path:
     if not isinstance(item, str | Path):
-        raise ValueError(f"a text is several files or several sentences, not both: got {item!r}")
+        raise _mixed(item)
     return item
+
+
+def _as_sentence(item: str | Path | Iterable[str]) -> list[str]:
+    if isinstance(item, str | Path):
+        raise _mixed(item)
+    return list(item)
+
+
+def _mixed(item: object) -> ValueError:
+    return ValueError(f"a text is several files or several sentences, not both: got {item!r} among others")
 
 
 def _of_text(source: Source, words: Words) -> Iterator[list[str]]:
@@ -155,17 +174,17 @@ def make_corpus(
             raise ValueError("none of the words of the corpus is in the vocabulary")
         file.flush()
         file.seek(0)
-        write_tokens(to, _renumbered(iter(lambda: file.read(1 << 22), b""), ids))
+        write_tokens(to, _renumbered(iter(lambda: file.read(4 * _IDS_AT_ONCE), b""), ids))
     return Corpus(vocabulary, open_tokens(to, len(vocabulary) + 1), kept, counts.total() - kept)
 
 
 def _numbered(sentences: Iterable[list[str]], numbers: dict[str, int]) -> Iterator[np.ndarray]:
-    """Blocks of int32: of each word the number that it has in `numbers`, from 1, given here; 0 ends a sentence."""
+    """Blocks of int32: of each word its number in `numbers`, from 1, given here; 0 ends a sentence."""
     held: list[int] = []
     for sentence in sentences:
         held += [numbers.setdefault(word, len(numbers) + 1) for word in sentence]
         held.append(0)
-        if len(held) > 1 << 20:
+        if len(held) >= _IDS_AT_ONCE:
             yield np.array(held, "<i4")
             held = []
     if held:

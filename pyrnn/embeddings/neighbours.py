@@ -16,7 +16,7 @@ from pyrnn.embeddings.configs import AnalogyMethod
 _EPSILON = 0.001  # of the multiplied scores, as in their paper
 #: Bytes of a block of the matrix: its scores stay in cache until the best of them are taken, and a product of
 #: this size already runs at full speed.
-_BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 32 << 20
 _SMALL = 1e-15  # lengths below it are computed again, for squares vanish in float32 long before numbers do
 #: Larger numbers, of which no vector of words has any, would overflow in squares and sums.
 LARGEST = 1e16

@@ -15,7 +15,7 @@ _COLUMN = np.dtype([("threshold", "<u4"), ("other", "<i4")])
 
 
 def keep_thresholds(counts: NDArray[np.int64], sample: float) -> NDArray[np.uint32] | None:
-    """Of each word, how many of 2^32 occurrences are kept: p = sqrt(t / f) + t / f of f = count / total, at most 1.
+    """Of each word, how many of 2^32 occurrences are kept: min(1, sqrt(t / f) + t / f), f = count / total.
 
     Args:
         counts: [V].

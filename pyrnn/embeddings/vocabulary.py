@@ -26,7 +26,7 @@ class _Listed:
 class CountedVocabulary:
     """Words and how often each occurs: `words[i]` has id i.
 
-    Words are sorted by falling count, equal ones by their code points, so that ids depend on the corpus alone.
+    Words are sorted by falling count, equal ones by code points, so that ids depend on the corpus alone.
 
     Args:
         words: distinct.

@@ -21,6 +21,8 @@ from pyrnn._configuration import from_mapping
 from pyrnn._tensors import Expected, exactly
 from pyrnn.data import TokenFile, windows
 from pyrnn.embeddings.corpus import Words, make_corpus
+from pyrnn.embeddings.ngrams import CharacterNgrams
+from pyrnn.embeddings.vectors import WordVectors
 from pyrnn.embeddings.vocabulary import CountedVocabulary
 from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, padded
 from pyrnn.metrics.base import Metrics, ratio
@@ -30,6 +32,7 @@ from pyrnn.train import Batches, StepResult, TrainConfig
 
 #: Of the random numbers with which a loss is computed: no training has so many epochs.
 _JUDGING = (1 << 32) - 1
+_JUDGED_IDS, _MOST_ROUNDS = 20_000, 100
 
 
 class CorpusBlocks:
@@ -79,8 +82,8 @@ class CorpusBlocks:
         """
         if world > 1:
             raise ValueError(
-                f"word vectors are trained by the threads of one process, got {world} parts: start it without "
-                "torchrun"
+                f"word vectors are trained by the threads of one process, got {world} parts: start it "
+                "without torchrun"
             )
         return self
 
@@ -109,19 +112,32 @@ class PredictionLoss(Metrics):
 def prediction_loss(
     kernel: Word2VecKernel, input: Tensor, output: Tensor, batches: CorpusBlocks
 ) -> PredictionLoss:
-    """The loss of one epoch; windows and noise are drawn alike at every call, so that two models can be compared.
+    """The loss of a text; windows and noise are drawn alike at every call, so that models can be compared.
+
+    A short text is judged several times, for of frequent words few occurrences are left each time.
 
     Args:
         kernel: has the loss.
         input: [R, D] float32.
         output: [V, D] float32, or the nodes'.
         batches: the text.
+
+    Example:
+        >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> config = Word2VecConfig(2, vector_size=8, loss="hierarchical-softmax", sample=0.0)
+        >>> model, kernel = Word2VecModel(config), Word2VecKernel(config, vocabulary, seed=1)
+        >>> blocks = CorpusBlocks(torch.tensor([0, 1, 2]), vocabulary, 100)
+        >>> round(prediction_loss(kernel, model.input, model.output, blocks).compute()["loss"], 4)
+        0.6931
     """
     scores = PredictionLoss()
-    matrices = padded(input.detach()), padded(output.detach())
+    rounds = min(max(_JUDGED_IDS // len(batches.ids), 1), _MOST_ROUNDS)
+    matrices = padded(input.detach().cpu()), padded(output.detach().cpu())
     for step in range(len(batches)):
-        block = Block(batches[step]["ids"], step * batches.batch_size, _JUDGING)
-        scores.update(kernel.run(block, *matrices, updates=False))
+        ids = batches[step]["ids"]
+        for judgement in range(rounds):
+            block = Block(ids, step * batches.batch_size, _JUDGING - judgement)
+            scores.update(kernel.run(block, *matrices, updates=False))
     return scores
 
 
@@ -131,8 +147,8 @@ class Word2VecTrainer:
     A step is a block of the text. The rate falls linearly over all words, from `learning_rate` to
     `min_learning_rate`. Everything that is drawn follows from the seed and the place in the text, so with one
     thread the same seed gives the same bits, also of a run that was stopped. More threads write to the same
-    vectors without locks (Recht et al., "Hogwild", 2011): then the vectors, and the last digits of the losses,
-    are others each time.
+    vectors without locks (Recht et al., "Hogwild", 2011): then the vectors, and the last digits of the
+    losses, are others each time.
 
     Args:
         model: trained in place; its parameters are up to date within `weights` and after `end_epoch`.
@@ -184,7 +200,7 @@ class Word2VecTrainer:
         return self._rate(self.steps_done)
 
     def step(self) -> StepResult:
-        """Train on the next block; the loss is the mean of its predictions, each made before it was learned."""
+        """Train on the next block; the loss is the mean of its predictions, each before it was learned."""
         step, batch = self.steps_done, self.batches[self.steps_done]
         epoch, block = divmod(step, self.epoch_steps)
         sums = self.kernel.run(
@@ -200,7 +216,7 @@ class Word2VecTrainer:
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """The mean loss of a prediction of another text."""
         assert isinstance(batches, CorpusBlocks)
-        return prediction_loss(self.kernel, self._input, self._output, batches).compute()
+        return {"loss": prediction_loss(self.kernel, self._input, self._output, batches).compute()["loss"]}
 
     @contextmanager
     def weights(self) -> Generator[Word2VecModel, None, None]:
@@ -245,6 +261,11 @@ class TrainedWord2Vec:
         model: both matrices.
         losses: of each epoch the mean loss of a prediction, made before it was learned.
         kernel: knows the n-grams of the words.
+
+    Example:
+        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, epochs=3)
+        >>> trained.word_matrix().shape, len(trained.losses)
+        (torch.Size([2, 8]), 3)
     """
 
     vocabulary: CountedVocabulary
@@ -256,14 +277,40 @@ class TrainedWord2Vec:
         """The vectors of all words, [V, D]: with n-grams the means of their rows."""
         return word_matrix(self.model, self.kernel)
 
+    def vectors(self) -> WordVectors:
+        """The words with their vectors, to be asked and saved."""
+        return word_vectors(self.model, self.kernel, self.vocabulary)
+
 
 @torch.no_grad()
 def word_matrix(model: Word2VecModel, kernel: Word2VecKernel) -> Tensor:
-    """The vectors of all words, [V, D] float32: with n-grams each the mean of its rows."""
+    """The vectors of all words, [V, D] float32: with n-grams each the mean of its rows.
+
+    Example:
+        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, max_n=4, buckets=50)
+        >>> word_matrix(trained.model, trained.kernel).shape
+        torch.Size([2, 8])
+    """
     if kernel.bags is None:
         return model.input.detach()
     rows, begin = torch.from_numpy(kernel.bags.rows.copy()).long(), torch.from_numpy(kernel.bags.begin)
     return torch.nn.functional.embedding_bag(rows, model.input, begin[:-1], mode="mean")
+
+
+def word_vectors(model: Word2VecModel, kernel: Word2VecKernel, vocabulary: CountedVocabulary) -> WordVectors:
+    """Trained vectors as `WordVectors`; with n-grams they know words that were never seen, too.
+
+    Example:
+        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, max_n=4, buckets=50)
+        >>> vectors = word_vectors(trained.model, trained.kernel, trained.vocabulary)
+        >>> len(vectors), vectors.vector("unseen").shape
+        (2, torch.Size([8]))
+    """
+    config, ngrams = model.config, None
+    if config.max_n:
+        rows = model.input.detach()[config.vocabulary_size :]
+        ngrams = CharacterNgrams(rows, shortest=config.min_n, longest=config.max_n)
+    return WordVectors(vocabulary.words, word_matrix(model, kernel), ngrams=ngrams)
 
 
 def train_word2vec(

@@ -83,7 +83,7 @@ class Block(NamedTuple):
 
 
 def padded(matrix: Tensor) -> Tensor:
-    """A matrix [R, D] as the kernels take it: [R, S] with rows of whole cache lines; itself where it has those."""
+    """A matrix [R, D] as the kernels take it: [R, S], rows of whole cache lines; itself if it has those."""
     R, D = matrix.shape
     S = -(-D // ROW_UNIT) * ROW_UNIT
     if D == S and matrix.is_contiguous() and matrix.data_ptr() % 64 == 0:
@@ -105,6 +105,13 @@ class Word2VecKernel:
 
     Raises:
         ValueError: the vocabulary has another size, or is too small for the loss; an exponent is too large.
+
+    Example:
+        >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> kernel = Word2VecKernel(Word2VecConfig(2, vector_size=16), vocabulary, seed=1)
+        >>> ids = torch.tensor([0, 1, 2], dtype=torch.int32)
+        >>> kernel.run(Block(ids), torch.rand(2, 16), torch.zeros(2, 16)).words <= 2
+        True
     """
 
     def __init__(self, config: Word2VecConfig, vocabulary: CountedVocabulary, *, seed: int) -> None:
@@ -114,15 +121,15 @@ class Word2VecKernel:
             )
         self.config, self.seed = config, seed
         counts = vocabulary.counts.numpy()
-        self._keep = keep_thresholds(counts, config.sample)
-        self._noise: NDArray[Any] | None = None
-        self._codes: HuffmanCodes | None = None
+        self.keep = keep_thresholds(counts, config.sample)
+        self.noise: NDArray[Any] | None = None
+        self.codes: HuffmanCodes | None = None
         if config.loss == "negative-sampling":
-            self._noise = alias_table(counts, config.noise_exponent)
+            self.noise = alias_table(counts, config.noise_exponent)
             self._most_targets = config.negative + 1
         else:
-            self._codes = HuffmanCodes.of(counts)
-            self._most_targets = int(np.diff(self._codes.begin).max())
+            self.codes = HuffmanCodes.of(counts)
+            self._most_targets = int(np.diff(self.codes.begin).max())
         self.bags = _bags(config, vocabulary) if config.max_n else None
 
     def run(
@@ -157,17 +164,17 @@ class Word2VecKernel:
             cbow=config.model == "cbow",
             batched=config.shared_negatives,
             updates=updates,
-            negatives=config.negative if self._noise is not None else 0,
+            negatives=config.negative if self.noise is not None else 0,
             most_targets=self._most_targets,
             most_rows=self._most_rows,
             rate=rates[0],
             last_rate=rates[1],
             ids=ids.data_ptr(),
-            keep=_address(self._keep),
-            noise=_address(self._noise),
-            path_begin=_address(self._codes and self._codes.begin),
-            path_nodes=_address(self._codes and self._codes.nodes),
-            path_signs=_address(self._codes and self._codes.signs),
+            keep=_address(self.keep),
+            noise=_address(self.noise),
+            path_begin=_address(self.codes and self.codes.begin),
+            path_nodes=_address(self.codes and self.codes.nodes),
+            path_signs=_address(self.codes and self.codes.signs),
             bag_begin=_address(self.bags and self.bags.begin),
             bag_rows=_address(self.bags and self.bags.rows),
             input=input.data_ptr(),

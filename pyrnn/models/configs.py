@@ -240,8 +240,8 @@ class Word2VecConfig:
             predicts its Huffman code bit by bit.
         negative: noise words of a prediction; without effect on hierarchical softmax.
         noise_exponent: noise words are drawn with probability count^exponent.
-        shared_negatives: make the predictions of a skip-gram's window one step, up to 8 of them, with one set of
-            noise words: faster, and not quite word2vec.
+        shared_negatives: make the predictions of a skip-gram's window one step, up to 8 of them, with one set
+            of noise words: faster, and not quite word2vec.
             Source: Ji et al., "Parallelizing word2vec in shared and distributed memory", 2016.
         sample: t, the frequency f from about which on occurrences are left out at random; sqrt(t/f) + t/f of
             them are kept. 0 keeps all.
@@ -280,14 +280,15 @@ class Word2VecConfig:
         require_range(self, ("vocabulary_size", "buckets"), least=1, most=_LARGEST_ROW)
         require_range(self, ("vector_size",), least=1, most=1 << 20)
         require_range(self, ("window", "min_n"), least=1, most=1000)
-        require_range(self, ("max_n",), least=0, most=1000)
+        require_range(self, ("max_n",), least=0, most=64)
         least = 1 if self.loss == "negative-sampling" else 0
         require_range(self, ("negative",), least=least, most=1000)
         require_range(self, ("noise_exponent",), least=-10, most=10)
         require_range(self, ("sample", "min_learning_rate"), least=0, most=1)
         if 0 < self.max_n < self.min_n:
             raise ValueError(
-                f"max_n must be 0, for words alone, or at least min_n, got {self.max_n} and min_n {self.min_n}"
+                f"max_n must be 0, for words alone, or at least min_n, got {self.max_n} and min_n "
+                f"{self.min_n}"
             )
         if self.vocabulary_size + self.buckets > _LARGEST_ROW:
             raise ValueError(f"vocabulary and buckets must have at most {_LARGEST_ROW:,} rows together")
@@ -315,7 +316,7 @@ class WordVectorConfig(Word2VecConfig):
         model: "skipgram" or "cbow", or "glove".
             Source: Pennington, Socher and Manning, "GloVe: Global vectors for word representation", 2014.
         x_max: a pair that is counted so often, or more, has weight 1.
-        alpha: of other pairs x / x_max is raised to this power.
+        alpha: of other pairs x / `x_max` is raised to this power.
         sides: "both" counts neighbours on both sides; "left" those before a word alone.
         weighting: "harmonic" counts a pair at distance n as 1 / n; "flat" as 1.
         combination: a word's vector is the "sum" or "mean" of its two, or the one as a "word" alone.
@@ -329,7 +330,7 @@ class WordVectorConfig(Word2VecConfig):
         ValueError: negative is no setting of glove, got 10: leave it out
     """
 
-    model: Literal["skipgram", "cbow", "glove"] = "skipgram"  # pyright: ignore[reportIncompatibleVariableOverride]
+    model: Literal["skipgram", "cbow", "glove"] = "skipgram"
     x_max: float = 100.0
     alpha: float = 0.75
     sides: Literal["both", "left"] = "both"

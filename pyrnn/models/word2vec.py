@@ -13,7 +13,7 @@ from pyrnn.models.pretrained import Pretrained
 
 
 class Word2VecModel(Pretrained):
-    """Input vectors of words, and of n-grams where there are any, and the output vectors that they are held against.
+    """Input vectors of words, and of n-grams where there are any, and output vectors to hold them against.
 
     A fresh one has input vectors from U(-1/(2D), 1/(2D)), and output vectors of zeros.
     Source: Mikolov et al., "Efficient estimation of word representations in vector space", 2013, and the

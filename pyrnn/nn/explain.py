@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pyrnn._dispatch import autocast_enabled
 from pyrnn._words import counted
-from pyrnn.nn._explained_attention import Attention, attentions_of, projection, restrictions
+from pyrnn.nn._explained_attention import Attention, attentions_of, projection, restrictions, rotation
 from pyrnn.nn.attention_decoder import AttentionDecoder, AttentionState, Memory
 from pyrnn.nn.base import RecurrentLayer
 from pyrnn.nn.cells import RecurrentCell
@@ -41,6 +41,7 @@ class LayerExplanation(KernelExplanation):
     sizes: str  # "I = 256, H = 512"
     small: str  # whether the call is one of C++, or why not: docs/small-calls.md
     linear: str | None  # which library projects the queries; attention
+    rotary: str | None = None  # who turns queries and keys by their positions; attention that does
 
     def __str__(self) -> str:
         lines = [
@@ -57,6 +58,8 @@ class LayerExplanation(KernelExplanation):
             lines.append(f"  split    {self.split}")
         if self.linear is not None:
             lines.append(f"  linear   {self.linear}")
+        if self.rotary is not None:
+            lines.append(f"  rotary   {self.rotary}")
         return "\n".join([*lines, f"  memory   {self.memory}"])
 
 
@@ -302,13 +305,16 @@ def _explain_attention(number: int, attention: Attention) -> LayerExplanation:
         S = attention.cache.length_with(S)
     B, H = query.shape[batch_dim] if query.dim() == 3 else 1, layer.num_heads
     dtype, trains = _dtype_of(query), _trains(query, attention.key, *layer.parameters())
+    sizes = (B, H, T, S, layer.head_dim)
     told = explain_attention(
-        query, dtype, (B, H, T, S, layer.head_dim), restrictions(attention), trains=trains
-    )
+        query, dtype, sizes, restrictions(attention), partial(attention.operator_call, sizes, dtype),
+        trains=trains,
+    )  # fmt: skip
     return LayerExplanation(
         layer=number,
         sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",
         small=attention.small,
         linear=projection(attention),
+        rotary=rotation(attention, dtype),
         **vars(replace(told, reason=told.reason + _unless_replaced(layer))),
     )

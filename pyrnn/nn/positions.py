@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyrnn import ops
 from pyrnn._checks import FARTHEST, as_integer, as_number, check_dense
+from pyrnn._native_args import accumulation_dtype
 
 # Rows that a table keeps at most; a call beyond them computes its own.
 _LONGEST_TABLE = 2**20
@@ -114,12 +116,12 @@ class SinusoidalPositionalEncoding(nn.Module):
         """
         start = _as_start(start)
         T = _sequence_length(input, self.embed_dim, start, batch_first=self.batch_first)
-        table = self._table.rows(start, T, input, self._make)
+        table = self._table.rows(start, T, input.dtype, input.device, self._make)
         return input + _broadcast(table, input, batch_first=self.batch_first)
 
-    def _make(self, start: int, length: int, like: Tensor) -> Tensor:
+    def _make(self, start: int, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         return sinusoidal_positions(
-            length, self.embed_dim, start=start, base=self.base, device=like.device, dtype=like.dtype
+            length, self.embed_dim, start=start, base=self.base, device=device, dtype=dtype
         )
 
 
@@ -252,32 +254,14 @@ class RotaryEmbedding(nn.Module):
                 f"expected at least {self.dim} features behind a dimension of positions, and start >= 0; "
                 f"got shape {tuple(input.shape)}, start={start}"
             )
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
-        rows = self._table.rows(start, input.shape[sequence_dim], wide, self._make)
-        behind = input.dim() - 1 - sequence_dim % input.dim()
-        rows = rows.view(rows.shape[0], *(1,) * (behind - 1), self.dim // 2, 2)
-        turned = _rotate(wide[..., : self.dim].unflatten(-1, (-1, 2)), rows).flatten(-2)
-        if self.dim < input.shape[-1]:
-            turned = torch.cat((turned, wide[..., self.dim :]), dim=-1)
-        return turned.to(input.dtype)
+        dtype = accumulation_dtype(input.dtype)
+        rows = self._table.rows(start, input.shape[sequence_dim], dtype, input.device, self._make)
+        return ops.rotary_embedding(input, rows, sequence_dim=sequence_dim)
 
-    def _make(self, start: int, length: int, like: Tensor) -> Tensor:
+    def _make(self, start: int, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         """cos and sin of every angle, [length, dim / 2, 2]."""
-        angles = _angles(length, self.dim // 2, self.dim, start=start, base=self.base, device=like.device)
-        return torch.stack((angles.cos(), angles.sin()), dim=-1).to(like.dtype)
-
-
-def _rotate(pairs: Tensor, rows: Tensor) -> Tensor:
-    """Pairs [..., 2] turned by the angles whose cos and sin are `rows` [..., 2]."""
-    if torch.compiler.is_compiling():  # compilers merge these passes, and have no complex numbers
-        a, b = pairs.unbind(-1)
-        cos, sin = rows.unbind(-1)
-        return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
-    # As complex numbers they are read and written once. These need both parts beside each other, at even
-    # places.
-    if pairs.stride(-1) != 1 or pairs.storage_offset() % 2 or any(n % 2 for n in pairs.stride()[:-1]):
-        pairs = pairs.clone(memory_format=torch.contiguous_format)  # contiguous() lets an odd address stand
-    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rows))
+        angles = _angles(length, self.dim // 2, self.dim, start=start, base=self.base, device=device)
+        return torch.stack((angles.cos(), angles.sin()), dim=-1).to(dtype)
 
 
 class _Table:
@@ -287,18 +271,18 @@ class _Table:
         self._rows: Tensor | None = None
         self._like: tuple[torch.dtype, torch.device] | None = None
 
-    def rows(self, start: int, length: int, like: Tensor, make: Any) -> Tensor:
-        """Rows `start` ... `start + length - 1` of the table that `make(start, length, like)` computes."""
+    def rows(self, start: int, length: int, dtype: torch.dtype, device: torch.device, make: Any) -> Tensor:
+        """Rows `start` ... `start + length - 1` of the table that `make(start, length, ...)` computes."""
         if torch.compiler.is_compiling():
-            return make(start, length, like)  # a graph must not depend on what earlier calls left here
+            return make(start, length, dtype, device)  # no graph may depend on what earlier calls left here
         rows, end = self._rows, start + length
         if end > _LONGEST_TABLE:
-            return make(start, length, like)
-        if rows is None or self._like != (like.dtype, like.device) or end > rows.shape[0]:
+            return make(start, length, dtype, device)
+        if rows is None or self._like != (dtype, device) or end > rows.shape[0]:
             with torch.inference_mode(False):  # later calls may train
-                rows = make(0, 2 * end, like)
+                rows = make(0, 2 * end, dtype, device)
             if type(rows) is Tensor:  # and not what a tracer put in its place
-                self._rows, self._like = rows, (like.dtype, like.device)
+                self._rows, self._like = rows, (dtype, device)
         return rows[start:end]
 
     def __reduce__(self) -> Any:

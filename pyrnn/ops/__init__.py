@@ -7,6 +7,7 @@ from pyrnn.ops.dropout import dropout, dropout_route
 from pyrnn.ops.linear import LinearRoute, linear, linear_route
 from pyrnn.ops.recurrent import recurrent, route
 from pyrnn.ops.residual_layer_norm import residual_layer_norm, residual_layer_norm_route
+from pyrnn.ops.rotary_embedding import rotary_embedding, rotary_embedding_route
 from pyrnn.reference import DecoderOutput, RecurrentOutput
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "recurrent",
     "residual_layer_norm",
     "residual_layer_norm_route",
+    "rotary_embedding",
+    "rotary_embedding_route",
     "route",
     "scaled_dot_product_attention",
 ]

@@ -22,6 +22,7 @@ class SidePlaces(NamedTuple):
         same_side: share of their neighbours that are of their side.
 
     Example:
+        >>> import torch
         >>> SidePlaces(torch.zeros(4, 2), 0.5).same_side
         0.5
     """
@@ -60,7 +61,7 @@ def plot_bias(
         ImportError: matplotlib is not installed.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     plot_bias(["nurse", "smith"], torch.tensor([0.2, -0.1]), torch.zeros(2), f"{folder}/bias.png")
     """

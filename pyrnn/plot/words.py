@@ -59,9 +59,10 @@ def plot_words(
     Example:
         >>> import tempfile
         >>> places = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        >>> words = ["man", "king", "woman", "queen"]
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     plot_words(["man", "king", "woman", "queen"], places, f"{folder}/words.png", arrows=[(0, 1),
-        (2, 3)]) []
+        ...     plot_words(words, places, f"{folder}/words.png", arrows=[(0, 1), (2, 3)])
+        []
     """
     check_places(words, places, groups, arrows)
     letters = sum(min(len(word), _LONGEST_LABEL) for word in words)

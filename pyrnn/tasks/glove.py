@@ -17,7 +17,7 @@ PAIRS = "pairs.bin"
 
 
 def check_settings(job: Job) -> None:
-    """Refuse settings of a validation, for the loss of all pairs is what is judged, and a recipe that is none.
+    """Refuse settings of a validation, for all pairs are judged, and numbers out of their range.
 
     Raises:
         ValueError: as it says.

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import pyrnn
 from pyrnn._configuration import require_choices, require_range
 from pyrnn.models.configs import CONFIG, LanguageModelConfig
+from pyrnn.tasks.words import WordTask
 from pyrnn.train.run_folder import Run, read_job, read_tables
-from pyrnn.train.task import Batch, Batches, Loss, Objective, Split, Tables, Task, Verb, epoch_of
+from pyrnn.train.task import Batch, Batches, Loss, Objective, Split, Tables, Verb, epoch_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,7 +84,7 @@ class TextRun(Run):
     tokenizer: Tokenizer
 
 
-class LanguageModeling(Task):
+class LanguageModeling(WordTask):
     """Language models on streams of a text, by truncated back-propagation through time.
 
     The text is cut into `batch_size` streams that are read side by side, `bptt_steps` at a time; the state

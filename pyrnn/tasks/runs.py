@@ -12,6 +12,7 @@ import pyrnn
 from pyrnn.embeddings.configs import VECTORS
 from pyrnn.models.configs import CONFIG
 from pyrnn.tasks.registry import find_task
+from pyrnn.tasks.words import WordTask
 from pyrnn.train.job import Job
 from pyrnn.train.run_folder import Run, read_job, read_tables
 
@@ -101,8 +102,9 @@ def open_word_vectors(path: str | Path, how: Reading | None = None) -> WordVecto
     if not (path / CONFIG).is_file() or (path / VECTORS).exists():
         return pyrnn.embeddings.open_vectors(path, how)
     run = load_run(path)
-    table, words = next(iter(run.job.task.word_tables(run.job, path).items()))
-    return pyrnn.embeddings.WordVectors(words, run.model.get_parameter(table).detach()[: len(words)])
+    if not isinstance(run.job.task, WordTask):
+        raise ValueError(f"{path} is a run of the task {run.job.task.name}, which learns no words")
+    return run.job.task.word_vectors(run, path)
 
 
 def evaluate(run: Run, source: Source) -> dict[str, float]:

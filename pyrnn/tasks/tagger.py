@@ -15,8 +15,9 @@ import pyrnn
 from pyrnn._configuration import from_mapping, require_range
 from pyrnn._files import read_json, to_json, write_text
 from pyrnn.models.configs import TaggerConfig
+from pyrnn.tasks.words import WordTask
 from pyrnn.train.run_folder import Run
-from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Task, Verb, epoch_of
+from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Verb, epoch_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,7 +92,7 @@ class TaggedRun(Run):
     tags: Vocabulary
 
 
-class Tagging(Task):
+class Tagging(WordTask):
     """Cross-entropy of the tags; sentences of like length share a batch."""
 
     name = "tagger"

@@ -14,8 +14,9 @@ import pyrnn
 from pyrnn.models.configs import Seq2SeqConfig
 from pyrnn.tasks import pairs as paired
 from pyrnn.tasks.pairs import SOURCE_VOCABULARY, VOCABULARY, PairBatches, PairsConfig
+from pyrnn.tasks.words import WordTask
 from pyrnn.train.run_folder import Run
-from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Task, Verb, epoch_of
+from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Verb, epoch_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,7 +40,7 @@ class TranslationRun(Run):
     tokenizer: Tokenizer
 
 
-class Translation(Task):
+class Translation(WordTask):
     """Cross-entropy of a target's tokens given its source; pairs of like length share a batch."""
 
     name = "translation"

@@ -236,7 +236,7 @@ class TrainingLoop:
         metrics = EpochMetrics(
             epoch=-(-trainer.steps_done // trainer.epoch_steps),
             step=trainer.steps_done,
-            train_loss=counters.epoch_loss / counters.epoch_weight,
+            train_loss=counters.epoch_loss / (counters.epoch_weight or 1.0),
             validation=scores,
             objective=self.objective,
             weight=counters.epoch_units,

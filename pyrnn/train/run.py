@@ -127,6 +127,17 @@ def resumed_job(task: Task, folder: str | Path) -> Job:
 
 def _check(job: Job, device: torch.device, processes: ProcessGroup) -> None:
     """Refuse what can be refused without the data, before anything is read or written."""
+    task = job.task
+    if device.type not in task.devices:
+        raise ValueError(f"the task {task.name} is trained on {' or '.join(task.devices)}, got {device.type}")
+    if processes.world > 1 and not task.several_processes:
+        raise ValueError(
+            f"the task {task.name} is trained by the threads of one process, got {processes.world}: start it "
+            "without torchrun"
+        )
+    usual = Job.from_mapping(task, {"model": job.given["model"]}, where="defaults").train
+    if given := [name for name in task.unused if getattr(job.train, name) != getattr(usual, name)]:
+        raise ValueError(f"the task {task.name} knows no {', '.join(given)}: leave it out")
     require_even_shares(job.train.batch_size, processes.world * job.train.accumulate)
     _check_memory(job, device)
 

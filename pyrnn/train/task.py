@@ -82,7 +82,7 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What "best" means: a score's name and whether small or large is good.
+    """What "best" means: a score's name and whether small or large is good, or whatever comes last.
 
     Example:
         >>> Objective("accuracy", "max").is_better(0.9, than=0.8)
@@ -90,11 +90,11 @@ class Objective:
     """
 
     metric: str
-    direction: Literal["min", "max"]
+    direction: Literal["min", "max", "last"]
 
     def is_better(self, value: float, *, than: float | None) -> bool:
         """Whether `value` is better than another one; anything is better than None."""
-        if than is None:
+        if than is None or self.direction == "last":
             return True
         return value < than if self.direction == "min" else value > than
 
@@ -116,7 +116,7 @@ class Verb:
 
 
 class Task(ABC):
-    """A family of models that is trained in one way: by gradients of its `loss`, or by a `trainer` of its own.
+    """A family of models that is trained in one way: by gradients of its `loss`, or by its own `trainer`.
 
     Class attributes:
         name: the command's, and "task" in config.json.
@@ -131,6 +131,8 @@ class Task(ABC):
         kind_setting: the setting of the model on which those defaults depend.
         defaults: settings whose default depends on `kind_setting`, or (`ANY`) on the task alone.
         devices: the kinds of devices on which it is trained.
+        several_processes: whether torchrun may train it.
+        unused: settings of the recipe that mean nothing here.
         verbs: what a trained run can do beside `pyrnn evaluate`.
         examples: lines for the command's help: what follows "pyrnn train NAME".
     """
@@ -148,12 +150,18 @@ class Task(ABC):
     kind_setting: ClassVar[str] = "architecture"
     defaults: ClassVar[Mapping[str, Tables]] = {}
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    several_processes: ClassVar[bool] = True
+    unused: ClassVar[tuple[str, ...]] = ()
     verbs: ClassVar[Mapping[str, Verb]] = {}
     examples: ClassVar[Sequence[str]] = ()
 
     def objective_of(self, job: Job) -> Objective:
         """What "best" means in a job; a task of which a job may choose says so here."""
         return self.objective
+
+    def score_unit_of(self, job: Job) -> str:
+        """What follows the score in a sentence about a job."""
+        return self.score_unit
 
     @abstractmethod
     def prepare(self, job: Job, folder: Path) -> dict[str, int]:
@@ -234,6 +242,18 @@ class Task(ABC):
             ValueError: there are none: its tokens are no words, or it has no such table.
         """
         raise ValueError(f"a {self.name} has no table of word vectors")
+
+    def select_vectors(self, path: str, words: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The vectors of those of the words that have one in a file or folder of word vectors.
+
+        Returns:
+            [n] int64, which of the words they are, and [n, D].
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged.
+        """
+        raise NotImplementedError(f"{self.name} has word_tables, and no select_vectors")
 
     def carried_shapes(
         self, model: torch.nn.Module, batches: Batches, steps: int

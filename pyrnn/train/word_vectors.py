@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pyrnn.embeddings import select_vectors
-from pyrnn.embeddings.files import SelectedVectors
 from pyrnn.models.pretrained import outline
 from pyrnn.train.job import Job
 
 _log = logging.getLogger(__name__)
 
-#: The vectors of a table's words, by the name of the parameter.
-WordRows = Mapping[str, SelectedVectors]
+#: Of a table, by the name of the parameter, which of its rows begin with which vectors.
+WordRows = Mapping[str, tuple[Tensor, Tensor]]
 
 
 def with_vectors(job: Job) -> Job:
@@ -40,31 +38,31 @@ def read_vectors(job: Job, folder: Path) -> WordRows:
         return {}
     tables = job.task.word_tables(job, folder)
     model = outline(lambda: job.task.build(job))
-    found: dict[str, SelectedVectors] = {}
+    found: dict[str, tuple[Tensor, Tensor]] = {}
     for name, words in tables.items():
         if job.train.freeze_vectors:
             _refuse_shared(model, name)
-        rows, width = select_vectors(path, words), model.get_parameter(name).shape[1]
-        if rows.matrix.shape[1] != width:
+        (numbers, rows), width = job.task.select_vectors(path, words), model.get_parameter(name).shape[1]
+        if rows.shape[1] != width:
             setting = "hidden_size" if job.model.architecture == "transformer" else "embedding_size"
             raise ValueError(
-                f"the vectors of {path} have {rows.matrix.shape[1]} numbers, those of the model {width}: set "
-                f"{setting} to {rows.matrix.shape[1]}"
+                f"the vectors of {path} have {rows.shape[1]} numbers, those of the model {width}: set "
+                f"{setting} to {rows.shape[1]}"
             )
-        if not len(rows.numbers):
+        if not len(numbers):
             raise ValueError(
                 f"none of the {len(words):,} words of the model has a vector in {path}, for instance "
                 f"{', '.join(map(repr, words[:5]))}: is it of another language?"
             )
-        found[name] = rows
+        found[name] = numbers, rows
     return found
 
 
 def tell_known(job: Job, folder: Path, found: WordRows) -> None:
     """Tell the logger how many words of the vocabulary have a vector, and how the others begin."""
     tables = job.task.word_tables(job, folder) if found else {}
-    for name, rows in found.items():
-        known, every = len(rows.numbers), len(tables[name])
+    for name, (numbers, _) in found.items():
+        known, every = len(numbers), len(tables[name])
         _log.info(
             "%s of %s words have a vector in %s; the other %s begin as without%s",
             f"{known:,}",
@@ -77,9 +75,9 @@ def tell_known(job: Job, folder: Path, found: WordRows) -> None:
 
 def give_vectors(model: nn.Module, found: WordRows) -> None:
     """Write the vectors into the tables of a model."""
-    for name, rows in found.items():
+    for name, (numbers, rows) in found.items():
         with torch.no_grad():
-            model.get_parameter(name)[rows.numbers] = rows.matrix
+            model.get_parameter(name)[numbers] = rows
 
 
 def freeze_vectors(model: nn.Module, job: Job, folder: Path) -> None:

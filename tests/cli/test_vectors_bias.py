@@ -84,6 +84,12 @@ def test_lists_of_the_users_own_and_a_file_of_another_program(
     assert states["before"]["neighbourhoods"] is None
     assert states["after"]["direct_bias"] < 1e-6 < states["before"]["direct_bias"]
     assert out.read_text().startswith(f"{len(PAIRS) + 60} 10\nshe ")
+    assert "against the direction" not in err
+    lists.write_text("pair\tshe\the\npair\twoman\tman\nequalize\tking\tqueen\nequalize\tgirl\tboy\n")
+    assert (
+        "1 set to equalize against the direction, and kept so: king, queen"
+        in command(f"vectors debias {vectors} {out} --lists {lists}")[2]
+    )
     lists.write_text("pair\tshe\the\npair\tqueen\tkeng\npair\twoman\tman\n")
     assert command(f"vectors bias {vectors} --lists {lists} --skip-missing")[0] == 0
 

@@ -184,6 +184,19 @@ def test_attention() -> None:
     assert entry.linear.startswith("torch: ")
 
 
+def test_attention_that_turns_queries() -> None:
+    rotary = pyrnn.nn.RotaryEmbedding(4)
+    x = torch.zeros(5, 2, 16)
+    for dtype, words in (
+        (torch.float32, "native: CPU kernels for torch.float32"),
+        (torch.float16, "reference: "),
+    ):
+        layer = pyrnn.nn.TransformerEncoderLayer(16, 4, 8, dtype=dtype, rotary=rotary)
+        explanation = pyrnn.explain(layer, x.to(dtype))
+        assert str(explanation.layers[0].rotary).startswith(words)
+        assert f"  rotary   {words}" in str(explanation)
+
+
 def test_attention_by_the_reference() -> None:
     layer = pyrnn.nn.MultiheadAttention(16, 4, batch_first=True).half()
     (entry,) = pyrnn.explain(layer, torch.zeros(2, 5, 16).half(), *[torch.zeros(2, 7, 16).half()] * 2).layers

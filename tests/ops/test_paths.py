@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyrnn.ops import dropout, recurrent, residual_layer_norm, scaled_dot_product_attention
+from pyrnn.ops import (
+    dropout,
+    recurrent,
+    residual_layer_norm,
+    rotary_embedding,
+    scaled_dot_product_attention,
+)
 from tests.attention.checking import of_kernel, of_reference
 from tests.helpers import make_layer
 from tests.ops.decoders import make_decoder
@@ -62,6 +68,12 @@ def normalise() -> tuple[tuple[Tensor, ...], list[Tensor]]:
     return found, [x, residual, weight, bias]
 
 
+def rotate() -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    torch.manual_seed(0)
+    x = torch.randn(7, 2, 9, requires_grad=True)
+    return (rotary_embedding(x, torch.randn(7, 4, 2), sequence_dim=0),), [x]
+
+
 def decode() -> tuple[tuple[Tensor, ...], list[Tensor]]:
     torch.manual_seed(0)
     decoder = make_decoder("gru", "location", T=4, B=6, S=5).to(torch.float32)
@@ -77,6 +89,7 @@ RUNS = {
     "recurrent": lstm,
     "dropout": drop,
     "residual_layer_norm": normalise,
+    "rotary_embedding": rotate,
     "attention_decoder": decode,
 }
 
@@ -104,6 +117,7 @@ def test_both_paths_give_the_same_bits(name: str) -> None:
         ("recurrent", "Recurrent"),
         ("dropout", "Dropout"),
         ("residual_layer_norm", "ResidualLayerNorm"),
+        ("rotary_embedding", "RotaryEmbedding"),
         ("attention_decoder", "AttentionDecoder"),
     ],
 )

@@ -15,7 +15,14 @@ from torch._subclasses import FakeTensorMode
 
 import pyrnn
 from pyrnn._checks import is_readable
-from pyrnn.ops import dropout, linear, recurrent, residual_layer_norm, scaled_dot_product_attention
+from pyrnn.ops import (
+    dropout,
+    linear,
+    recurrent,
+    residual_layer_norm,
+    rotary_embedding,
+    scaled_dot_product_attention,
+)
 from tests.helpers import make_layer, run_forked
 from tests.ops.kinds import NOT_DENSE, NOT_TENSORS, Plain
 
@@ -24,6 +31,7 @@ GROUP = dict(zip(("w_ih", "w_hh", "b_ih", "b_hh", "w_hr"), LAYER.weights[0], str
 PRIVATE: Any = torch  # with names that torch exports to nobody
 SEED = torch.tensor(3)
 MATRIX = torch.randn(3, 3)
+TABLE = torch.randn(3, 2, 2)
 ROWS = torch.randn(20, 3)  # more than what a kernel takes that plain tensors alone are served by
 
 
@@ -66,6 +74,8 @@ ARGUMENTS: list[tuple[str, Callable[..., Any], str, Tensor]] = [
     ("norm", of(residual_layer_norm, input=MATRIX, residual=MATRIX), "weight", MATRIX[0]),
     ("norm", of(residual_layer_norm, input=MATRIX, residual=MATRIX), "bias", MATRIX[0]),
     ("norm", of(residual_layer_norm, input=MATRIX, residual=MATRIX, p=0.5), "seed", SEED),
+    ("rotary", of(rotary_embedding, table=TABLE), "input", TABLE.flatten(1)),
+    ("rotary", of(rotary_embedding, input=TABLE.flatten(1)), "table", TABLE),
     ("linear", of(linear, weight=MATRIX), "input", ROWS),
     ("linear", of(linear, input=ROWS), "weight", MATRIX),
     ("linear", of(linear, input=ROWS, weight=MATRIX), "bias", MATRIX[0]),

@@ -44,7 +44,8 @@ def test_settings_have_one_home_a_type_and_a_text(name: str) -> None:
 @pytest.mark.parametrize("name", [*TASKS])
 @pytest.mark.parametrize("architecture", ["rnn", "gru", "lstm", "transformer"])
 def test_defaults_are_settings_that_there_are(name: str, architecture: str) -> None:
-    job = make_job(name, {"architecture": architecture})
+    has_architectures = hasattr(make_job(name).model, "architecture")
+    job = make_job(name, {"architecture": architecture} if has_architectures else {})
     again = type(job).from_mapping(job.task, job.tables(), where="here")
     assert again == job
     for tables in job.task.defaults.values():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyrnn.corpora import shakespeare
+from pyrnn.corpora import bible, shakespeare
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -71,6 +71,21 @@ def test_the_file_of_names_is_sorted_and_has_each_once(
 def test_pictures_are_captioned() -> None:
     right = example("caption_pictures")(steps=300, hidden_size=64, colours=1)
     assert right >= 0.75  # of new combinations; by chance one in 18
+
+
+def test_analogies_are_asked_and_vectors_are_debiased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = example("word_analogies")
+    monkeypatch.setitem(main.__globals__, "bible", lambda: bible()[:500])
+    vectors, debiased = str(tmp_path / "vectors"), str(tmp_path / "debiased")
+    answers = main(vectors, epochs=2, vector_size=20)
+    assert {len(found) for found in answers.values()} == {3}
+    assert "he : she = his : " in capsys.readouterr().out
+    assert main(vectors) == answers  # it is not trained again
+    before, after = example("debias_vectors")(vectors, debiased)
+    assert after.direct_bias < 1e-6 < before.direct_bias
+    assert "% of neighbours are of the same side" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["write_names", "classify_names", "generate_names"])

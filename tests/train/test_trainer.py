@@ -134,6 +134,8 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(parts: int) -> None:
         expected, result = whole.step(), accumulated.step()
         assert result.weight == expected.weight
         assert result.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
+        assert result.grad_norm is not None
+        assert expected.grad_norm is not None
         assert result.grad_norm.item() == pytest.approx(expected.grad_norm.item(), rel=1e-5)
     assert _largest_difference(_parameters(whole), _parameters(accumulated)) < 1e-5
 
@@ -223,7 +225,9 @@ def test_a_step_that_is_not_finite_changes_nothing() -> None:
     trainer.step()
     before, state = _parameters(trainer), copy.deepcopy(trainer.optimizer.state_dict())
     hook = trainer.model.get_parameter("last.weight").register_hook(lambda g: g * torch.nan)
-    assert not trainer.step().grad_norm.isfinite()
+    grad_norm = trainer.step().grad_norm
+    assert grad_norm is not None
+    assert not grad_norm.isfinite()
     assert _largest_difference(_parameters(trainer), before) == 0
     after = trainer.optimizer.state_dict()
     for number, values in state["state"].items():

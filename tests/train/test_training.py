@@ -120,6 +120,7 @@ def test_the_gradient_is_clipped_to_its_norm() -> None:
     trainer = _trainer(epochs=1, clip_norm=1e-3)
     result = trainer.step()
     clipped = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+    assert result.grad_norm is not None
     assert result.grad_norm > 1e-3
     assert clipped.norm().item() == pytest.approx(1e-3, rel=1e-2)
 

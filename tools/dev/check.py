@@ -19,6 +19,8 @@ FAST = (
     "tests/data/test_padded.py",
     "tests/data/test_streams.py",
     "tests/diagnostics/test_gradient_flow.py",
+    "tests/embeddings/test_huffman.py",
+    "tests/embeddings/test_sampling.py",
     "tests/metrics/test_sequence.py",
     "tests/models/test_language_model.py",
     "tests/models/test_pretrained.py",

@@ -38,8 +38,9 @@ class Stream {
 // A prediction, or those of a window, that waits for its rows.
 struct Waiting {
   int64_t rows, C, K;  // rows: of the mean that is the only input, 0: C inputs of one row each
+  float rate;
   int32_t *inputs, *targets;
-  const float* signs;
+  float* signs;
 };
 
 class Word2Vec {
@@ -49,7 +50,7 @@ class Word2Vec {
       : p(problem), scratch(memory), random(p.seed, stream, p.epoch), fetched(first_fetched) {
     for (int i = 0; i < kAhead; i++) {
       float* signs = scratch.signs + i * signs_size(p);
-      waiting[i] = {0, 0, 0, scratch.rows + i * rows_size(p), scratch.targets + i * p.most_targets, signs};
+      waiting[i] = {0, 0, 0, 0, scratch.rows + i * rows_size(p), scratch.targets + i * p.most_targets, signs};
       // Of negative sampling: one target is the word. Hierarchical softmax writes its own.
       for (int64_t s = 0; s < signs_size(p); s++) signs[s] = 0;
     }
@@ -148,7 +149,8 @@ class Word2Vec {
 
   void push(Waiting& next) {
     // Signs of [C][pitch], those of no target zero.
-    float* signs = const_cast<float*>(next.signs);
+    float* signs = next.signs;
+    next.rate = rate;
     const int64_t pitch = (next.K + 3) / 4 * 4;
     for (int64_t c = 0; c < next.C; c++)
       for (int64_t t = 0; t < pitch; t++)
@@ -175,7 +177,7 @@ class Word2Vec {
     for (int64_t c = 0; c < next.C; c++) x[c] = next.rows ? mean : p.input + next.inputs[c] * p.S;
     if (next.rows) average(next, mean);
     dots(x, u, p.S, scratch.scores, pitch, next.C, next.K);
-    slopes(scratch.scores, next.signs, next.C * pitch, rate, loss);
+    slopes(scratch.scores, next.signs, next.C * pitch, next.rate, loss);
     sums.predictions += next.C;
     if (!p.updates) return;
     if (next.C > 1) return update(x, u, p.S, scratch.scores, pitch, next.C, next.K);

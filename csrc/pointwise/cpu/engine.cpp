@@ -9,6 +9,8 @@
 namespace pyrnn::pointwise {
 namespace {
 
+constexpr int64_t kRotaryTask = 1 << 14;  // features
+
 template <class Problem>
 const Kernels& kernels_of(const Problem& p) {
   require(p.dtype >= 0 && p.dtype < kCpuDTypes, "unknown dtype");
@@ -53,6 +55,15 @@ void residual_norm_backward(const ResidualNormProblem& p, int threads) {
     found.norm_backward(p, slice, std::min(slice * rows, p.rows), std::min((slice + 1) * rows, p.rows));
   });
   if (p.partial) found.norm_sums(p);
+}
+
+void rotary(const RotaryProblem& p, int threads) {
+  const Kernels& found = kernels_of(p);
+  const int64_t rows = p.size0 * p.size1 * p.size2;
+  const int64_t task_rows = std::max<int64_t>(1, kRotaryTask / p.features);
+  for_tasks((rows + task_rows - 1) / task_rows, threads, [&](int64_t task, int) {
+    found.rotary(p, task * task_rows, std::min((task + 1) * task_rows, rows));
+  });
 }
 
 }  // namespace pyrnn::pointwise

@@ -3,6 +3,7 @@
 #include "pointwise/cpu/kernels.h"
 #include "common/operand.h"
 #include "pointwise/cpu/residual_norm.h"
+#include "pointwise/cpu/rotary.h"
 
 namespace pyrnn::pointwise {
 namespace {
@@ -19,6 +20,7 @@ PYRNN_DEFINE_KERNELS(Kernels, pointwise) = {
     {D<Identity>::run<true>, D<Relu>::run<true>, D<Gelu>::run<true>, D<GeluTanh>::run<true>},
     N::forward,
     N::backward,
-    N::sums};
+    N::sums,
+    Rotary<PYRNN_STORAGE, A>::rows};
 
 }  // namespace pyrnn::pointwise

@@ -83,4 +83,18 @@ void residual_norm_backward(const ResidualNormProblem& p, const Launch& launch) 
   check_cuda(set.norm_sums(call, sums, launch.stream), "launching the sums of slices");
 }
 
+void rotary(const RotaryProblem& p, const Launch& launch) {
+  const KernelSet& set = kernels_of(p);
+  const int64_t rows = p.size0 * p.size1 * p.size2, pieces = ceil_div(p.features, set.elements);
+  int64_t lanes = 1;
+  while (lanes < pieces && lanes < 32) lanes *= 2;
+  const int64_t blocks = min(ceil_div(rows * lanes, kThreads), most_blocks(launch));
+  const int64_t step = blocks * kThreads / lanes;
+  const bool starts = aligned(p.x, p.out) && p.features % set.elements == 0 && p.x0 % set.elements == 0 &&
+                      p.x1 % set.elements == 0 && p.x2 % set.elements == 0;
+  const RotaryCall call{
+      p, lanes, step, step / p.size2 / p.size1, step / p.size2 % p.size1, step % p.size2, starts};
+  check_cuda(set.rotary(call, shape_of(blocks), launch.stream), "launching a rotary embedding");
+}
+
 }  // namespace pyrnn::pointwise::cuda

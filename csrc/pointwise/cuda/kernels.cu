@@ -3,6 +3,7 @@
 
 #include "pointwise/cuda/dropout.h"
 #include "pointwise/cuda/residual_norm.h"
+#include "pointwise/cuda/rotary.h"
 
 namespace pyrnn::pointwise::cuda {
 namespace {
@@ -18,6 +19,11 @@ cudaError_t run_norm(const NormCall& call, const LaunchShape& shape, cudaStream_
 }
 
 template <class S>
+cudaError_t run_rotary(const RotaryCall& call, const LaunchShape& shape, cudaStream_t stream) {
+  return launch("rotary", rotary_kernel<S>, shape, stream, call);
+}
+
+template <class S>
 constexpr KernelSet kernel_set() {
   return {{run<S, Identity, false>, run<S, Relu, false>, run<S, Gelu, false>, run<S, GeluTanh, false>},
           {run<S, Identity, true>, run<S, Relu, true>, run<S, Gelu, true>, run<S, GeluTanh, true>},
@@ -25,7 +31,8 @@ constexpr KernelSet kernel_set() {
           {run_norm<norm_forward_kernel<S, 32>>, run_norm<norm_forward_kernel<S, kThreads>>},
           {run_norm<norm_backward_kernel<S, 32>>, run_norm<norm_backward_kernel<S, kThreads>>},
           run_norm<norm_partial_kernel<S>>,
-          run_norm<norm_sums_kernel<S>>};
+          run_norm<norm_sums_kernel<S>>,
+          run_rotary<S>};
 }
 
 }  // namespace

@@ -46,7 +46,16 @@ struct NormCall {
   bool aligned;  // whether all rows, too, start at multiples of 16 bytes
 };
 
+struct RotaryCall {
+  RotaryProblem problem;
+  int64_t lanes;  // threads of a row, a power of two
+  int64_t step;   // rows of all threads, and that many in the three dimensions
+  int64_t step0, step1, step2;
+  bool aligned;  // whether all rows start at multiples of 16 bytes
+};
+
 using LaunchDropout = cudaError_t (*)(const DropoutCall&, const LaunchShape&, cudaStream_t);
+using LaunchRotary = cudaError_t (*)(const RotaryCall&, const LaunchShape&, cudaStream_t);
 using LaunchNorm = cudaError_t (*)(const NormCall&, const LaunchShape&, cudaStream_t);
 
 constexpr int64_t kWarpFeatures = 1024;  // of a row that a warp takes; larger ones take a block
@@ -59,6 +68,7 @@ struct KernelSet {
   LaunchNorm norm_forward[2], norm_backward[2];
   LaunchNorm norm_partial;  // blocks: 32 pieces of features, slices
   LaunchNorm norm_sums;     // blocks: 32 features, weight and bias
+  LaunchRotary rotary;
 };
 
 extern "C" const KernelSet pyrnn_cuda_pointwise_float32, pyrnn_cuda_pointwise_bfloat16,

@@ -32,6 +32,7 @@ _TARGETS: dict[str, tuple[Callable[[Drawer], Call], int]] = {
     "transformers": (transformers.draw_transformer, 1),
     "steps": (transformers.draw_steps, 1),
     "positions": (positions.draw, 1),
+    "rotary_embedding": (positions.draw_rotary, 2),
 }
 TARGETS = tuple(_TARGETS)
 

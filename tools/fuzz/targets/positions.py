@@ -1,4 +1,4 @@
-"""Calls of the encodings and rotations of `pyrnn.nn.positions`."""
+"""Calls of the encodings and rotations of `pyrnn.nn.positions`, and of `pyrnn.ops.rotary_embedding`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tools.fuzz.calls import Argument, Call, Names
-from tools.fuzz.drawing import DTYPES, SMALL, Drawer
-from tools.fuzz.targets._common import environment, made_odd
+from tools.fuzz.drawing import DTYPES, SMALL, Drawer, listed
+from tools.fuzz.targets._common import environment, made_extreme, made_odd
 
 _STARTS = (0, 0, 1, 5, 1000)
 
@@ -41,15 +41,44 @@ def _rotary(d: Drawer) -> Call:
     return made_odd(d, call, ("input",), ("start", "sequence_dim")) if d.chance(0.35) else call
 
 
+def draw_rotary(d: Drawer) -> Call:
+    """The operator itself, on a table of no angles."""
+    dtype, pairs = d.pick(DTYPES), d.pick((0, *SMALL))
+    shape = (*(d.pick((0, *SMALL, 17)) for _ in range(1 + d.below(4))), 2 * pairs + d.pick((0, 0, 1, 4, 33)))
+    sequence_dim = d.below(len(shape) - 1) - len(shape)
+    table = "torch.float64" if dtype == "torch.float64" else "torch.float32"
+    arguments = {
+        "input": Argument(d.tensor(shape, dtype, leaf=d.pick((0.0, 0.5, 1.0)))),
+        "table": Argument(d.tensor((shape[sequence_dim], pairs, 2), table)),
+        "sequence_dim": Argument(repr(sequence_dim + d.pick((0, len(shape))))),
+    }
+    expression = f"ops.rotary_embedding({listed(arguments)})"
+    call = _call(d, "rotary_embedding", dtype, arguments, expression, _turned_by_table)
+    if d.chance(0.35):
+        return made_odd(d, call, ("input", "table"), ("sequence_dim",))
+    return made_extreme(d, call, ("input", "table")) if d.chance(0.2) else call
+
+
+def _turned_by_table(names: Names) -> Tensor:
+    x, table = names["input"], names["table"]
+    behind = x.dim() - 2 - int(names["sequence_dim"]) % x.dim()
+    cos, sin = table.view(table.shape[0], *(1,) * behind, *table.shape[1:]).unbind(-1)
+    return _turned_pairs(x, cos, sin)
+
+
+def _turned_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    dim, wide = 2 * cos.shape[-1], x.to(torch.promote_types(x.dtype, cos.dtype))
+    a, b = wide[..., 0:dim:2], wide[..., 1:dim:2]
+    turned = torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
+    return torch.cat((turned, wide[..., dim:]), -1).to(x.dtype)
+
+
 def _turned(names: Names) -> Tensor:
     x, dim, at = names["input"], names["rotary"].dim, names["sequence_dim"] % names["input"].dim()
     angles = _angles(names["start"], x.shape[at], dim // 2, dim)
     angles = angles.view(x.shape[at], *(1,) * (x.dim() - 2 - at), dim // 2)
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    cos, sin = angles.cos().to(wide.dtype), angles.sin().to(wide.dtype)
-    a, b = wide[..., 0:dim:2], wide[..., 1:dim:2]
-    turned = torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
-    return torch.cat((turned, wide[..., dim:]), -1).to(x.dtype)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return _turned_pairs(x, angles.cos().to(dtype), angles.sin().to(dtype))
 
 
 def _angles(start: int, count: int, pairs: int, dim: int) -> Tensor:
