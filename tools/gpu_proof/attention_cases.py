@@ -20,7 +20,7 @@ SAID = ("variant", "mode", "B", "H", "T", "S", "D")
 
 @dataclass(frozen=True)
 class AttentionCase:
-    """One call: variant is plain, bias, dropout or decode; kernel the forced one, or "" for the plan's choice."""
+    """One call: variant is plain, bias, dropout or decode; kernel a forced one, "" the plan's choice."""
 
     B: int
     H: int
