@@ -4,6 +4,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
+
 #include "attention/cuda/engine.h"
 #include "attention/fields.h"
 #include "common/cuda/grid_barrier_probe.h"
@@ -95,28 +97,40 @@ void bind(py::module_& m, py::dict& fields) {
 namespace pyrnn::attention::cuda {
 namespace {
 
-#define F(member) PYRNN_FIELD(Launch, member)
-const Field<Launch> kLaunch[] = {F(device),     F(stream),       F(scratch),   F(mask_batch),
-                                 F(mask_heads), F(mask_queries), F(mask_keys), F(generation)};
-#undef F
+// A pass that is planned: Python allocates the scratch memory that it needs, and runs it.
+template <class Plan>
+struct Pass {
+  Problem problem;
+  Plan plan;
+};
 
-Launch launch_of(const py::tuple& values) {
-  Launch call{};
-  fill(call, kLaunch, values);
-  return call;
+Pass<ForwardPlan> plan_of_forward(const py::tuple& sizes, const py::tuple& tensors, int device,
+                                  int generation) {
+  const Problem p = problem_of(sizes, tensors);
+  return {p, plan_forward(p, device_properties(device), Generation(generation))};
 }
 
-template <void (*kRun)(const Problem&, const Launch&)>
-void run(const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
-  kRun(problem_of(sizes, tensors), launch_of(launch));
+Pass<BackwardPlan> plan_of_backward(const py::tuple& sizes, const py::tuple& tensors, int device,
+                                    const std::array<int64_t, 4>& mask) {
+  const Problem p = problem_of(sizes, tensors);
+  return {p, plan_backward(p, {mask[0], mask[1], mask[2], mask[3]}, device_properties(device))};
 }
 
-py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device, int generation) {
-  const ForwardPlan plan =
-      plan_forward(problem_of(sizes, tensors), device_properties(device), Generation(generation));
+py::tuple words_of(const Pass<ForwardPlan>& pass) {
+  const ForwardPlan& plan = pass.plan;
   return py::make_tuple(plan.generation == kHopper ? "hopper" : "ampere", plan.kernel->rows,
                         plan.kernel->steps, plan.blocks, plan.kernel->run.threads, plan.splits,
                         plan.kernel->shared, plan.scratch_bytes, plan.why);
+}
+
+template <class Plan, void (*kRun)(const Problem&, const Plan&, const Launch&)>
+py::class_<Pass<Plan>> bind_pass(py::module_& m, const char* name) {
+  return py::class_<Pass<Plan>>(m, name)
+      .def_property_readonly("scratch_bytes", [](const Pass<Plan>& pass) { return pass.plan.scratch_bytes; })
+      .def("run", [](const Pass<Plan>& pass, int64_t stream, int64_t scratch) {
+        kRun(pass.problem, pass.plan,
+             {reinterpret_cast<cudaStream_t>(stream), reinterpret_cast<void*>(scratch)});
+      });
 }
 
 }  // namespace
@@ -124,16 +138,10 @@ py::tuple plan_of(const py::tuple& sizes, const py::tuple& tensors, int device, 
 void bind(py::module_& m, py::dict& fields) {
   fields["attention.Sizes"] = names_of(kSizes);
   fields["attention.Tensors"] = names_of(kTensors);
-  fields["attention.cuda.Launch"] = names_of(kLaunch);
-  m.def("attention_plan", &plan_of);
-  m.def("attention_backward_scratch",
-        [](const py::tuple& sizes, const py::tuple& tensors, const py::tuple& launch) {
-          const Launch call = launch_of(launch);
-          return plan_backward(problem_of(sizes, tensors), call.mask(), device_properties(call.device))
-              .scratch_bytes;
-        });
-  m.def("attention_forward", &run<forward>);
-  m.def("attention_backward", &run<backward>);
+  bind_pass<ForwardPlan, forward>(m, "AttentionForward")
+      .def(py::init(&plan_of_forward))
+      .def_property_readonly("plan", &words_of);
+  bind_pass<BackwardPlan, backward>(m, "AttentionBackward").def(py::init(&plan_of_backward));
 }
 
 }  // namespace pyrnn::attention::cuda

@@ -179,9 +179,13 @@ T __ldg(const T* p) {
 }
 template <class T>
 T __ldcg(const T* p) {
+#ifdef __SANITIZE_THREAD__  // a build for the race detector; no other asks which cache serves a load
   T value;
   pyrnn::emulator::load_shared_cache(&value, p, sizeof(T));
   return value;
+#else
+  return *p;
+#endif
 }
 template <class T>
 T __ldcs(const T* p) {
@@ -252,7 +256,7 @@ cudaError_t launch(const char* name, void (*kernel)(P...), const LaunchShape& sh
 
 template <auto kKernel>
 int blocks_per_sm(int threads, size_t shared) {
-  static const int warps = emulator::warps_of_registers(__PRETTY_FUNCTION__);
+  const int warps = emulator::warps_of_registers(__PRETTY_FUNCTION__);
   return std::min(emulator::resident_blocks(threads, shared), warps / ((threads + 31) / 32));
 }
 // As if every cluster found its blocks anywhere on the device; where a device has them apart, there are

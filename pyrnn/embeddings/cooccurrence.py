@@ -151,6 +151,14 @@ class Cooccurrences:
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: as `open` gives them.
         ValueError: the file holds no pairs.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "pairs.bin")
+        ...     _ = count_cooccurrences([torch.tensor([0, 1])], path, vocabulary_size=2, sides="left")
+        ...     pairs = Cooccurrences(path, 2)
+        >>> len(pairs), pairs.read(0, 1).tolist()
+        (1, [(1, 0, 1.0)])
     """
 
     def __init__(self, path: str | Path, vocabulary_size: int) -> None:

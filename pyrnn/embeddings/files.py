@@ -73,13 +73,15 @@ class SelectedVectors(NamedTuple):
     matrix: Tensor
 
 
-def select_vectors(path: str | Path, words: Sequence[str], how: Reading | None = None) -> SelectedVectors:
+def select_vectors(
+    source: str | Path | WordVectors, words: Sequence[str], how: Reading | None = None
+) -> SelectedVectors:
     r"""The vectors of those of the words that have one, as they are spelled or else in small letters.
 
     Memory follows the words, not the file. With vectors of n-grams every word has one that is long enough.
 
     Args:
-        path: as of `open_vectors`.
+        source: as of `open_vectors`, or vectors.
         words: the words.
         how: as of `open_vectors`.
 
@@ -93,21 +95,18 @@ def select_vectors(path: str | Path, words: Sequence[str], how: Reading | None =
         ...     select_vectors(path, ["<unk>", "Be"])
         SelectedVectors(numbers=tensor([1]), matrix=tensor([[4., 5., 6.]]))
     """
-    path = Path(path)
-    rows: dict[str, Tensor] = {}
     spellings = {spelling for word in words for spelling in (word, word.lower())}
-    if path.is_dir():
-        vectors = open_vectors(path)
+    if isinstance(source, WordVectors) or Path(source).is_dir():
+        vectors = source if isinstance(source, WordVectors) else open_vectors(source)
         dimension = vectors.dimension
         rows = {spelling: vectors.vector(spelling) for spelling in spellings if spelling in vectors}
         if vectors.ngrams is not None:
-            made = {
-                word: vectors.ngrams.vector(word) for word in words if not {word, word.lower()} & rows.keys()
-            }
-            rows |= {word: row for word, row in made.items() if row is not None}
+            unseen = [word for word in words if word not in rows and word.lower() not in rows]
+            rows |= {word: row for word in unseen if (row := vectors.ngrams.vector(word)) is not None}
     else:
+        rows = {}
         wanted = {spelling.encode() for spelling in spellings}
-        with open_rows(path, how or Reading()) as (dimension, blocks):
+        with open_rows(Path(source), how or Reading()) as (dimension, blocks):
             for block in blocks:
                 for word, row in zip(block.words, block.matrix, strict=True):
                     if word in wanted:

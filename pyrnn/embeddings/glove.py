@@ -52,6 +52,11 @@ class GloveConfig:
 
     Raises:
         ValueError: x_max not above zero, alpha outside [0, 10], or a learning rate outside (0, 10].
+
+    Example:
+        >>> GloveConfig(x_max=0.0)
+        Traceback (most recent call last):
+        ValueError: x_max must be above 0 and finite, got 0.0
     """
 
     x_max: float = 100.0

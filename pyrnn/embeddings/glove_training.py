@@ -55,6 +55,14 @@ def pair_loss(model: GloveModel, batches: PairBatches) -> PairLoss:
     Args:
         model: on any device.
         batches: the pairs.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "pairs.bin")
+        ...     pairs = count_cooccurrences([torch.tensor([0, 1, 0])], path, vocabulary_size=2, window=1)
+        ...     model = GloveModel(WordVectorConfig(2, model="glove", vector_size=8), seed=1)
+        ...     pair_loss(model, PairBatches(pairs, seed=1)).compute()["pairs"]
+        2.0
     """
     scores = PairLoss()
     loss = _native_form(model).loss(batches.pairs, _config(model.config, TrainConfig()))
@@ -173,6 +181,11 @@ class TrainedGlove:
         vocabulary: the words.
         model: all matrices.
         losses: J / P after each epoch.
+
+    Example:
+        >>> trained = train_glove([["to", "be"]] * 9, vector_size=8, epochs=3)
+        >>> trained.word_matrix().shape, len(trained.losses)
+        (torch.Size([2, 8]), 3)
     """
 
     vocabulary: CountedVocabulary
@@ -185,7 +198,13 @@ class TrainedGlove:
 
 
 def glove_matrix(model: GloveModel) -> Tensor:
-    """The vectors of all words, [V, D] float32, combined as the model's `combination` says."""
+    """The vectors of all words, [V, D] float32, combined as the model's `combination` says.
+
+    Example:
+        >>> model = GloveModel(WordVectorConfig(3, model="glove", vector_size=8, combination="word"))
+        >>> torch.equal(glove_matrix(model), model.words.detach())
+        True
+    """
     with torch.no_grad():
         return model(torch.arange(model.config.vocabulary_size))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _FIRST, _FACTOR, _32_BITS = 2166136261, 16777619, 0xFFFFFFFF  # of FNV-1a
-_LONGEST_NGRAM = 64
+_LONGEST_NGRAM = 1000
 
 
 def hash_of(ngram: bytes) -> int:

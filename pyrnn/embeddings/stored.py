@@ -143,7 +143,7 @@ def _ngrams(file: TensorFile) -> CharacterNgrams | None:
     if "ngrams" not in file.shapes:
         return None
     bounds = [file.metadata.get(name, "") for name in ("shortest", "longest")]
-    if not all(bound.isascii() and bound.isdigit() and len(bound) < 4 for bound in bounds):
+    if not all(bound.isascii() and bound.isdigit() and len(bound) < 5 for bound in bounds):
         raise ValueError(f"n-grams have bounds, got {bounds}")
     return CharacterNgrams(file.map("ngrams"), *map(int, bounds))
 

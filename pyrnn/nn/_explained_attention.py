@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyrnn.nn._attention_inputs import operator_masks
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import KeyValueCache
 from pyrnn.nn.decoder_layer import TransformerDecoderLayer
 from pyrnn.nn.encoder_layer import TransformerEncoderLayer
 from pyrnn.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder, is_causal_mask
 from pyrnn.ops import linear_route, rotary_embedding_route
+from pyrnn.ops.attention.call import Call
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,43 @@ class Attention:
     key: Tensor
     cache: KeyValueCache | None
     small: str
+    given: dict[str, Any]  # the arguments of the call, by their names
+
+    def operator_call(self, sizes: tuple[int, ...], dtype: torch.dtype) -> Call:
+        """What `pyrnn.ops.scaled_dot_product_attention` is called with, on heads without numbers.
+
+        Args:
+            sizes: B, H, T, S, D.
+            dtype: of the heads.
+        """
+        layer, (B, H, T, S, D) = self.layer, sizes
+        padding, mask, needs = (
+            self.given.get(name, _UNRESTRICTED[name])
+            for name in ("key_padding_mask", "attn_mask", "need_weights")
+        )
+        if self.cache is None:
+            S += layer._extra_keys
+        elif padding is not None:
+            padding = padding.new_zeros(B, S)  # the cache has that of the keys before
+        if padding is not None and padding.dim() == 1:
+            padding = padding.unsqueeze(0)
+        causal, query_start, says_all = layer._order(
+            T, S, self.cache, is_causal=bool(self.given.get("is_causal")), bare=padding is None and not needs
+        )
+        mask, padding = operator_masks(
+            None if says_all else mask, padding, H=H, extra=layer._extra_keys, dtype=dtype
+        )
+        if mask is not None:
+            mask = mask[(None,) * (4 - mask.dim())]
+        query, key = (self.query.new_empty(B, H, length, D, dtype=dtype) for length in (T, S))
+        slopes = None if layer._slopes is None else layer._slopes.to(query.device).expand(1, H)
+        dropout = layer.dropout if layer.training else 0.0
+        seed = torch.zeros((), dtype=torch.int64) if dropout > 0 else None
+        left, right = layer.window or (-1, -1)
+        averages = self.given.get("average_attn_weights", True)
+        kind = ("mean" if averages else "full") if needs else "none"
+        masks = (mask, padding, None, slopes, seed)
+        return Call(query, key, key, *masks, dropout, causal, None, query_start, left, right, 0.0, kind)
 
 
 def attentions_of(layer: nn.Module, call: dict[str, Any], wider: tuple[str, ...] = ()) -> Iterator[Attention]:
@@ -41,7 +80,7 @@ def attentions_of(layer: nn.Module, call: dict[str, Any], wider: tuple[str, ...]
     if isinstance(layer, MultiheadAttention):
         query, key = call["query"], call["key"]
         name = "self-attention" if query is key else "attention"
-        yield Attention(name, layer, query, key, cache, _small_attention(layer, call, wider))
+        yield Attention(name, layer, query, key, cache, _small_attention(layer, call, wider), call)
     elif isinstance(layer, TransformerEncoderLayer):
         src, mask, padding = call["src"], call.get("src_mask"), call.get("src_key_padding_mask")
         if cache is not None and wider != _SERVED:

@@ -263,22 +263,17 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
         q, *new = self._project(query, key, value, packed, cache, known=known)
         if query.dim() == 2 and key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(0)
-        causal, query_start, extra = self.causal, 0, self._extra_keys
         if cache is not None:
             k, v, key_padding_mask = recall(cache, new, key_padding_mask)
-            if cache.fixed:  # a hint would take the first of these queries for the first of all
-                is_causal = False
-            else:
-                causal, query_start = True, k.shape[2] - q.shape[2]
         else:
             k, v = with_extra_keys(new[0], new[1], self.bias_k, self.bias_v, zeros=self.add_zero_attn)
-        if is_causal and key_padding_mask is None and not need_weights:
-            causal, attn_mask = True, None
-        elif not extra:  # they stand behind all other keys, where the hint would hide them
-            causal = causal or is_causal
+        bare = key_padding_mask is None and not need_weights
+        order = self._order(q.shape[2], k.shape[2], cache, is_causal=is_causal, bare=bare)
+        causal, query_start, says_all = order
         mask, padding = operator_masks(
-            attn_mask, key_padding_mask, H=self.num_heads, extra=extra, dtype=q.dtype
-        )
+            None if says_all else attn_mask, key_padding_mask, H=self.num_heads, extra=self._extra_keys,
+            dtype=q.dtype,
+        )  # fmt: skip
         result = ops.scaled_dot_product_attention(
             q,
             k,
@@ -341,6 +336,23 @@ class MultiheadAttention(DropIn, nn.MultiheadAttention):
             start, sequence_dim = 0 if cache is None else cache.position, 1 if batch_first else 0
             heads[:2] = [rotary(head, start, sequence_dim=sequence_dim) for head in heads[:2]]
         return tuple(head.permute((0, 2, 1, 3) if batch_first else (1, 2, 0, 3)) for head in heads)
+
+    def _order(
+        self, T: int, S: int, cache: KeyValueCache | None, *, is_causal: bool, bare: bool
+    ) -> tuple[bool, int, bool]:
+        """Whether order is causal, where query 0 stands among the keys, and whether a mask says nothing else.
+
+        `bare`: there is no padding, and no weights are asked for.
+        """
+        causal, query_start = self.causal, 0
+        if cache is not None and cache.fixed:
+            is_causal = False  # the hint would take the first of these queries for the first of all
+        elif cache is not None:
+            causal, query_start = True, S - T
+        if is_causal and bare:
+            return True, query_start, True
+        # Extra keys stand behind all others, where the hint would hide them.
+        return causal or (is_causal and not self._extra_keys), query_start, False
 
     def _input_weights(self, packed: Tensor | None) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
         """Weights and biases of query, key and value; `packed` holds all weights, if one tensor does."""

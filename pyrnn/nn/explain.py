@@ -305,9 +305,11 @@ def _explain_attention(number: int, attention: Attention) -> LayerExplanation:
         S = attention.cache.length_with(S)
     B, H = query.shape[batch_dim] if query.dim() == 3 else 1, layer.num_heads
     dtype, trains = _dtype_of(query), _trains(query, attention.key, *layer.parameters())
+    sizes = (B, H, T, S, layer.head_dim)
     told = explain_attention(
-        query, dtype, (B, H, T, S, layer.head_dim), restrictions(attention), trains=trains
-    )
+        query, dtype, sizes, restrictions(attention), partial(attention.operator_call, sizes, dtype),
+        trains=trains,
+    )  # fmt: skip
     return LayerExplanation(
         layer=number,
         sizes=f"{attention.name}, B = {B}, H = {H}, T = {T}, S = {S}, D = {layer.head_dim}",

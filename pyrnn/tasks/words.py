@@ -19,8 +19,9 @@ class WordTask(Task):
     """A task whose models may begin with word vectors from elsewhere, and may be asked for theirs."""
 
     def select_vectors(self, path: str, words: Sequence[str]) -> SelectedVectors:
-        """As of `pyrnn.embeddings.select_vectors`."""
-        return pyrnn.embeddings.select_vectors(path, words)
+        """As of `pyrnn.embeddings.select_vectors`; a run that learned words is a source, too."""
+        source = pyrnn.tasks.open_word_vectors(path) if Path(path).is_dir() else path
+        return pyrnn.embeddings.select_vectors(source, words)
 
     def word_vectors(self, run: Run, folder: Path) -> WordVectors:
         """The vectors that a trained run has of its words: those of the first of `word_tables`.

@@ -49,8 +49,8 @@ class TrainConfig:
             Source: Micikevicius et al., "Mixed precision training", 2018.
         init_from: the folder of a run of the same task whose weights, sizes and vocabulary this one begins
             with; the recipe is its own.
-        vectors: a folder or file of word vectors (word2vec, GloVe or fastText) with which the words that have
-            one begin; the others begin as without. In a translator they are those of the source.
+        vectors: a run or folder of word vectors, or a file of word2vec, GloVe or fastText, with which the
+            words that have one begin; the others begin as without. In a translator they are the source's.
         freeze_vectors: do not train the table that `vectors` fill, its other rows neither.
         seed: of the weights, of dropout and of the data's order.
         workers: processes that prepare batches ahead of time; 0 prepares each when it is needed. They change

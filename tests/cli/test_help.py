@@ -33,10 +33,13 @@ _COMPUTING = (
     "tag",
     "plot gradients",
     "vectors analogy",
+    "vectors bias",
+    "vectors debias",
     "vectors evaluate",
     "vectors nearest",
+    "vectors plot",
 )
-_ON_CPU = ("plot gradients", "plot attention", "vectors analogy", "vectors evaluate", "vectors nearest")
+_ON_CPU = ("plot gradients", "plot attention", *(path for path in _COMPUTING if path.startswith("vectors")))
 
 
 def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -250,7 +250,11 @@ ATTENTION_GRADIENT = {
     "parts_of_gradients_overlap": Fault(
         "attention/cuda/block.h", "begin + int64_t(each) * step", "begin + int64_t(each) * step * 2"
     ),
-    "a_part_is_not_added": Fault("attention/cuda/split_sum.h", "i < call.splits", "i + 1 < call.splits"),
+    "a_part_is_not_added": Fault(
+        "attention/cuda/split_sum.h",
+        "i < call.splits; i++, part += count)\n#pragma",
+        "i + 1 < call.splits; i++, part += count)\n#pragma",
+    ),
     "hidden_keys_meet_gradients": Fault(
         "attention/cuda/products.h", "if (is_masked_weight(left)) continue;", ""
     ),

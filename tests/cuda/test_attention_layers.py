@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 import pyrnn.nn
 from pyrnn.models import LanguageModel, LanguageModelConfig
+from pyrnn.ops.attention import cuda
+from pyrnn.ops.attention.layout import NativeSizes, layout_of
 from tests.attention.cases import operands
 from tests.attention.checking import of_kernel
 from tests.cuda.cases import captured_in_a_graph, on_cpu
@@ -165,3 +168,64 @@ def test_no_call_waits_for_the_gpu() -> None:
         (out.sum() + weights.sum()).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ({}, {}),
+        ({"causal": True, "window": (3, 2), "alibi": True}, {}),
+        (
+            {"dropout": 0.5},
+            {"need_weights": False, "attn_mask": torch.zeros(4, T), "key_padding_mask": PADDING},
+        ),
+        ({}, {"key_padding_mask": PADDING.float(), "average_attn_weights": False}),
+        ({"add_bias_kv": True}, {"attn_mask": torch.zeros(4, T, dtype=torch.bool), "need_weights": False}),
+        (
+            {},
+            {
+                "attn_mask": torch.ones(4, T, dtype=torch.bool).triu(1),
+                "is_causal": True,
+                "need_weights": False,
+            },
+        ),
+    ],
+    ids=["plain", "options", "masks and dropout", "float padding", "extra keys", "hint"],
+)
+def test_what_explain_plans_is_what_runs(
+    options: dict[str, Any], given: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = pyrnn.nn.MultiheadAttention(WIDTH, HEADS, **options, batch_first=True, device=device)
+    query, key = torch.randn(B, 4, WIDTH, device=device), torch.randn(B, T, WIDTH, device=device)
+    call = {"query": query, "key": key, "value": key}
+    call |= {name: x.to(device) if isinstance(x, Tensor) else x for name, x in given.items()}
+    told, ran = sizes_of(monkeypatch, lambda: (pyrnn.explain(layer, **call), layer(**call))[0])
+    assert told == ran
+
+
+def test_what_explain_plans_with_a_cache_is_what_runs(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = pyrnn.nn.MultiheadAttention(WIDTH, HEADS, causal=True, batch_first=True, device=device)
+    cache, x = layer.new_cache(), torch.randn(B, T, WIDTH, device=device)
+    with torch.no_grad():
+        layer(x, x, x, cache=cache)
+        new = x[:, :2]
+        call = {"query": new, "key": new, "value": new, "cache": cache}
+        told, ran = sizes_of(monkeypatch, lambda: (pyrnn.explain(layer, **call), layer(**call))[0])
+    assert told == ran
+    assert (ran.S, ran.query_start) == (T + 2, T)
+
+
+def sizes_of(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[NativeSizes]:
+    """What the kernels and their plans are told of each call, and that a plan and its words are told, too."""
+    seen: list[NativeSizes] = []
+
+    def noted(call: Any) -> Any:
+        layout = layout_of(call)
+        seen.append(layout.sizes)
+        return layout
+
+    monkeypatch.setattr(cuda, "layout_of", noted)
+    (entry,) = run().layers
+    assert "rows of queries" in entry.engine
+    assert "blocks" in entry.split
+    return seen

@@ -114,7 +114,7 @@ def test_wrong_questions_are_refused() -> None:
     for ask in (
         lambda: vectors["w99"],
         lambda: vectors.nearest("w99"),
-        lambda: vectors.analogy(*["w99"] * 3),
+        lambda: vectors.analogy("w1", "w99", "w2"),
     ):
         with pytest.raises(UnknownWord, match="'w99' is not among the words; near in spelling: w") as caught:
             ask()

@@ -124,6 +124,13 @@ def test_what_does_not_fit_is_refused_and_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_learned_words_is_a_source(tmp_path: Path) -> None:
+    first: Any = train(word_job(tmp_path, max_steps=2), tmp_path / "first")
+    settings = {"vectors": str(tmp_path / "first"), "freeze_vectors": True, "architecture": "gru", "seed": 2}
+    second: Any = train(word_job(tmp_path, max_steps=2, **settings), tmp_path / "second")
+    assert torch.equal(embedding(second), embedding(first))
+
+
 def test_vectors_of_other_words_are_refused(tmp_path: Path) -> None:
     vectors_of(tmp_path, ["rapide", "renard"])
     with pytest.raises(ValueError, match="none of the 11 words of the model has a vector"):

@@ -20,6 +20,7 @@ HAS_CLUSTERS = r"sm_(?!80$)"
 MMA = r"\bHMMA\.16816\.F32"
 COPY = r"\bLDGSTS\b.*\.128\b"
 LOAD = r"\bLDG\b"
+WIDE_LOAD = r"\bLDG\.E\.128\b"
 POLL = r"\bLDG\.E\.STRONG\.GPU R"  # a flag: 32 bits
 ARRIVAL = r"\bREDG?\.E\.ADD\.STRONG\.GPU"
 LOCAL = r"\b(?:LDL|STL)\b"
@@ -99,6 +100,10 @@ RULES = (
         inner=True,
         apart_from=CALL,
     ),
+    Rule(
+        "rows are read 16 bytes at a time", r"attention::cuda::delta_kernel<", needs=WIDE_LOAD, loop=WIDE_LOAD
+    ),
+    Rule("so are the parts of sums", r"split_sum_kernel<", needs=WIDE_LOAD, loop=WIDE_LOAD),
     Rule("the exchange is read past the first-level cache", GRID, needs=r"\bLDG\.E\.\d+\.STRONG\.GPU"),
     Rule("no exchanged number comes by the read-only path", GRID, forbids=r"\bLDG\.E\S*\.CONSTANT"),
     Rule("an arrival publishes what was written", GRID_BARRIER, needs=ARRIVAL, just_before=r"\bMEMBAR\b"),

@@ -88,7 +88,8 @@ constexpr BackwardKernelSet kernel_set() {
           flat_kernel<BackwardCall, delta_kernel<S>, kDelta>(kDeltaThreads),
           list_of(Kernels<S>::delta, sizeof Kernels<S>::delta),
           list_of(Kernels<S>::gradients, sizeof Kernels<S>::gradients),
-          flat_kernel<SplitSumCall, split_sum_kernel<S>, kSplitSum>(kSplitSumThreads)};
+          flat_kernel<SplitSumCall, split_sum_kernel<S>, kSplitSum>(kSplitSumThreads),
+          Piece<S>::kNumbers};
 }
 
 }  // namespace

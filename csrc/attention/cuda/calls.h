@@ -8,6 +8,8 @@ namespace pyrnn::attention::cuda {
 // more than they gain.
 constexpr int kTilesOfSplit = 4;
 
+constexpr int kDeltaLanes = 8;  // threads that share a query in the delta's kernel
+
 struct ForwardCall {
   Problem p;
   int64_t row_tiles, splits;
@@ -30,6 +32,8 @@ struct BackwardCall {
 struct SplitSumCall {
   Heads to;
   int64_t B, heads, rows, features, splits;
+  bool whole;              // the rows of `to` are made of 16 bytes
+  int64_t pieces, blocks;  // threads of a row; blocks of a head
   double scale;
   const void* partial;
 };

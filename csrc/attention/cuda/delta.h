@@ -2,34 +2,43 @@
 #pragma once
 #include "attention/cuda/calls.h"
 #include "attention/cuda/pair_gradient.h"
+#include "attention/cuda/pieces.h"
 #include "attention/cuda/query_block.h"
 
 namespace pyrnn::attention::cuda {
 
 constexpr int kDeltaThreads = 128;
 
-// The sum of weight * g_out.v over keys is g_out.out: a warp a row.
+// The sum of weight * g_out.v over keys is g_out.out: kDeltaLanes threads a row, 16 bytes at a time.
 template <class S>
 __global__ void __launch_bounds__(kDeltaThreads) delta_kernel(const __grid_constant__ BackwardCall call) {
   using A = typename Accumulate<S>::type;
+  constexpr int kRows = kDeltaThreads / kDeltaLanes, kNumbers = Piece<S>::kNumbers;
   const Problem& p = call.p;
   const int64_t of_pair = p.T * (p.H / p.K);
-  const int64_t n = (int64_t(blockIdx.x) * kDeltaThreads + threadIdx.x) / 32;
-  if (n >= p.B * p.K * of_pair) return;
-  const int row = int(n % of_pair), lane = warp_lane();
-  const QueryRows rows(p, n / of_pair / p.K, n / of_pair % p.K);
+  const RowPlace place(blockIdx.x, kRows, threadIdx.x / kDeltaLanes, of_pair);
+  const unsigned pair = unsigned(place.row), heads = unsigned(p.K);
+  const bool exists = place.row < p.B * p.K;  // others stay, for the sum of a warp's rows
+  const QueryRows rows(p, pair / heads, pair % heads);
+  const int row = place.at, lane = threadIdx.x % kDeltaLanes, V = int(p.V);
   const A* statistics = static_cast<const A*>(p.statistics) + rows.statistics(row);
-  const A sum = statistics[p.T];
+  const A sum = exists ? statistics[p.T] : A(0);
   A delta = 0;
   if (sum != 0 && p.g_out.data) {
-    const S *g = rows.template of<const S>(p.g_out, row), *out = rows.template of<const S>(p.out, row);
-    for (int64_t f = lane; f < p.V; f += 32) delta = fma(A(widen(g[f])), A(widen(out[f])), delta);
+    const auto* g = reinterpret_cast<const Piece<S>*>(rows.template of<const S>(p.g_out, row));
+    const auto* out = reinterpret_cast<const Piece<S>*>(rows.template of<const S>(p.out, row));
+    for (int i = lane; i * kNumbers < V; i += kDeltaLanes) {
+      const Piece<S> left = g[i], right = out[i];
 #pragma unroll
-    for (int other = 16; other > 0; other /= 2) delta += __shfl_xor_sync(~0u, delta, other);
+      for (int j = 0; j < kNumbers; j++)
+        if (i * kNumbers + j < V) delta = fma(A(widen(left.number[j])), A(widen(right.number[j])), delta);
+    }
   }
-  if (lane != 0) return;
-  static_cast<QueryNumbers<A>*>(call.queries)[n] =
-      numbers_of_statistics(statistics[0], sum, delta, rows.query(row));
+#pragma unroll
+  for (int other = kDeltaLanes / 2; other > 0; other /= 2) delta += __shfl_xor_sync(~0u, delta, other);
+  if (exists && lane == 0)
+    static_cast<QueryNumbers<A>*>(call.queries)[place.row * of_pair + row] =
+        numbers_of_statistics(statistics[0], sum, delta, rows.query(row));
 }
 
 // Adds what the gradients of returned weights g_w contribute: the sum of weight * g_w over keys.

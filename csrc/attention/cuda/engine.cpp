@@ -23,9 +23,13 @@ void run_threads(const FlatKernel<Call>& kernel, const Call& work, int64_t threa
 // Adds the splits of one gradient of `heads` heads of `rows` rows.
 void sum_splits(const Problem& p, const GradientStep& step, const Heads& to, int64_t heads, int64_t rows,
                 int64_t features, double scale, const void* partial, const Launch& call) {
-  const SplitSumCall work{to, p.B, heads, rows, features, step.splits, scale, partial};
-  run_threads(cuda_backward_kernels(p.dtype).split_sum, work, p.B * heads * rows * features, call,
-              "adding the parts of attention's gradients");
+  const BackwardKernelSet& set = cuda_backward_kernels(p.dtype);
+  const bool whole = (to.batch | to.head | to.row | features) % set.split_numbers == 0 &&
+                     reinterpret_cast<uintptr_t>(to.data) % 16 == 0;
+  const int64_t pieces = whole ? features / set.split_numbers : features;
+  const int64_t blocks = ceil_div(rows * pieces, set.split_sum.threads);
+  const SplitSumCall work{to, p.B, heads, rows, features, step.splits, whole, pieces, blocks, scale, partial};
+  run(set.split_sum, work, p.B * heads * blocks, 0, call, "adding the parts of attention's gradients");
 }
 
 void write_weights(const Problem& p, const Launch& call) {
@@ -35,9 +39,9 @@ void write_weights(const Problem& p, const Launch& call) {
       call, "launching the weights of attention");
 }
 
-// `scratch` has scratch_bytes of plan_mask_gradient.
-void mask_gradient(const Problem& p, const Launch& call, const void* queries, void* scratch) {
-  const PairPlan plan = plan_mask_gradient(p, call.mask(), device_properties(call.device));
+// `scratch` has scratch_bytes of the plan.
+void mask_gradient(const Problem& p, const PairPlan& plan, const MaskSizes& mask, const Launch& call,
+                   const void* queries, void* scratch) {
   PairCall work{p, plan.query_tiles, plan.key_tiles, queries, plan.sums};
   work.sums.data = plan.sums.is_final ? p.d_mask : scratch;
   run(FlatKernel<PairCall>{plan.kernel->threads, plan.kernel->launch}, work, plan.blocks, plan.kernel->shared,
@@ -45,14 +49,13 @@ void mask_gradient(const Problem& p, const Launch& call, const void* queries, vo
   if (plan.sums.is_final) return;
   const PairKernelSet& set = cuda_pair_kernels(p.dtype);
   run_threads(FlatKernel<PairCall>{set.sum_threads, set.sum_mask}, work,
-              call.mask_batch * call.mask_heads * call.mask_queries * call.mask_keys, call,
+              mask.batch * mask.heads * mask.queries * mask.keys, call,
               "summing the gradient of attention's mask");
 }
 
 }  // namespace
 
-void forward(const Problem& p, const Launch& call) {
-  const ForwardPlan plan = plan_forward(p, device_properties(call.device), Generation(call.generation));
+void forward(const Problem& p, const ForwardPlan& plan, const Launch& call) {
   const KernelSet& set = cuda_kernels(p.dtype);
   ForwardCall work{p, plan.row_tiles, plan.splits, plan.section, nullptr, nullptr};
   const int64_t rows = p.B * p.H * p.T;
@@ -65,18 +68,17 @@ void forward(const Problem& p, const Launch& call) {
   if (p.weights.data) write_weights(p, call);
 }
 
-void backward(const Problem& p, const Launch& call) {
-  const BackwardPlan plan = plan_backward(p, call.mask(), device_properties(call.device));
+void backward(const Problem& p, const BackwardPlan& plan, const Launch& call) {
   const BackwardKernelSet& set = cuda_backward_kernels(p.dtype);
   char* const partial = static_cast<char*>(call.scratch) + plan.queries_bytes;
   BackwardCall work{p, call.scratch, 0, 1, nullptr, nullptr};
-  run_threads(set.delta, work, p.B * p.H * p.T * 32, call, "launching attention's delta");
+  run_threads(set.delta, work, p.B * p.H * p.T * kDeltaLanes, call, "launching attention's delta");
   if (const BackwardKernel* kernel = plan.delta_of_weights) {
     work.tiles = ceil_div(p.T * (p.H / p.K), kernel->rows);
     run(kernel->run, work, p.B * p.K * work.tiles, kernel->shared, call,
         "launching attention's delta of weights");
   }
-  if (p.d_mask) mask_gradient(p, call, call.scratch, partial);
+  if (p.d_mask) mask_gradient(p, plan.of_mask, plan.mask, call, call.scratch, partial);
   for (const GradientStep& step : plan.steps) {
     work.p.d_q.data = step.d_q ? p.d_q.data : nullptr;
     work.p.d_k.data = step.d_k ? p.d_k.data : nullptr;

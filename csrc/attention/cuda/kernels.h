@@ -51,9 +51,10 @@ extern "C" const KernelList<ForwardKernel> pyrnn_cuda_attention_hopper_bfloat16,
 
 struct BackwardKernelSet {
   size_t sum, query;               // bytes of a number in the sums, and of a query's QueryNumbers
-  FlatKernel<BackwardCall> delta;  // a warp a query
+  FlatKernel<BackwardCall> delta;  // kDeltaLanes threads a query
   KernelList<BackwardKernel> delta_of_weights, gradients;
-  FlatKernel<SplitSumCall> split_sum;  // a thread a number
+  FlatKernel<SplitSumCall> split_sum;
+  int split_numbers;  // of a gradient in 16 bytes
 };
 
 struct PairKernel {

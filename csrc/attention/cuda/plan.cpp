@@ -221,7 +221,9 @@ BackwardPlan plan_backward(const Problem& p, const MaskSizes& mask, const Device
   plan.queries_bytes = aligned(size_t(p.B * p.K * rows) * set.query);
   if (p.g_weights.data) plan.delta_of_weights = &choose_backward(p, set.delta_of_weights, true, false, false);
   bool d_q = p.d_q.data, d_k = p.d_k.data, d_v = p.d_v.data;
-  size_t partial_bytes = p.d_mask ? plan_mask_gradient(p, mask, device).scratch_bytes : 0;
+  plan.mask = mask;
+  if (p.d_mask) plan.of_mask = plan_mask_gradient(p, mask, device);
+  size_t partial_bytes = plan.of_mask.scratch_bytes;
   while (d_q || d_k || d_v) {
     const BackwardKernel& kernel = choose_backward(p, set.gradients, d_q, d_k, d_v);
     GradientStep step{&kernel, kernel.d_q && d_q, kernel.d_k && d_k, kernel.d_v && d_v, 0, 0, 0, 0};

@@ -29,9 +29,23 @@ struct GradientStep {
   size_t d_v_at;  // of the sums of d_v, behind those of d_k
 };
 
+struct PairPlan {
+  const PairKernel* kernel;
+  int64_t query_tiles, key_tiles, blocks;
+  MaskSums sums;  // of the mask's gradient; its address is the caller's
+  size_t scratch_bytes;
+};
+
+// Sizes of the mask whose gradient is asked for: those of [B, H, T, S], or 1.
+struct MaskSizes {
+  int64_t batch, heads, queries, keys;
+};
+
 struct BackwardPlan {
   const BackwardKernel* delta_of_weights;  // null: none are given
   std::vector<GradientStep> steps;
+  MaskSizes mask;
+  PairPlan of_mask;      // where the mask's gradient is wanted
   size_t queries_bytes;  // of the QueryNumbers, at the begin of the scratch; the sums of splits follow
   size_t scratch_bytes;
 };
@@ -47,18 +61,6 @@ bool is_plain(const Problem& p);
 
 // They raise std::invalid_argument where no kernel computes the call, or none of the generation asked for.
 ForwardPlan plan_forward(const Problem& p, const Device& device, Generation generation = kAnyGeneration);
-
-struct PairPlan {
-  const PairKernel* kernel;
-  int64_t query_tiles, key_tiles, blocks;
-  MaskSums sums;  // of the mask's gradient; its address is the caller's
-  size_t scratch_bytes;
-};
-
-// Sizes of the mask whose gradient is asked for: those of [B, H, T, S], or 1.
-struct MaskSizes {
-  int64_t batch, heads, queries, keys;
-};
 
 PairPlan plan_weights(const Problem& p);
 PairPlan plan_mask_gradient(const Problem& p, const MaskSizes& mask, const Device& device);

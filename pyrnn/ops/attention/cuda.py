@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrnn import _native
 from pyrnn._dispatch import autocast_disabled, current_stream, on_device
-from pyrnn._native_args import DTYPES, address, check_fields, contiguous, number_of, require_storage
+from pyrnn._native_args import address, check_fields, contiguous, number_of, require_storage
 from pyrnn.ops.attention.call import Call, empty_gradients
 from pyrnn.ops.attention.cpu import NativeTensors
 from pyrnn.ops.attention.layout import Layout, NativeSizes, layout_of
@@ -29,21 +29,8 @@ _ROW_BYTES = 16  # rows start at multiples of it, and are copied in pieces of it
 MOST_FEATURES = {torch.float64: 128, torch.float32: 256, torch.bfloat16: 256, torch.float16: 256}
 
 
-class NativeLaunch(NamedTuple):
-    """`attention::cuda::Launch` of csrc/attention/cuda/engine.h."""
-
-    device: int
-    stream: int
-    scratch: int
-    mask_batch: int = 0  # sizes of the gradient of the mask
-    mask_heads: int = 0
-    mask_queries: int = 0
-    mask_keys: int = 0
-    generation: int = 0  # of the forward pass
-
-
 class Plan(NamedTuple):
-    """How a forward pass runs on a GPU, in the order of the module's `attention_plan`."""
+    """How a forward pass runs on a GPU, in the order of `AttentionForward.plan`."""
 
     kernel: str  # "hopper", of compute capability 9.0 alone, or "ampere", of all since 8.0
     rows: int  # queries of one head, or of the heads that share keys, in a block
@@ -73,30 +60,9 @@ def module() -> Any:
 def plan(call: Call) -> Plan:
     """How the forward pass of a call runs."""
     layout, operands = layout_of(call), _Operands(call)
-    index = call.query.device.index or 0
-    with on_device(call.query.device):
-        return Plan(
-            *module().attention_plan(
-                layout.sizes, operands.tensors(layout), index, _GENERATIONS[forced_kernel]
-            )
-        )
-
-
-def plan_of_sizes(dtype: torch.dtype, device: torch.device, sizes: tuple[int, ...]) -> Plan:
-    """How a forward pass without masks runs on contiguous heads of the sizes B, H, T, S, D."""
-    B, H, T, S, D = sizes
-    features = -(-D * dtype.itemsize // _ROW_BYTES) * _ROW_BYTES // dtype.itemsize
-    of_query, of_key = ((0, H * length * features, length * features, features) for length in (T, S))
-    native = NativeSizes(
-        DTYPES[dtype],
-        *(B, H, H, T, S, D, D),
-        *(0, -1, -1, 0),  # order, window, place of the first query
-        *(0, 0, 1.0, 0.0, 0.0, 0, 0),  # no mask, no weights; scale; no softcap, dropout or slopes
-    )
-    tensors = NativeTensors(q=of_query, k=of_key, v=of_key)
+    device = call.query.device
     with on_device(device):
-        generation = _GENERATIONS[forced_kernel]
-        return Plan(*module().attention_plan(native, tensors, device.index or 0, generation))
+        return Plan(*_forward_pass(layout, operands.tensors(layout), device).plan)
 
 
 def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,13 +86,8 @@ def forward(call: Call, *, with_statistics: bool) -> tuple[Tensor, Tensor, Tenso
             statistics=address(statistics),
             weights=(address(weights), *layout.weights) if asks_weights else _NO_SCORES,
         )
-        native = module()
-        generation = _GENERATIONS[forced_kernel]
-        scratch_bytes = native.attention_plan(layout.sizes, tensors, device.index or 0, generation)[-2]
-        scratch = _scratch(device, scratch_bytes)
-        launch = _launch(device)._replace(scratch=address(scratch), generation=generation)
-        native.attention_forward(layout.sizes, tensors, launch)
-    del operands, scratch  # held until the kernels have been given to the stream
+        _run(_forward_pass(layout, tensors, device), device)
+    del operands  # held until the kernels have been given to the stream
     return output, weights, statistics
 
 
@@ -158,11 +119,9 @@ def backward(
             d_v=_heads(d_v),
             d_mask=address(d_mask),
         )
-        native = module()
-        launch = _launch(device, d_mask)
-        scratch = _scratch(device, native.attention_backward_scratch(layout.sizes, tensors, launch))
-        native.attention_backward(layout.sizes, tensors, launch._replace(scratch=address(scratch)))
-    del operands, scratch
+        mask = tuple(d_mask.shape) if d_mask.numel() else (0,) * 4
+        _run(module().AttentionBackward(layout.sizes, tensors, device.index or 0, mask), device)
+    del operands
     return d_q, d_k, d_v, d_mask
 
 
@@ -203,19 +162,19 @@ def _check_all_fields(native: Any) -> None:
     for struct, fields in (
         ("Sizes", NativeSizes._fields),
         ("Tensors", NativeTensors._fields),
-        ("cuda.Launch", NativeLaunch._fields),
     ):
         check_fields(native, f"attention.{struct}", fields)
 
 
-def _launch(device: torch.device, d_mask: Tensor | None = None) -> NativeLaunch:
-    """Where a pass runs, without its scratch."""
-    sizes = () if d_mask is None or not d_mask.numel() else tuple(d_mask.shape)
-    return NativeLaunch(device.index or 0, current_stream(device), 0, *sizes)
+def _forward_pass(layout: Layout, tensors: NativeTensors, device: torch.device) -> Any:
+    generation = _GENERATIONS[forced_kernel]
+    return module().AttentionForward(layout.sizes, tensors, device.index or 0, generation)
 
 
-def _scratch(device: torch.device, count: int) -> Tensor:
-    return torch.empty(count, dtype=torch.uint8, device=device)
+def _run(planned: Any, device: torch.device) -> None:
+    """Give a pass of the module to the current stream."""
+    scratch = torch.empty(planned.scratch_bytes, dtype=torch.uint8, device=device)
+    planned.run(current_stream(device), address(scratch))
 
 
 def _in_rows(tensor: Tensor | None) -> Tensor | None:
