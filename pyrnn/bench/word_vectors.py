@@ -3,8 +3,8 @@
 gensim (4.4.0 was measured) is no dependency of pyrnn: install it for this benchmark alone. Both train from
 the same sentences with the same window, noise, thinning and rates, in alternation; gensim reads them from a
 file by its fastest way (`corpus_file`), pyrnn from its file of ids. Times include reading and training, on
-neither side counting the words. "text" is what ships with the package (or --text), repeated; "zipf" is drawn, with
-a vocabulary of 200,000, whose matrices are larger than the caches.
+neither side counting the words. "text" is what ships with the package (or --text), repeated; "zipf" is drawn,
+with a vocabulary of 200,000, whose matrices are larger than the caches.
 
 --quality trains both on the text, but for its last sentences, and judges both pairs of matrices by one
 program: the loss of negative sampling on those sentences, and Spearman's correlation with WordSim-353, which
