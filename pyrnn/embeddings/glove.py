@@ -195,6 +195,11 @@ class Glove:
 
     def _run(self, pairs: Tensor, config: GloveConfig, *, order: int | None) -> float:
         """The native call; `pairs` [P, 16] is used up."""
+        if pairs.dtype != torch.uint8 or pairs.shape[1:] != (PAIR.itemsize,) or not pairs.is_contiguous():
+            raise ValueError(
+                f"pairs must be contiguous bytes [P, {PAIR.itemsize}] of uint8, as `PairBatches` gives them, "
+                f"got {list(pairs.shape)} of {pairs.dtype}"
+            )
         problem = _Problem(
             V=self.vocabulary_size,
             S=self.rows.shape[-1],

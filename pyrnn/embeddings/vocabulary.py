@@ -33,7 +33,7 @@ class CountedVocabulary:
         counts: of each, at least 1, none larger than the one before it.
 
     Raises:
-        ValueError: no words, one twice or empty, or counts that do not fit them.
+        ValueError: no words, one twice, empty or no text, or counts that do not fit them.
 
     Example:
         >>> vocabulary = CountedVocabulary.of({"be": 2, "to": 2, "or": 1, "not": 1}, min_count=2)
@@ -51,6 +51,7 @@ class CountedVocabulary:
         object.__setattr__(self, "_ids", {word: id for id, word in enumerate(self.words)})
         if not self.words:
             raise ValueError("a vocabulary needs at least one word, got none")
+        _require_text(self.words)
         if "" in self._ids or len(self._ids) != len(self.words):
             raise ValueError("the words of a vocabulary must be distinct, and none of them empty")
         if self.counts.shape != (len(self.words),):
@@ -70,13 +71,14 @@ class CountedVocabulary:
             max_size: words to keep; None keeps all.
 
         Raises:
-            ValueError: a bound below one, or no word is left.
+            ValueError: a bound below one, a word that is no text, or no word is left.
         """
         for name, bound in (("min_count", min_count), ("max_size", max_size)):
             if bound is not None and bound < 1:
                 raise ValueError(f"{name} must be at least 1, got {bound}")
         if not counts:
             raise ValueError("the corpus has no words: give a text with some")
+        _require_text(counts)
         kept = sorted((-count, word) for word, count in counts.items() if count >= min_count)[:max_size]
         if not kept:
             raise ValueError(
@@ -126,3 +128,15 @@ class CountedVocabulary:
             return cls(listed.words, listed.counts)
         except (ValueError, OverflowError, RuntimeError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _require_text(words: Iterable[object]) -> None:
+    for word in words:
+        if not isinstance(word, str):
+            raise ValueError(f"words must be strings, got {word!r}: convert them first")
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"words must be text that UTF-8 can hold, got {word!r}: leave out lone surrogates"
+            ) from error

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ class PredictionLoss(Metrics):
 def prediction_loss(
     kernel: Word2VecKernel, input: Tensor, output: Tensor, batches: CorpusBlocks
 ) -> PredictionLoss:
-    """The loss of a text; windows and noise are drawn alike at every call, so that models can be compared.
+    """The loss of a text; windows and noise are drawn alike whatever the kernel's seed, so that models can be
+    compared.
 
     A short text is judged several times, for of frequent words few occurrences are left each time.
 
@@ -131,13 +133,15 @@ def prediction_loss(
         0.6931
     """
     scores = PredictionLoss()
+    judge = copy(kernel)
+    judge.seed = 1
     rounds = min(max(_JUDGED_IDS // len(batches.ids), 1), _MOST_ROUNDS)
     matrices = padded(input.detach().cpu()), padded(output.detach().cpu())
     for step in range(len(batches)):
         ids = batches[step]["ids"]
         for judgement in range(rounds):
             block = Block(ids, step * batches.batch_size, _JUDGING - judgement)
-            scores.update(kernel.run(block, *matrices, updates=False))
+            scores.update(judge.run(block, *matrices, updates=False))
     return scores
 
 
@@ -214,9 +218,19 @@ class Word2VecTrainer:
         return StepResult(mean, None, float(sums.predictions), float(batch["words"]))
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
-        """The mean loss of a prediction of another text."""
+        """The mean loss of a prediction of another text.
+
+        Raises:
+            ValueError: there was none, since too many words are left out at random.
+        """
         assert isinstance(batches, CorpusBlocks)
-        return {"loss": prediction_loss(self.kernel, self._input, self._output, batches).compute()["loss"]}
+        found = prediction_loss(self.kernel, self._input, self._output, batches).compute()
+        if not found["predictions"]:
+            raise ValueError(
+                f"no word of the text to judge on had a neighbour, for sample {self.model.config.sample} "
+                "leaves out too many at random: raise it, or set it to 0, which keeps all"
+            )
+        return {"loss": found["loss"]}
 
     @contextmanager
     def weights(self) -> Generator[Word2VecModel, None, None]:

@@ -149,8 +149,12 @@ class Word2VecKernel:
             output: likewise.
             rates: of its first word, and behind its last one; linear in between.
             updates: False changes nothing.
+
+        Raises:
+            ValueError: a tensor of another shape or dtype, or an id that is none.
         """
         config = self.config
+        self._check(block.ids, input, output)
         ids = block.ids.contiguous()
         problem = _Problem(
             V=config.vocabulary_size,
@@ -181,6 +185,26 @@ class Word2VecKernel:
             output=output.data_ptr(),
         )
         return Sums(*_native.cpu.word2vec(problem, _native.num_threads()))
+
+    def _check(self, ids: Tensor, input: Tensor, output: Tensor) -> None:
+        if ids.dim() != 1 or ids.dtype != torch.int32 or ids.device.type != "cpu":
+            raise ValueError(
+                f"ids must be a vector of int32 on the CPU, got {ids.dtype} of shape {list(ids.shape)} on "
+                f"{ids.device}"
+            )
+        S = -(-self.config.vector_size // ROW_UNIT) * ROW_UNIT
+        sizes = {"input": self.config.input_rows, "output": self.config.output_rows}
+        for (name, rows), matrix in zip(sizes.items(), (input, output), strict=True):
+            if (
+                matrix.shape != (rows, S)
+                or matrix.dtype != torch.float32
+                or matrix.device.type != "cpu"
+                or not matrix.is_contiguous()
+            ):
+                raise ValueError(
+                    f"{name} must be a contiguous matrix [{rows}, {S}] of float32 on the CPU, as `padded` "
+                    f"gives it, got {list(matrix.shape)} of {matrix.dtype} on {matrix.device}"
+                )
 
     @property
     def _most_rows(self) -> int:

@@ -21,7 +21,8 @@ class TrainConfig:
     Args:
         epochs: passes over the training data.
         max_steps: end after so many optimizer steps, with a validation, wherever in the data; 0 for no limit.
-        batch_size: sequences of an optimizer step, over all processes together.
+        batch_size: sequences of an optimizer step, over all processes together; of word vectors the words of
+            a block of the text, or the pairs of one.
         accumulate: parts in which each process computes its share of a step, one after another: the gradient
             and the loss are those of the whole, in less memory.
         optimizer: "adamw", or "sgd" with momentum.

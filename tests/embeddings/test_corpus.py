@@ -77,6 +77,8 @@ def test_a_long_text_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monkey
         ([["a"]], {"min_count": 0}, "min_count must be at least 1, got 0"),
         ([["a"]], {"min_count": 1, "max_vocabulary": 0}, "max_size must be at least 1"),
         ([["a"], "b.txt"], {}, "not both"),
+        ([["a", 1]] * 9, {}, "words must be strings, got 1"),
+        ([["a", "\ud800"]] * 9, {}, "words must be text that UTF-8 can hold, got '\\\\ud800'"),
         ([["z"]], {"vocabulary": CountedVocabulary("a", [1])}, "none of the words of the corpus"),
         ("text.txt", {"words": "letters"}, "one of words, spaces"),
     ],

@@ -204,6 +204,13 @@ def test_a_damaged_pair_changes_nothing(pair: tuple[int, int, float]) -> None:
     assert torch.equal(glove.rows, before)
 
 
+def test_pairs_of_another_layout_are_refused() -> None:
+    batch = _batch([(0, 0, 1.0)])
+    for wrong in (batch["pairs"][:, :8], batch["pairs"].int()):
+        with pytest.raises(ValueError, match=r"pairs must be contiguous bytes \[P, 16\] of uint8"):
+            Glove(V, 4).train({**batch, "pairs": wrong}, GloveConfig())
+
+
 def test_vectors_that_are_no_numbers_any_more_are_refused() -> None:
     glove = Glove(V, 4)
     glove.rows[0, 3, 0] = float("inf")

@@ -137,6 +137,16 @@ def test_a_judgement_is_repeatable_and_of_nothing_is_nan() -> None:
     found = prediction_loss(trainer.kernel, model.input, model.output, alone).compute()
     assert found["predictions"] == 0
     assert found["loss"] != found["loss"]
+    with pytest.raises(ValueError, match="no word of the text to judge on had a neighbour, for sample"):
+        trainer.evaluate(alone)
+
+
+def test_a_judgement_does_not_depend_on_the_seed_of_the_training() -> None:
+    model, blocks = small()
+    found = [
+        Word2VecTrainer(model, blocks, TrainConfig(epochs=1, seed=seed)).evaluate(blocks) for seed in (1, 2)
+    ]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

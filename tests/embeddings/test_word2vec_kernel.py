@@ -178,3 +178,15 @@ def test_an_id_that_is_none_is_refused(wrong: int) -> None:
     ours = [padded(matrix) for matrix in matrices(kernel.config)]
     with pytest.raises(ValueError, match=rf"ids must lie in \[0, 13\], got {wrong}"):
         kernel.run(Block(torch.tensor([0, wrong], dtype=torch.int32)), *ours)
+
+
+def test_tensors_that_the_kernels_cannot_read_are_refused() -> None:
+    kernel = Word2VecKernel(config_of(), vocabulary(), seed=1)
+    input, output = (padded(matrix) for matrix in matrices(kernel.config))
+    with pytest.raises(ValueError, match=r"ids must be a vector of int32 on the CPU, got torch\.int64"):
+        kernel.run(Block(text().long()), input, output)
+    for wrong in (input[1:], input[:, :16], input.double(), torch.zeros(32, V).T):
+        with pytest.raises(ValueError, match=r"input must be a contiguous matrix \[13, 32\] of float32"):
+            kernel.run(Block(text()), wrong, output)
+    with pytest.raises(ValueError, match=r"output must be a contiguous matrix \[13, 32\] of float32"):
+        kernel.run(Block(text()), input, output[1:])

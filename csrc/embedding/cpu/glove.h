@@ -32,11 +32,11 @@ struct Glove {
     for (int64_t n = 0; n < p.count; n++) {
       if (n + kAhead < p.count) {
         const GlovePair& next = p.pairs[n + kAhead];
-        fetch<kUpdates>(words + 2 * next.row * p.S, p.S);
-        fetch<kUpdates>(contexts + 2 * next.column * p.S, p.S);
+        fetch<kUpdates>(words + 2 * p.S * next.row, p.S);
+        fetch<kUpdates>(contexts + 2 * p.S * next.column, p.S);
       }
       const GlovePair& pair = p.pairs[n];
-      float *const w = words + 2 * pair.row * p.S, *const c = contexts + 2 * pair.column * p.S;
+      float *const w = words + 2 * p.S * pair.row, *const c = contexts + 2 * p.S * pair.column;
       const float error = product(w, c, p.S) - pair.log_count, slope = pair.weight * error;
       loss += double(slope) * double(error);
       if (kUpdates) update(w, c, p.S, slope, p.learning_rate);
