@@ -39,7 +39,10 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
 
     Raises:
         OSError: the folder cannot be written, or the disk is full; the old file stays.
+        ValueError: there is a device or a pipe, whose place no file should take.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is a device or a pipe, which a file would replace: give another path")
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     _unfinished.add(partial)
     try:

@@ -91,6 +91,8 @@ def _row(found: VectorFile, number: int, line: bytes) -> tuple[bytes, list[float
     if not word:
         raise ValueError(f"{found.at(number)} begins with a space: there is no word; {AGAIN}")
     numbers = trailing_numbers(line)
+    if b"\t" in line and numbers == found.dimension:
+        raise ValueError(f"{found.at(number)} has tabs between its fields: put spaces there")
     raise ValueError(
         f"{found.at(number)} should end with {counted(found.dimension, 'number')}, as {told}, and has "
         f"{numbers}"

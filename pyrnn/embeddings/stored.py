@@ -95,6 +95,11 @@ def writing(folder: Path, dimension: int) -> Generator[VectorWriter, None, None]
     Raises:
         OSError: the folder cannot be written, or the disk is full; an old file stays.
     """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(
+            f"{folder} is a file, and vectors are written to a folder: give another path, or a suffix or "
+            "format (to) for a file"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / VECTORS) as partial, partial.open("wb") as file:
         yield VectorWriter(file, dimension)

@@ -336,7 +336,7 @@ class WordVectors:
             'c'
         """
         if len(words) < 3:
-            raise ValueError(f"of which word is the odd one there must be at least 3, got {len(words)}")
+            raise ValueError(f"an odd one is found among at least 3 words, got {len(words)}")
         rows = unit(self[words].double())
         return words[int((rows @ rows.mean(0)).argmin())]
 

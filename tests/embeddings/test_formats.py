@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -208,3 +209,23 @@ def test_every_file_becomes_every_other(tmp_path: Path) -> None:
     for source, target in itertools.pairwise(places):
         convert_vectors(source, target)
         assert same(open_vectors(target), vectors)
+
+
+def test_tabs_between_fields_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "tabs.txt"
+    path.write_text("2 2\na\t1\t2\nb\t1\t3\n")
+    with pytest.raises(ValueError, match="line 2 has tabs between its fields"):
+        open_vectors(path)
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    vectors = WordVectors.from_arrays(["to", "be"], [[1, 0], [0, 1]])
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match="is a device or a pipe"):
+        convert_vectors(vectors, pipe, to="glove")
+    assert pipe.is_fifo()
+    file.write_text("old")
+    with pytest.raises(FileExistsError, match="is a file, and vectors are written to a folder"):
+        convert_vectors(vectors, file)
+    assert file.read_text() == "old"
