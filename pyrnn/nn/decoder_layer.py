@@ -20,6 +20,7 @@ from pyrnn.nn.parts import (
     convert_attention,
     feed_forward,
     new_cache_of,
+    unchanged,
     with_norm,
 )
 from pyrnn.nn.plain import is_replaced, own_method
@@ -163,7 +164,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         other: Any = None,
         *,
         weights: list[Tensor] | None = None,
-        norm: Any = None,
+        norm: Any = unchanged,
     ) -> SumAndNorm:
         """With `norm_first`, the layer behind norm1: output, and what `norm` behind the layer makes of it.
 
@@ -203,7 +204,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         cache: Any,
         *,
         residual: Tensor,
-        norm: Any = None,
+        norm: Any,
     ) -> SumAndNorm:
         """`residual + dropout1(self_attn(x))`, and `norm` of it."""
         if is_replaced(self, "_sa_block", _SELF_ATTENTION):
@@ -223,7 +224,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         weights: list[Tensor] | None,
         *,
         residual: Tensor,
-        norm: Any = None,
+        norm: Any,
     ) -> SumAndNorm:
         """`residual + dropout2(multihead_attn(x, memory))`, and `norm` of it."""
         if is_replaced(self, "_mha_block", _MEMORY_ATTENTION):
@@ -232,7 +233,7 @@ class TransformerDecoderLayer(DropIn, nn.TransformerDecoderLayer):
         attended = attend(self.multihead_attn, x, memory, mask, padding, is_causal, cache, weights=weights)
         return add(self.dropout2, attended, residual, norm)
 
-    def _add_network(self, x: Tensor, *, residual: Tensor, norm: Any = None) -> SumAndNorm:
+    def _add_network(self, x: Tensor, *, residual: Tensor, norm: Any) -> SumAndNorm:
         """`residual + dropout3(linear2(dropout(activation(linear1(x)))))`, and `norm` of it."""
         if is_replaced(self, "_ff_block", _NETWORK):
             return with_norm(residual + self._ff_block(x), norm)

@@ -23,6 +23,7 @@ from pyrnn.nn.parts import (
     convert_attention,
     feed_forward,
     new_cache_of,
+    unchanged,
     with_norm,
 )
 from pyrnn.nn.plain import is_plain, is_replaced, kind_of, own_method
@@ -156,7 +157,7 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
         is_causal: bool = False,
         cache: KeyValueCache | None = None,
         *,
-        norm: Any = None,
+        norm: Any = unchanged,
     ) -> SumAndNorm:
         """With `norm_first`, the layer behind norm1: output, and what `norm` behind the layer makes of it."""
         x = self._add_attention(
@@ -190,7 +191,7 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
         cache: KeyValueCache | None,
         *,
         residual: Tensor,
-        norm: Any = None,
+        norm: Any,
     ) -> SumAndNorm:
         """`residual + dropout1(self_attn(x))`, and `norm` of it."""
         replaced = is_replaced(self, "_sa_block", _SELF_ATTENTION)
@@ -206,7 +207,7 @@ class TransformerEncoderLayer(DropIn, nn.TransformerEncoderLayer):
         attended = attend(self.self_attn, x, x, mask, padding, is_causal, cache)
         return add(self.dropout1, attended, residual, norm)
 
-    def _add_network(self, x: Tensor, *, residual: Tensor, norm: Any = None) -> SumAndNorm:
+    def _add_network(self, x: Tensor, *, residual: Tensor, norm: Any) -> SumAndNorm:
         """`residual + dropout2(linear2(dropout(activation(linear1(x)))))`, and `norm` of it."""
         if is_replaced(self, "_ff_block", _NETWORK):
             return with_norm(residual + self._ff_block(x), norm)

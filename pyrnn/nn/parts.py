@@ -53,14 +53,19 @@ def apply_dropout(
     return output if residual is None else residual + output
 
 
+def unchanged(summed: Tensor) -> Tensor:
+    """The `norm` where there is none: a None that stands for a layer's module is called, and raises."""
+    return summed
+
+
 def with_norm(summed: Tensor, norm: Any) -> SumAndNorm:
-    """A sum, and `norm` of it, or itself again where that is None."""
-    return SumAndNorm(summed, summed if norm is None else norm(summed))
+    """A sum, and `norm` of it."""
+    return SumAndNorm(summed, norm(summed))
 
 
-def add(dropout: Any, input: Tensor, residual: Tensor, norm: Any = None) -> SumAndNorm:
+def add(dropout: Any, input: Tensor, residual: Tensor, norm: Any) -> SumAndNorm:
     """`residual + dropout(input)` and `norm` of it, in one pass where parts are known and that is faster."""
-    if norm is not None and _normalises(dropout, input, residual, norm):
+    if norm is not unchanged and _normalises(dropout, input, residual, norm):
         normed, summed = ops.residual_layer_norm(
             input, residual, norm.weight, norm.bias, eps=norm.eps, p=dropout.p, training=dropout.training
         )
@@ -73,13 +78,14 @@ def _normalises(dropout: Any, input: Tensor, residual: Tensor, norm: Any) -> boo
 
     Traced models, and those compiled in evaluation mode, as for an export, keep torch's own operators.
     """
+    training = getattr(dropout, "training", False)  # it may be any function
     traced = torch.jit.is_tracing() or (  # type: ignore[attr-defined]
-        torch.compiler.is_compiling() and not dropout.training
+        torch.compiler.is_compiling() and not training
     )
     # Without dropout, or for few elements, two operators are as fast on a CPU; on a GPU one launch is less
     # than two. A compiled graph must not depend on how many elements there are.
     many = torch.compiler.is_compiling() or input.numel() >= _MANY_ELEMENTS
-    wants = input.is_cuda or (dropout.training and getattr(dropout, "p", 0) > 0 and many)
+    wants = input.is_cuda or (training and getattr(dropout, "p", 0) > 0 and many)
     if traced or not wants or not is_plain(norm, LAYER_NORM) or not is_plain(dropout, DROPOUT):
         return False
     if autocast_enabled(input.device.type) or input.shape != residual.shape:
@@ -90,13 +96,11 @@ def _normalises(dropout: Any, input: Tensor, residual: Tensor, norm: Any) -> boo
     )
 
 
-def feed_forward(
-    layer: Any, input: Tensor, dropout: nn.Module, *, residual: Tensor, norm: Any = None
-) -> SumAndNorm:
+def feed_forward(layer: Any, input: Tensor, dropout: nn.Module, *, residual: Tensor, norm: Any) -> SumAndNorm:
     """`residual + dropout(linear2(layer.dropout(activation(linear1(input)))))`, and `norm` of it."""
     first, inner, name = layer.linear1, layer.dropout, name_of(layer.activation)
-    drops = inner.training and getattr(inner, "p", 1) > 0
-    if name is not None and not drops and is_plain(first, LINEAR) and is_plain(inner, DROPOUT):
+    known = name is not None and is_plain(first, LINEAR) and is_plain(inner, DROPOUT)
+    if known and not (inner.training and inner.p > 0):
         hidden = ops.linear(input, first.weight, first.bias, name)
     else:
         hidden = apply_dropout(inner, apply_linear(first, input), activation=layer.activation)

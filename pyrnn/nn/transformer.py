@@ -16,7 +16,7 @@ from pyrnn.nn.cache import CacheList
 from pyrnn.nn.decoder_layer import TransformerDecoderLayer
 from pyrnn.nn.drop_in import DropIn
 from pyrnn.nn.encoder_layer import TransformerEncoderLayer
-from pyrnn.nn.parts import SumAndNorm, added_mask
+from pyrnn.nn.parts import SumAndNorm, added_mask, unchanged
 from pyrnn.nn.plain import Kind, is_plain, kind_of
 
 _ENCODER_LAYER, _DECODER_LAYER = kind_of(TransformerEncoderLayer), kind_of(TransformerDecoderLayer)
@@ -242,10 +242,12 @@ def _norms_behind(
     if not layers or cache is not None or not all(is_plain(layer, kind) for layer in layers):
         return None
     recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-    known = all(type(each) is Tensor and each.layout is torch.strided for each in inputs)
+    known = all(
+        type(each) is Tensor and each.layout is torch.strided and not each.is_nested for each in inputs
+    )
     if recorded or not known or not all(layer.norm_first for layer in layers):
         return None
-    return [*(layer.norm1 for layer in layers[1:]), stack.norm]
+    return [*(layer.norm1 for layer in layers[1:]), unchanged if stack.norm is None else stack.norm]
 
 
 class Transformer(DropIn, nn.Transformer):

@@ -268,9 +268,17 @@ _SMALL_KERNELS = """struct Kernels {
 template <class S, size_t kBytes = sizeof(S)>
 struct AllKernels {"""
 
-_SMALL_HOPPER = """struct Kernels {
-  static constexpr ForwardKernel forward[] = {hopper_of<S, HopperShape<64, 2, 64, 2>, true>(),
-                                              hopper_of<S, HopperShape<64, 2, 64, 2>, false>()};
+# One block on a multiprocessor, as the registers of the others allow: some blocks have several pieces of work.
+_SMALL_HOPPER = """struct Kernels;
+template <class S, bool kPlain>
+constexpr ForwardKernel small_of() {
+  ForwardKernel kernel = hopper_of<S, HopperShape<64, 2, 64, 2>, kPlain>();
+  kernel.blocks_per_sm = [] { return 1; };
+  return kernel;
+}
+template <class S>
+struct Kernels {
+  static constexpr ForwardKernel forward[] = {small_of<S, true>(), small_of<S, false>()};
 };
 template <class S>
 struct AllKernels {"""

@@ -286,3 +286,33 @@ def test_functorch_and_checkpoints_of_a_stack(watched: Watched) -> None:
     torch.manual_seed(3)
     again = checkpoint(stack, x, use_reentrant=False).sin().sum()
     torch.testing.assert_close(torch.autograd.grad(again, x)[0], plain)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+def test_a_stack_takes_nested_tensors() -> None:
+    layer = pyrnn.nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True, norm_first=True)
+    stack = pyrnn.nn.TransformerEncoder(layer, 2, nn.LayerNorm(8))
+    sequences = [torch.randn(3, 8), torch.randn(5, 8)]
+    for found, sequence in zip(stack(torch.nested.nested_tensor(sequences)).unbind(), sequences, strict=True):
+        torch.testing.assert_close(found, stack(sequence[None])[0])
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("name", ["dropout", "dropout1", "dropout2"])
+def test_a_dropout_may_be_any_function(name: str, norm_first: bool) -> None:
+    layer, tensors = make("Encoder", norm_first=norm_first, dropout=0.0)
+    plain = train(layer, tensors)
+    delattr(layer, name)
+    setattr(layer, name, lambda x: x * 1)
+    torch.testing.assert_close(train(layer, tensors), plain)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize(("name", "norms"), [("Encoder", 2), ("Decoder", 3)])
+def test_a_layer_without_its_norm_raises(name: str, norms: int, norm_first: bool) -> None:
+    """As torch's does, rather than leave it out."""
+    for n in range(norms):
+        layer, tensors = make(name, norm_first=norm_first)
+        setattr(layer, f"norm{n + 1}", None)
+        with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+            layer(*tensors)
