@@ -227,5 +227,5 @@ def sizes_of(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> list[Na
     monkeypatch.setattr(cuda, "layout_of", noted)
     (entry,) = run().layers
     assert "rows of queries" in entry.engine
-    assert "blocks" in entry.split
+    assert "tiles of queries" in entry.split
     return seen
