@@ -268,7 +268,7 @@ _SMALL_KERNELS = """struct Kernels {
 template <class S, size_t kBytes = sizeof(S)>
 struct AllKernels {"""
 
-# One block on a multiprocessor, as the registers of the others allow: some blocks have several pieces of work.
+# One block on a multiprocessor, as the registers of the others allow: some have several pieces of work.
 _SMALL_HOPPER = """struct Kernels;
 template <class S, bool kPlain>
 constexpr ForwardKernel small_of() {
