@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.dev.setup import setup
@@ -24,7 +25,11 @@ def checking_build(*targets: str, sanitized: bool) -> Path:
 
 
 def cmake_build(
-    name: str, *targets: str, python: str | Path, options: dict[str, str | None], version: str = "0.0.0+dev"
+    name: str,
+    *targets: str,
+    python: str | Path,
+    options: Mapping[str, str | None],
+    version: str = "0.0.0+dev",
 ) -> Path:
     """The folder build/NAME where `targets` are built for `python`; `options` are CMake's PYRNN_ ones."""
     folder = ROOT / "build" / name
