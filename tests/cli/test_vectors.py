@@ -91,7 +91,7 @@ def test_a_run_of_words_has_vectors(command: Command, trained: Path, tmp_path: P
         ("nearest {v} -k 0 king", "Invalid value for"),
         ("similarity {v} king", "a question has 2 words, got 1 word"),
         ("analogy {v} king man", "a question has 3 words, got 2 words"),
-        ("odd-one-out {v} king man", "at least 3, got 2"),
+        ("odd-one-out {v} king man", "at least 3 words, got 2"),
         ("evaluate {v}", "there is nothing to judge by"),
         ("nearest {v}", "there are no words"),
         ("nearest {v}/gone king", "not a directory"),
