@@ -2,9 +2,26 @@
 // runtime is not linked: it knows nothing of fibers, blocks and shared memory.
 #include <stddef.h>
 
+#include "emulator/fiber.h"
+#include "emulator/launch_state.h"
 #include "emulator/race.h"
 
-using pyrnn::emulator::race::access;
+namespace {
+
+using pyrnn::emulator::race::Touch;
+
+// An inline function of the standard library that a kernel's object holds, instrumented, may serve the
+// emulator, too: the linker keeps one. On the scheduler's stack no kernel runs.
+void access(const void* p, size_t bytes, const Touch& touch) {
+  const pyrnn::emulator::Thread* thread = pyrnn::emulator::current;
+  if (!thread) return;
+  const auto here = static_cast<const char*>(__builtin_frame_address(0));
+  const auto stack = static_cast<const char*>(thread->context.stack);
+  if (here < stack || here >= stack + pyrnn::emulator::kStackBytes) return;
+  pyrnn::emulator::race::access(p, bytes, touch);
+}
+
+}  // namespace
 
 #define PYRNN_TOUCH(writes, cached) {writes, false, false, __builtin_return_address(0), false, cached}
 #define PYRNN_ENTRY(name, bytes, writes, cached) \

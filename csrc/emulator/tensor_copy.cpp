@@ -85,7 +85,9 @@ void tensor_load(void* shared, const TensorMap* map, const int (&at)[4], uint64_
   if (reinterpret_cast<uintptr_t>(map) % 64 != 0)
     fail("%s:%d: %s with a tensor map that is not 64-byte aligned", site.file, site.line, name);
   const TensorTile& tile = map->tile;
+  quiet = true;  // its text is no memory of the kernel
   const std::string refusal = why_no_tensor_map(tile);
+  quiet = false;
   if (!refusal.empty()) fail("%s:%d: %s: %s", site.file, site.line, name, refusal.c_str());
   if (reinterpret_cast<uintptr_t>(shared) % 128 != 0)
     fail("%s:%d: %s to an address that is not 128-byte aligned", site.file, site.line, name);
@@ -125,7 +127,10 @@ bool land_tensor_copy(std::string& error) {
                                  : 0;
   const TensorCopy copy = copies[number];
   copies.erase(copies.begin() + ptrdiff_t(number));
+  const bool own = quiet;
+  quiet = true;  // nor is the text of an error
   error = land_copy(block, copy);
+  quiet = own;
   launch_state.progress++;
   return true;
 }
