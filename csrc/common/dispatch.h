@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attention/cpu/kernels.h"
+#include "crf/cpu/kernels.h"
 #include "decoder/cpu/kernels.h"
 #include "embedding/cpu/kernels.h"
 #include "pointwise/cpu/kernels.h"
@@ -22,6 +23,7 @@ struct KernelSet {
   const decoder::Kernels* decoder;
   const search::Kernels* search;
   const embedding::Kernels* embedding;
+  const crf::Kernels* crf;
 };
 
 std::vector<std::string> isas();        // those that this processor can run, best first

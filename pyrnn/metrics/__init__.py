@@ -6,6 +6,7 @@ from pyrnn.metrics.bootstrap import Comparison, Interval, bootstrap_interval, pa
 from pyrnn.metrics.chrf import chrf
 from pyrnn.metrics.correlation import pearson, spearman
 from pyrnn.metrics.sequence import F1, Accuracy, ErrorRate, ExactMatch, Perplexity, edit_distance
+from pyrnn.metrics.spans import Span, SpanF1, allowed_tags, scheme_of, spans_of
 
 __all__ = [
     "Accuracy",
@@ -18,11 +19,16 @@ __all__ = [
     "Interval",
     "Metrics",
     "Perplexity",
+    "Span",
+    "SpanF1",
+    "allowed_tags",
     "bleu",
     "bootstrap_interval",
     "chrf",
     "edit_distance",
     "paired_bootstrap",
     "pearson",
+    "scheme_of",
+    "spans_of",
     "spearman",
 ]
