@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.projection import Components as Components
     from pyrnn.embeddings.projection import principal_components as principal_components
     from pyrnn.embeddings.projection import tsne as tsne
+    from pyrnn.embeddings.sentences import NearSentence as NearSentence
+    from pyrnn.embeddings.sentences import SentenceVectors as SentenceVectors
     from pyrnn.embeddings.spelling import UnknownWord as UnknownWord
     from pyrnn.embeddings.vectors import WordVectors as WordVectors
     from pyrnn.embeddings.vocabulary import CountedVocabulary as CountedVocabulary
@@ -117,6 +119,7 @@ __getattr__, __dir__ = lazy_names(
         "neighbours": ["Neighbour"],
         "ngrams": ["CharacterNgrams"],
         "projection": ["Components", "principal_components", "tsne"],
+        "sentences": ["NearSentence", "SentenceVectors"],
         "spelling": ["UnknownWord"],
         "vectors": ["WordVectors"],
         "vocabulary": ["CountedVocabulary"],

@@ -12,6 +12,7 @@ from pyrnn._configuration import require_choices, require_range
 
 Architecture = Literal["rnn", "gru", "lstm", "transformer"]
 LanguageModelArchitecture = Literal[Architecture, "feedforward"]
+ClassifierArchitecture = Literal["average", Architecture, "feedforward"]
 
 #: The file of a model's folder that holds its sizes; in a run's folder the job's other settings too.
 CONFIG = "config.json"
@@ -56,9 +57,8 @@ class TokenModelConfig:
     input_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes = ("vocabulary_size", "embedding_size", "hidden_size", "num_layers", "num_heads")
-        require_range(self, sizes, least=1)
-        require_range(self, ("num_layers",), least=1, most=_MOST_LAYERS)
+        require_range(self, ("vocabulary_size", "embedding_size", "hidden_size", "num_heads"), least=1)
+        require_range(self, ("num_layers",), least=self.fewest_layers, most=_MOST_LAYERS)
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
@@ -67,6 +67,11 @@ class TokenModelConfig:
             raise ValueError(
                 f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and {self.num_heads}"
             )
+
+    @property
+    def fewest_layers(self) -> int:
+        """The smallest L: a kind of model that has something without layers says so."""
+        return 1
 
     @property
     def vector_size(self) -> int:
@@ -161,6 +166,47 @@ class TaggerConfig(TokenModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range(self, ("num_tags",), least=1)
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(TokenModelConfig):
+    """Sizes of a `Classifier`, beside those of `TokenModelConfig`.
+
+    Args:
+        architecture: as of `TokenModelConfig`; or "average", the mean of a text's token vectors; or
+            "feedforward", whose input is numbers instead of tokens. Of both the `num_layers` are layers of H
+            units before the softmax, which may be none.
+        num_layers: L, layers stacked on one another; 0 puts the softmax upon the mean or the numbers.
+        num_classes: C, classes to choose from.
+        num_features: F, numbers of an example of "feedforward"; without effect on others.
+        bidirectional: read each text from both ends, H units each way; a transformer always does.
+        pooling: what recurrent layers and transformers tell of a text: their "last" output, of both
+            directions where each ends, the "mean" or "max" of all outputs, or a mean whose weights are
+            learned, "attention".
+
+    Raises:
+        ValueError: as of `TokenModelConfig`, fewer than one class or number, or an unknown pooling.
+
+    Example:
+        >>> ClassifierConfig(100, architecture="average", num_layers=0, num_classes=3).vector_size
+        64
+    """
+
+    architecture: ClassifierArchitecture = "lstm"
+    num_classes: int = 1
+    num_features: int = 1
+    bidirectional: bool = True
+    pooling: Literal["last", "mean", "max", "attention"] = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, ("num_classes", "num_features"), least=1)
+        require_choices(self, ("pooling",))
+
+    @property
+    def fewest_layers(self) -> int:
+        """None are needed where the softmax has something to read without."""
+        return 0 if self.architecture in ("average", "feedforward") else 1
 
 
 @dataclass(frozen=True)

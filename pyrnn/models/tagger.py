@@ -5,15 +5,12 @@ Dimension key: T time, B batch, E embedding, H hidden, V vocabulary, C tags.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyrnn.models._transformer import EXPANSION
-from pyrnn.models.backbones import recurrent_class
+from pyrnn.models._encoder import encode, make_encoder
 from pyrnn.models.configs import TaggerConfig
 from pyrnn.models.pretrained import Pretrained
-from pyrnn.nn import RotaryEmbedding, TransformerEncoder, TransformerEncoderLayer
 
 
 class Tagger(Pretrained):
@@ -27,6 +24,7 @@ class Tagger(Pretrained):
         config: the sizes.
 
     Example:
+        >>> import torch
         >>> model = Tagger(TaggerConfig(vocabulary_size=50, num_tags=7, architecture="gru"))
         >>> model(torch.zeros(9, 2, dtype=torch.int64), lengths=torch.tensor([9, 4])).shape
         torch.Size([9, 2, 7])
@@ -39,20 +37,9 @@ class Tagger(Pretrained):
     def __init__(self, config: TaggerConfig) -> None:
         super().__init__()
         self.config = config
-        H, E = config.hidden_size, config.vector_size
-        self.embedding = nn.Embedding(config.vocabulary_size, E)
-        self.recurrent: nn.Module | None = None
-        self.transformer: TransformerEncoder | None = None
-        features = H
-        if config.architecture == "transformer":
-            self.transformer = _encoder(config)
-        else:
-            dropout = config.dropout if config.num_layers > 1 else 0.0  # torch warns about a single layer's
-            layers = recurrent_class(config.architecture)
-            self.recurrent = layers(
-                E, H, config.num_layers, dropout=dropout, bidirectional=config.bidirectional
-            )
-            features = 2 * H if config.bidirectional else H
+        self.embedding = nn.Embedding(config.vocabulary_size, config.vector_size)
+        self._encoder_name, encoder, features = make_encoder(config)
+        self.add_module(self._encoder_name, encoder)
         self.projection = nn.Linear(features, config.num_tags)
 
     def forward(self, input: Tensor, *, lengths: Tensor) -> Tensor:
@@ -68,28 +55,6 @@ class Tagger(Pretrained):
         Raises:
             IndexError: an id outside [0, V).
         """
-        p, vectors = self.config.dropout, self.embedding(input)
-        vectors = F.dropout(vectors, self.config.input_dropout, self.training)
-        if self.recurrent is not None:
-            output, _ = self.recurrent(vectors, lengths=lengths)
-        else:
-            assert self.transformer is not None
-            time = torch.arange(len(input), device=input.device)
-            padding = time >= lengths.to(input.device).unsqueeze(1)
-            # A sentence of no tokens would leave a softmax without a key.
-            output = self.transformer(vectors, src_key_padding_mask=padding & (time > 0))
-        return self.projection(F.dropout(output, p, self.training))
-
-
-def _encoder(config: TaggerConfig) -> TransformerEncoder:
-    H = config.hidden_size
-    layer = TransformerEncoderLayer(
-        H,
-        config.num_heads,
-        EXPANSION * H,
-        config.dropout,
-        "gelu",
-        norm_first=True,
-        rotary=RotaryEmbedding(H // config.num_heads),
-    )
-    return TransformerEncoder(layer, config.num_layers, nn.LayerNorm(H))
+        vectors = F.dropout(self.embedding(input), self.config.input_dropout, self.training)
+        output = encode(self.get_submodule(self._encoder_name), vectors, lengths)
+        return self.projection(F.dropout(output, self.config.dropout, self.training))

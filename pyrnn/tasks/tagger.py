@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyrnn
-from pyrnn._configuration import from_mapping, require_range
+from pyrnn._configuration import from_mapping
 from pyrnn._files import read_json, to_json, write_text
 from pyrnn.models.configs import TaggerConfig
-from pyrnn.tasks.words import WordTask
+from pyrnn.tasks.sentences import SentencesConfig, logits_of, require_held_out
+from pyrnn.tasks.words import WordTask, count_unknown
 from pyrnn.train.run_folder import Run
-from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Verb, epoch_of
+from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Unknown, Verb, epoch_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,37 +38,15 @@ _AT_ONCE = 256  # sentences that `pyrnn tag` reads before it answers
 
 
 @dataclass(frozen=True)
-class TaggedTextConfig:
-    """The sentences of a run.
+class TaggedTextConfig(SentencesConfig):
+    """The sentences of a run, beside what `SentencesConfig` says.
 
     Args:
         text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence, or a
             folder of such files. Several are joined in their order.
         validation_text: others to validate on; the last sentences of `text` unless given.
-        validation_fraction: how many of its sentences those are.
-        lowercase: read tokens without regard to capitals.
-        max_vocabulary: keep the most frequent tokens only, the others become <unk>.
-        min_count: tokens that occur less often become <unk>, so that the model learns what it means.
         longest: longer sentences are refused: a batch is padded to its longest one.
-
-    Raises:
-        ValueError: no text, a fraction outside (0, 1), or a count below one or beyond 64 bits.
     """
-
-    text: str | tuple[str, ...] = ""
-    validation_text: str | tuple[str, ...] | None = None
-    validation_fraction: float = 0.1
-    lowercase: bool = False
-    max_vocabulary: int | None = None
-    min_count: int = 2
-    longest: int = 1000
-
-    def __post_init__(self) -> None:
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}")
-        require_range(self, ("min_count", "longest"), least=1)
-        if self.max_vocabulary is not None:
-            require_range(self, ("max_vocabulary",), least=2)
 
 
 @dataclass(frozen=True)
@@ -130,11 +109,9 @@ class Tagging(WordTask):
         sentences = _read(data.text, data)
         if data.validation_text is None:
             held_out = round(len(sentences) * data.validation_fraction)
-            if not 0 < held_out < len(sentences):
-                raise ValueError(
-                    f"{_named(data.text)} has {len(sentences)} sentences, too few to hold out "
-                    f"{data.validation_fraction:.0%} of them: give a longer text or a validation_text"
-                )
+            require_held_out(
+                held_out, len(sentences), "sentence", source=data.text, fraction=data.validation_fraction
+            )
             sentences, validation = sentences[:-held_out], sentences[-held_out:]
         else:
             validation = _read(data.validation_text, data)
@@ -223,12 +200,11 @@ class Tagging(WordTask):
         assert isinstance(run, TaggedRun)
         return _batches(_encode(_read(source, run.job.data), run.tokens, run.tags), run.job, seed=None)
 
-    def unknown(self, run: Run, batches: Batches) -> int:
+    def unknown(self, run: Run, batches: Batches) -> Unknown | None:
         """Tokens that the vocabulary lacks."""
         assert isinstance(run, TaggedRun)
-        counted = (batch["tag"] != pyrnn.losses.IGNORE for batch in epoch_of(batches))
-        pairs = zip(counted, epoch_of(batches), strict=True)
-        return sum(int((batch["token"][mask] == run.tokens.unk_id).sum()) for mask, batch in pairs)
+        parts = (batch["token"][batch["tag"] != pyrnn.losses.IGNORE] for batch in epoch_of(batches))
+        return count_unknown(parts, run.tokens.unk_id)
 
 
 def tag_sentences(
@@ -249,19 +225,8 @@ def tag_sentences(
         if not 0 < len(sentence) <= data.longest:
             raise ValueError(f"a sentence must have 1 to {data.longest} tokens, got {len(sentence)}")
     ids = [run.tokens.encode(_read_as(sentence, data)) for sentence in sentences]
-    device = next(run.model.parameters()).device
-    places = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
-    found: dict[int, list[str]] = {}
-    with pyrnn.search.evaluating(run.model):
-        for begin in range(0, len(places), batch_size):
-            part = places[begin : begin + batch_size]
-            (batch,) = pyrnn.data.PaddedBatches({"token": [ids[p] for p in part]}, batch_size=len(part))
-            logits = run.model(batch["token"].to(device), lengths=batch["lengths"].to(device))
-            if not bool(logits.isfinite().all()):
-                raise ValueError("logits are not finite: the weights are damaged; did training diverge?")
-            for place, row in zip(part, logits.argmax(-1).T.tolist(), strict=True):
-                found[place] = run.tags.tokens_of(row[: len(ids[place])])
-    return [found[place] for place in range(len(ids))]
+    found = logits_of(run.model, ids, batch_size=batch_size)
+    return [run.tags.tokens_of(logits[: len(own)].argmax(-1)) for logits, own in zip(found, ids, strict=True)]
 
 
 def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
@@ -298,14 +263,10 @@ def _read(source: Source, data: TaggedTextConfig) -> list[TaggedSentence]:
     longest = max(len(sentence.tokens) for sentence in sentences)
     if longest > data.longest:
         raise ValueError(
-            f"{_named(source)} has a sentence of {longest} tokens, longest allows {data.longest}"
+            f"{pyrnn.text.source_name(source)} has a sentence of {longest} tokens, longest allows "
+            f"{data.longest}"
         )
     return [sentence._replace(tokens=_read_as(sentence.tokens, data)) for sentence in sentences]
-
-
-def _named(source: Source) -> str:
-    """A text as messages call it."""
-    return str(source) if isinstance(source, str | Path) else ", ".join(map(str, source))
 
 
 def _read_as(tokens: Iterable[str], data: TaggedTextConfig) -> list[str]:
