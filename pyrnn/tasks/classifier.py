@@ -72,7 +72,13 @@ class Classification(WordTask):
                 "dropout": 0.3,
                 "input_dropout": 0.2,
             },
-            "train": {"epochs": 10, "learning_rate": 0.003, "weight_decay": 0.01, "decayed": "matrices"},
+            "train": {
+                "epochs": 10,
+                "learning_rate": 0.003,
+                "warmup_steps": 20,
+                "weight_decay": 0.01,
+                "decayed": "matrices",
+            },
         },
         "average": {"model": {"num_layers": 0}, "train": {"learning_rate": 0.01}},
         "transformer": {
