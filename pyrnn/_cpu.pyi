@@ -130,6 +130,7 @@ def word_rows(
 
 # loss, predictions, words
 def word2vec(problem: tuple[Any, ...], threads: int, /) -> tuple[float, int, int]: ...
+def nearest(problem: tuple[Any, ...], threads: int, /) -> None: ...
 
 # ---- search
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Self
@@ -68,7 +69,8 @@ class CorpusBlocks:
         begin = step % len(self) * self.batch_size
         count = min(self.batch_size, len(self.ids) - begin)
         ids = windows(self.ids, torch.tensor([begin]), count).squeeze(1).int()
-        return {"ids": ids, "words": (ids < len(self.vocabulary)).sum()}
+        # By numpy: torch's threads would wait for each other here, and spin for milliseconds afterwards.
+        return {"ids": ids, "words": torch.tensor(np.count_nonzero(ids.numpy() < len(self.vocabulary)))}
 
     @property
     def words(self) -> int:
