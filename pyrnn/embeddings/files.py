@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -13,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrnn._files import atomic_write
+from pyrnn._files import atomic_write, nameless_file
 from pyrnn.embeddings.configs import FORMATS, VECTORS, Format, Reading, Target
-from pyrnn.embeddings.formats import open_rows
+from pyrnn.embeddings.formats import Rows, open_rows
 from pyrnn.embeddings.neighbours import blocks_of
-from pyrnn.embeddings.stored import writing
+from pyrnn.embeddings.stored import VectorWriter, open_stored, writing
 from pyrnn.embeddings.vectors import WordVectors
 
 _SUFFIXES: dict[str, Target] = {".txt": "word2vec", ".vec": "word2vec", ".bin": "word2vec-binary"}
@@ -37,6 +36,7 @@ def open_vectors(path: str | Path, how: Reading | None = None) -> WordVectors:
         ValueError: a damaged file; the message names it and what to do.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "glove.txt")
         ...     _ = path.write_text("to 1 2 3\nbe 4 5 6\n")
@@ -89,6 +89,7 @@ def select_vectors(
         FileNotFoundError, ValueError: as `open_vectors`.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "glove.txt")
         ...     _ = path.write_text("to 1 2 3\nbe 4 5 6\n")
@@ -135,6 +136,7 @@ def write_vectors(vectors: WordVectors, path: str | Path, format: Format) -> Non
         OSError: the file cannot be written; an old one stays.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "a.vec")
         ...     write_vectors(WordVectors.from_arrays(["to", "be"], np.eye(2)), path, "word2vec")
@@ -187,6 +189,7 @@ def convert_vectors(
         FileNotFoundError, ValueError, OSError: as `open_vectors` and `write_vectors`.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Path(folder, "glove.txt").write_text("to 1 2 3\nbe 4 5 6\n")
         ...     convert_vectors(Path(folder, "glove.txt"), Path(folder, "words"))
@@ -206,11 +209,15 @@ def convert_vectors(
         else:
             write_vectors(vectors, target, written)
     elif written == "folder":
-        _copy_rows(source, target, how or Reading())
+        with open_rows(source, how or Reading()) as (dimension, blocks), writing(target, dimension) as writer:
+            _copy_rows(blocks, writer)
     else:  # how many words there are is told first, and known last
-        with tempfile.TemporaryDirectory() as folder:
-            _copy_rows(source, Path(folder), how or Reading())
-            write_vectors(WordVectors.load(folder), target, written)
+        with nameless_file() as (path, file):
+            with open_rows(source, how or Reading()) as (dimension, blocks):
+                _copy_rows(blocks, VectorWriter(file, dimension))
+            file.flush()
+            stored = open_stored(path)
+            write_vectors(WordVectors(stored.words, stored.matrix), target, written)
     return written
 
 
@@ -225,11 +232,10 @@ def target_of(path: Path) -> Target:
     return _SUFFIXES.get(name.suffix, "folder")
 
 
-def _copy_rows(source: Path, folder: Path, how: Reading) -> None:
-    with open_rows(source, how) as (dimension, blocks), writing(folder, dimension) as writer:
-        for rows in blocks:
-            writer.add(rows.words, rows.matrix)
-        writer.finish()
+def _copy_rows(blocks: Iterable[Rows], writer: VectorWriter) -> None:
+    for rows in blocks:
+        writer.add(rows.words, rows.matrix)
+    writer.finish()
 
 
 @contextmanager
