@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrnn._files import atomic_write, nameless_file
 from pyrnn.embeddings.configs import FORMATS, VECTORS, Format, Reading, Target
+from pyrnn.embeddings.fasttext import is_fasttext, read_fasttext
 from pyrnn.embeddings.formats import Rows, open_rows
 from pyrnn.embeddings.neighbours import blocks_of
 from pyrnn.embeddings.stored import VectorWriter, open_stored, writing
@@ -51,6 +52,8 @@ def open_vectors(path: str | Path, how: Reading | None = None) -> WordVectors:
                 "or a training of word vectors wrote, or a file of word2vec, GloVe or fastText"
             )
         return WordVectors.load(path)
+    if is_fasttext(path):
+        return read_fasttext(path, how)
     with open_rows(path, how or Reading()) as (_, blocks):
         rows = list(blocks)
     words = [word.decode() for block in rows for word in block.words]
@@ -97,14 +100,15 @@ def select_vectors(
         SelectedVectors(numbers=tensor([1]), matrix=tensor([[4., 5., 6.]]))
     """
     spellings = {spelling for word in words for spelling in (word, word.lower())}
-    if isinstance(source, WordVectors) or Path(source).is_dir():
-        vectors = source if isinstance(source, WordVectors) else open_vectors(source)
+    vectors = _whole(source, how)
+    if vectors is not None:
         dimension = vectors.dimension
         rows = {spelling: vectors.vector(spelling) for spelling in spellings if spelling in vectors}
         if vectors.ngrams is not None:
             unseen = [word for word in words if word not in rows and word.lower() not in rows]
             rows |= {word: row for word in unseen if (row := vectors.ngrams.vector(word)) is not None}
     else:
+        assert not isinstance(source, WordVectors)
         rows = {}
         wanted = {spelling.encode() for spelling in spellings}
         with open_rows(Path(source), how or Reading()) as (dimension, blocks):
@@ -200,15 +204,16 @@ def convert_vectors(
     """
     target = Path(target)
     written = target_of(target) if to is None else to
-    if not isinstance(source, WordVectors):
-        source = Path(source)
-    if isinstance(source, WordVectors) or source.is_dir():
-        vectors = source if isinstance(source, WordVectors) else open_vectors(source)
+    vectors = _whole(source, how)
+    if vectors is not None:
         if written == "folder":
             vectors.save(target)
         else:
             write_vectors(vectors, target, written)
-    elif written == "folder":
+        return written
+    assert not isinstance(source, WordVectors)
+    source = Path(source)
+    if written == "folder":
         with open_rows(source, how or Reading()) as (dimension, blocks), writing(target, dimension) as writer:
             _copy_rows(blocks, writer)
     else:  # how many words there are is told first, and known last
@@ -219,6 +224,14 @@ def convert_vectors(
             stored = open_stored(path)
             write_vectors(WordVectors(stored.words, stored.matrix), target, written)
     return written
+
+
+def _whole(source: str | Path | WordVectors, how: Reading | None) -> WordVectors | None:
+    """The vectors of what is not read row by row: of a folder, or of a model of fastText."""
+    if isinstance(source, WordVectors):
+        return source
+    path = Path(source)
+    return open_vectors(path, how) if path.is_dir() or is_fasttext(path) else None
 
 
 def target_of(path: Path) -> Target:

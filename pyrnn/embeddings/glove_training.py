@@ -49,6 +49,9 @@ def pair_loss(model: GloveModel, batches: PairBatches) -> PairLoss:
         batches: the pairs.
 
     Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrnn.embeddings import count_cooccurrences
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "pairs.bin")
         ...     pairs = count_cooccurrences([torch.tensor([0, 1, 0])], path, vocabulary_size=2, window=1)
@@ -78,6 +81,9 @@ class GloveTrainer:
             10.
 
     Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrnn.embeddings import count_cooccurrences
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "pairs.bin")
         ...     pairs = count_cooccurrences([torch.tensor([0, 1, 0])], path, vocabulary_size=2)

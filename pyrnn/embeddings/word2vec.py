@@ -121,6 +121,7 @@ def prediction_loss(
 
     Example:
         >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> from pyrnn.models import Word2VecConfig
         >>> config = Word2VecConfig(2, vector_size=8, loss="hierarchical-softmax", sample=0.0)
         >>> model, kernel = Word2VecModel(config), Word2VecKernel(config, vocabulary, seed=1)
         >>> blocks = CorpusBlocks(torch.tensor([0, 1, 2]), vocabulary, 100)
@@ -159,6 +160,7 @@ class Word2VecTrainer:
 
     Example:
         >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> from pyrnn.models import Word2VecConfig
         >>> model = Word2VecModel(Word2VecConfig(2, vector_size=8))
         >>> blocks = CorpusBlocks(torch.tensor([0, 1, 0, 2]), vocabulary, 100)
         >>> trainer = Word2VecTrainer(model, blocks, TrainConfig(epochs=2, learning_rate=0.025))

@@ -58,7 +58,7 @@ def test_vectors_are_judged_by_files(command: Command, vectors: Path, tmp_path: 
     code, out, err = command(line)
     assert (code, out) == (
         0,
-        "family\t1.0000\t1\t1\t1\ntotal\t1.0000\t1\t1\t1\np\t1.0000\t0.9335\t3\t0\n",
+        "family\t1.0000\t1\t1\t1\ntotal\t1.0000\t1\t1\t1\np\t1.0000\t0.0000\t0.9335\t3\t0\n",
     )
     assert "q: 50.0% of 2 questions have unknown words" in err
     assert "p: 0.0% of 3 pairs have unknown words; 1 line left out, which is no pair" in err
