@@ -128,11 +128,12 @@ word2vec_most_targets: int
 
 # of each word its own row and those of its n-grams, int32 as bytes, and how many
 def word_rows(
-    words: Sequence[str], shortest: int, longest: int, buckets: int, /
+    words: Sequence[str] | Sequence[bytes], shortest: int, longest: int, buckets: int, /
 ) -> tuple[bytes, list[int]]: ...
 
 # loss, predictions, words
 def word2vec(problem: tuple[Any, ...], threads: int, /) -> tuple[float, int, int]: ...
+def nearest(problem: tuple[Any, ...], threads: int, /) -> None: ...
 
 # ---- search
 
