@@ -20,6 +20,7 @@ from pyrnn.models.pretrained import Pretrained
 from pyrnn.models.state import CachedState, DecoderState, State, StepOutput
 from pyrnn.nn.base import drop_locked
 from pyrnn.nn.parts import apply_linear
+from pyrnn.ops import dropout
 
 
 class LanguageModel(Pretrained):
@@ -173,4 +174,6 @@ class LanguageModel(Pretrained):
     def _drop(self, rows: Tensor, p: float) -> Tensor:
         if not (self.training and p):
             return rows
-        return drop_locked(rows, p) if self.config.locked_dropout else F.dropout(rows, p)
+        if self.config.locked_dropout:
+            return drop_locked(rows, p)
+        return dropout(rows, p) if self._backend == "pyrnn" else F.dropout(rows, p)

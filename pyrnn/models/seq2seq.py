@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pyrnn.models._head import head_loss
 from pyrnn.models._recurrent_seq2seq import RecurrentDecoder, RecurrentEncoder
@@ -17,6 +16,7 @@ from pyrnn.models.configs import Seq2SeqConfig
 from pyrnn.models.pretrained import Pretrained
 from pyrnn.models.state import StepOutput
 from pyrnn.nn.parts import apply_linear
+from pyrnn.ops import dropout
 
 
 class Source(NamedTuple):
@@ -201,10 +201,10 @@ class Seq2Seq(Pretrained):
         else:
             assert self.decoder is not None
             output, weights, state = self.decoder(vectors, state, lengths=lengths)
-            output = F.dropout(output, self.config.dropout, self.training)
+            output = dropout(output, self.config.dropout, self.training)
         if self.bottleneck is not None:
             output = apply_linear(self.bottleneck, output)
         return output, weights if need_weights else None, state
 
     def _drop(self, vectors: Tensor) -> Tensor:
-        return F.dropout(vectors, self.config.input_dropout, self.training)
+        return dropout(vectors, self.config.input_dropout, self.training)

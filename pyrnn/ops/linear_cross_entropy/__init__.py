@@ -93,6 +93,8 @@ def linear_cross_entropy(
         raise ValueError(
             f"expected input [..., H] and targets [...], got {list(input.shape)} and {list(targets.shape)}"
         )
+    if targets.dtype is not torch.int64:
+        raise TypeError(f"targets must be int64, got {targets.dtype}; convert them with targets.long()")
     if weights is not None and (weights.shape != targets.shape or not weights.is_floating_point()):
         raise ValueError(
             f"weights must be floating point and have the targets' shape {list(targets.shape)}, got "

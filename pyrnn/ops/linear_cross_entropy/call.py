@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrnn import _native
 from pyrnn._checks import check_like, check_probability
 from pyrnn._dispatch import autocast_disabled
-from pyrnn._native_args import DTYPES, accumulation_dtype, address, addresses, check_fields, on_huge_pages
+from pyrnn._native_args import DTYPES, accumulation_dtype, addresses, check_fields, on_huge_pages
 from pyrnn.ops.linear import _multiply, linear, linear_route
 
 #: Of the logits that are there at a time: as much as the C library gives back without fresh pages.
@@ -154,7 +154,27 @@ class _Sums:
                 result.copy_(total)
 
 
-def _cross_entropy(
+def _cross_entropy(logits: Tensor, *args: Any) -> None:
+    """The losses of a chunk by the kernel where there is one; see `_by_torch`."""
+    has_kernel = logits.is_cpu and logits.dtype in _native.DTYPES["cpu"]
+    (_by_kernel if has_kernel else _by_torch)(logits, *args)
+
+
+def _by_kernel(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None,
+    smoothing: float,
+    gradient: bool,
+    losses: Tensor,
+    total: Tensor,
+) -> None:
+    tensors = (logits, targets, weights, losses, total)
+    problem = NativeLoss(DTYPES[logits.dtype], *logits.shape, int(gradient), smoothing, *addresses(tensors))
+    _native.cpu.cross_entropy(problem, _native.num_threads())
+
+
+def _by_torch(
     logits: Tensor,
     targets: Tensor,
     weights: Tensor | None,
@@ -164,18 +184,6 @@ def _cross_entropy(
     total: Tensor,
 ) -> None:
     """Fill `losses`, add their weighted sum to `total`; the gradient, if wanted, takes the logits' place."""
-    if logits.is_cpu and logits.dtype in _native.DTYPES["cpu"]:
-        problem = NativeLoss(
-            DTYPES[logits.dtype],
-            *logits.shape,
-            int(gradient),
-            smoothing,
-            *addresses((logits, targets)),
-            address(weights),
-            *addresses((losses, total)),
-        )
-        _native.cpu.cross_entropy(problem, _native.num_threads())
-        return
     at_targets = targets.unsqueeze(1)
     logs = torch.log_softmax(logits, 1, dtype=losses.dtype)
     losses.copy_(logs.gather(1, at_targets).squeeze(1).mul_(smoothing - 1))
