@@ -15,7 +15,9 @@
 #include "decoder/cpu/engine.h"
 #include "decoder/eager.h"
 #include "embedding/bind.h"
+#include "loss/bind.h"
 #include "module_tables.h"
+#include "optimizer/bind.h"
 #include "pointwise/cpu/engine.h"
 #include "pointwise/fields.h"
 #include "recurrent/cpu/engine.h"
@@ -294,6 +296,8 @@ PYBIND11_MODULE(_cpu, m) {
   pyrnn::decoder::bind(m, fields);
   pyrnn::crf::bind(m, fields);
   pyrnn::embedding::bind(m, fields);
+  pyrnn::loss::bind(m, fields);
+  pyrnn::optimizer::bind(m);
   m.attr("fields") = fields;
   pyrnn::export_tables(m);
 }

@@ -8,6 +8,8 @@
 #include "crf/cpu/kernels.h"
 #include "decoder/cpu/kernels.h"
 #include "embedding/cpu/kernels.h"
+#include "loss/cpu/kernels.h"
+#include "optimizer/cpu/kernels.h"
 #include "pointwise/cpu/kernels.h"
 #include "recurrent/cpu/kernels.h"
 #include "rows/cpu/kernels.h"
@@ -24,6 +26,8 @@ struct KernelSet {
   const search::Kernels* search;
   const embedding::Kernels* embedding;
   const crf::Kernels* crf;
+  const loss::Kernels* loss;
+  const optimizer::Kernels* optimizer;
 };
 
 std::vector<std::string> isas();        // those that this processor can run, best first

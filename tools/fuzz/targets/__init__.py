@@ -27,6 +27,7 @@ _TARGETS: dict[str, tuple[Callable[[Drawer], Call], int]] = {
     "dropout": (pointwise.draw_dropout, 3),
     "residual_layer_norm": (pointwise.draw_residual_layer_norm, 3),
     "linear": (pointwise.draw_linear, 3),
+    "linear_cross_entropy": (pointwise.draw_linear_cross_entropy, 3),
     "losses": (losses.draw, 3),
     "layers": (layers.draw, 3),
     "cells": (layers.draw_cell, 4),
