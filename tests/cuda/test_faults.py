@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,11 +13,9 @@ import pytest
 
 from tests.cuda import injected_fault
 from tests.cuda.faults import FAULT, SUBJECTS, Fault
+from tests.processes import PROCESSES
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Imports torch once and forks from there.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([injected_fault.__name__])
 
 
 def commands(build: Path, target: str) -> str:
@@ -39,7 +36,7 @@ def built(emulated: ModuleType, subject: str, folder: Path, *flags: str) -> Path
     target = f"csrc/{operator}/cuda/CMakeFiles/{name}.dir/{source}.cu.o"
     compile_it = commands(build, target).replace(str(ROOT / "csrc"), str(folder / "csrc"))
     link_it = commands(build, module.name).replace(f"-o {module.name}", f"-o {result} {kernels}")
-    options = " ".join(("-O1", "-Wno-dangling-else", "-include", str(folder / "csrc" / "fault.h"), *flags))
+    options = " ".join(("-Wno-dangling-else", "-include", str(folder / "csrc" / "fault.h"), *flags))
     for command in (compile_it.replace(f"-o {target}", f"{options} -o {kernels}"), link_it):
         done = subprocess.run(command, shell=True, cwd=build, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
