@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,12 +55,15 @@ class Forked:
         for path in (self.stdout, self.stderr):
             if path.parent == folder:
                 path.touch()
+        self._begun = folder / "begun"
         told = {**os.environ, **(environment or {})}
-        self.process = PROCESSES.Process(target=_begin, args=(line, program, told, streams))
+        self.process = PROCESSES.Process(target=_begin, args=(line, program, told, streams, self._begun))
         self.process.start()
 
     def send_signal(self, number: signal.Signals) -> None:
-        """As by `kill`."""
+        """As by `kill`; not before the command line has control."""
+        while not self._begun.exists() and self.poll() is None:
+            time.sleep(0.01)
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
@@ -91,7 +95,9 @@ def launched(folder: Path, count: int, arguments: Sequence[object]) -> list[Ende
     return [process.end() for process in started]
 
 
-def _begin(line: list[str], program: str, environment: dict[str, str], streams: tuple[str, str, str]) -> None:
+def _begin(
+    line: list[str], program: str, environment: dict[str, str], streams: tuple[str, str, str], begun: Path
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None
@@ -105,6 +111,7 @@ def _begin(line: list[str], program: str, environment: dict[str, str], streams: 
 
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", "1")))
     sys.argv = ["pyrnn", *line]
+    begun.touch()
     if program:
         exec(compile(program, "program", "exec"), {"__name__": "__main__"})
     else:

@@ -275,10 +275,8 @@ def test_a_run_begins_with_anothers_weights(
 def test_workers_that_are_not_forked(method: str, text: Path, tmp_path: Path) -> None:
     program = (
         "import multiprocessing, sys; from pyrnn.cli import main\n"
-        "if __name__ == '__main__':\n"
-        f"    multiprocessing.set_start_method('{method}'); sys.exit(main())\n"
+        f"multiprocessing.set_start_method('{method}', force=True); sys.exit(main())\n"
     )
-    (tmp_path / "start.py").write_text(program)
     line = f"train language-model {tmp_path / 'new'} --text {text} {SMALL} --workers 1"
-    done = shell(f"{sys.executable} {tmp_path / 'start.py'} {line}")
+    done = Forked(tmp_path, shlex.split(line), program=program).end()
     assert done.returncode == 0, done.stderr
