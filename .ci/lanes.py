@@ -32,6 +32,7 @@ LANES = {
         ("bench", "recurrent", *QUICK, "--variant", "plain", "--seconds", "0.2"),
         ("bench", "attention", *QUICK, "--variant", "plain", "decode", "--seconds", "0.1"),
         ("bench", "decoder", *QUICK, "--variant", "plain", "--seconds", "0.1"),
+        ("bench", "linear", *QUICK, "--seconds", "0.05"),
         ("bench", "overhead", *QUICK, "--seconds", "0.05"),
         ("bench", "generation", *QUICK, "--seconds", "0.05"),
         ("bench", "seq2seq", *QUICK, "--seconds", "0.05"),

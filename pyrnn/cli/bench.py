@@ -51,6 +51,14 @@ def transformer(context: typer.Context) -> None:
     case.main(context.args)
 
 
+@app.command("linear", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
+def linear(context: typer.Context) -> None:
+    """Time linear layers; --help lists the options."""
+    from pyrnn.bench import linear as case
+
+    case.main(context.args)
+
+
 @app.command("overhead", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def overhead(context: typer.Context) -> None:
     """Time steps, tokens and short sequences; --help lists the options."""
