@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attention/cpu/kernels.h"
+#include "crf/cpu/kernels.h"
 #include "decoder/cpu/kernels.h"
 #include "embedding/cpu/kernels.h"
 #include "loss/cpu/kernels.h"
@@ -24,6 +25,7 @@ struct KernelSet {
   const decoder::Kernels* decoder;
   const search::Kernels* search;
   const embedding::Kernels* embedding;
+  const crf::Kernels* crf;
   const loss::Kernels* loss;
   const optimizer::Kernels* optimizer;
 };

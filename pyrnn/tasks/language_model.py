@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import pyrnn
 from pyrnn._configuration import require_choices, require_range
 from pyrnn.models.configs import CONFIG, LanguageModelConfig
-from pyrnn.tasks.words import WordTask
+from pyrnn.tasks.words import WordTask, count_unknown
 from pyrnn.train.run_folder import Run, read_job, read_tables
-from pyrnn.train.task import Batch, Batches, Loss, Objective, Split, Tables, Verb, epoch_of
+from pyrnn.train.task import Batch, Batches, Loss, Objective, Split, Tables, Unknown, Verb, epoch_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -213,13 +213,11 @@ class LanguageModeling(WordTask):
         ids = pyrnn.data.encoded_text(pyrnn.corpora.text_paths(source), run.tokenizer)
         return validation_batches(ids, run.job)
 
-    def unknown(self, run: Run, batches: Batches) -> int | None:
+    def unknown(self, run: Run, batches: Batches) -> Unknown | None:
         """Tokens to predict that the vocabulary lacks."""
         assert isinstance(run, TextRun)
-        unk_id = run.tokenizer.unk_id
-        if unk_id is None:
-            return None
-        return sum(int((batch["target"] == unk_id).sum()) for batch in epoch_of(batches))
+        parts = (batch["target"] for batch in epoch_of(batches))
+        return count_unknown((part[part != pyrnn.losses.IGNORE] for part in parts), run.tokenizer.unk_id)
 
 
 def score_lines(run: TextRun, lines: Iterable[str]) -> Iterator[str]:
