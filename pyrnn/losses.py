@@ -212,7 +212,8 @@ def sequence_linear_cross_entropy(
     check_all_dense(("hidden", "targets", "weights"), (hidden, targets, weights), required=2)
     if hidden.dim() != 3 or targets.shape != hidden.shape[:2]:
         raise ValueError(
-            f"expected hidden [T, B, H] and targets [T, B], got {list(hidden.shape)} and {list(targets.shape)}"
+            f"expected hidden [T, B, H] and targets [T, B], got {list(hidden.shape)} and "
+            f"{list(targets.shape)}"
         )
     check_device("targets", targets, hidden, "hidden")
     if weights is not None or lengths is not None:

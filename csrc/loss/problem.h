@@ -1,4 +1,5 @@
-// Cross-entropy of rows of logits z with a target t each, smoothed by e, and its gradient in the logits' place:
+// Cross-entropy of rows of logits z with a target t each, smoothed by e, and its gradient in the logits'
+// place:
 //
 //   loss[r] = log(sum_v exp(z[v])) - (1 - e) z[t] - e / V sum_v z[v]
 //   g[v]    = weight[r] (exp(z[v]) / sum_u exp(z[u]) - (1 - e) [v == t] - e / V)

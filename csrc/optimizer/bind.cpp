@@ -27,8 +27,8 @@ void set_steps(const TensorView& view, double steps) {
 }
 
 // The step of `groups`: the norm of their gradients, or why this is none for it. Without a norm to clip by,
-// `clip` is negative, nobody asks for the norm, and it is 0. Where `skip` is set, or there is a norm and it is
-// not finite, nothing is changed.
+// `clip` is negative, nobody asks for the norm, and it is 0. Where `skip` is set, or there is a norm and it
+// is not finite, nothing is changed.
 py::object step(const std::vector<Group>& groups, double clip, double grad_scale, bool skip, int threads) {
   if (!unwatched()) return declined(kWatched);
   Tensors tensors;

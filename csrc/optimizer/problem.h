@@ -5,8 +5,8 @@
 //   p <- (1 - lr decay) p - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 //
 // The norm is one read of the gradients, the update one read of gradient, parameter and moments and one write
-// of the latter three. Both are cut into tasks by the sizes alone, and the sums of tasks are added in order: the
-// bits depend on no number of threads.
+// of the latter three. Both are cut into tasks by the sizes alone, and the sums of tasks are added in order:
+// the bits depend on no number of threads.
 #pragma once
 #include <stdint.h>
 
@@ -22,18 +22,18 @@ struct Settings {
 struct Parameter {
   int dtype;
   int64_t count;
-  void* value;                // S [count], as the others
+  void* value;  // S [count], as the others
   const void* grad;
-  void *moment, *square;      // m and v
-  double step;                // t, this step included
+  void *moment, *square;  // m and v
+  double step;            // t, this step included
   const Settings* settings;
 };
 
 // What a step does to each number of a parameter.
 struct Update {
-  double scale, keep;                              // s; 1 - lr decay
-  double moment_rate, square_keep, square_rate;    // 1 - beta1, beta2, 1 - beta2
-  double rate, square_scale, eps;                  // lr / (1 - beta1^t); 1 / sqrt(1 - beta2^t)
+  double scale, keep;                            // s; 1 - lr decay
+  double moment_rate, square_keep, square_rate;  // 1 - beta1, beta2, 1 - beta2
+  double rate, square_scale, eps;                // lr / (1 - beta1^t); 1 / sqrt(1 - beta2^t)
 };
 
 constexpr int64_t kTask = 1 << 14;  // numbers

@@ -130,7 +130,9 @@ def _model_of_torch(config: LanguageModelConfig) -> nn.Module:
     if config.architecture != "transformer":
         return LanguageModel(config, backend="torch")
     if config.tied or config.vector_size != config.hidden_size:
-        raise ValueError("expected a transformer whose tables are not tied, and vectors as wide as its layers")
+        raise ValueError(
+            "expected a transformer whose tables are not tied, and vectors as wide as its layers"
+        )
     return TransformerOfTorch(config)
 
 

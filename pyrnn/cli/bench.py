@@ -97,3 +97,11 @@ def language_model(context: typer.Context) -> None:
     from pyrnn.bench import language_model as case
 
     case.main(context.args)
+
+
+@app.command("loss", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
+def loss(context: typer.Context) -> None:
+    """Time the loss of a large vocabulary; --help lists the options."""
+    from pyrnn.bench import loss as case
+
+    case.main(context.args)

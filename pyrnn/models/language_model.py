@@ -110,7 +110,9 @@ class LanguageModel(Pretrained):
         if targets is None:
             return self._linear(self.projection, output), new_state
         plain = self._backend == "torch"
-        return head_loss(self.projection, output, targets, label_smoothing=label_smoothing, plain=plain), new_state
+        return head_loss(
+            self.projection, output, targets, label_smoothing=label_smoothing, plain=plain
+        ), new_state
 
     @property
     def vocabulary_size(self) -> int:

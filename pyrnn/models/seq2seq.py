@@ -192,7 +192,7 @@ class Seq2Seq(Pretrained):
         lengths: Tensor | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None, Any]:
-        """What the softmax's layer reads [T, B, H], attention weights [T, B, S] or None, and the next state."""
+        """The rows [T, B, H] of the last layer, attention weights [T, B, S] or None, and the next state."""
         vectors = self._drop(self.embedding(target))
         if self.transformer is not None:
             output, weights, state = self.transformer(

@@ -29,9 +29,9 @@ class AdamW(torch.optim.AdamW):
 
     Arguments, groups, state and `state_dict` are those of torch's class, so schedules, checkpoints and hooks
     stay as they are; the numbers are torch's up to rounding. On the CPU a step is one call: a read of the
-    gradients for the norm, whose bits depend on no number of threads, and a pass that reads gradient, parameter
-    and both moments once. The gradients themselves are not changed. What that call does not take is done by
-    torch's functions, and `route` says why.
+    gradients for the norm, whose bits depend on no number of threads, and a pass that reads gradient,
+    parameter and both moments once. The gradients themselves are not changed. What that call does not take
+    is done by torch's functions, which clip the gradients in place; `route` says why.
 
     With `clip_norm`, a step whose norm is not finite changes nothing: no parameter, no moment, no count.
 

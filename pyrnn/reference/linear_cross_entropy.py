@@ -18,8 +18,8 @@ def linear_cross_entropy(
 ) -> Tensor:
     """sum_n w_n (-sum_v q_nv log softmax(input_n weight^T + bias)_v), over the rows that count.
 
-    q_n gives label_smoothing / V to every class and the rest to the target. Rows whose target is `ignore_index`
-    or whose weight is zero do not count, whatever they hold.
+    q_n gives label_smoothing / V to every class and the rest to the target. Rows whose target is
+    `ignore_index` or whose weight is zero do not count, whatever they hold.
 
     Args:
         input: [N, H], floating point.

@@ -42,8 +42,9 @@ def steps_of(
     parameters = made(rounded)
     parameters = [nn.Parameter(p.detach().to(dtype)) for p in parameters]
     groups = [{"params": parameters[:4], "weight_decay": 0.3}, {"params": parameters[4:], "lr": 0.02}]
-    own = {"clip_norm": clip} if cls is AdamW else {}
-    optimizer = cls(groups, lr=0.01, betas=(0.8, 0.95), weight_decay=0.0, **options, **own)
+    if cls is AdamW:
+        options["clip_norm"] = clip
+    optimizer = cls(groups, lr=0.01, betas=(0.8, 0.95), weight_decay=0.0, **options)
     for step in range(count):
         for p, gradient in zip(parameters, grads_of(step, parameters, rounded), strict=True):
             p.grad = gradient

@@ -36,12 +36,13 @@ struct CrossEntropy {
               });
     ((A*)p.losses)[r] = loss;
     if (!p.gradient) return;
-    const A weight = p.weights ? ((const A*)p.weights)[r] : A(1), scale = weight / sum, less = weight * even;
+    const A weight = p.weights ? ((const A*)p.weights)[r] : A(1), inverse = A(1) / sum;
     for_vectors<A>(p.V, [&](int64_t i, int64_t count, int) {
-      store_n(z + i, VectorMath::exp(below_top(i, count)) * scale - less, count);
+      store_n(z + i, (VectorMath::exp(below_top(i, count)) * inverse - even) * weight, count);
     });
-    const Vec<A> own = VectorMath::exp(splat(at_target)) * scale - less - weight * (A(1) - e);
-    store_part(z + p.targets[r], own, 1);
+    // In this order nothing is left of a target that has all of the probability, whatever e is.
+    const Vec<A> own = (VectorMath::exp(splat(at_target)) * inverse - A(1)) + (e - even);
+    store_part(z + p.targets[r], own * weight, 1);
   }
 
   static A maximum(const S* z, int64_t V) {

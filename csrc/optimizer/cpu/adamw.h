@@ -17,7 +17,8 @@ inline Vec<double> load_doubles(const bf16* p) {
   typedef uint16_t quarter __attribute__((vector_size(kVectorBytes / 4), aligned(2), may_alias));
   typedef uint32_t bits __attribute__((vector_size(kVectorBytes / 2)));
   typedef float half __attribute__((vector_size(kVectorBytes / 2)));
-  return __builtin_convertvector((half)(__builtin_convertvector(*(const quarter*)p, bits) << 16), Vec<double>);
+  return __builtin_convertvector((half)(__builtin_convertvector(*(const quarter*)p, bits) << 16),
+                                 Vec<double>);
 }
 
 inline Vec<float> roots(Vec<float> v) {

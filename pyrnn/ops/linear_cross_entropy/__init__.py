@@ -1,4 +1,4 @@
-"""Cross-entropy of a linear layer's outputs without the outputs: the public operator, its passes, its route."""
+"""Cross-entropy of a linear layer's outputs, which are never held whole: operator, passes, route."""
 
 from __future__ import annotations
 
@@ -40,24 +40,25 @@ def linear_cross_entropy(
 
     L = sum_n w_n (-(1 - e) log p_n[t_n] - e / V sum_v log p_n[v]),  p_n = softmax(x_n W^T + b)
 
-    Rows are taken in chunks, whose logits fit into 32 MiB. Where gradients are recorded each chunk is done with
-    at once: its product, the loss, the gradient of the logits in their place, and what it adds to those of x, W
-    and b, which are scaled by the gradient of the loss in the backward pass. That is the reason why there is no
-    loss of each row: `pyrnn.losses.sequence_cross_entropy` of `pyrnn.ops.linear` has that. A row whose target is
-    `ignore_index`, or whose weight is zero, is left out, whatever it holds, and costs nothing. The first
-    derivative is computed so; higher ones, and forward-mode ones, differentiate
+    Rows are taken in chunks, whose logits fit into 32 MiB. Where gradients are recorded each chunk is done
+    with at once: its product, the loss, the gradient of the logits in their place, and what it adds to those
+    of x, W and b, which are scaled by the gradient of the loss in the backward pass. That is the reason why
+    there is no loss of each row: `pyrnn.losses.sequence_cross_entropy` of `pyrnn.ops.linear` has that. A row
+    whose target is `ignore_index`, or whose weight is zero, is left out, whatever it holds, and costs
+    nothing. The first derivative is computed so; higher ones, and forward-mode ones, differentiate
     `pyrnn.reference.linear_cross_entropy`, which holds all logits.
 
     Args:
-        input: x, [..., H], float32, float64 or bfloat16 for the kernel; on CUDA, where the package has its CUDA
-            module, torch's own operators take chunks as well. Any other dtype or device takes the reference.
-            torch.autocast casts input, weight and bias.
+        input: x, [..., H], float32, float64 or bfloat16 for the kernel; on CUDA, where the package has its
+            CUDA module, torch's own operators take chunks as well. Any other dtype or device takes the
+            reference. torch.autocast casts input, weight and bias.
         weight: W, [V, H], of the input's dtype.
         targets: [...] int64, class ids in [0, V), or `ignore_index`.
         bias: b, [V], of the input's dtype, or None for zeros.
         weights: [...] floating point, or None for ones. They may require gradients; zero gets none.
         ignore_index: the target of rows that do not count.
-        reduction: "sum", or "mean", which divides by the sum of the weights of rows that count; of none it is 0.
+        reduction: "sum", or "mean", which divides by the sum of the weights of rows that count; it is 0 where
+            none does.
         label_smoothing: e in [0, 1].
 
     Returns:
@@ -65,13 +66,13 @@ def linear_cross_entropy(
 
     Raises:
         TypeError: a tensor is none or is not dense, or a dtype does not fit.
-        ValueError: a shape, device, reduction or label_smoothing does not fit, or the storage of a tensor does
-            not hold all of it.
+        ValueError: a shape, device, reduction, ignore_index or label_smoothing does not fit, or the storage
+            of a tensor does not hold all of it.
         IndexError: on the CPU, a target outside [0, V) that counts.
 
-    Source: Wijmans et al., "Cut your losses in large-vocabulary language models", 2024, for the idea that the
-    logits need not be held; Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016,
-    for label smoothing.
+    Source: Wijmans et al., "Cut your losses in large-vocabulary language models", 2024, for the idea that
+    logits need not be held; Szegedy et al., "Rethinking the Inception architecture for computer vision",
+    2016, for label smoothing.
 
     Example:
         >>> import torch
@@ -84,6 +85,8 @@ def linear_cross_entropy(
     check_all_dense(("targets",), (targets,), required=1)
     label_smoothing = as_number("label_smoothing", label_smoothing)
     ignore_index = as_integer("ignore_index", ignore_index)
+    if not -(2**63) <= ignore_index < 2**63:
+        raise ValueError(f"ignore_index must be an int64, as the targets are, got {ignore_index}")
     if reduction not in ("mean", "sum"):
         raise ValueError(
             f"reduction must be 'mean' or 'sum', got {reduction!r}; for the loss of each row take "
@@ -137,7 +140,7 @@ def _reduced(
     ignore_index: int,
     reduction: Reduction,
 ) -> Tensor:
-    rows, flat = input.reshape(-1, input.shape[-1]), targets.reshape(-1)
+    rows, flat = input.reshape(targets.numel(), input.shape[-1]), targets.reshape(-1)
     shares = None if weights is None else weights.reshape(-1).to(accumulation_dtype(input.dtype))
     records = torch.is_grad_enabled()
     wanted = [records and t is not None and t.requires_grad for t in (input, weight, bias)]
@@ -173,8 +176,17 @@ def _forward(
     return results
 
 
-def _infer(*args: Any) -> Tensor:
-    return _forward(*args[:-1], [False] * 3)[0]
+def _infer(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    weights: Tensor | None,
+    label_smoothing: float,
+    ignore_index: int,
+    wanted: Sequence[bool],
+) -> Tensor:
+    return _forward(input, weight, bias, targets, weights, label_smoothing, ignore_index, [False] * 3)[0]
 
 
 def _backward(
@@ -200,7 +212,9 @@ def _backward(
         options = label_smoothing, ignore_index, list(needs[:3])
         _, losses, *found = _forward(input, weight, bias, targets, weights, *options)
         found.append(losses)
-    gradients = [g_loss.new_empty(0) if not need else torch.empty_like(d) for d, need in zip(found, needs, strict=True)]
+    gradients = [
+        g_loss.new_empty(0) if not need else torch.empty_like(d) for d, need in zip(found, needs, strict=True)
+    ]
     for gradient, of_one, need in zip(gradients, found, needs, strict=True):
         if need:
             if gradient.is_cpu:

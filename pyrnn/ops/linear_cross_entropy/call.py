@@ -133,7 +133,10 @@ class _Sums:
         wide = accumulation_dtype(gradient.dtype)
         if self._wanted[0]:
             whole = self._sums[0]
-            if wide is not gradient.dtype or linear_route(input, self._weight, "weight_gradient").path != "torch":
+            if (
+                wide is not gradient.dtype
+                or linear_route(input, self._weight, "weight_gradient").path != "torch"
+            ):
                 product = _multiply(gradient.t(), input, "weight_gradient", input, self._weight)
                 self._sums[0] = product if whole is None else whole.to(wide).add_(product)
             elif whole is None:
@@ -169,8 +172,9 @@ def _by_kernel(
     losses: Tensor,
     total: Tensor,
 ) -> None:
-    tensors = (logits, targets, weights, losses, total)
-    problem = NativeLoss(DTYPES[logits.dtype], *logits.shape, int(gradient), smoothing, *addresses(tensors))
+    rows, V = logits.shape
+    where = addresses((logits, targets, weights, losses, total))
+    problem = NativeLoss(DTYPES[logits.dtype], rows, V, int(gradient), smoothing, *where)
     _native.cpu.cross_entropy(problem, _native.num_threads())
 
 
@@ -191,6 +195,8 @@ def _by_torch(
         losses.sub_(logs.mean(1), alpha=smoothing)
     total += (losses if weights is None else losses * weights).sum()
     if gradient:
-        slopes = logs.exp_().sub_(smoothing / logits.shape[1])
-        slopes.scatter_add_(1, at_targets, slopes.new_full(at_targets.shape, smoothing - 1))
+        slopes = logs.exp_().scatter_add_(1, at_targets, losses.new_full(at_targets.shape, -1))
+        if smoothing:
+            slopes.sub_(smoothing / logits.shape[1])
+            slopes.scatter_add_(1, at_targets, losses.new_full(at_targets.shape, smoothing))
         logits.copy_(slopes if weights is None else slopes.mul_(weights.unsqueeze(1)))

@@ -203,7 +203,11 @@ def _linear_cross_entropy(names: Names) -> Tensor:
     logits = F.linear(rows, names["weight"], names["bias"])
     logits = logits if logits.dtype is torch.float64 else logits.float()
     losses = F.cross_entropy(
-        logits, targets[alive], reduction="none", ignore_index=-(10**6), label_smoothing=names["label_smoothing"]
+        logits,
+        targets[alive],
+        reduction="none",
+        ignore_index=-(10**6),
+        label_smoothing=names["label_smoothing"],
     )
     shares = torch.ones_like(losses) if weights is None else weights.flatten()[alive].to(losses.dtype)
     total = (losses * shares).sum()
