@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.projection import Components as Components
     from pyrnn.embeddings.projection import principal_components as principal_components
     from pyrnn.embeddings.projection import tsne as tsne
+    from pyrnn.embeddings.sentences import NearSentence as NearSentence
+    from pyrnn.embeddings.sentences import SentenceVectors as SentenceVectors
     from pyrnn.embeddings.spelling import UnknownWord as UnknownWord
     from pyrnn.embeddings.training import TextConfig as TextConfig
     from pyrnn.embeddings.training import TrainedGlove as TrainedGlove
@@ -116,6 +118,7 @@ __getattr__, __dir__ = lazy_names(
         "neighbours": ["Neighbour"],
         "ngrams": ["CharacterNgrams"],
         "projection": ["Components", "principal_components", "tsne"],
+        "sentences": ["NearSentence", "SentenceVectors"],
         "spelling": ["UnknownWord"],
         "training": ["TextConfig", "TrainedGlove", "TrainedWord2Vec", "train_glove", "train_word2vec"],
         "vectors": ["WordVectors"],

@@ -13,7 +13,7 @@ from torch import nn
 from pyrnn.models.pretrained import load_weights, outline
 from pyrnn.train.job import Job
 from pyrnn.train.run_folder import read_job
-from pyrnn.train.task import Task, epoch_of
+from pyrnn.train.task import Task
 
 _log = logging.getLogger(__name__)
 
@@ -87,5 +87,4 @@ def tell_unknown(task: Task, job: Job, folder: Path) -> None:
     batches = task.batches(job, folder, "train")
     unknown = task.unknown(task.load(source, read_job(source, task)), batches)
     if unknown is not None:
-        count = sum(task.weight(batch) for batch in epoch_of(batches))
-        _log.info("%s of %s %s are unknown to %s", f"{unknown:,}", f"{count:,.0f}", task.unit, source)
+        _log.info("%s of %s tokens are unknown to %s", f"{unknown.tokens:,}", f"{unknown.total:,}", source)
