@@ -28,7 +28,7 @@ def matrix(rows: int = len(WORDS) + BUCKETS) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((rows, D)).astype("<f4")
 
 
-def model(words: Sequence[str | bytes] = WORDS, **changes: int) -> bytes:
+def model(words: Sequence[str | bytes] = WORDS, /, **changes: int) -> bytes:
     """A file, as the program writes it; `changes` are numbers of its head."""
     told: dict[str, int] = {"magic": 793712314, "version": 12, "dim": D, "kind": 2, "bucket": BUCKETS}
     labels = changes.get("labels", 0)
