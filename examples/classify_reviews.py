@@ -31,7 +31,7 @@ VECTOR_SIZE, TEST = 128, 1500
 #: The models that are compared, with the settings in which they differ from the defaults.
 MODELS: dict[str, dict[str, Any]] = {
     "average": {"architecture": "average"},
-    "gru": {"architecture": "gru", "pooling": "max"},
+    "gru": {"architecture": "gru"},
     "transformer": {"architecture": "transformer"},
 }
 #: Quantiles 0.975 of Student's t by the degrees of freedom, for as many draws and one more.

@@ -28,6 +28,7 @@ class Metrics(ABC):
     """
 
     size: int
+    sums: Tensor
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.sums = torch.zeros(self.size, dtype=torch.float64, device=device)

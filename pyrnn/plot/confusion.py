@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pyrnn.plot.drawing import picture, shown
 
-_CELL, _LARGEST = 0.62, 12.0  # inches of a class, and of all of them
+_CELL = 0.62  # inches of a class
+_SMALLEST, _LARGEST = 2.0, 12.0  # of all of them
 _MOST_NUMBERED = 20  # classes whose cells have room for a number
 
 
@@ -44,13 +45,15 @@ def plot_confusion(matrix: Tensor, labels: Sequence[str], path: str | Path) -> N
     totals = matrix.sum(1, keepdim=True)
     shares = matrix / totals.clamp(min=1)
     names = [shown(label) for label in labels]
-    size = min(_CELL * C, _LARGEST)
-    with picture(path, width=size + 3.4, height=size + 2.0) as figure:
+    longest = max(map(len, names))
+    size = min(max(_CELL * C, _SMALLEST), _LARGEST)
+    turned = C > 3 or longest > 10  # names below the columns
+    beside = 0.09 * longest  # inches that a name takes
+    with picture(path, width=size + beside + 1.7, height=size + 0.7 + (beside if turned else 0.2)) as figure:
         axis = figure.subplots()
         image = axis.imshow(shares.double().numpy(), cmap="Blues", vmin=0, vmax=1)
         axis.grid(visible=False)
         axis.spines[:].set(visible=True, color="0.8")
-        turned = C > 3 or max(map(len, names)) > 6
         font = 9 if C <= _MOST_NUMBERED else max(3.0, 170 / C)
         axis.set_xticks(range(C), names, rotation=90 if turned else 0, fontsize=font)
         axis.set_yticks(range(C), names, fontsize=font)

@@ -71,6 +71,7 @@ class Classification(WordTask):
                 "num_layers": 1,
                 "dropout": 0.3,
                 "input_dropout": 0.2,
+                "pooling": "max",
             },
             "train": {
                 "epochs": 10,

@@ -18,7 +18,7 @@ from pyrnn.train import resumed_job, train
 from tests.train.small_runs import KillAt, Killed, result_of
 
 SMALL = {"hidden_size": 16, "embedding_size": 8, "num_heads": 2, "batch_size": 16, "warmup_steps": 5}
-STEADY = {"dropout": 0.0, "input_dropout": 0.0}
+STEADY: dict[str, Any] = {"dropout": 0.0, "input_dropout": 0.0}
 
 
 def reviews(count: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -199,7 +199,10 @@ def test_words_without_labels_are_known_with_their_vectors(tmp_path: Path) -> No
     (tmp_path / "vectors.txt").write_text(
         "lovely 1 2 3 4 5 6 7 8\nFilm 0 0 0 0 0 0 0 1\nfilm 0 0 0 0 0 0 1 0\n"
     )
-    settings = {"vectors": str(tmp_path / "vectors.txt"), "vocabulary_text": str(tmp_path / "more.txt")}
+    settings: dict[str, Any] = {
+        "vectors": str(tmp_path / "vectors.txt"),
+        "vocabulary_text": str(tmp_path / "more.txt"),
+    }
     job = small_job(tmp_path, architecture="average", freeze_vectors=True, max_steps=1, **settings)
     run: Any = train(job, tmp_path / "run")
     row = run.tokenizer.vocabulary.tokens.index("lovely")
