@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from pyrnn._version import __version__
-from pyrnn.cli import bench, evaluate, info, plot, train, vectors, vectors_bias, vectors_plot
+from pyrnn.cli import (
+    bench,
+    evaluate,
+    info,
+    plot,
+    train,
+    vectors,
+    vectors_bias,
+    vectors_plot,
+    vectors_sentences,
+)
 from pyrnn.cli.help import HelpCommand, HelpGroup
 from pyrnn.cli.verbs import verb_commands
 
@@ -48,6 +58,7 @@ for _name, _command in (
     ("bias", vectors_bias.bias),
     ("debias", vectors_bias.debias),
     ("plot", vectors_plot.plot),
+    ("sentences", vectors_sentences.sentences),
 ):
     vectors.app.command(_name, cls=HelpCommand)(_command)
 

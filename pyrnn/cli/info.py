@@ -9,7 +9,7 @@ import pyrnn
 from pyrnn._words import counted
 from pyrnn.cli.help import argument
 from pyrnn.cli.terminal import Raw, write
-from pyrnn.models.configs import LanguageModelConfig, TokenModelConfig, WordVectorConfig
+from pyrnn.models.configs import ClassifierConfig, LanguageModelConfig, TokenModelConfig, WordVectorConfig
 
 
 def info(
@@ -80,11 +80,19 @@ def _of_run(folder: Path) -> dict[str, str]:
 def _architecture(sizes: TokenModelConfig | WordVectorConfig) -> str:
     if isinstance(sizes, WordVectorConfig):
         return f"{sizes.model}, {sizes.vector_size} numbers a word, window {sizes.window}"
+    if isinstance(sizes, ClassifierConfig) and sizes.architecture in ("average", "feedforward"):
+        read = counted(sizes.num_features, "number")
+        if sizes.architecture == "average":
+            read = f"mean of the tokens' vectors of {counted(sizes.vector_size, 'number')}"
+        layers = counted(sizes.num_layers, "layer")
+        return f"{read}, {layers} of {counted(sizes.hidden_size, 'unit')}" if sizes.num_layers else read
     parts = [f"{sizes.num_layers}-layer {sizes.architecture.upper()}", f"{sizes.hidden_size} units"]
     if sizes.architecture == "transformer":
         parts.append(counted(sizes.num_heads, "head"))
         if isinstance(sizes, LanguageModelConfig):
             parts.append(f"context {sizes.context}")
+    if isinstance(sizes, ClassifierConfig):
+        parts.append(f"{sizes.pooling} pooling")
     if isinstance(sizes, LanguageModelConfig) and sizes.architecture == "feedforward":
         parts.append(f"window {sizes.window}")
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""pyrnn plot: pictures of training runs and of gradients."""
+"""pyrnn plot: pictures of training runs, of what they do, and of gradients."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pyrnn.cli.terminal import write
 from pyrnn.tasks.language_model import bytes_per_token
 
 if TYPE_CHECKING:
+    from pyrnn.metrics import Metrics
     from pyrnn.tasks.translation import TranslationRun
 
 app = typer.Typer(cls=HelpGroup, help="Draw pictures (needs matplotlib).", no_args_is_help=True)
@@ -68,6 +69,45 @@ def attention(
     write(f"{found.text}\n{to}\n")
 
 
+Judged = Annotated[Path, argument("Folder of a trained classifier.", "RUN")]
+Texts = Annotated[
+    list[str],
+    option(
+        "A file or folder of labelled examples of the kind that it was trained on; may be given several "
+        "times, and then they are joined.",
+        metavar="TEXT",
+    ),
+]
+
+
+@app.command(cls=HelpCommand)
+def confusion(run: Judged, text: Texts, threads: Threads = None, to: Target = Path("confusion.png")) -> None:
+    """Show which classes a classifier takes for which.
+
+    \b
+      pyrnn plot confusion runs/reviews --text test.tsv --to confusion.png
+    """
+    use_threads(threads)
+    judged = pyrnn.tasks.judge(pyrnn.tasks.load_run(run, verb="classify"), text)
+    pyrnn.plot.plot_confusion(judged.confusion.matrix, judged.labels, to)
+    write(f"{_scores(judged.confusion)}\n{to}\n")
+
+
+@app.command(cls=HelpCommand)
+def calibration(
+    run: Judged, text: Texts, threads: Threads = None, to: Target = Path("calibration.png")
+) -> None:
+    """Show whether of the examples that a classifier gives a probability so many are right.
+
+    \b
+      pyrnn plot calibration runs/reviews --text test.tsv --to calibration.png
+    """
+    use_threads(threads)
+    judged = pyrnn.tasks.judge(pyrnn.tasks.load_run(run, verb="classify"), text)
+    pyrnn.plot.plot_calibration(judged.calibration.bins(), to)
+    write(f"{_scores(judged.calibration)}\n{to}\n")
+
+
 @app.command(cls=HelpCommand)
 def gradients(
     runs: Annotated[
@@ -103,3 +143,7 @@ def gradients(
         write(f"{name}: {flow.verdict}, x{flow.rate:.4f} a step\n")
     plot_gradients(flows, to)
     write(f"{to}\n")
+
+
+def _scores(metrics: Metrics) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.compute().items() if name != "examples")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,7 +27,8 @@ class Metrics(ABC):
         0.75
     """
 
-    size: ClassVar[int]
+    size: int
+    sums: Tensor
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.sums = torch.zeros(self.size, dtype=torch.float64, device=device)
@@ -54,6 +54,19 @@ class Metrics(ABC):
 def ratio(part: Tensor, whole: Tensor) -> float:
     """part / whole, NaN where there is no whole."""
     return (part / whole).item() if whole != 0 else float("nan")
+
+
+def require_like(prediction: Tensor, target: Tensor) -> None:
+    """Refuse predictions and targets of different shapes.
+
+    Raises:
+        ValueError: they are.
+    """
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"predictions and targets must have one shape, got {list(prediction.shape)} and "
+            f"{list(target.shape)}"
+        )
 
 
 class Combined(Metrics):

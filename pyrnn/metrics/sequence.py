@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrnn.losses import IGNORE
-from pyrnn.metrics.base import Metrics, ratio
+from pyrnn.metrics.base import Metrics, ratio, require_like
 
 _LARGEST_EXPONENT = 700
 
@@ -63,7 +63,7 @@ class Accuracy(Metrics):
         Raises:
             ValueError: the shapes differ.
         """
-        _require_like(prediction, target)
+        require_like(prediction, target)
         counted = target != IGNORE
         self.sums[0] += ((prediction == target) & counted).sum()
         self.sums[1] += counted.sum()
@@ -97,19 +97,24 @@ class F1(Metrics):
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """As of `Accuracy`."""
-        _require_like(prediction, target)
+        require_like(prediction, target)
         counted = target != IGNORE
         found, there = (prediction == self.positive) & counted, target == self.positive
         self.sums += torch.stack([(found & there).sum(), (found & ~there).sum(), (there & ~found).sum()])
 
     def compute(self) -> dict[str, float]:
         """As the class says."""
-        true, false, missed = self.sums
-        return {
-            "precision": ratio(true, true + false),
-            "recall": ratio(true, true + missed),
-            "f1": ratio(2 * true, 2 * true + false + missed),
-        }
+        return f1_scores(self.sums)
+
+
+def f1_scores(sums: Tensor) -> dict[str, float]:
+    """Scores of what was found rightly, found wrongly, and missed: [3]."""
+    true, false, missed = sums
+    return {
+        "precision": ratio(true, true + false),
+        "recall": ratio(true, true + missed),
+        "f1": ratio(2 * true, 2 * true + false + missed),
+    }
 
 
 class ErrorRate(Metrics):
@@ -180,11 +185,3 @@ def edit_distance(first: Sequence[object], second: Sequence[object]) -> int:
         for j, right in enumerate(second, 1):
             diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (left != right))
     return row[-1]
-
-
-def _require_like(prediction: Tensor, target: Tensor) -> None:
-    if prediction.shape != target.shape:
-        raise ValueError(
-            f"predictions and targets must have one shape, got {list(prediction.shape)} and "
-            f"{list(target.shape)}"
-        )

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from pyrnn.models.backbones import Backend as Backend
     from pyrnn.models.backbones import recurrent_class as recurrent_class
     from pyrnn.models.backbones import state_shapes as state_shapes
+    from pyrnn.models.classifier import Classifier as Classifier
     from pyrnn.models.configs import Architecture as Architecture
+    from pyrnn.models.configs import ClassifierConfig as ClassifierConfig
     from pyrnn.models.configs import LanguageModelConfig as LanguageModelConfig
     from pyrnn.models.configs import Seq2SeqConfig as Seq2SeqConfig
     from pyrnn.models.configs import TaggerConfig as TaggerConfig
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "configs": [
             "Architecture",
+            "ClassifierConfig",
             "LanguageModelConfig",
             "Seq2SeqConfig",
             "TaggerConfig",
@@ -42,6 +45,7 @@ __getattr__, __dir__ = lazy_names(
             "Word2VecConfig",
             "WordVectorConfig",
         ],
+        "classifier": ["Classifier"],
         "language_model": ["LanguageModel"],
         "seq2seq": ["Seq2Seq", "Source"],
         "tagger": ["Tagger"],

@@ -12,6 +12,7 @@ from pyrnn._configuration import require_choices, require_range
 
 Architecture = Literal["rnn", "gru", "lstm", "transformer"]
 LanguageModelArchitecture = Literal[Architecture, "feedforward"]
+ClassifierArchitecture = Literal["average", Architecture, "feedforward"]
 
 #: The file of a model's folder that holds its sizes; in a run's folder the job's other settings too.
 CONFIG = "config.json"
@@ -56,9 +57,8 @@ class TokenModelConfig:
     input_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes = ("vocabulary_size", "embedding_size", "hidden_size", "num_layers", "num_heads")
-        require_range(self, sizes, least=1)
-        require_range(self, ("num_layers",), least=1, most=_MOST_LAYERS)
+        require_range(self, ("vocabulary_size", "embedding_size", "hidden_size", "num_heads"), least=1)
+        require_range(self, ("num_layers",), least=self.fewest_layers, most=_MOST_LAYERS)
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
@@ -67,6 +67,11 @@ class TokenModelConfig:
             raise ValueError(
                 f"hidden_size must be a multiple of num_heads, got {self.hidden_size} and {self.num_heads}"
             )
+
+    @property
+    def fewest_layers(self) -> int:
+        """The smallest L: a kind of model that has something without layers says so."""
+        return 1
 
     @property
     def vector_size(self) -> int:
@@ -145,10 +150,20 @@ class TaggerConfig(TokenModelConfig):
 
     Args:
         num_tags: C, tags to choose from.
+        tags: their C names; without names no rule of theirs is known.
         bidirectional: read each sentence from both ends, H units each way; a transformer always does.
+        crf: score pairs of neighbouring tags too, in a conditional random field: whole paths are learned and
+            found instead of single tags.
+        constrained: where the tags are those of a scheme of spans (BIO, BIOES), give only paths that it
+            allows.
+        characters: read the characters of each token too, by a "cnn" or an "lstm"; or "none".
+        num_characters: different ones, and padding.
+        character_size: width of the characters' vectors.
+        character_features: what is told of each token by them; even for an "lstm".
 
     Raises:
-        ValueError: as of `TokenModelConfig`, or no tags.
+        ValueError: as of `TokenModelConfig`, no tags, names that are not one for each, or an odd number of
+            features of an "lstm".
 
     Example:
         >>> from pyrnn.models import Tagger
@@ -156,11 +171,68 @@ class TaggerConfig(TokenModelConfig):
     """
 
     num_tags: int = 1
+    tags: tuple[str, ...] = ()
     bidirectional: bool = True
+    crf: bool = False
+    constrained: bool = True
+    characters: Literal["none", "cnn", "lstm"] = "none"
+    num_characters: int = 2
+    character_size: int = 30
+    character_features: int = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_range(self, ("num_tags",), least=1)
+        sizes = ("num_tags", "num_characters", "character_size", "character_features")
+        require_range(self, sizes, least=1)
+        require_choices(self, ("characters",))
+        if self.tags and len(self.tags) != self.num_tags:
+            raise ValueError(f"tags must have a name for each of {self.num_tags}, got {len(self.tags)}")
+        if self.characters == "lstm" and self.character_features % 2:
+            raise ValueError(
+                f"character_features of an lstm come from two directions, got {self.character_features}: "
+                "make it even"
+            )
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(TokenModelConfig):
+    """Sizes of a `Classifier`, beside those of `TokenModelConfig`.
+
+    Args:
+        architecture: as of `TokenModelConfig`; or "average", the mean of a text's token vectors; or
+            "feedforward", whose input is numbers instead of tokens. Of both the `num_layers` are layers of H
+            units before the softmax, which may be none.
+        num_layers: L, layers stacked on one another; 0 puts the softmax upon the mean or the numbers.
+        num_classes: C, classes to choose from.
+        num_features: F, numbers of an example of "feedforward"; without effect on others.
+        bidirectional: read each text from both ends, H units each way; a transformer always does.
+        pooling: what recurrent layers and transformers tell of a text: their "last" output, of both
+            directions where each ends, the "mean" or "max" of all outputs, or a mean whose weights are
+            learned, "attention".
+
+    Raises:
+        ValueError: as of `TokenModelConfig`, fewer than one class or number, or an unknown pooling.
+
+    Example:
+        >>> ClassifierConfig(100, architecture="average", num_layers=0, num_classes=3).vector_size
+        64
+    """
+
+    architecture: ClassifierArchitecture = "lstm"
+    num_classes: int = 1
+    num_features: int = 1
+    bidirectional: bool = True
+    pooling: Literal["last", "mean", "max", "attention"] = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, ("num_classes", "num_features"), least=1)
+        require_choices(self, ("pooling",))
+
+    @property
+    def fewest_layers(self) -> int:
+        """None are needed where the softmax has something to read without."""
+        return 0 if self.architecture in ("average", "feedforward") else 1
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from pyrnn.plot.attention import plot_attention
 from pyrnn.plot.bias import SidePlaces, plot_bias
+from pyrnn.plot.calibration import plot_calibration
+from pyrnn.plot.confusion import plot_confusion
 from pyrnn.plot.curves import plot_curves
 from pyrnn.plot.gradients import plot_gradient_panels, plot_gradients
 from pyrnn.plot.search import WidthRow, plot_widths
@@ -13,6 +15,8 @@ __all__ = [
     "WidthRow",
     "plot_attention",
     "plot_bias",
+    "plot_calibration",
+    "plot_confusion",
     "plot_curves",
     "plot_gradient_panels",
     "plot_gradients",

@@ -5,6 +5,11 @@ from typing import TYPE_CHECKING
 from pyrnn._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pyrnn.tasks.classifying import ClassProbability as ClassProbability
+    from pyrnn.tasks.classifying import Judged as Judged
+    from pyrnn.tasks.classifying import classify_features as classify_features
+    from pyrnn.tasks.classifying import classify_texts as classify_texts
+    from pyrnn.tasks.classifying import judge as judge
     from pyrnn.tasks.pairs import pairs_of as pairs_of
     from pyrnn.tasks.pairs import placed_pairs_of as placed_pairs_of
     from pyrnn.tasks.registry import TASKS as TASKS
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "classifying": ["ClassProbability", "Judged", "classify_features", "classify_texts", "judge"],
         "registry": ["TASKS", "find_task"],
         "pairs": ["pairs_of", "placed_pairs_of"],
         "search_analysis": ["WidthAnalysis", "analyze_search"],

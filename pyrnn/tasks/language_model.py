@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import pyrnn
 from pyrnn._configuration import require_choices, require_range
 from pyrnn.models.configs import CONFIG, LanguageModelConfig
-from pyrnn.tasks.words import WordTask
+from pyrnn.tasks.words import WordTask, count_unknown
 from pyrnn.train.run_folder import Run, read_job, read_tables
-from pyrnn.train.task import Batch, Batches, Loss, Objective, Split, Tables, Verb, epoch_of
+from pyrnn.train.task import Batch, Batches, Loss, Objective, Split, Tables, Unknown, Verb, epoch_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -166,9 +166,11 @@ class LanguageModeling(WordTask):
         self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None, config: TrainConfig
     ) -> Loss:
         """Cross-entropy of a window, from the state that the one before left."""
-        logits, state = model(batch["input"], pyrnn.models.state_of(carried))
-        total = pyrnn.losses.sequence_cross_entropy(
-            logits.float(), batch["target"], reduction="sum", label_smoothing=config.label_smoothing
+        total, state = model(
+            batch["input"],
+            pyrnn.models.state_of(carried),
+            targets=batch["target"],
+            label_smoothing=config.label_smoothing,
         )
         return Loss(total, pyrnn.models.state_tensors(pyrnn.models.detach_state(state)))
 
@@ -194,8 +196,7 @@ class LanguageModeling(WordTask):
         device = next(model.parameters()).device
         scores, state = pyrnn.metrics.Perplexity(device), None
         for batch in epoch_of(batches):
-            logits, state = model(batch["input"].to(device), state)
-            total = pyrnn.losses.sequence_cross_entropy(logits, batch["target"].to(device), reduction="sum")
+            total, state = model(batch["input"].to(device), state, targets=batch["target"].to(device))
             scores.update(total, self.weight(batch))
         return scores
 
@@ -212,13 +213,11 @@ class LanguageModeling(WordTask):
         ids = pyrnn.data.encoded_text(pyrnn.corpora.text_paths(source), run.tokenizer)
         return validation_batches(ids, run.job)
 
-    def unknown(self, run: Run, batches: Batches) -> int | None:
+    def unknown(self, run: Run, batches: Batches) -> Unknown | None:
         """Tokens to predict that the vocabulary lacks."""
         assert isinstance(run, TextRun)
-        unk_id = run.tokenizer.unk_id
-        if unk_id is None:
-            return None
-        return sum(int((batch["target"] == unk_id).sum()) for batch in epoch_of(batches))
+        parts = (batch["target"] for batch in epoch_of(batches))
+        return count_unknown((part[part != pyrnn.losses.IGNORE] for part in parts), run.tokenizer.unk_id)
 
 
 def score_lines(run: TextRun, lines: Iterable[str]) -> Iterator[str]:

@@ -150,15 +150,14 @@ def _placed(
         return _shipped(name, data)
     columns = None
     if data.columns is not None:
-        left, right = (int(name) if name.isdecimal() else name for name in data.columns)
+        left, right = map(pyrnn.text.as_column, data.columns)
         if left == right:
             raise ValueError(f"columns must be two, got {left!r} twice")
         columns = left, right
-    is_csv = targets is None and _are_csv(source)
     return pyrnn.text.read_placed_pairs(
         reusable(source),
         None if targets is None else reusable(targets),
-        format="csv" if is_csv else "tsv",
+        format="tsv" if targets is not None else pyrnn.text.table_format(source),
         columns=columns,
         swap=data.swap,
     )
@@ -187,18 +186,6 @@ def refuse_idle_columns(data: PairsConfig) -> None:
             f"columns are of files, and {_shipped_name(data.pairs)}, which comes with the package, has two: "
             "leave columns out"
         )
-
-
-def _are_csv(source: Source) -> bool:
-    """Whether all files, those of folders too, are of CSV by their names; or none is."""
-    files = pyrnn.text.text_files(source)
-    tables = [path for path in files if str(path).lower().removesuffix(".gz").endswith(".csv")]
-    if others := [path for path in files if tables and path not in tables]:
-        raise ValueError(
-            f"expected files of one kind, got CSV, as {tables[0]}, and others, as {others[0]}: give those of "
-            "one kind, or convert the others"
-        )
-    return len(tables) > 0
 
 
 def pairs_of(run: Run, source: Source) -> list[SentencePair]:

@@ -15,6 +15,7 @@ TASKS: dict[str, str] = {
     "language-model": "pyrnn.tasks.language_model:LanguageModeling",
     "translation": "pyrnn.tasks.translation:Translation",
     "tagger": "pyrnn.tasks.tagger:Tagging",
+    "classifier": "pyrnn.tasks.classifier:Classification",
     "word-vectors": "pyrnn.tasks.word_vectors:WordVectorTraining",
 }
 

@@ -137,7 +137,7 @@ def evaluate(run: Run, source: Source) -> dict[str, float]:
         if math.isnan(score) or (name in ("loss", task.objective_of(run.job).metric) and math.isinf(score)):
             raise ValueError(f"the {name} is {score}: the weights are damaged; did training diverge?")
     unknown = task.unknown(run, batches)
-    return scores if unknown is None else {**scores, "unknown": float(unknown)}
+    return scores if unknown is None else {**scores, "unknown": float(unknown.tokens)}
 
 
 def verb_of(run: Run, verb: str) -> Callable[..., Iterable[str]]:

@@ -14,9 +14,9 @@ import pyrnn
 from pyrnn.models.configs import Seq2SeqConfig
 from pyrnn.tasks import pairs as paired
 from pyrnn.tasks.pairs import SOURCE_VOCABULARY, VOCABULARY, PairBatches, PairsConfig
-from pyrnn.tasks.words import WordTask
+from pyrnn.tasks.words import WordTask, count_unknown
 from pyrnn.train.run_folder import Run
-from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Verb, epoch_of
+from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Unknown, Verb, epoch_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -153,11 +153,8 @@ class Translation(WordTask):
         self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None, config: TrainConfig
     ) -> Loss:
         """Cross-entropy of the targets."""
-        logits = model(batch["source"], batch["source_lengths"], batch["input"])
-        total = pyrnn.losses.sequence_cross_entropy(
-            logits.float(), batch["output"], reduction="sum", label_smoothing=config.label_smoothing
-        )
-        return Loss(total)
+        read = batch["source"], batch["source_lengths"], batch["input"]
+        return Loss(model(*read, batch["output"], label_smoothing=config.label_smoothing))
 
     def evaluate(self, model: nn.Module, batches: Batches) -> Metrics:
         """Loss, accuracy of the next token, and BLEU where the batches have a tokenizer."""
@@ -211,13 +208,11 @@ class Translation(WordTask):
         fields = paired.encode(pairs, run.source_tokenizer, run.tokenizer, run.job.data)
         return paired.batches_of(fields, run.job, tokenizer=run.tokenizer)
 
-    def unknown(self, run: Run, batches: Batches) -> int | None:
+    def unknown(self, run: Run, batches: Batches) -> Unknown | None:
         """Tokens of targets that the vocabulary lacks."""
         assert isinstance(run, TranslationRun)
-        unk_id = run.tokenizer.unk_id
-        if unk_id is None:
-            return None
-        return sum(int((batch["output"] == unk_id).sum()) for batch in epoch_of(batches))
+        parts = (batch["output"] for batch in epoch_of(batches))
+        return count_unknown((part[part != pyrnn.losses.IGNORE] for part in parts), run.tokenizer.unk_id)
 
 
 def _add_greedy(bleu: Any, model: Seq2Seq, source: Any, output: Tensor, tokenizer: Tokenizer) -> None:

@@ -1,12 +1,18 @@
 """From text to ids: files, tokenizers, vocabularies."""
 
 from pyrnn.text.columns import TaggedSentence, read_columns, read_lines, read_sentences
-from pyrnn.text.files import Source, read_text, spool, text_files
+from pyrnn.text.files import Source, read_text, source_name, spool, text_files
 from pyrnn.text.imported import HuggingFaceTokenizer, SentencePieceTokenizer, read_tokenizer
+from pyrnn.text.labelled import (
+    LabelledFeatures,
+    LabelledText,
+    as_features,
+    read_labelled_features,
+    read_labelled_texts,
+    split_labelled,
+)
 from pyrnn.text.lines import Line, LineReader, as_lines, gathered, numbered_lines
 from pyrnn.text.pairs import (
-    PAIR_FORMATS,
-    PairFormat,
     PairSplit,
     PlacedPair,
     SentencePair,
@@ -15,12 +21,14 @@ from pyrnn.text.pairs import (
     split_pairs,
 )
 from pyrnn.text.subword import SubwordTokenizer
+from pyrnn.text.tables import TABLE_FORMATS, TableFormat, as_column, table_format
 from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, read_words, train_tokenizer
 from pyrnn.text.vocabulary import Vocabulary
 
 __all__ = [
     "Source",
     "read_text",
+    "source_name",
     "spool",
     "text_files",
     "Line",
@@ -32,8 +40,16 @@ __all__ = [
     "read_columns",
     "read_lines",
     "read_sentences",
-    "PAIR_FORMATS",
-    "PairFormat",
+    "TABLE_FORMATS",
+    "TableFormat",
+    "as_column",
+    "table_format",
+    "LabelledFeatures",
+    "LabelledText",
+    "as_features",
+    "read_labelled_features",
+    "read_labelled_texts",
+    "split_labelled",
     "PairSplit",
     "PlacedPair",
     "SentencePair",

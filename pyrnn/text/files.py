@@ -83,6 +83,16 @@ def text_files(source: Source) -> list[Path]:
     return [path for name in named for path in _expanded(Path(name))]
 
 
+def source_name(source: Source) -> str:
+    """A text as messages call it.
+
+    Example:
+        >>> source_name(["a.txt", "b.txt"])
+        'a.txt, b.txt'
+    """
+    return str(source) if isinstance(source, str | Path) else ", ".join(map(str, source))
+
+
 @contextmanager
 def spool() -> Generator[Callable[[Source], list[Path]], None, None]:
     r"""Within, a function that makes a text readable as often as one likes, and gives its files.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from pyrnn.text.columns import read_lines
 from pyrnn.text.files import Source, text_files
-
-PairFormat = Literal["tsv", "csv"]
-PAIR_FORMATS: tuple[PairFormat, ...] = get_args(PairFormat)
+from pyrnn.text.tables import TABLE_FORMATS, Row, TableFormat, column_place, read_rows, shown
 
 
 class SentencePair(NamedTuple):
@@ -58,15 +55,11 @@ class PairSplit(NamedTuple):
     test: list[SentencePair]
 
 
-#: A line of two columns: where it stands, and its fields.
-_Row = tuple[int, list[str]]
-
-
 def read_pairs(
     source: Source,
     target: Source | None = None,
     *,
-    format: PairFormat = "tsv",
+    format: TableFormat = "tsv",
     columns: tuple[int | str, int | str] | None = None,
     swap: bool = False,
 ) -> Iterator[SentencePair]:
@@ -106,7 +99,7 @@ def read_placed_pairs(
     source: Source,
     target: Source | None = None,
     *,
-    format: PairFormat = "tsv",
+    format: TableFormat = "tsv",
     columns: tuple[int | str, int | str] | None = None,
     swap: bool = False,
 ) -> Iterator[PlacedPair]:
@@ -119,15 +112,15 @@ def read_placed_pairs(
         ...     [placed.line for placed in read_placed_pairs(file.name)]
         [2]
     """
-    if format not in PAIR_FORMATS:
-        raise ValueError(f"format must be one of {', '.join(PAIR_FORMATS)}, got {format!r}")
+    if format not in TABLE_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(TABLE_FORMATS)}, got {format!r}")
     if target is not None and (columns is not None or format != "tsv"):
         raise ValueError(
             "files of sources and of targets have a sentence a line: leave format and columns out"
         )
     if target is None:
         for path in text_files(source):
-            yield from _pairs(path, _chosen(path, _rows(path, format), columns), swap=swap)
+            yield from _pairs(path, _chosen(path, read_rows(path, format), columns), swap=swap)
         return
     sources, targets = text_files(source), text_files(target)
     if len(sources) != len(targets):
@@ -180,7 +173,7 @@ def split_pairs(
     )
 
 
-def _pairs(name: str | Path, rows: Iterable[_Row], *, swap: bool) -> Iterator[PlacedPair]:
+def _pairs(name: str | Path, rows: Iterable[Row], *, swap: bool) -> Iterator[PlacedPair]:
     """The pairs of rows with two fields, or none."""
     found = False
     for number, fields in rows:
@@ -198,64 +191,33 @@ def _pairs(name: str | Path, rows: Iterable[_Row], *, swap: bool) -> Iterator[Pl
         raise ValueError(f"{name}: there are no pairs, expected a sentence and its translation in each line")
 
 
-def _rows(path: Path, format: PairFormat) -> Iterator[_Row]:
-    """Fields of each line that has any."""
-    lines = read_lines(path)
-    if format == "tsv":
-        yield from ((number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip())
-        return
-    reader = csv.reader((line + "\n" for line in lines), strict=True)
-    before = 0
-    try:
-        for fields in reader:
-            if fields:
-                yield before + 1, fields
-            before = reader.line_num  # a row in quotes may have several lines
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {before + 1} is not CSV: {error}") from error
-
-
-def _chosen(path: Path, rows: Iterator[_Row], columns: tuple[int | str, int | str] | None) -> Iterator[_Row]:
+def _chosen(path: Path, rows: Iterator[Row], columns: tuple[int | str, int | str] | None) -> Iterator[Row]:
     """Two fields of each row."""
     if columns is None:
         for number, fields in rows:
             if len(fields) != 2:
                 raise ValueError(
                     f"{path}, line {number}: expected two columns, a sentence and its translation, got "
-                    f"{len(fields)}: {_shown(fields)}; name the two with columns where there are more"
+                    f"{len(fields)}: {shown(fields)}; name the two with columns where there are more"
                 )
             yield number, fields
         return
     places = [column - 1 for column in columns if isinstance(column, int)]
     if len(places) < 2:
         _, names = next(rows, (1, []))
-        places = [_place(path, names, column) for column in columns]
+        places = [column_place(path, names, column) for column in columns]
     if min(places) < 0:
         raise ValueError(f"columns are counted from 1, got {columns}")
     for number, fields in rows:
         if max(places) >= len(fields):
             raise ValueError(
                 f"{path}, line {number}: expected {max(places) + 1} columns or more, got {len(fields)}: "
-                f"{_shown(fields)}"
+                f"{shown(fields)}"
             )
         yield number, [fields[place] for place in places]
 
 
-def _place(path: Path, names: Sequence[str], column: int | str) -> int:
-    if isinstance(column, int):
-        return column - 1
-    if names.count(column) != 1:
-        raise ValueError(
-            f"{path}, line 1: expected the names of columns, among them {column!r} once, got {_shown(names)}"
-        )
-    return names.index(column)
-
-
-def _shown(fields: Sequence[str]) -> str:
-    return ", ".join(repr(field[:40]) for field in fields[:5]) or "nothing"
-
-
-def _side_by_side(left: Path, right: Path) -> Iterator[_Row]:
+def _side_by_side(left: Path, right: Path) -> Iterator[Row]:
     """The lines of two files."""
     counts = [0, 0]
     for number, sides in enumerate(zip_longest(read_lines(left), read_lines(right)), 1):

@@ -80,6 +80,18 @@ class Loss(NamedTuple):
     carried: tuple[Tensor, ...] | None = None
 
 
+class Unknown(NamedTuple):
+    """What a vocabulary does not know of a text.
+
+    Args:
+        tokens: how many stand for something outside it.
+        total: of so many.
+    """
+
+    tokens: int
+    total: int
+
+
 @dataclass(frozen=True)
 class Objective:
     """What "best" means: a score's name and whether small or large is good, or whatever comes last.
@@ -164,7 +176,7 @@ class Task(ABC):
         return self.score_unit
 
     @abstractmethod
-    def prepare(self, job: Job, folder: Path) -> dict[str, int]:
+    def prepare(self, job: Job, folder: Path) -> dict[str, Any]:
         """Read the data once, write `files` into the folder, and return the model's `sizes`.
 
         With `init_from` in the recipe, ids mean what they mean in that run.
@@ -274,7 +286,7 @@ class Task(ABC):
             ValueError: it cannot be used, or does not fit the run's vocabulary.
         """
 
-    def unknown(self, run: Run, batches: Batches) -> int | None:
+    def unknown(self, run: Run, batches: Batches) -> Unknown | None:
         """How many tokens of what `read` gave stand for something outside the vocabulary; None: none can."""
         return None
 

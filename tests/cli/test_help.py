@@ -20,6 +20,7 @@ _BENCH = "bench "
 
 #: What computes, each with a model.
 _COMPUTING = (
+    "train classifier",
     "train language-model",
     "train tagger",
     "train translation",
@@ -27,6 +28,9 @@ _COMPUTING = (
     "translate",
     "analyze-search",
     "plot attention",
+    "plot calibration",
+    "plot confusion",
+    "classify",
     "evaluate",
     "generate",
     "score",
@@ -38,8 +42,9 @@ _COMPUTING = (
     "vectors evaluate",
     "vectors nearest",
     "vectors plot",
+    "vectors sentences",
 )
-_ON_CPU = ("plot gradients", "plot attention", *(path for path in _COMPUTING if path.startswith("vectors")))
+_ON_CPU = tuple(path for path in _COMPUTING if path.startswith(("plot", "vectors")))
 
 
 def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -68,6 +68,19 @@ def test_the_file_of_names_is_sorted_and_has_each_once(
     assert "20 names" in capsys.readouterr().out
 
 
+def test_the_brown_corpus_is_tagged(tmp_path: Path) -> None:
+    line = "\n\n\tThe/at-tl Old/np-hl Fulton/np jury/nn said/vbd it/pps ./.\n" * 6
+    for number in range(1, 21):
+        (tmp_path / f"c{'ar'[number % 2]}{number:02}").write_text(line)
+    (tmp_path / "README").write_text("not a text of the corpus")
+    settings = ("epochs=2", "hidden_size=8", "batch_size=4", 'characters="none"')
+    scores = example("tag_brown")(str(tmp_path), str(tmp_path / "runs" / "brown"), *settings)
+    assert scores["most frequent tag"] == (1.0, 1.0)
+    assert scores["tagger"][0] > 0.9
+    written = (tmp_path / "runs" / "brown-train.tsv").read_text()
+    assert written.startswith("The\tat\nOld\tnp\n")
+
+
 def test_pictures_are_captioned() -> None:
     right = example("caption_pictures")(steps=300, hidden_size=64, colours=1)
     assert right >= 0.75  # of new combinations; by chance one in 18
@@ -95,3 +108,36 @@ def test_examples_about_names_say_what_they_take(name: str) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"usage: {name}.py")
+
+
+def test_reviews_are_classified_with_and_without_vectors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {2.0: ["fine", "warm", "lovely"], -1.5: ["dull", "flat", "dreary"]}
+    rows = [
+        f"{n}\t{rating}\t{noun} number {n} is {words[rating][n % 3]}\n"
+        for n, (noun, rating) in enumerate(itertools.product(["film", "plot"] * 40, words))
+    ]
+    unclear = "999\t0.4\tfilm is so-so\n"
+    (tmp_path / "ratings.txt").write_text("".join([*rows, unclear]))
+    (tmp_path / "brown").mkdir()
+    (tmp_path / "brown" / "ca01").write_text("\n\n\tThe/at film/nn is/bez lovely/jj ./.\n")
+    found = example("classify_reviews")(
+        str(tmp_path / "ratings.txt"),
+        str(tmp_path / "out"),
+        brown=str(tmp_path / "brown"),
+        models=["average"],
+        counts=[60],
+        draws=2,
+        vector_settings={"epochs": 1},
+        hidden_size=8,
+        epochs=6,
+        warmup_steps=2,
+    )
+    assert {key: len(scores) for key, scores in found.items()} == {
+        ("average", 60, known): 2 for known in (False, True)
+    }
+    assert min(found["average", 60, False]) > 0.9
+    assert (tmp_path / "out" / "brown.txt").read_text() == "The film is lovely .\n"
+    assert "so-so" not in (tmp_path / "out" / "unlabelled.txt").read_text()
+    assert "| average | 60 | 2 |" in capsys.readouterr().out
