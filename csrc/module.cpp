@@ -11,10 +11,13 @@
 #include "common/plain_module.h"
 #include "common/tensor.h"
 #include "common/workspace.h"
+#include "crf/cpu/engine.h"
 #include "decoder/cpu/engine.h"
 #include "decoder/eager.h"
 #include "embedding/bind.h"
+#include "loss/bind.h"
 #include "module_tables.h"
+#include "optimizer/bind.h"
 #include "pointwise/cpu/engine.h"
 #include "pointwise/fields.h"
 #include "recurrent/cpu/engine.h"
@@ -213,6 +216,37 @@ void bind(py::module_& m, py::dict& fields) {
 
 }  // namespace pyrnn::decoder
 
+// ---- crf
+
+namespace pyrnn::crf {
+namespace {
+
+#define F(member) PYRNN_FIELD(Problem, member)
+const Field<Problem> kProblem[] = {F(dtype),         F(T),        F(B),        F(C),           F(lengths),
+                                   F(emissions),     F(stride_t), F(stride_b), F(transitions), F(start),
+                                   F(end),           F(log_z),    F(alpha),    F(g),           F(d_emissions),
+                                   F(d_transitions), F(d_start),  F(d_end),    F(tags),        F(scores)};
+#undef F
+
+template <void (*kRun)(const Problem&, int)>
+void run(const py::tuple& problem, int threads) {
+  Problem p{};
+  fill(p, kProblem, problem);
+  py::gil_scoped_release release;
+  kRun(p, threads);
+}
+
+}  // namespace
+
+void bind(py::module_& m, py::dict& fields) {
+  fields["crf.Problem"] = names_of(kProblem);
+  m.def("crf_forward", &run<forward>);
+  m.def("crf_backward", &run<backward>);
+  m.def("crf_viterbi", &run<viterbi>);
+}
+
+}  // namespace pyrnn::crf
+
 // ---- pointwise
 
 namespace pyrnn::pointwise {
@@ -260,7 +294,10 @@ PYBIND11_MODULE(_cpu, m) {
   pyrnn::attention::bind(m, fields);
   pyrnn::pointwise::bind(m, fields);
   pyrnn::decoder::bind(m, fields);
+  pyrnn::crf::bind(m, fields);
   pyrnn::embedding::bind(m, fields);
+  pyrnn::loss::bind(m, fields);
+  pyrnn::optimizer::bind(m);
   m.attr("fields") = fields;
   pyrnn::export_tables(m);
 }

@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 
 from pyrnn.corpora import bible, shakespeare_path
-from pyrnn.embeddings import Neighbour, WordVectors
-from pyrnn.embeddings.word2vec import train_word2vec
+from pyrnn.embeddings import Neighbour, WordVectors, train_word2vec
 from pyrnn.tasks import open_word_vectors
 
 QUESTIONS = [

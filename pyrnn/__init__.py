@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyrnn import nn as nn
     from pyrnn import onnx as onnx
     from pyrnn import ops as ops
+    from pyrnn import optim as optim
     from pyrnn import plot as plot
     from pyrnn import reference as reference
     from pyrnn import search as search
@@ -51,6 +52,7 @@ __getattr__, __dir__ = lazy_names(
         "nn",
         "onnx",
         "ops",
+        "optim",
         "plot",
         "reference",
         "search",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyrnn import ops
 from pyrnn._checks import (
     as_integer,
     as_number,
@@ -93,10 +94,7 @@ def sequence_loss(
     if reduction == "mean":
         share = shares.sum()
         if _readable(share) and share.item() == 0:
-            raise ValueError(
-                f"no step counts: of {T} steps of {B} sequences those not masked have weights that sum "
-                "to 0, so there is no mean; leave such batches out, or use reduction='sum'"
-            )
+            raise ValueError(_nothing_counts(T, B))
         total = total / share
     return total.to(divergence.dtype)
 
@@ -172,6 +170,74 @@ def sequence_cross_entropy(
     return sequence_loss(divergence, weights=weights, reduction=reduction)
 
 
+def sequence_linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None = None,
+    *,
+    weights: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """`sequence_cross_entropy` of the logits hidden W^T + b, which are never held whole.
+
+    A place that is masked there costs nothing here, whatever its row of `hidden` holds. See
+    `pyrnn.ops.linear_cross_entropy` for how it is computed.
+
+    Args:
+        hidden: [T, B, H] floating point.
+        weight: W, [V, H], of the same dtype.
+        targets: [T, B] int64: class ids in [0, V), or `IGNORE`.
+        bias: b, [V], or None for zeros.
+        weights: as in `sequence_loss`.
+        lengths: as in `sequence_loss`.
+        reduction: "mean" or "sum", as in `sequence_loss`.
+        label_smoothing: as in `sequence_cross_entropy`.
+
+    Returns:
+        A scalar in float64 for float64, else in float32.
+
+    Raises:
+        ValueError: a shape or option does not fit, or as `sequence_loss`.
+        TypeError: an argument has another dtype.
+        IndexError: a target outside [0, V) that is not masked.
+
+    Example:
+        >>> hidden, targets = torch.zeros(3, 2, 8), torch.tensor([[4, 9], [0, IGNORE], [7, IGNORE]])
+        >>> sequence_linear_cross_entropy(hidden, torch.zeros(65, 8), targets)
+        tensor(4.1744)
+    """
+    check_all_dense(("hidden", "targets", "weights"), (hidden, targets, weights), required=2)
+    if hidden.dim() != 3 or targets.shape != hidden.shape[:2]:
+        raise ValueError(
+            f"expected hidden [T, B, H] and targets [T, B], got {list(hidden.shape)} and "
+            f"{list(targets.shape)}"
+        )
+    check_device("targets", targets, hidden, "hidden")
+    if weights is not None or lengths is not None:
+        targets = targets.where(_alive(targets, weights, lengths), IGNORE)
+    shares = None
+    if weights is not None and weights.dtype is not torch.bool:
+        shares = _over_batch(weights, targets)
+    if reduction == "mean":
+        counted = targets != IGNORE
+        total = counted.sum() if shares is None else shares.where(counted, 0).sum()
+        if _readable(total) and total.item() == 0:
+            raise ValueError(_nothing_counts(*targets.shape))
+    return ops.linear_cross_entropy(
+        hidden,
+        weight,
+        targets,
+        bias,
+        weights=shares,
+        ignore_index=IGNORE,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
+
+
 def last_step_weights(
     T: int,
     lengths: Tensor | Sequence[int] | None = None,
@@ -210,6 +276,13 @@ def last_step_weights(
         lengths = torch.full((1 if batch is None else batch,), T)
     ends = _as_lengths(lengths, T, batch)
     return (torch.arange(T, device=ends.device).unsqueeze(1) == ends - 1).to(dtype)
+
+
+def _nothing_counts(T: int, B: int) -> str:
+    return (
+        f"no step counts: of {T} steps of {B} sequences those not masked have weights that sum "
+        "to 0, so there is no mean; leave such batches out, or use reduction='sum'"
+    )
 
 
 def _alive(divergence: Tensor, weights: Tensor | None, lengths: Tensor | Sequence[int] | None) -> Tensor:

@@ -28,7 +28,7 @@ ORDER = (
     ("_checks",),
     ("ops",),
     ("nn",),
-    ("swap", "onnx", "text", "losses"),
+    ("swap", "onnx", "text", "losses", "optim"),
     ("data", "metrics", "corpora"),
     ("models",),
     ("search",),

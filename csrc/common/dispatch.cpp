@@ -20,7 +20,8 @@ struct InstructionSet {
   {&recurrent::pyrnn_recurrent_##isa##_##dtype, &attention::pyrnn_attention_##isa##_##dtype, \
    &pointwise::pyrnn_pointwise_##isa##_##dtype, &rows::pyrnn_rows_##isa##_##dtype,           \
    &decoder::pyrnn_decoder_##isa##_##dtype,     &search::pyrnn_search_##isa##_##dtype,       \
-   &embedding::pyrnn_embedding_##isa##_##dtype}
+   &embedding::pyrnn_embedding_##isa##_##dtype, &crf::pyrnn_crf_##isa##_##dtype,             \
+   &loss::pyrnn_loss_##isa##_##dtype,           &optimizer::pyrnn_optimizer_##isa##_##dtype}
 #define PYRNN_SETS(isa) {PYRNN_SET(isa, float32), PYRNN_SET(isa, bfloat16), PYRNN_SET(isa, float64)}
 
 #ifdef PYRNN_WITH_avx2

@@ -5,8 +5,11 @@
 #include <vector>
 
 #include "attention/cpu/kernels.h"
+#include "crf/cpu/kernels.h"
 #include "decoder/cpu/kernels.h"
 #include "embedding/cpu/kernels.h"
+#include "loss/cpu/kernels.h"
+#include "optimizer/cpu/kernels.h"
 #include "pointwise/cpu/kernels.h"
 #include "recurrent/cpu/kernels.h"
 #include "rows/cpu/kernels.h"
@@ -22,6 +25,9 @@ struct KernelSet {
   const decoder::Kernels* decoder;
   const search::Kernels* search;
   const embedding::Kernels* embedding;
+  const crf::Kernels* crf;
+  const loss::Kernels* loss;
+  const optimizer::Kernels* optimizer;
 };
 
 std::vector<std::string> isas();        // those that this processor can run, best first

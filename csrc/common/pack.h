@@ -207,25 +207,27 @@ inline void pack_transposed_tile(typename Op::Element* to, const typename Op::St
   using A = typename Op::Acc;
   constexpr int E = Op::kPerElement;
   A total[MR] = {};
-  auto pack_row = [&](int64_t k, int n) {
-    Storage* row = (Storage*)(to + (k / E) * MR) + k % E;
-    for (int r = 0; r < n; r++) {
-      row[r * E] = from[r];
-      if constexpr (kSame<Storage, A>)
-        total[r] += from[r];
-      else
-        total[r] += __builtin_bit_cast(float, uint32_t(from[r]) << 16);
-    }
-    for (int r = n; r < MR; r++) row[r * E] = 0;
+  // The numbers of one k are read before any is written: memory that might overlap is not copied as vectors.
+  const auto pack_element = [&](const Storage* row, int n, bool whole) {
+    Storage numbers[E][MR] = {}, mixed[E * MR];
+    for (int e = 0; e < (whole ? E : 1); e++)
+      __builtin_memcpy(numbers[e], row + e * stride, size_t(n) * sizeof(Storage));
+    for (int e = 0; e < E; e++)
+      for (int r = 0; r < MR; r++) {
+        mixed[r * E + e] = numbers[e][r];
+        if constexpr (kSame<Storage, A>)
+          total[r] += numbers[e][r];
+        else
+          total[r] += __builtin_bit_cast(float, uint32_t(numbers[e][r]) << 16);
+      }
+    __builtin_memcpy((Storage*)to, mixed, sizeof mixed);
   };
-  for (int64_t k = 0; k < K; k++, from += stride) {
-    if (count == MR)
-      pack_row(k, MR);  // a constant count unrolls
+  for (int64_t k = 0; k < K; k += E, from += E * stride, to += MR) {
+    if (count == MR && k + E <= K)
+      pack_element(from, MR, true);  // a constant count unrolls
     else
-      pack_row(k, count);
+      pack_element(from, count, k + E <= K);
   }
-  if (K % E)
-    for (int r = 0; r < MR; r++) ((Storage*)(to + (K / E) * MR))[r * E + K % E] = 0;
   for (int r = 0; r < count; r++) sums[r] += total[r];
 }
 

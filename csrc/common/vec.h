@@ -230,6 +230,25 @@ inline V tanh(V x) {
   return x < 0 ? -t : t;
 }
 
+// log(x) of normal positive numbers; any other lane is left without meaning. x = 2^n m with m within a factor
+// sqrt(2) of 1, log m = 2 atanh((m - 1) / (m + 1)): relatively accurate near x = 1 too.
+template <class V>
+inline V log(V x) {
+  using A = Lane<V>;
+  using C = ExpConstants<A>;
+  using I = typename VecTypes<A>::mask;
+  const I half_exponents = (I)splat<A>(A(0.70710678118654752440));
+  const I above = (I)x - half_exponents;  // its exponent is that of x / sqrt(1/2)
+  const I n = above >> C::mantissa;
+  const V m = (V)((I)x - (n << C::mantissa));
+  const V exponent = __builtin_convertvector(n, V);
+  const V f = (m - A(1)) / (m + A(1)), square = f * f;
+  constexpr int kTerms = C::degree == 7 ? 4 : 10;  // |f| <= 0.1716: the next term is far below rounding
+  V p = splat<A>(A(1) / (2 * kTerms + 1));
+  for (int k = kTerms - 1; k >= 1; k--) p = p * square + A(1) / A(2 * k + 1);
+  return exponent * C::ln2_high + (exponent * C::ln2_low + (A(2) * f + A(2) * f * square * p));
+}
+
 // What the formulas of cells and activations call.
 struct VectorMath {
   template <class V>

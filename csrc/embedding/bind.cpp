@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "common/fields.h"
+#include "embedding/cpu/nearest_engine.h"
 #include "embedding/cpu/word2vec_engine.h"
 #include "embedding/ngrams.h"
 
@@ -18,6 +19,18 @@ const Field<Word2VecProblem> kWord2Vec[] = {
     F(rate),       F(last_rate), F(ids),      F(keep),     F(noise),     F(path_begin),   F(path_nodes),
     F(path_signs), F(bag_begin), F(bag_rows), F(input),    F(output)};
 #undef F
+#define F(member) PYRNN_FIELD(NearestProblem, member)
+const Field<NearestProblem> kNearest[] = {F(N),          F(D),       F(Q),       F(k),
+                                          F(multiplied), F(epsilon), F(queries), F(matrix),
+                                          F(inverse),    F(scores),  F(numbers)};
+#undef F
+
+void run_nearest(const py::tuple& problem, int threads) {
+  NearestProblem p{};
+  fill(p, kNearest, problem);
+  py::gil_scoped_release release;
+  nearest(p, threads);
+}
 
 // (loss, predictions, words), see Word2VecSums.
 py::tuple run(const py::tuple& problem, int threads) {
@@ -50,11 +63,13 @@ py::tuple word_rows(const std::vector<std::string>& words, int64_t shortest, int
 
 void bind(py::module_& m, py::dict& fields) {
   fields["embedding.Word2Vec"] = names_of(kWord2Vec);
+  fields["embedding.Nearest"] = names_of(kNearest);
   m.attr("word2vec_row_unit") = kRowUnit;
   m.attr("word2vec_task") = kTask;
   m.attr("word2vec_group") = kGroup;
   m.attr("word2vec_most_targets") = kMostTargets;
   m.def("word2vec", &run);
+  m.def("nearest", &run_nearest);
   m.def("word_rows", &word_rows);
   bind_glove(m, fields);
 }

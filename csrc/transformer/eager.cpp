@@ -148,7 +148,7 @@ Refusal take(const py::object& tokens, TensorView& input, Tensors& tensors) {
   if (input.dtype < 0) return "the dtype has no kernel on the CPU";
   if (input.dims != 2 && input.dims != 3) return "the input has another number of dimensions";
   const int64_t E = input.size(-1), rows = input.size(0) * (input.dims == 3 ? input.size(1) : 1);
-  if (rows > rows::most_rows()) return rows::kManyRows;
+  if (rows > rows::most_rows(input.dtype)) return rows::kManyRows;
   return rows >= 1 && E >= 1 && E <= kLargeCallBytes ? nullptr : "a size is 0, or out of proportion";
 }
 

@@ -1,7 +1,7 @@
 """A benchmark of this package against another: cases, command line, one row a case, record and report.
 
-`recurrent.py`, `attention.py`, `decoder.py`, `seq2seq.py`, `transformer.py`, `overhead.py`, `generation.py`
-and `ctranslate2.py` say what the cases are and what the two sides do; all else is here.
+`recurrent.py`, `attention.py`, `decoder.py`, `seq2seq.py`, `transformer.py`, `overhead.py`, `generation.py`,
+`ctranslate2.py` and `loss.py` say what the cases are and what the two sides do; all else is here.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from pyrnn.text import train_tokenizer
 from pyrnn.train import GradientTrainer, Job, fit
 
 CELLS = ("lstm", "gru", "rnn")
+ARCHITECTURES = (*CELLS, "transformer")
 
 #: Sizes that give the word models the same number of parameters; the best rate of those tried for each cell.
 WORD_CELLS: dict[str, dict[str, Any]] = {
@@ -64,21 +65,27 @@ TASKS: dict[str, dict[str, Any]] = {
         "epochs": 12,
     },
     "word": _WORD,
+    "word-large": {**_WORD, "embedding_size": 256, "hidden_size": 512, "tied": False, "epochs": 1},
     "word-without-dropout": {**_WORD, "dropout": 0.0, "input_dropout": 0.0},
 }
 
 MEMORY_STEPS = 10
+#: Of the task "word-large": the text has fewer words, and the softmax costs what that of so many does.
+LARGE_VOCABULARY = 32_000
 
 
 def job_of(task: str, cell: str, seed: int) -> tuple[Job, Tensor]:
     """The job, and the whole text as ids [N]."""
     settings = {**TASKS[task], "architecture": cell, "seed": seed}
-    if task.startswith("word"):
+    if cell == "transformer" and task != "character":
+        raise SystemExit("a transformer is compared on the task 'character' alone")
+    if task.startswith("word") and task != "word-large":
         settings |= WORD_CELLS[cell]
     job = make_job("language-model", settings)
     text = shakespeare()
     tokenizer = train_tokenizer(lambda: [text], level=job.data.level, max_size=job.data.max_vocabulary)
-    return job.sized({"vocabulary_size": len(tokenizer)}), tokenizer.encode(text)
+    size = len(tokenizer) if task != "word-large" else LARGE_VOCABULARY
+    return job.sized({"vocabulary_size": size}), tokenizer.encode(text)
 
 
 def measure_speed(job: Job, ids: Tensor, rounds: int) -> dict[str, Any]:
@@ -86,17 +93,18 @@ def measure_speed(job: Job, ids: Tensor, rounds: int) -> dict[str, Any]:
     train_ids, _ = split_validation(ids)
     torch.manual_seed(job.train.seed)
     watch = Watch()
-    rows = [
-        compare_layers(job.model, steps=job.data.bptt_steps, batch=job.train.batch_size, rounds=rounds),
-        compare_training(job, train_ids, rounds=rounds),
-    ]
+    rows = [compare_training(job, train_ids, rounds=rounds)]
+    if job.model.architecture != "transformer":
+        sizes = {"steps": job.data.bptt_steps, "batch": job.train.batch_size}
+        rows.insert(0, compare_layers(job.model, **sizes, rounds=rounds))
     return {
         "rounds": rounds,
         "speed": {row.work: {k: round(v) for k, v in row.tokens_per_second.items()} for row in rows},
         "ratio": {row.work: round(row.ratio, 3) for row in rows},
         "background_load": watch.background_load(),
         "includes": "layers: forward and backward of the recurrent layers on random input; step: a whole "
-        "optimizer step with embedding, softmax, loss, clipping and AdamW",
+        "optimizer step with embedding, softmax, loss, clipping and AdamW; torch's side is torch.nn, its "
+        "cross_entropy, clip_grad_norm_ and AdamW(fused=True)",
     }
 
 
@@ -159,7 +167,10 @@ def measure(task: str, cell: str, options: argparse.Namespace) -> record.Row:
         "seed": options.seed,
         "parameters": sum(p.numel() for p in LanguageModel(job.model).parameters()),
         **measure_speed(job, ids, options.rounds),
-        "memory_mib": {b: round(measure_memory(task, cell, b, options.threads), 1) for b in BACKENDS},
+        "memory_mib": {
+            backend: round(measure_memory(task, cell, backend, options.threads), 1)
+            for backend in (BACKENDS if cell != "transformer" else BACKENDS[:1])
+        },
         "job": job.tables(),
     }
     if options.train:
@@ -171,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     """Measure and print one JSON object a row; record them unless told otherwise."""
     parser = argparse.ArgumentParser(prog="bench language-model", description=__doc__)
     parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=["character", "word"])
-    parser.add_argument("--cell", nargs="+", choices=CELLS, default=[*CELLS])
+    parser.add_argument("--cell", nargs="+", choices=ARCHITECTURES, default=[*CELLS])
     parser.add_argument("--rounds", type=whole(1), default=50, help="steps of each side (default 50)")
     parser.add_argument(
         "--train", nargs="*", choices=BACKENDS, default=[], help="train the whole recipe on these too"

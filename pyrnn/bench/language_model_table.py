@@ -79,20 +79,19 @@ def table(rows: Sequence[record.Row]) -> str:
 
 
 def _entries(row: record.Row) -> list[str]:
-    (layers, step) = row["speed"].values()
+    *layers, step = row["speed"].values()  # a transformer's are not timed alone
     trained = row.get("training", {})
     speeds = (
         f"{step['pyrnn']:,}",
         f"{step['torch']:,}",
         f"{step['pyrnn'] / step['torch']:.2f}x",
-        f"{layers['pyrnn'] / layers['torch']:.2f}x",
+        f"{layers[0]['pyrnn'] / layers[0]['torch']:.2f}x" if layers else "",
     )
     return [
         f"{row['task']}, {row['cell'].upper()}",
         f"{row['parameters']:,}",
         *(speeds if _is_quiet(row) else [BUSY] * len(speeds)),
-        f"{row['memory_mib']['pyrnn']:.0f}",
-        f"{row['memory_mib']['torch']:.0f}",
+        *(f"{row['memory_mib'][b]:.0f}" if b in row["memory_mib"] else "" for b in ("pyrnn", "torch")),
         *(_loss(trained.get("pyrnn")), _seconds(trained.get("pyrnn"))),
         ", ".join(filter(None, (_loss(trained.get("torch")), _seconds(trained.get("torch"))))),
     ]

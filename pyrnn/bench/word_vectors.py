@@ -7,13 +7,15 @@ neither side counting the words. "text" is what ships with the package (or --tex
 with a vocabulary of 200,000, whose matrices are larger than the caches.
 
 --quality trains both on the text, but for its last sentences, and judges both pairs of matrices by one
-program: the loss of negative sampling on those sentences, and Spearman's correlation with WordSim-353, which
-gensim ships, over the pairs whose words the text has.
+program: the loss of negative sampling on those sentences, and by what gensim ships: Spearman's correlation
+with WordSim-353 and SimLex-999, over the pairs whose words the text has, and the grammar sections of
+questions-words.txt. --seeds N trains both N times, with the seeds 1 to N.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -21,27 +23,24 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pyrnn import _native
 from pyrnn._files import to_json
 from pyrnn.bench import record
 from pyrnn.bench.arguments import whole
 from pyrnn.bench.quiet import Watch
+from pyrnn.bench.word_vectors_quality import Side, quality_row
 from pyrnn.corpora import bible, text_paths
 from pyrnn.embeddings import (
     Corpus,
     CorpusBlocks,
-    Word2VecKernel,
     Word2VecTrainer,
     make_corpus,
-    prediction_loss,
     read_sentences,
 )
 from pyrnn.models import Word2VecConfig, Word2VecModel
@@ -104,14 +103,14 @@ def config_of(mode: str, corpus: Corpus, dimension: int) -> Word2VecConfig:
     return Word2VecConfig(len(corpus.vocabulary), vector_size=dimension, **MODES[mode][0])
 
 
-def trainer_of(mode: str, corpus: Corpus, dimension: int, epochs: int) -> Word2VecTrainer:
+def trainer_of(mode: str, corpus: Corpus, dimension: int, epochs: int, seed: int = 1) -> Word2VecTrainer:
     """Ours, before its first step."""
-    model = Word2VecModel(config_of(mode, corpus, dimension), seed=1)
-    recipe = TrainConfig(epochs=epochs, learning_rate=0.025)
+    model = Word2VecModel(config_of(mode, corpus, dimension), seed=seed)
+    recipe = TrainConfig(epochs=epochs, learning_rate=0.025, seed=seed)
     return Word2VecTrainer(model, CorpusBlocks(corpus.ids, corpus.vocabulary, 100_000), recipe)
 
 
-def gensim_of(mode: str, stream: Stream, dimension: int, workers: int) -> Any:
+def gensim_of(mode: str, stream: Stream, dimension: int, workers: int, seed: int = 1) -> Any:
     """Its model with a vocabulary, before its training."""
     least = int(stream.corpus.vocabulary.counts[-1]) if stream.name == "zipf" else 5
     model = importlib.import_module("gensim.models").Word2Vec(
@@ -120,7 +119,7 @@ def gensim_of(mode: str, stream: Stream, dimension: int, workers: int) -> Any:
         window=5,
         sample=1e-3,
         workers=workers,
-        seed=1,
+        seed=seed,
         **MODES[mode][1],
     )
     model.build_vocab(corpus_file=str(stream.lines))
@@ -135,6 +134,40 @@ def train_gensim(model: Any, lines: Path, epochs: int) -> None:
         total_examples=model.corpus_count,
         epochs=epochs,
     )
+
+
+def held_out(stream: Stream, folder: Path) -> tuple[Stream, Corpus]:
+    """The first sentences of a stream, and the last ones in their vocabulary."""
+    lines = stream.lines.read_text(encoding="utf-8").splitlines(keepends=True)
+    count = round(len(lines) * _JUDGED)
+    path = folder / "train.txt"
+    path.write_text("".join(lines[:-count]), encoding="utf-8")
+    corpus = make_corpus(path, folder / "train.bin", words="spaces")
+    last = [line.split() for line in lines[-count:]]
+    rest = make_corpus(last, folder / "rest.bin", vocabulary=corpus.vocabulary)
+    return Stream(stream.name, corpus, path), rest
+
+
+def trained_sides(mode: str, stream: Stream, dimension: int, epochs: int, seed: int) -> dict[str, Side]:
+    """Both trained, with one thread each."""
+    torch.set_num_threads(1)
+    trainer = trainer_of(mode, stream.corpus, dimension, epochs, seed)
+    for _ in range(trainer.total_steps):
+        trainer.step()
+    trainer.end_epoch()
+    theirs = gensim_of(mode, stream, dimension, workers=1, seed=seed)
+    train_gensim(theirs, stream.lines, epochs)
+    order = [theirs.wv.key_to_index[word] for word in stream.corpus.vocabulary.words]
+    sampled = trainer.model.config.loss == "negative-sampling"  # nodes of a tree have other numbers there
+    config, input, output = trainer.model.config, trainer.model.input.detach(), trainer.model.output.detach()
+    return {
+        "pyrnn": Side(config, input, output if sampled else None),
+        "gensim": Side(
+            config,
+            torch.tensor(theirs.wv.vectors[order]),
+            torch.tensor(theirs.syn1neg[order]) if sampled else None,
+        ),
+    }
 
 
 def seconds_of(run: Callable[[], object]) -> float:
@@ -175,87 +208,18 @@ def measure_speed(mode: str, stream: Stream, dimension: int, workers: int, round
     }
 
 
-def measure_quality(mode: str, stream: Stream, dimension: int, epochs: int, folder: Path) -> record.Row:
-    """Both trained on the first sentences and judged on the last ones, with one thread each."""
-    torch.set_num_threads(1)
-    lines = stream.lines.read_text(encoding="utf-8").splitlines(keepends=True)
-    held_out = round(len(lines) * _JUDGED)
-    part = Stream(stream.name, stream.corpus, folder / "train.txt")
-    part.lines.write_text("".join(lines[:-held_out]), encoding="utf-8")
-    part = part._replace(corpus=make_corpus(part.lines, folder / "train.bin", words="spaces"))
-    vocabulary = part.corpus.vocabulary
-    rest = make_corpus(
-        [line.split() for line in lines[-held_out:]], folder / "rest.bin", vocabulary=vocabulary
-    )
-    trainer = trainer_of(mode, part.corpus, dimension, epochs)
-    for _ in range(trainer.total_steps):
-        trainer.step()
-    trainer.end_epoch()
-    theirs = gensim_of(mode, part, dimension, workers=1)
-    train_gensim(theirs, part.lines, epochs)
-    order = [theirs.wv.key_to_index[word] for word in vocabulary.words]
-    inputs = {"pyrnn": trainer.model.input.detach(), "gensim": torch.tensor(theirs.wv.vectors[order])}
-    row: record.Row = {
-        "what": "quality",
-        "stream": stream.name,
-        "mode": mode,
-        "dimension": dimension,
-        "epochs": epochs,
-        "words": part.corpus.words,
-        "vocabulary": len(vocabulary),
-        **wordsim(inputs, vocabulary.words),
-    }
-    config = trainer.model.config
-    if config.loss == "negative-sampling":  # nodes of a tree have other numbers there
-        outputs = {"pyrnn": trainer.model.output.detach(), "gensim": torch.tensor(theirs.syn1neg[order])}
-        kernel = Word2VecKernel(replace(config, shared_negatives=False), vocabulary, seed=1)
-        blocks = CorpusBlocks(rest.ids, vocabulary, 100_000)
-        row["held_out_loss"] = {
-            side: prediction_loss(kernel, inputs[side], outputs[side], blocks).compute()["loss"]
-            for side in inputs
-        }
-    return row
-
-
-def wordsim(inputs: dict[str, Tensor], words: tuple[str, ...]) -> record.Row:
-    """Spearman's correlation of cosines with people's judgements, of the pairs whose words there are."""
-    package = importlib.import_module("gensim.test.utils")
-    rows = Path(package.datapath("wordsim353.tsv")).read_text(encoding="utf-8").splitlines()
-    number = {word: id for id, word in enumerate(words)}
-    pairs = [
-        (number[first.lower()], number[second.lower()], float(score))
-        for first, second, score in (row.split("\t")[:3] for row in rows if not row.startswith("#"))
-        if first.lower() in number and second.lower() in number
-    ]
-    firsts, seconds, scores = (list(column) for column in zip(*pairs, strict=True))
-    found = {}
-    for side, matrix in inputs.items():
-        unit = torch.nn.functional.normalize(matrix.double(), dim=1)
-        found[side] = spearman((unit[firsts] * unit[seconds]).sum(1).numpy(), np.array(scores))
-    return {"wordsim_pairs": len(pairs), "wordsim_spearman": found}
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's correlation of ranks, equal values sharing the mean of theirs.
-
-    Example:
-        >>> round(spearman(np.array([1.0, 2.0, 2.0, 9.0]), np.array([1.0, 3.0, 2.0, 4.0])), 4)
-        0.9487
-    """
-
-    def ranks(values: np.ndarray) -> np.ndarray:
-        _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-        return (np.cumsum(counts) - (counts - 1) / 2)[group]
-
-    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
-
-
 def rows_of(options: argparse.Namespace, folder: Path) -> Iterator[record.Row]:
     """As they are measured."""
     if options.quality:  # a text that is repeated would hold out what it trains on
-        stream = stream_of("text", 0, options.text, folder)
+        stream, rest = held_out(stream_of("text", 0, options.text, folder), folder)
         for mode, dimension in itertools.product(options.mode, options.dimension):
-            yield measure_quality(mode, stream, dimension, options.epochs, folder)
+            yield quality_row(
+                {"what": "quality", "stream": stream.name, "mode": mode, "dimension": dimension}
+                | {"epochs": options.epochs, "words": stream.corpus.words},
+                functools.partial(trained_sides, mode, stream, dimension, options.epochs),
+                rest,
+                seeds=range(1, options.seeds + 1),
+            )
         return
     words = options.words or WORDS[options.shapes]
     streams = [stream_of(name, words, options.text, folder) for name in options.stream]
@@ -287,6 +251,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--words", type=whole(1000), help="running words, instead of those of --shapes")
     parser.add_argument("--text", default=[], help="files of the stream text", **choose)
     parser.add_argument("--quality", action="store_true", help="judge what is learned instead of timing it")
+    parser.add_argument("--seeds", type=whole(1), default=1, help="trainings of each side of --quality")
     parser.add_argument("--epochs", type=whole(1), default=5, help="of --quality (default 5)")
     parser.add_argument("--no-record", action="store_true", help="print only; leave bench/results alone")
     options = parser.parse_args(argv)
@@ -298,7 +263,8 @@ def main(argv: list[str] | None = None) -> None:
             row = {"benchmark": "word_vectors", **row, **environment}
             print(to_json(row), flush=True)
             if record.IN_CHECKOUT and not options.no_record:
-                record.append(record.results_file("word_vectors", environment), row)
+                name = "word_vectors_quality" if options.quality else "word_vectors"
+                record.append(record.results_file(name, environment), row)
 
 
 if __name__ == "__main__":

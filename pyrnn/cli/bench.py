@@ -35,10 +35,26 @@ def decoder(context: typer.Context) -> None:
     case.main(context.args)
 
 
+@app.command("crf", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
+def crf(context: typer.Context) -> None:
+    """Time a conditional random field against loops; --help lists the options."""
+    from pyrnn.bench import crf as case
+
+    case.main(context.args)
+
+
 @app.command("transformer", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
 def transformer(context: typer.Context) -> None:
     """Time the attention and Transformer layers; --help lists the options."""
     from pyrnn.bench import transformer as case
+
+    case.main(context.args)
+
+
+@app.command("linear", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
+def linear(context: typer.Context) -> None:
+    """Time linear layers; --help lists the options."""
+    from pyrnn.bench import linear as case
 
     case.main(context.args)
 
@@ -79,5 +95,13 @@ def word_vectors(context: typer.Context) -> None:
 def language_model(context: typer.Context) -> None:
     """Train the same model on both; --help lists the options."""
     from pyrnn.bench import language_model as case
+
+    case.main(context.args)
+
+
+@app.command("loss", cls=HelpCommand, context_settings=_PASS_ON, add_help_option=False)
+def loss(context: typer.Context) -> None:
+    """Time the loss of a large vocabulary; --help lists the options."""
+    from pyrnn.bench import loss as case
 
     case.main(context.args)

@@ -211,6 +211,7 @@ def evaluate(
         row: Row = {
             "file": path.name,
             "spearman": known.spearman,
+            "p": known.spearman_p,
             "pearson": known.pearson,
             "pairs": known.pairs,
             "unknown": known.unknown,

@@ -17,7 +17,7 @@ from pyrnn.data.batches import Groups, grouped, lengths_of
 def write_sequences(
     path: str | Path, fields: Mapping[str, Sequence[Tensor]], *, groups: Groups | None = None
 ) -> None:
-    """Write sequences [N_i] of integers; the file appears whole or not at all.
+    """Write sequences [N_i, ...] of integers; the file appears whole or not at all.
 
     Args:
         path: where to.
@@ -73,16 +73,16 @@ def read_sequences(
         shapes = file.shapes
         if shapes.keys() != sizes.keys() | parts.keys():
             raise ValueError(f"{path} is damaged: expected {', '.join(sizes)}, it has {', '.join(shapes)}")
-        items = next(iter(parts))
-        expected = {name: Expected(shapes[items], (torch.int64,)) for name in parts}
+        expected = {name: Expected(shapes[next(iter(parts))], (torch.int64,)) for name in parts}
         for names in parts.values():
-            expected |= {name: Expected(shapes[names[0]], (torch.int32,)) for name in names}
+            items = shapes[names[0]][:1]
+            expected |= {name: Expected((*items, *shapes[name][1:]), (torch.int32,)) for name in names}
         file.check(expected, owner="its run")
         tensors = file.read()
     found = {}
     for group, names in parts.items():
         lengths, first = tensors[group], tensors[names[0]]
-        total = len(first) if first.dim() == 1 else -1
+        total = len(first) if first.dim() else -1
         if lengths.dim() != 1 or not len(lengths) or (lengths < 1).any() or int(lengths.sum()) != total:
             raise ValueError(f"{path} is damaged: its {group} are not those of its {total} items")
         found |= {name: list(tensors[name].split(lengths.tolist())) for name in names}

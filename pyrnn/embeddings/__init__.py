@@ -43,10 +43,8 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.glove import GloveConfig as GloveConfig
     from pyrnn.embeddings.glove_training import GloveTrainer as GloveTrainer
     from pyrnn.embeddings.glove_training import PairLoss as PairLoss
-    from pyrnn.embeddings.glove_training import TrainedGlove as TrainedGlove
     from pyrnn.embeddings.glove_training import glove_matrix as glove_matrix
     from pyrnn.embeddings.glove_training import pair_loss as pair_loss
-    from pyrnn.embeddings.glove_training import train_glove as train_glove
     from pyrnn.embeddings.neighbourhoods import Neighbourhoods as Neighbourhoods
     from pyrnn.embeddings.neighbourhoods import Sides as Sides
     from pyrnn.embeddings.neighbourhoods import measure_neighbourhoods as measure_neighbourhoods
@@ -59,16 +57,19 @@ if TYPE_CHECKING:
     from pyrnn.embeddings.sentences import NearSentence as NearSentence
     from pyrnn.embeddings.sentences import SentenceVectors as SentenceVectors
     from pyrnn.embeddings.spelling import UnknownWord as UnknownWord
+    from pyrnn.embeddings.training import TextConfig as TextConfig
+    from pyrnn.embeddings.training import TrainedGlove as TrainedGlove
+    from pyrnn.embeddings.training import TrainedWord2Vec as TrainedWord2Vec
+    from pyrnn.embeddings.training import train_glove as train_glove
+    from pyrnn.embeddings.training import train_word2vec as train_word2vec
     from pyrnn.embeddings.vectors import WordVectors as WordVectors
     from pyrnn.embeddings.vocabulary import CountedVocabulary as CountedVocabulary
     from pyrnn.embeddings.weat import WeatResult as WeatResult
     from pyrnn.embeddings.weat import association_test as association_test
     from pyrnn.embeddings.word2vec import CorpusBlocks as CorpusBlocks
     from pyrnn.embeddings.word2vec import PredictionLoss as PredictionLoss
-    from pyrnn.embeddings.word2vec import TrainedWord2Vec as TrainedWord2Vec
     from pyrnn.embeddings.word2vec import Word2VecTrainer as Word2VecTrainer
     from pyrnn.embeddings.word2vec import prediction_loss as prediction_loss
-    from pyrnn.embeddings.word2vec import train_word2vec as train_word2vec
     from pyrnn.embeddings.word2vec import word_matrix as word_matrix
     from pyrnn.embeddings.word2vec import word_vectors as word_vectors
     from pyrnn.embeddings.word2vec_kernel import Word2VecKernel as Word2VecKernel
@@ -110,10 +111,8 @@ __getattr__, __dir__ = lazy_names(
         "glove_training": [
             "GloveTrainer",
             "PairLoss",
-            "TrainedGlove",
             "glove_matrix",
             "pair_loss",
-            "train_glove",
         ],
         "neighbourhoods": ["Neighbourhoods", "Sides", "measure_neighbourhoods", "most_biased"],
         "neighbours": ["Neighbour"],
@@ -121,16 +120,15 @@ __getattr__, __dir__ = lazy_names(
         "projection": ["Components", "principal_components", "tsne"],
         "sentences": ["NearSentence", "SentenceVectors"],
         "spelling": ["UnknownWord"],
+        "training": ["TextConfig", "TrainedGlove", "TrainedWord2Vec", "train_glove", "train_word2vec"],
         "vectors": ["WordVectors"],
         "vocabulary": ["CountedVocabulary"],
         "weat": ["WeatResult", "association_test"],
         "word2vec": [
             "CorpusBlocks",
             "PredictionLoss",
-            "TrainedWord2Vec",
             "Word2VecTrainer",
             "prediction_loss",
-            "train_word2vec",
             "word_matrix",
             "word_vectors",
         ],

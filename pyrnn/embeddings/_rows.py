@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyrnn._words import counted
-from pyrnn.embeddings.configs import Format
+from pyrnn.embeddings.configs import FileFormat
 
 LONGEST_WORD = 1 << 16  # bytes
 _LONGEST_LINE = 1 << 22
 _BLOCK_NUMBERS = 1 << 18  # of the rows that are handed on together
 READ_BYTES = 1 << 20
+_BINARY = ("word2vec-binary", "fasttext")
 AGAIN = "make or fetch the file again"
 
 
@@ -35,13 +36,13 @@ class VectorFile:
 
     path: Path
     file: io.BufferedReader
-    format: Format
+    format: FileFormat
     count: int | None
     dimension: int
     first: bytes = b""  # a line that was read to find the format, and belongs to the rows
 
     def at(self, place: int) -> str:
-        return f"{self.path}, {'word' if self.format == 'word2vec-binary' else 'line'} {place:,}"
+        return f"{self.path}, {'word' if self.format in _BINARY else 'line'} {place:,}"
 
 
 def text_rows(found: VectorFile, limit: int | None) -> Iterator[RawRows]:

@@ -14,6 +14,9 @@ VECTORS = "vectors.safetensors"
 Format = Literal["word2vec", "word2vec-binary", "glove"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+#: Files that can be read: a model of the program fastText, too.
+FileFormat = Literal["word2vec", "word2vec-binary", "glove", "fasttext"]
+
 #: What a conversion writes: a folder as of `WordVectors.save`, or a file.
 Target = Literal["folder", "word2vec", "word2vec-binary", "glove"]
 
@@ -39,15 +42,15 @@ class Reading:
         True
     """
 
-    format: Format | None = None
+    format: FileFormat | None = None
     limit: int | None = None
     invalid: Literal["refuse", "replace"] = "refuse"
     duplicates: Literal["refuse", "skip"] = "refuse"
 
     def __post_init__(self) -> None:
         require_choices(self, ("invalid", "duplicates"))
-        if self.format not in (None, *FORMATS):
-            raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
+        if self.format not in (None, *get_args(FileFormat)):
+            raise ValueError(f"format must be one of {', '.join(get_args(FileFormat))}, got {self.format!r}")
         if self.limit is not None:
             require_range(self, ("limit",), least=1)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrnn.embeddings.configs import AnalogyMethod, Judging
 from pyrnn.embeddings.neighbours import solve, unit
 from pyrnn.embeddings.vectors import WordVectors
-from pyrnn.metrics.correlation import pearson, spearman
+from pyrnn.metrics.correlation import correlation_p, pearson, spearman
 from pyrnn.text import read_lines
 
 _QUESTIONS = 256  # at once
@@ -81,8 +81,9 @@ class SimilarityScores(NamedTuple):
         invalid: lines that are no two words and a number, which were left out.
 
     Example:
-        >>> SimilarityScores(0.5, 0.6, pairs=8, unknown=2, unknown_rate=0.2, invalid=0).spearman
-        0.6
+        >>> scores = SimilarityScores(0.5, 0.6, pairs=8, unknown=2, unknown_rate=0.2, invalid=0)
+        >>> scores.spearman, round(scores.spearman_p, 4)
+        (0.6, 0.1158)
     """
 
     pearson: float
@@ -91,6 +92,16 @@ class SimilarityScores(NamedTuple):
     unknown: int
     unknown_rate: float
     invalid: int
+
+    @property
+    def pearson_p(self) -> float | None:
+        """As `pyrnn.metrics.correlation_p`; None of fewer than three pairs."""
+        return correlation_p(self.pearson, self.pairs)
+
+    @property
+    def spearman_p(self) -> float | None:
+        """Likewise."""
+        return correlation_p(self.spearman, self.pairs)
 
 
 def evaluate_analogies(

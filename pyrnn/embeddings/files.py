@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -13,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrnn._files import atomic_write
+from pyrnn._files import atomic_write, nameless_file
 from pyrnn.embeddings.configs import FORMATS, VECTORS, Format, Reading, Target
-from pyrnn.embeddings.formats import open_rows
+from pyrnn.embeddings.fasttext import is_fasttext, read_fasttext
+from pyrnn.embeddings.formats import Rows, open_rows
 from pyrnn.embeddings.neighbours import blocks_of
-from pyrnn.embeddings.stored import writing
+from pyrnn.embeddings.stored import VectorWriter, open_stored, writing
 from pyrnn.embeddings.vectors import WordVectors
 
 _SUFFIXES: dict[str, Target] = {".txt": "word2vec", ".vec": "word2vec", ".bin": "word2vec-binary"}
@@ -37,6 +37,7 @@ def open_vectors(path: str | Path, how: Reading | None = None) -> WordVectors:
         ValueError: a damaged file; the message names it and what to do.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "glove.txt")
         ...     _ = path.write_text("to 1 2 3\nbe 4 5 6\n")
@@ -51,6 +52,8 @@ def open_vectors(path: str | Path, how: Reading | None = None) -> WordVectors:
                 "or a training of word vectors wrote, or a file of word2vec, GloVe or fastText"
             )
         return WordVectors.load(path)
+    if is_fasttext(path):
+        return read_fasttext(path, how)
     with open_rows(path, how or Reading()) as (_, blocks):
         rows = list(blocks)
     words = [word.decode() for block in rows for word in block.words]
@@ -89,6 +92,7 @@ def select_vectors(
         FileNotFoundError, ValueError: as `open_vectors`.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "glove.txt")
         ...     _ = path.write_text("to 1 2 3\nbe 4 5 6\n")
@@ -96,14 +100,15 @@ def select_vectors(
         SelectedVectors(numbers=tensor([1]), matrix=tensor([[4., 5., 6.]]))
     """
     spellings = {spelling for word in words for spelling in (word, word.lower())}
-    if isinstance(source, WordVectors) or Path(source).is_dir():
-        vectors = source if isinstance(source, WordVectors) else open_vectors(source)
+    vectors = _whole(source, how)
+    if vectors is not None:
         dimension = vectors.dimension
         rows = {spelling: vectors.vector(spelling) for spelling in spellings if spelling in vectors}
         if vectors.ngrams is not None:
             unseen = [word for word in words if word not in rows and word.lower() not in rows]
             rows |= {word: row for word in unseen if (row := vectors.ngrams.vector(word)) is not None}
     else:
+        assert not isinstance(source, WordVectors)
         rows = {}
         wanted = {spelling.encode() for spelling in spellings}
         with open_rows(Path(source), how or Reading()) as (dimension, blocks):
@@ -135,6 +140,7 @@ def write_vectors(vectors: WordVectors, path: str | Path, format: Format) -> Non
         OSError: the file cannot be written; an old one stays.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "a.vec")
         ...     write_vectors(WordVectors.from_arrays(["to", "be"], np.eye(2)), path, "word2vec")
@@ -187,6 +193,7 @@ def convert_vectors(
         FileNotFoundError, ValueError, OSError: as `open_vectors` and `write_vectors`.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Path(folder, "glove.txt").write_text("to 1 2 3\nbe 4 5 6\n")
         ...     convert_vectors(Path(folder, "glove.txt"), Path(folder, "words"))
@@ -197,21 +204,34 @@ def convert_vectors(
     """
     target = Path(target)
     written = target_of(target) if to is None else to
-    if not isinstance(source, WordVectors):
-        source = Path(source)
-    if isinstance(source, WordVectors) or source.is_dir():
-        vectors = source if isinstance(source, WordVectors) else open_vectors(source)
+    vectors = _whole(source, how)
+    if vectors is not None:
         if written == "folder":
             vectors.save(target)
         else:
             write_vectors(vectors, target, written)
-    elif written == "folder":
-        _copy_rows(source, target, how or Reading())
+        return written
+    assert not isinstance(source, WordVectors)
+    source = Path(source)
+    if written == "folder":
+        with open_rows(source, how or Reading()) as (dimension, blocks), writing(target, dimension) as writer:
+            _copy_rows(blocks, writer)
     else:  # how many words there are is told first, and known last
-        with tempfile.TemporaryDirectory() as folder:
-            _copy_rows(source, Path(folder), how or Reading())
-            write_vectors(WordVectors.load(folder), target, written)
+        with nameless_file() as (path, file):
+            with open_rows(source, how or Reading()) as (dimension, blocks):
+                _copy_rows(blocks, VectorWriter(file, dimension))
+            file.flush()
+            stored = open_stored(path)
+            write_vectors(WordVectors(stored.words, stored.matrix), target, written)
     return written
+
+
+def _whole(source: str | Path | WordVectors, how: Reading | None) -> WordVectors | None:
+    """The vectors of what is not read row by row: of a folder, or of a model of fastText."""
+    if isinstance(source, WordVectors):
+        return source
+    path = Path(source)
+    return open_vectors(path, how) if path.is_dir() or is_fasttext(path) else None
 
 
 def target_of(path: Path) -> Target:
@@ -225,11 +245,10 @@ def target_of(path: Path) -> Target:
     return _SUFFIXES.get(name.suffix, "folder")
 
 
-def _copy_rows(source: Path, folder: Path, how: Reading) -> None:
-    with open_rows(source, how) as (dimension, blocks), writing(folder, dimension) as writer:
-        for rows in blocks:
-            writer.add(rows.words, rows.matrix)
-        writer.finish()
+def _copy_rows(blocks: Iterable[Rows], writer: VectorWriter) -> None:
+    for rows in blocks:
+        writer.add(rows.words, rows.matrix)
+    writer.finish()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
     word2vec         a line "N D", then for each word a line of the word and D numbers; fastText's .vec, too
     word2vec-binary  a line "N D", then for each word its bytes, a space and D numbers of float32
     glove            the lines of `word2vec` without the first
+    fasttext         a model of the program fastText, see `pyrnn.embeddings.fasttext`
 
 Any of them may be packed by gzip. In text a word ends at the last space before its D numbers, so it may hold
 spaces itself.
@@ -14,7 +15,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,11 +36,12 @@ from pyrnn.embeddings._rows import (
     text_rows,
     trailing_numbers,
 )
-from pyrnn.embeddings.configs import Format, Reading
+from pyrnn.embeddings.configs import FileFormat, Reading
 from pyrnn.embeddings.neighbours import LARGEST
 
+#: Of a model of fastText.
+MAGIC = (793712314).to_bytes(4, "little")
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
-_FASTTEXT_MODEL = (793712314).to_bytes(4, "little")
 _HEADER = re.compile(rb"\s*(-?\d+)[ \t]+(-?\d+)\s*")
 _MOST_WORDS, MOST_DIMENSIONS = (1 << 31) - 1, 1 << 16
 
@@ -75,9 +77,21 @@ def open_rows(path: Path, how: Reading) -> Generator[tuple[int, Iterator[Rows]],
         ...         dimension, [rows.words for rows in blocks]
         (3, [[b'to', b'be']])
     """
-    with path.open("rb") as raw, _unpacked(path, raw) as file, _telling_gzip(path):
+    with open_bytes(path) as file:
         found = _opened(path, file, how.format)
-        yield found.dimension, _checked(found, how)
+        rows = binary_rows if found.format == "word2vec-binary" else text_rows
+        yield found.dimension, checked(found, how, rows(found, how.limit))
+
+
+@contextmanager
+def open_bytes(path: Path) -> Generator[io.BufferedReader, None, None]:
+    """Open a file for reading, unpacked where it is packed by gzip.
+
+    Raises:
+        ValueError: within, damaged gzip.
+    """
+    with path.open("rb") as raw, _unpacked(path, raw) as file, _telling_gzip(path):
+        yield file
 
 
 @contextmanager
@@ -97,10 +111,12 @@ def _telling_gzip(path: Path) -> Generator[None, None, None]:
         raise ValueError(f"{path} is a damaged gzip file: {error}; {AGAIN}") from error
 
 
-def _opened(path: Path, file: io.BufferedReader, format: Format | None) -> VectorFile:
+def _opened(path: Path, file: io.BufferedReader, format: FileFormat | None) -> VectorFile:
     """Read the first line, and find the format where it is not given."""
-    if file.peek(4).startswith(_FASTTEXT_MODEL):
-        raise ValueError(f"{path} is a model of the program fastText: give the .vec file beside it")
+    if file.peek(len(MAGIC)).startswith(MAGIC):
+        raise ValueError(f"{path} is a model of fastText, which is read from a file, not from a pipe")
+    if format == "fasttext":
+        raise ValueError(f"{path} is no model of fastText, which begins with other bytes: {AGAIN}")
     first = read_line(path, file, 1)
     if not first:
         raise ValueError(f"{path} is empty: give a file with word vectors")
@@ -155,11 +171,10 @@ def _starts_as_utf8(text: bytes) -> bool:
     return True
 
 
-def _checked(found: VectorFile, how: Reading) -> Iterator[Rows]:
+def checked(found: VectorFile, how: Reading, blocks: Iterable[RawRows]) -> Iterator[Rows]:
     """The rows of a file, whose words are UTF-8 and distinct and whose numbers are some."""
     seen: set[bytes] = set()
-    rows_of = binary_rows if found.format == "word2vec-binary" else text_rows
-    for block in rows_of(found, how.limit):
+    for block in blocks:
         _require_numbers(found, block)
         kept: list[int] = []
         words: list[bytes] = []

@@ -6,26 +6,17 @@ Dimension key: V vocabulary, D width of a vector, P pairs.
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyrnn._configuration import from_mapping
 from pyrnn._tensors import Expected, exactly
-from pyrnn.embeddings.cooccurrence import PairBatches, count_cooccurrences
-from pyrnn.embeddings.corpus import Words, make_corpus
+from pyrnn.embeddings.cooccurrence import PairBatches
 from pyrnn.embeddings.glove import Glove, GloveConfig
-from pyrnn.embeddings.vectors import WordVectors
-from pyrnn.embeddings.vocabulary import CountedVocabulary
 from pyrnn.metrics.base import Metrics, ratio
 from pyrnn.models import GloveModel, WordVectorConfig
-from pyrnn.text import Source
 from pyrnn.train import Batches, StepResult, TrainConfig
 
 
@@ -58,6 +49,9 @@ def pair_loss(model: GloveModel, batches: PairBatches) -> PairLoss:
         batches: the pairs.
 
     Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrnn.embeddings import count_cooccurrences
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "pairs.bin")
         ...     pairs = count_cooccurrences([torch.tensor([0, 1, 0])], path, vocabulary_size=2, window=1)
@@ -87,6 +81,9 @@ class GloveTrainer:
             10.
 
     Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pyrnn.embeddings import count_cooccurrences
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "pairs.bin")
         ...     pairs = count_cooccurrences([torch.tensor([0, 1, 0])], path, vocabulary_size=2)
@@ -174,34 +171,6 @@ def _config(model: WordVectorConfig, recipe: TrainConfig) -> GloveConfig:
     return GloveConfig(x_max=model.x_max, alpha=model.alpha, learning_rate=recipe.learning_rate)
 
 
-@dataclass(frozen=True)
-class TrainedGlove:
-    """Words with their vectors, and how the training went.
-
-    Args:
-        vocabulary: the words.
-        model: all matrices.
-        losses: J / P after each epoch.
-
-    Example:
-        >>> trained = train_glove([["to", "be"]] * 9, vector_size=8, epochs=3)
-        >>> trained.vectors()["be"].shape, len(trained.losses)
-        (torch.Size([8]), 3)
-    """
-
-    vocabulary: CountedVocabulary
-    model: GloveModel
-    losses: list[float]
-
-    def word_matrix(self) -> Tensor:
-        """The vectors of all words, [V, D]."""
-        return glove_matrix(self.model)
-
-    def vectors(self) -> WordVectors:
-        """The words with their vectors, to be asked and saved."""
-        return WordVectors(self.vocabulary.words, self.word_matrix())
-
-
 def glove_matrix(model: GloveModel) -> Tensor:
     """The vectors of all words, [V, D] float32, combined as the model's `combination` says.
 
@@ -212,74 +181,3 @@ def glove_matrix(model: GloveModel) -> Tensor:
     """
     with torch.no_grad():
         return model(torch.arange(model.config.vocabulary_size))
-
-
-def train_glove(
-    source: Source | Iterable[Iterable[str]],
-    *,
-    words: Words = "words",
-    lowercase: bool = False,
-    min_count: int = 5,
-    max_vocabulary: int | None = None,
-    epochs: int = 25,
-    learning_rate: float = 0.05,
-    memory_mib: float = 512.0,
-    seed: int = 1,
-    **model: Any,
-) -> TrainedGlove:
-    """Learn GloVe vectors; `pyrnn train word-vectors --model glove` does the same and keeps all in a folder.
-
-    Args:
-        source: files, folders, or sentences in memory, each an iterable of its words.
-        words: how a text is cut: "words" or "spaces".
-        lowercase: read a text without regard to capitals.
-        min_count: words that occur less often are left out.
-        max_vocabulary: words to keep; None keeps all.
-        epochs: passes over the pairs.
-        learning_rate: of AdaGrad.
-        memory_mib: for the counts.
-        seed: of the first vectors and the order of the pairs.
-        model: further fields of `pyrnn.models.WordVectorConfig`; the window is 10 unless given.
-
-    Raises:
-        ValueError: no words, no pair of them in one sentence, or a setting that does not fit.
-        FileNotFoundError, PermissionError, OSError: as the text's files give them, or a disk is full.
-
-    Example:
-        >>> sentences = [["the", "king", "rules"], ["the", "queen", "rules"]] * 9
-        >>> trained = train_glove(sentences, vector_size=16, epochs=2)
-        >>> trained.vocabulary.words, trained.word_matrix().shape, len(trained.losses)
-        (('rules', 'the', 'king', 'queen'), torch.Size([4, 16]), 2)
-    """
-    recipe = from_mapping(
-        TrainConfig, {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}, where="train_glove"
-    )
-    settings = {"vocabulary_size": 1, "window": 10, **model, "model": "glove"}
-    config = from_mapping(WordVectorConfig, settings, where="train_glove")
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = make_corpus(
-            source,
-            Path(folder, "ids.bin"),
-            words=words,
-            lowercase=lowercase,
-            min_count=min_count,
-            max_vocabulary=max_vocabulary,
-        )
-        config = replace(config, vocabulary_size=len(corpus.vocabulary))
-        pairs = count_cooccurrences(
-            corpus.ids.blocks(),
-            Path(folder, "pairs.bin"),
-            vocabulary_size=config.vocabulary_size,
-            window=config.window,
-            sides=config.sides,
-            weighting=config.weighting,
-            memory_mib=memory_mib,
-        )
-    trainer = GloveTrainer(GloveModel(config, seed=seed), PairBatches(pairs, seed=seed), recipe)
-    losses: list[float] = []
-    for _ in range(epochs):
-        for _ in range(trainer.epoch_steps):
-            trainer.step()
-        losses.append(trainer.evaluate(trainer.batches)["loss"])
-    trainer.end_epoch()
-    return TrainedGlove(corpus.vocabulary, trainer.model.eval(), losses)

@@ -1,6 +1,6 @@
-"""The rows of a matrix that a query is nearest to by the cosine: all rows are looked at, block by block.
+"""The rows of a matrix that a query is nearest to by the cosine: all rows are looked at.
 
-Dimension key: N rows (words), D features, Q queries, k results, R rows of a block.
+Dimension key: N rows (words), D features, Q queries, k results.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyrnn import _native
+from pyrnn._native_args import check_fields
 from pyrnn.embeddings.configs import AnalogyMethod
 
 _EPSILON = 0.001  # of the multiplied scores, as in their paper
-#: Bytes of a block of the matrix: its scores stay in cache until the best of them are taken, and a product of
-#: this size already runs at full speed.
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 32 << 20  # of the matrix, that are looked at together
 _SMALL = 1e-15  # lengths below it are computed again, for squares vanish in float32 long before numbers do
 #: Larger numbers, of which no vector of words has any, would overflow in squares and sums.
 LARGEST = 1e16
@@ -67,56 +67,69 @@ def unit(rows: Tensor) -> Tensor:
     return rows * inverse_lengths(rows).unsqueeze(1)
 
 
+class _Problem(NamedTuple):
+    """As `NearestProblem` in csrc/embedding/nearest.h."""
+
+    N: int
+    D: int
+    Q: int
+    k: int
+    multiplied: int
+    epsilon: float
+    queries: int
+    matrix: int
+    inverse: int
+    scores: int
+    numbers: int
+
+
+check_fields(_native.cpu, "embedding.Nearest", _Problem._fields)
+
+
 def best_rows(
-    queries: Tensor,
-    matrix: Tensor,
-    inverse: Tensor,
-    k: int,
-    *,
-    combine: Callable[[Tensor], Tensor] | None = None,
+    queries: Tensor, matrix: Tensor, inverse: Tensor, k: int, *, multiplied: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The k rows of the matrix with the highest scores for each query, best first.
+    """The k rows of the matrix with the highest scores for each query, best first; equal ones in their order.
 
-    score[q, n] = queries[q] . matrix[n] / |matrix[n]|, or what `combine` makes of several such rows.
+    score[q, n] = queries[q] . matrix[n] / |matrix[n]|, or that of 3CosMul (see `solve`) of three of these.
 
-    The matrix is read once, in blocks, and not copied. A block's scores are compared with the worst that each
-    query holds already; only of those queries that the block has something for are its best taken.
+    The matrix is read once and not copied. Rows are ranked by score and number alone, so the number of
+    threads changes nothing.
 
     Args:
-        queries: [Q, D] float32; unit rows give cosines.
+        queries: [Q, D] float32; unit rows give cosines. With `multiplied` [3 Q, D]: all a, all b, all c.
         matrix: [N, D] float32.
         inverse: [N], as `inverse_lengths`.
         k: at most N are given.
-        combine: from [Q, R] scores of a block to [Q', R].
+        multiplied: whether the score is that of 3CosMul.
 
     Returns:
-        scores [Q', k] and numbers of rows [Q', k].
+        scores [Q, k] and numbers of rows [Q, k].
 
     Example:
         >>> rows = torch.eye(3)
-        >>> scores, numbers = best_rows(rows[:1], rows, inverse_lengths(rows), 1)
+        >>> scores, numbers = best_rows(rows[:1], rows, inverse_lengths(rows), 2)
         >>> scores.tolist(), numbers.tolist()
-        ([[1.0]], [[0]])
+        ([[1.0, 0.0]], [[0, 1]])
     """
-    k = min(k, matrix.shape[0])
-    scores = numbers = queries.new_empty(0)
-    for part in blocks_of(matrix):
-        # The product with the block's transpose: queries are few, and each one's scores lie together.
-        found = (queries @ matrix[part].T).mul_(inverse[part])
-        if combine is not None:
-            found = combine(found)
-        if part.start == 0:
-            scores = found.new_full((found.shape[0], k), -torch.inf)
-            numbers = torch.zeros(found.shape[0], k, dtype=torch.int64)
-        better = (found.amax(1) > scores[:, -1]).nonzero().squeeze(1)
-        if len(better):
-            new, places = found[better].topk(min(k, found.shape[1]), dim=1)
-            joined = torch.cat([scores[better], new], 1)
-            # Stable: of equal scores the earlier row stays before the later.
-            sorted_scores, order = joined.sort(dim=1, descending=True, stable=True)
-            joined_numbers = torch.cat([numbers[better], places + part.start], 1)
-            scores[better] = sorted_scores[:, :k]
-            numbers[better] = joined_numbers.gather(1, order[:, :k])
+    N, D = matrix.shape
+    Q = len(queries) // 3 if multiplied else len(queries)
+    scores, numbers = torch.empty(Q, min(k, N)), torch.empty(Q, min(k, N), dtype=torch.int64)
+    queries, matrix, inverse = queries.contiguous(), matrix.contiguous(), inverse.contiguous()
+    problem = _Problem(
+        N=N,
+        D=D,
+        Q=Q,
+        k=min(k, N),
+        multiplied=int(multiplied),
+        epsilon=_EPSILON,
+        queries=queries.data_ptr(),
+        matrix=matrix.data_ptr(),
+        inverse=inverse.data_ptr(),
+        scores=scores.data_ptr(),
+        numbers=numbers.data_ptr(),
+    )
+    _native.cpu.nearest(problem, _native.num_threads())
     return scores, numbers
 
 
@@ -127,20 +140,20 @@ def ranked(
     k: int,
     *,
     excluded: Sequence[Collection[int]],
-    combine: Callable[[Tensor], Tensor] | None = None,
+    multiplied: bool = False,
 ) -> list[list[tuple[int, float]]]:
     """As `best_rows`, the rows that a query excludes left out: pairs of a row and its score, best first.
 
     Args:
-        queries: [Q, D]; with `combine` more, as it needs them.
-        matrix: as of `best_rows`.
+        queries: as of `best_rows`.
+        matrix: likewise.
         inverse: likewise.
         k: results of each query.
         excluded: for each query of the results.
-        combine: as of `best_rows`.
+        multiplied: as of `best_rows`.
     """
     more = max(map(len, excluded), default=0)
-    scores, numbers = best_rows(queries, matrix, inverse, k + more, combine=combine)
+    scores, numbers = best_rows(queries, matrix, inverse, k + more, multiplied=multiplied)
     return [
         [pair for pair in zip(row, values, strict=True) if pair[0] not in out][:k]
         for row, values, out in zip(numbers.tolist(), scores.tolist(), excluded, strict=True)
@@ -175,10 +188,4 @@ def solve(
     excluded: list[list[int]] = questions.tolist()
     if method == "add":
         return ranked(unit(b - a + c), matrix, inverse, k, excluded=excluded)
-    return ranked(torch.cat([a, b, c]), matrix, inverse, k, excluded=excluded, combine=_multiplied)
-
-
-def _multiplied(cosines: Tensor) -> Tensor:
-    """[3 Q, R] cosines with a, b and c -> [Q, R] scores of 3CosMul."""
-    a, b, c = cosines.add_(1).mul_(0.5).chunk(3)
-    return b.mul_(c).div_(a.add_(_EPSILON))
+    return ranked(torch.cat([a, b, c]), matrix, inverse, k, excluded=excluded, multiplied=True)

@@ -105,14 +105,13 @@ def writing(folder: Path, dimension: int) -> Generator[VectorWriter, None, None]
         yield VectorWriter(file, dimension)
 
 
-def open_stored(folder: Path) -> Stored:
-    """Map the matrix of a folder and read its words.
+def open_stored(path: Path) -> Stored:
+    """Map the matrix of a folder's file and read its words.
 
     Raises:
-        FileNotFoundError: there are no vectors.
-        ValueError: the file is damaged, or holds something else.
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds something else.
     """
-    path = folder / VECTORS
     with open_tensors(path) as file:
         if file.metadata.get("format") != _FORMAT:
             raise ValueError(f"{path} holds no word vectors: its format is {file.metadata.get('format')!r}")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrnn.embeddings.configs import AnalogyMethod
+from pyrnn.embeddings.configs import VECTORS, AnalogyMethod
 from pyrnn.embeddings.neighbours import (
     LARGEST,
     Neighbour,
@@ -114,7 +114,7 @@ class WordVectors:
             ...     WordVectors.load(folder)["b"]
             tensor([0., 1.])
         """
-        stored = open_stored(Path(folder))
+        stored = open_stored(Path(folder) / VECTORS)
         return cls(stored.words, stored.matrix, ngrams=stored.ngrams)
 
     def save(self, folder: str | Path) -> None:

@@ -6,29 +6,23 @@ Dimension key: V vocabulary, D width of a vector, R rows of words and n-grams, N
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from pyrnn._configuration import from_mapping
 from pyrnn._tensors import Expected, exactly
 from pyrnn.data import TokenFile, windows
-from pyrnn.embeddings.corpus import Words, make_corpus
 from pyrnn.embeddings.ngrams import CharacterNgrams
 from pyrnn.embeddings.vectors import WordVectors
 from pyrnn.embeddings.vocabulary import CountedVocabulary
 from pyrnn.embeddings.word2vec_kernel import Block, Sums, Word2VecKernel, padded
 from pyrnn.metrics.base import Metrics, ratio
-from pyrnn.models import Word2VecConfig, Word2VecModel
-from pyrnn.text import Source
+from pyrnn.models import Word2VecModel
 from pyrnn.train import Batches, StepResult, TrainConfig
 
 #: Of the random numbers with which a loss is computed: no training has so many epochs.
@@ -68,7 +62,8 @@ class CorpusBlocks:
         begin = step % len(self) * self.batch_size
         count = min(self.batch_size, len(self.ids) - begin)
         ids = windows(self.ids, torch.tensor([begin]), count).squeeze(1).int()
-        return {"ids": ids, "words": (ids < len(self.vocabulary)).sum()}
+        # By numpy: torch's threads would wait for each other here, and spin for milliseconds afterwards.
+        return {"ids": ids, "words": torch.tensor(np.count_nonzero(ids.numpy() < len(self.vocabulary)))}
 
     @property
     def words(self) -> int:
@@ -126,6 +121,7 @@ def prediction_loss(
 
     Example:
         >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> from pyrnn.models import Word2VecConfig
         >>> config = Word2VecConfig(2, vector_size=8, loss="hierarchical-softmax", sample=0.0)
         >>> model, kernel = Word2VecModel(config), Word2VecKernel(config, vocabulary, seed=1)
         >>> blocks = CorpusBlocks(torch.tensor([0, 1, 2]), vocabulary, 100)
@@ -164,6 +160,7 @@ class Word2VecTrainer:
 
     Example:
         >>> vocabulary = CountedVocabulary(["to", "be"], [2, 1])
+        >>> from pyrnn.models import Word2VecConfig
         >>> model = Word2VecModel(Word2VecConfig(2, vector_size=8))
         >>> blocks = CorpusBlocks(torch.tensor([0, 1, 0, 2]), vocabulary, 100)
         >>> trainer = Word2VecTrainer(model, blocks, TrainConfig(epochs=2, learning_rate=0.025))
@@ -185,6 +182,7 @@ class Word2VecTrainer:
         self.epoch_steps = len(batches)
         self.total_steps = min(config.epochs * len(batches), config.max_steps or sys.maxsize)
         self.steps_done = 0
+        self._predictions = 0
         self._input, self._output = padded(model.input.detach()), padded(model.output.detach())
 
     def _rate(self, step: int) -> float:
@@ -204,7 +202,11 @@ class Word2VecTrainer:
         return self._rate(self.steps_done)
 
     def step(self) -> StepResult:
-        """Train on the next block; the loss is the mean of its predictions, each before it was learned."""
+        """Train on the next block; the loss is the mean of its predictions, each before it was learned.
+
+        Raises:
+            ValueError: there were none in the whole training.
+        """
         step, batch = self.steps_done, self.batches[self.steps_done]
         epoch, block = divmod(step, self.epoch_steps)
         sums = self.kernel.run(
@@ -214,6 +216,9 @@ class Word2VecTrainer:
             rates=(self._rate(step), self._rate(step + 1)),
         )
         self.steps_done += 1
+        self._predictions += sums.predictions
+        if self.steps_done == self.total_steps and not self._predictions:
+            raise ValueError(_nothing_learned(self.model.config.sample))
         mean = torch.tensor(sums.loss / max(sums.predictions, 1), dtype=torch.float64)
         return StepResult(mean, None, float(sums.predictions), float(batch["words"]))
 
@@ -260,40 +265,19 @@ class Word2VecTrainer:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor], steps: int) -> None:
         """Go on from these matrices."""
-        self.steps_done = steps
+        self.steps_done, self._predictions = steps, steps  # taken for granted of what was trained before
         for name, (parameter, rows) in zip(("input", "output"), self._pairs(), strict=True):
             parameter.copy_(state[f"model/{name}"])
             rows[:, : parameter.shape[1]] = parameter
 
 
-@dataclass(frozen=True)
-class TrainedWord2Vec:
-    """Words with their vectors, and how the training went.
-
-    Args:
-        vocabulary: the words.
-        model: both matrices.
-        losses: of each epoch the mean loss of a prediction, made before it was learned.
-        kernel: knows the n-grams of the words.
-
-    Example:
-        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, epochs=3)
-        >>> trained.word_matrix().shape, len(trained.losses)
-        (torch.Size([2, 8]), 3)
-    """
-
-    vocabulary: CountedVocabulary
-    model: Word2VecModel
-    losses: list[float]
-    kernel: Word2VecKernel
-
-    def word_matrix(self) -> Tensor:
-        """The vectors of all words, [V, D]: with n-grams the means of their rows."""
-        return word_matrix(self.model, self.kernel)
-
-    def vectors(self) -> WordVectors:
-        """The words with their vectors, to be asked and saved."""
-        return word_vectors(self.model, self.kernel, self.vocabulary)
+def _nothing_learned(sample: float) -> str:
+    """What to tell of an epoch without predictions."""
+    return (
+        "no word of the text has a neighbour in its sentence, so nothing can be learned: lower min_count"
+        + (f", or sample, which is {sample} and leaves words out at random (0 keeps all)" if sample else "")
+        + ", or give a text with longer sentences"
+    )
 
 
 @torch.no_grad()
@@ -301,7 +285,8 @@ def word_matrix(model: Word2VecModel, kernel: Word2VecKernel) -> Tensor:
     """The vectors of all words, [V, D] float32: with n-grams each the mean of its rows.
 
     Example:
-        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, max_n=4, buckets=50)
+        >>> from pyrnn.embeddings import train_word2vec
+        >>> trained = train_word2vec([["to", "be"]] * 9, sample=0.0, vector_size=8, max_n=4, buckets=50)
         >>> word_matrix(trained.model, trained.kernel).shape
         torch.Size([2, 8])
     """
@@ -315,7 +300,8 @@ def word_vectors(model: Word2VecModel, kernel: Word2VecKernel, vocabulary: Count
     """Trained vectors as `WordVectors`; with n-grams they know words that were never seen, too.
 
     Example:
-        >>> trained = train_word2vec([["to", "be"]] * 9, vector_size=8, max_n=4, buckets=50)
+        >>> from pyrnn.embeddings import train_word2vec
+        >>> trained = train_word2vec([["to", "be"]] * 9, sample=0.0, vector_size=8, max_n=4, buckets=50)
         >>> vectors = word_vectors(trained.model, trained.kernel, trained.vocabulary)
         >>> len(vectors), vectors.vector("unseen").shape
         (2, torch.Size([8]))
@@ -325,66 +311,3 @@ def word_vectors(model: Word2VecModel, kernel: Word2VecKernel, vocabulary: Count
         rows = model.input.detach()[config.vocabulary_size :]
         ngrams = CharacterNgrams(rows, shortest=config.min_n, longest=config.max_n)
     return WordVectors(vocabulary.words, word_matrix(model, kernel), ngrams=ngrams)
-
-
-def train_word2vec(
-    source: Source | Iterable[Iterable[str]],
-    *,
-    words: Words = "words",
-    lowercase: bool = False,
-    min_count: int = 5,
-    max_vocabulary: int | None = None,
-    epochs: int = 5,
-    learning_rate: float = 0.025,
-    batch_size: int = 100_000,
-    seed: int = 1,
-    **model: Any,
-) -> TrainedWord2Vec:
-    """Learn word vectors; `pyrnn train word-vectors` does the same with a folder that keeps all of it.
-
-    Args:
-        source: files, folders, or sentences in memory, each an iterable of its words.
-        words: how a text is cut: "words" or "spaces".
-        lowercase: read a text without regard to capitals.
-        min_count: words that occur less often are left out.
-        max_vocabulary: words to keep; None keeps all.
-        epochs: passes over the text.
-        learning_rate: where the rate begins.
-        batch_size: ids of a block; results depend on it only where it cuts a sentence.
-        seed: of all that is drawn.
-        model: further fields of `pyrnn.models.Word2VecConfig`.
-
-    Raises:
-        ValueError: no words, or a setting that does not fit.
-        FileNotFoundError, PermissionError, OSError: as the text's files give them.
-
-    Example:
-        >>> sentences = [["the", "king", "rules"], ["the", "queen", "rules"]] * 9
-        >>> trained = train_word2vec(sentences, vector_size=16, epochs=2)
-        >>> trained.vocabulary.words, trained.word_matrix().shape, len(trained.losses)
-        (('rules', 'the', 'king', 'queen'), torch.Size([4, 16]), 2)
-    """
-    recipe = from_mapping(
-        TrainConfig,
-        {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size, "seed": seed},
-        where="train_word2vec",
-    )
-    config = from_mapping(Word2VecConfig, {"vocabulary_size": 1, **model}, where="train_word2vec")
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = make_corpus(
-            source,
-            Path(folder, "ids.bin"),
-            words=words,
-            lowercase=lowercase,
-            min_count=min_count,
-            max_vocabulary=max_vocabulary,
-        )
-    made = Word2VecModel(replace(config, vocabulary_size=len(corpus.vocabulary)), seed=seed)
-    trainer = Word2VecTrainer(made, CorpusBlocks(corpus.ids, corpus.vocabulary, batch_size), recipe)
-    losses: list[float] = []
-    for _ in range(epochs):
-        steps = [trainer.step() for _ in range(trainer.epoch_steps)]
-        total = sum(float(step.loss) * float(step.weight) for step in steps)
-        losses.append(total / max(sum(float(step.weight) for step in steps), 1.0))
-    trainer.end_epoch()
-    return TrainedWord2Vec(corpus.vocabulary, made.eval(), losses, trainer.kernel)

@@ -5,8 +5,9 @@ from pyrnn.metrics.bleu import BLEU, bleu
 from pyrnn.metrics.bootstrap import Comparison, Interval, bootstrap_interval, paired_bootstrap
 from pyrnn.metrics.chrf import chrf
 from pyrnn.metrics.classification import Calibration, CalibrationBins, ConfusionMatrix, ExampleLoss
-from pyrnn.metrics.correlation import pearson, spearman
+from pyrnn.metrics.correlation import correlation_p, pearson, spearman
 from pyrnn.metrics.sequence import F1, Accuracy, ErrorRate, ExactMatch, Perplexity, edit_distance
+from pyrnn.metrics.spans import Span, SpanF1, allowed_tags, scheme_of, spans_of
 
 __all__ = [
     "Accuracy",
@@ -23,11 +24,17 @@ __all__ = [
     "Interval",
     "Metrics",
     "Perplexity",
+    "Span",
+    "SpanF1",
+    "allowed_tags",
     "bleu",
     "bootstrap_interval",
     "chrf",
     "edit_distance",
     "paired_bootstrap",
+    "correlation_p",
     "pearson",
+    "scheme_of",
+    "spans_of",
     "spearman",
 ]

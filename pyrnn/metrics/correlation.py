@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,6 +52,66 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float:
         0.5
     """
     return pearson(*(mean_ranks(_checked(values)).tolist() for values in (x, y)))
+
+
+def correlation_p(r: float, count: int) -> float | None:
+    """How probable a correlation is that lies at least as far from 0, of lists that have nothing in common.
+
+    p = I_{1 - r^2}((n - 2) / 2, 1 / 2), the two-sided p of t = r sqrt((n - 2) / (1 - r^2)) with n - 2 degrees
+    of freedom: exact for Pearson's r of normal numbers, close for ranks of more than about ten.
+
+    Args:
+        r: the coefficient.
+        count: n; None comes of fewer than three numbers.
+
+    Raises:
+        ValueError: r outside [-1, 1].
+
+    Source: Student, "Probable error of a correlation coefficient", 1908; the incomplete beta function I by
+    its continued fraction, Press et al., "Numerical recipes", section 6.4.
+
+    Example:
+        >>> round(correlation_p(0.5, 4), 12), correlation_p(-1.0, 9), correlation_p(0.5, 2)
+        (0.5, 0.0, None)
+    """
+    if not -1 <= r <= 1:
+        raise ValueError(f"a coefficient of correlation lies in [-1, 1], got {r}")
+    if count < 3:
+        return None
+    if abs(r) == 1:
+        return 0.0
+    a, x = count / 2 - 1, (1 - r) * (1 + r)  # no digits are lost near 1
+    # x^a (1 - x)^b / B(a, b) with b = 1 / 2
+    front = math.exp(a * (math.log1p(r) + math.log1p(-r))) * abs(r) * _gamma_ratio(a) / math.sqrt(math.pi)
+    if x < (a + 1) / (a + 2.5):
+        return front * _beta_fraction(x, a, 0.5) / a
+    return 1 - front * _beta_fraction(r * r, 0.5, a) / 0.5
+
+
+def _gamma_ratio(a: float) -> float:
+    """Gamma(a + 1/2) / Gamma(a)."""
+    if a <= 100:
+        return math.gamma(a + 0.5) / math.gamma(a)
+    # Its asymptotic series, whose next term is below 1e-12 of a^-2 here.
+    return math.sqrt(a) * (1 + (-1 + (1 / 16 + (5 / 128 - 21 / (4096 * a)) / a) / a) / (8 * a))
+
+
+def _beta_fraction(x: float, a: float, b: float) -> float:
+    """The continued fraction of I_x(a, b), by the modified method of Lentz."""
+    tiny = 1e-300
+    c, d = 1.0, 1 / ((1 - (a + b) * x / (a + 1)) or tiny)
+    value = d
+    for m in range(1, 10_000):
+        for numerator in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / ((1 + numerator * d) or tiny)
+            c = (1 + numerator / c) or tiny
+            value *= c * d
+        if abs(c * d - 1) < 1e-16:
+            break
+    return value
 
 
 def mean_ranks(values: ArrayLike) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pyrnn.models._encoded import Encoded
 from pyrnn.models.backbones import recurrent_class
@@ -19,6 +18,7 @@ from pyrnn.models.state import State, select_along, state_of, state_tensors
 from pyrnn.nn import AttentionDecoder
 from pyrnn.nn.attention_decoder import AttentionState, Memory
 from pyrnn.nn.parts import apply_linear
+from pyrnn.ops import dropout
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class RecurrentDecoder(nn.Module):
 
 
 def _drop(module: Any, x: Tensor) -> Tensor:
-    return F.dropout(x, module.dropout, module.training)
+    return dropout(x, module.dropout, module.training)
 
 
 def _side_by_side(state: Tensor) -> Tensor:

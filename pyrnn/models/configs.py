@@ -150,10 +150,20 @@ class TaggerConfig(TokenModelConfig):
 
     Args:
         num_tags: C, tags to choose from.
+        tags: their C names; without names no rule of theirs is known.
         bidirectional: read each sentence from both ends, H units each way; a transformer always does.
+        crf: score pairs of neighbouring tags too, in a conditional random field: whole paths are learned and
+            found instead of single tags.
+        constrained: where the tags are those of a scheme of spans (BIO, BIOES), give only paths that it
+            allows.
+        characters: read the characters of each token too, by a "cnn" or an "lstm"; or "none".
+        num_characters: different ones, and padding.
+        character_size: width of the characters' vectors.
+        character_features: what is told of each token by them; even for an "lstm".
 
     Raises:
-        ValueError: as of `TokenModelConfig`, or no tags.
+        ValueError: as of `TokenModelConfig`, no tags, names that are not one for each, or an odd number of
+            features of an "lstm".
 
     Example:
         >>> from pyrnn.models import Tagger
@@ -161,11 +171,27 @@ class TaggerConfig(TokenModelConfig):
     """
 
     num_tags: int = 1
+    tags: tuple[str, ...] = ()
     bidirectional: bool = True
+    crf: bool = False
+    constrained: bool = True
+    characters: Literal["none", "cnn", "lstm"] = "none"
+    num_characters: int = 2
+    character_size: int = 30
+    character_features: int = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_range(self, ("num_tags",), least=1)
+        sizes = ("num_tags", "num_characters", "character_size", "character_features")
+        require_range(self, sizes, least=1)
+        require_choices(self, ("characters",))
+        if self.tags and len(self.tags) != self.num_tags:
+            raise ValueError(f"tags must have a name for each of {self.num_tags}, got {len(self.tags)}")
+        if self.characters == "lstm" and self.character_features % 2:
+            raise ValueError(
+                f"character_features of an lstm come from two directions, got {self.character_features}: "
+                "make it even"
+            )
 
 
 @dataclass(frozen=True)

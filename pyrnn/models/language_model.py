@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyrnn.models._feedforward import FeedForward
+from pyrnn.models._head import head_loss
 from pyrnn.models._transformer import CausalTransformer
 from pyrnn.models.backbones import Backend, make_backbone
 from pyrnn.models.configs import LanguageModelConfig
@@ -19,6 +20,7 @@ from pyrnn.models.pretrained import Pretrained
 from pyrnn.models.state import CachedState, DecoderState, State, StepOutput
 from pyrnn.nn.base import drop_locked
 from pyrnn.nn.parts import apply_linear
+from pyrnn.ops import dropout
 
 
 class LanguageModel(Pretrained):
@@ -74,18 +76,26 @@ class LanguageModel(Pretrained):
             nn.init.zeros_(self.projection.bias)
 
     def forward(
-        self, input: Tensor, state: State | CachedState | None = None, *, lengths: Tensor | None = None
+        self,
+        input: Tensor,
+        state: State | CachedState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        targets: Tensor | None = None,
+        label_smoothing: float = 0.0,
     ) -> tuple[Tensor, Any]:
-        """Logits of the next token at every step.
+        """Logits of the next token at every step, or the loss of given ones, for which no logits are held.
 
         Args:
             input: [T, B] int64 ids in [0, V).
             state: what an earlier call returned, to continue from it; None starts from nothing.
             lengths: [B] int64 in [0, T]: tokens of each sequence; what stands beyond is not read.
+            targets: [T, B] int64 ids, or `pyrnn.losses.IGNORE`; then the loss is returned.
+            label_smoothing: of that loss, as in `pyrnn.losses.sequence_cross_entropy`.
 
         Returns:
             logits [T, B, V], and the state after each sequence's last token. Beyond a length the logits mean
-            nothing.
+            nothing. With `targets`, in place of the logits the sum of -log p over targets that count.
 
         Raises:
             IndexError: an id outside [0, V).
@@ -96,7 +106,13 @@ class LanguageModel(Pretrained):
         output, new_state = backbone(vectors, state, **options)
         if self.bottleneck is not None:
             output = self._linear(self.bottleneck, output)
-        return self._linear(self.projection, self._drop(output, self.config.dropout)), new_state
+        output = self._drop(output, self.config.dropout)
+        if targets is None:
+            return self._linear(self.projection, output), new_state
+        plain = self._backend == "torch"
+        return head_loss(
+            self.projection, output, targets, label_smoothing=label_smoothing, plain=plain
+        ), new_state
 
     @property
     def vocabulary_size(self) -> int:
@@ -160,4 +176,6 @@ class LanguageModel(Pretrained):
     def _drop(self, rows: Tensor, p: float) -> Tensor:
         if not (self.training and p):
             return rows
-        return drop_locked(rows, p) if self.config.locked_dropout else F.dropout(rows, p)
+        if self.config.locked_dropout:
+            return drop_locked(rows, p)
+        return dropout(rows, p) if self._backend == "pyrnn" else F.dropout(rows, p)

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from pyrnn.models._head import head_loss
 from pyrnn.models._recurrent_seq2seq import RecurrentDecoder, RecurrentEncoder
 from pyrnn.models._transformer_seq2seq import TransformerCoder
 from pyrnn.models.configs import Seq2SeqConfig
 from pyrnn.models.pretrained import Pretrained
 from pyrnn.models.state import StepOutput
 from pyrnn.nn.parts import apply_linear
+from pyrnn.ops import dropout
 
 
 class Source(NamedTuple):
@@ -101,22 +102,35 @@ class Seq2Seq(Pretrained):
         """V of the target."""
         return self.config.vocabulary_size
 
-    def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> Tensor:
-        """Logits of the token behind each of a target's.
+    def forward(
+        self,
+        source: Tensor,
+        source_lengths: Tensor,
+        target: Tensor,
+        output: Tensor | None = None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> Tensor:
+        """Logits of the token behind each of a target's, or the loss of given ones, without their logits.
 
         Args:
             source: [S, B] int64 ids or, with `vector_input`, [S, B, F].
             source_lengths: [B] int64 in [1, S]; what stands beyond is not read.
             target: [T, B] int64 ids in [0, V), the first of them what starts every target.
+            output: [T, B] int64, the ids behind them, or `pyrnn.losses.IGNORE`; then the loss is returned.
+            label_smoothing: of that loss, as in `pyrnn.losses.sequence_cross_entropy`.
 
         Returns:
-            [T, B, V].
+            [T, B, V]; with `output`, the sum of -log p over the ids that count.
 
         Raises:
             IndexError: an id outside its vocabulary.
         """
         state = self.start(Source(source, source_lengths))
-        return self._decode(target, state, generates=False)[0]
+        hidden = self._decode(target, state, generates=False)[0]
+        if output is None:
+            return apply_linear(self.projection, hidden)
+        return head_loss(self.projection, hidden, output, label_smoothing=label_smoothing)
 
     def start(self, source: Any = None) -> Any:
         """The state before the first token of each target.
@@ -162,7 +176,8 @@ class Seq2Seq(Pretrained):
         """
         one = tokens.dim() == 1
         target = tokens.unsqueeze(0) if one else tokens.T
-        logits, weights, state = self._decode(target, state, lengths=lengths, need_weights=need_weights)
+        output, weights, state = self._decode(target, state, lengths=lengths, need_weights=need_weights)
+        logits = apply_linear(self.projection, output)
         if one:
             return StepOutput(logits.squeeze(0), state, None if weights is None else weights.squeeze(0))
         attention = None if weights is None else weights.transpose(0, 1)
@@ -177,7 +192,7 @@ class Seq2Seq(Pretrained):
         lengths: Tensor | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None, Any]:
-        """Logits [T, B, V], attention weights [T, B, S] or None, and the next state."""
+        """The rows [T, B, H] of the last layer, attention weights [T, B, S] or None, and the next state."""
         vectors = self._drop(self.embedding(target))
         if self.transformer is not None:
             output, weights, state = self.transformer(
@@ -186,10 +201,10 @@ class Seq2Seq(Pretrained):
         else:
             assert self.decoder is not None
             output, weights, state = self.decoder(vectors, state, lengths=lengths)
-            output = F.dropout(output, self.config.dropout, self.training)
+            output = dropout(output, self.config.dropout, self.training)
         if self.bottleneck is not None:
             output = apply_linear(self.bottleneck, output)
-        return apply_linear(self.projection, output), weights if need_weights else None, state
+        return output, weights if need_weights else None, state
 
     def _drop(self, vectors: Tensor) -> Tensor:
-        return F.dropout(vectors, self.config.input_dropout, self.training)
+        return dropout(vectors, self.config.input_dropout, self.training)

@@ -4,6 +4,7 @@ from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.attention_decoder import AttentionDecoder
 from pyrnn.nn.cache import CacheList, KeyValueCache
 from pyrnn.nn.cells import GRUCell, LSTMCell, RNNCell
+from pyrnn.nn.crf import CRF
 from pyrnn.nn.decoder_layer import TransformerDecoderLayer
 from pyrnn.nn.encoder_layer import TransformerEncoderLayer
 from pyrnn.nn.frozen import frozen_weights
@@ -27,6 +28,7 @@ __all__ = [
     "LSTMCell",
     "MultiheadAttention",
     "AttentionDecoder",
+    "CRF",
     "TransformerEncoderLayer",
     "TransformerDecoderLayer",
     "TransformerEncoder",

@@ -15,6 +15,7 @@ from pyrnn._dispatch import (
     global_forward_hooks,
     global_forward_pre_hooks,
 )
+from pyrnn._native_args import DTYPES
 from pyrnn.nn._self_attention import self_attention_options
 from pyrnn.nn.attention import MultiheadAttention
 from pyrnn.nn.cache import CacheList, KeyValueCache
@@ -51,8 +52,9 @@ def run_layers(
     if norm is not None and type(norm) is not nn.LayerNorm:
         return "the last normalisation is no LayerNorm"
     # Asked here, too, before room in a cache is taken.
-    if input.numel() > _native.cpu.most_rows() * input.shape[-1]:
-        return f"there are more than {_native.cpu.most_rows()} tokens"
+    most = _native.cpu.most_rows(DTYPES.get(input.dtype, 0))
+    if input.numel() > most * input.shape[-1]:
+        return f"there are more than {most} tokens"
     modules, calls = tuple(layers), list[Any]()
     output: Tensor | str = ""
     try:

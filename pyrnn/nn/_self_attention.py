@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrnn import _native
+from pyrnn._native_args import DTYPES
 from pyrnn.nn.cache import KeyValueCache
 from pyrnn.ops.attention import eager_self_attention
 from pyrnn.ops.attention.call import as_window
@@ -74,8 +75,9 @@ def run_attention(
     if type(input) is not Tensor or input is not key or key is not value or input.dim() not in (2, 3):
         return "query, key and value are not one plain tensor of two or three dimensions"
     # Asked here, too, before room in a cache is taken.
-    if input.numel() > _native.cpu.most_rows() * layer.embed_dim:
-        return f"there are more than {_native.cpu.most_rows()} tokens"
+    most = _native.cpu.most_rows(DTYPES.get(input.dtype, 0))
+    if input.numel() > most * layer.embed_dim:
+        return f"there are more than {most} tokens"
     options = self_attention_options(layer, causal=layer.causal)
     if options is None:
         return _OTHER

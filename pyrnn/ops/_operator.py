@@ -242,8 +242,10 @@ class Operator:
         return self._only_results(self.function.apply(*args))
 
     def _only_results(self, found: Any) -> Any:
-        """Without what is saved for the backward pass."""
-        return found[: len(self.results)] if isinstance(found, tuple) else found
+        """Without what is saved for the backward pass; one result by itself."""
+        if not isinstance(found, tuple):
+            return found
+        return found[: len(self.results)] if len(self.results) > 1 else found[0]
 
     def _autocast(self, args: tuple[Any, ...], device_type: str) -> tuple[Any, ...]:
         """Cast the differentiable tensors to autocast's dtype."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from pyrnn import _native
 from pyrnn._checks import check_all_dense
 from pyrnn._dispatch import any_autocast_enabled, autocast_disabled, autocast_enabled
+from pyrnn._native_args import DTYPES
 from pyrnn.machine import processor
 from pyrnn.ops._operator import can_bypass_dispatcher, cast_tensor, wants_gradient
 from pyrnn.ops.dropout import Activation, dropout
@@ -25,6 +26,11 @@ Product = Literal["forward", "activated", "input_gradient", "weight_gradient"]
 #: How oneDNN calls the activations: name and algorithm.
 _FUSED = {None: ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
 _LARGE = 2**25  # multiply-adds of a product from which choosing a library gains more than it costs
+#: The same of our kernel in training, beside an autograd function in Python; float32 in narrow vectors, for
+#: which MKL is faster than in wide ones, needs more.
+_TRAINED = {torch.float32: 2**20, torch.bfloat16: 2**17}
+_TRAINED_NARROW = 2**24
+_PRODUCTS: tuple[Product, ...] = ("forward", "input_gradient", "weight_gradient")
 
 
 class LinearRoute(NamedTuple):
@@ -49,10 +55,12 @@ def linear(
 
     The numbers are those of `torch.nn.functional.linear` up to rounding; what differs is who multiplies.
     Without derivatives there is a kernel: few rows, a step of a generating model, read the weights where they
-    lie, and on AMD's processors up to 4096 rows share panels of them. For the rest, torch takes MKL for
-    float32, which is not fast on every vendor's processors; `linear_route` says what takes each product, and
-    oneDNN does where it is faster. Compiled code, torch.func, forward mode and
-    derivatives above the first are left to torch.
+    lie, and on AMD's processors more rows share panels of them. There it also computes what training takes:
+    this product, the gradient of the input g W, and in one pass those of weight and bias, g^T x and the sums
+    of g. For the rest, torch takes MKL for float32, which is not fast on every vendor's processors;
+    `linear_route` says what takes each product, and oneDNN does where it is faster. The kernel's bits do not
+    depend on the number of threads. Compiled code, torch.func, forward mode and derivatives above the first
+    are left to torch.
 
     Args:
         input: [..., I], any floating dtype and device.
@@ -94,7 +102,8 @@ def linear(
     unwatched = given and can_bypass_dispatcher((input, weight, bias))  # then they are dense tensors
     if not unwatched or not _fits(input, weight, bias):
         _check(input, weight, bias)
-    if input.numel() * weight.shape[0] < _LARGE or not unwatched or not input.is_cpu:
+    least = _TRAINED.get(input.dtype, _LARGE)
+    if input.numel() * weight.shape[0] < least or not unwatched or not input.is_cpu:
         output = F.linear(input, weight, bias)
         return output if activation is None else _activate(output, activation)
     return _by_route(input, weight, bias, activation)
@@ -103,9 +112,8 @@ def linear(
 def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") -> LinearRoute:
     """What computes a product of `linear`, and why.
 
-    The rule for large products follows measurements of those of transformer layers (32 to 2048 rows, weights
-    of 256 x 256 to 2048 x 512) with two threads of an AMD processor with AVX-512; elsewhere torch's own
-    choice stands.
+    The rules follow `dev.py bench linear` on an AMD processor with AVX-512 BF16, and on the same one held to
+    AVX2; on other vendors' processors torch's own choice stands.
 
     Args:
         input: [..., I]; autocast and the grad mode are those of the moment.
@@ -121,18 +129,50 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
         >>> linear_route(torch.zeros(20, 4), torch.zeros(3, 4, requires_grad=True)).path
         'torch'
     """
-    if product not in ("forward", "activated"):
-        return _library_route(input, weight, product)
     if _casts(input):
         device_type = input.device.type
         cast = cast_tensor(input, device_type), cast_tensor(weight, device_type)
         with autocast_disabled(device_type):
             return linear_route(*cast, product)
-    found = _native.cpu.linear_of_rows(input, weight, None, 0, _native.cpu.asked)
-    if isinstance(found, Tensor):
-        return LinearRoute("native", "a call without derivatives that is one of C++")
+    if product in ("forward", "activated"):
+        found = _native.cpu.linear_of_rows(input, weight, None, 0, _native.cpu.asked)
+        if isinstance(found, Tensor):
+            return LinearRoute("native", "a call without derivatives that is one of C++")
+        if not wants_gradient((input, weight)):
+            path, reason = _library_route(input, weight, product)
+            return LinearRoute(path, f"{reason}; not our kernel: {found}")
+    if input.is_cpu and not can_bypass_dispatcher((input, weight)):
+        return LinearRoute("torch", "something watches the call that knows torch's operators alone")
+    return _route(input, weight, product)
+
+
+def _route(input: Tensor, weight: Tensor, product: Product) -> LinearRoute:
+    """Who computes a product of training that nothing but autograd watches, or a library's of inference."""
+    missing = _why_no_kernel(input, weight, product)
+    if not missing:
+        return LinearRoute("native", f"its kernel is faster than torch's choice on {processor()[0]}")
     path, reason = _library_route(input, weight, product)
-    return LinearRoute(path, f"{reason}; not our kernel: {found}")
+    return LinearRoute(path, f"{reason}; not our kernel: {missing}")
+
+
+def _why_no_kernel(input: Tensor, weight: Tensor, product: Product) -> str:
+    """Why our kernel is not the one for a product of training, in words; empty where it is."""
+    dtype, set_in_use = input.dtype, _native.isa()
+    if not input.is_cpu or dtype not in (torch.float32, torch.bfloat16):
+        return "it trains in float32 and bfloat16 on the CPU"
+    if processor()[0] != "AuthenticAMD" or set_in_use == "baseline":
+        return f"it was not compared on {processor()[0]} with {set_in_use}"
+    if dtype is torch.bfloat16 and set_in_use == "avx512_bf16":
+        return "torch's bfloat16 is as fast where the processor has dot products of it"
+    least = _TRAINED[dtype]
+    if dtype is torch.float32 and set_in_use == "avx2":
+        least = max(least, _TRAINED_NARROW)
+    if input.numel() * weight.shape[0] < least:
+        return f"below {least} multiply-adds the choice costs more than it gains"
+    most = _native.cpu.most_rows(DTYPES[dtype])
+    if product != "weight_gradient" and input.numel() > most * input.shape[-1]:
+        return f"there are more than {most} rows"
+    return ""
 
 
 def _library_route(input: Tensor, weight: Tensor, product: Product) -> LinearRoute:
@@ -156,45 +196,73 @@ def _by_route(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Ac
     """A large call on the CPU that nothing but autograd watches."""
     rows = input.reshape(-1, input.shape[-1])
     if not wants_gradient((input, weight, bias)):
-        output = _forward(rows, weight, bias, activation)
-    elif input.dtype is torch.bfloat16:  # torch's choice is the right one for every product
-        output = _activate(F.linear(rows, weight, bias), activation)
-    else:
+        output = _by_library(rows, weight, bias, activation)
+    elif _gains(rows, weight):
         output = _activate(_Linear.apply(rows, weight, bias), activation)  # type: ignore[arg-type]
+    else:
+        output = _activate(F.linear(rows, weight, bias), activation)
     return output.view(*input.shape[:-1], weight.shape[0])
 
 
+def _gains(rows: Tensor, weight: Tensor) -> bool:
+    """Whether some product of training is not torch's own, beside which another choice costs nothing."""
+    return any(_route(rows, weight, product).path != "torch" for product in _PRODUCTS)
+
+
 class _Linear(Function):
-    """input [N, I], weight and bias to x W^T + b, with the library of each product chosen."""
+    """input [N, I], weight and bias to x W^T + b, with who computes each product chosen."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(input, weight)
-        return _forward(input, weight, bias, None)
+        if _route(input, weight, "forward").path == "native":
+            output = _native.cpu.linear_of_rows(input, weight, bias, 0, _native.num_threads())
+            if isinstance(output, Tensor):
+                return output
+        return _by_library(input, weight, bias, None)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,), (input, weight) = grads, ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        return (
-            _multiply(grad, weight, "input_gradient", input, weight) if needs[0] else None,
-            _multiply(grad.t(), input, "weight_gradient", input, weight) if needs[1] else None,
-            grad.sum(0) if needs[2] else None,
-        )
+        (grad,), (input, weight), needs = grads, ctx.saved_tensors, ctx.needs_input_grad
+        # Where a second derivative is prepared, or a transform followed, torch's products can be derived.
+        if torch.is_grad_enabled() or _left_to_torch((grad, input, weight)):
+            return (
+                grad @ weight if needs[0] else None,
+                grad.t() @ input if needs[1] else None,
+                grad.sum(0) if needs[2] else None,
+            )
+        d_input = _input_gradient(grad, input, weight) if needs[0] else None
+        if needs[1]:
+            return d_input, *_weight_gradients(grad, input, weight, with_bias=needs[2])
+        return d_input, None, grad.sum(0) if needs[2] else None
 
 
-def _forward(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
-    if linear_route(input, weight, "activated" if activation else "forward").path == "onednn":
+def _input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+    path = _route(input, weight, "input_gradient").path
+    if path == "native":
+        found = _native.cpu.linear_input_gradient(grad, weight, _native.num_threads())
+        if isinstance(found, Tensor):
+            return found
+    return _onednn(grad, weight.t(), None, None) if path == "onednn" else grad @ weight
+
+
+def _weight_gradients(
+    grad: Tensor, input: Tensor, weight: Tensor, *, with_bias: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Of weight and bias."""
+    path = _route(input, weight, "weight_gradient").path
+    if path == "native":
+        found = _native.cpu.linear_weight_gradient(grad, input, with_bias, _native.num_threads())
+        if isinstance(found, tuple):
+            return found
+    d_weight = _onednn(grad.t(), input.t(), None, None) if path == "onednn" else grad.t() @ input
+    return d_weight, grad.sum(0) if with_bias else None
+
+
+def _by_library(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
+    if _library_route(input, weight, "activated" if activation else "forward").path == "onednn":
         return _onednn(input, weight, bias, activation)
     return _activate(F.linear(input, weight, bias), activation)
-
-
-def _multiply(a: Tensor, b: Tensor, product: Product, input: Tensor, weight: Tensor) -> Tensor:
-    """a b; where a second derivative is prepared, or a transform followed, by torch, which can derive it."""
-    derived = torch.is_grad_enabled() or _left_to_torch((a, b))
-    if derived or linear_route(input, weight, product).path == "torch":
-        return a @ b
-    return _onednn(a, b.t(), None, None)
 
 
 def _onednn(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:

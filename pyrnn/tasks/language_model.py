@@ -166,9 +166,11 @@ class LanguageModeling(WordTask):
         self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None, config: TrainConfig
     ) -> Loss:
         """Cross-entropy of a window, from the state that the one before left."""
-        logits, state = model(batch["input"], pyrnn.models.state_of(carried))
-        total = pyrnn.losses.sequence_cross_entropy(
-            logits.float(), batch["target"], reduction="sum", label_smoothing=config.label_smoothing
+        total, state = model(
+            batch["input"],
+            pyrnn.models.state_of(carried),
+            targets=batch["target"],
+            label_smoothing=config.label_smoothing,
         )
         return Loss(total, pyrnn.models.state_tensors(pyrnn.models.detach_state(state)))
 
@@ -194,8 +196,7 @@ class LanguageModeling(WordTask):
         device = next(model.parameters()).device
         scores, state = pyrnn.metrics.Perplexity(device), None
         for batch in epoch_of(batches):
-            logits, state = model(batch["input"].to(device), state)
-            total = pyrnn.losses.sequence_cross_entropy(logits, batch["target"].to(device), reduction="sum")
+            total, state = model(batch["input"].to(device), state, targets=batch["target"].to(device))
             scores.update(total, self.weight(batch))
         return scores
 

@@ -5,9 +5,9 @@ Dimension key: T time, B batch, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyrnn
 from pyrnn._configuration import require_range
@@ -52,6 +52,20 @@ class SentencesConfig:
             require_range(self, ("max_vocabulary",), least=2)
 
 
+class Answers(NamedTuple):
+    """What a model says of a batch.
+
+    Args:
+        places: which sentences these are.
+        logits: [T, B, C] or [B, C], on the model's device.
+        lengths: [B].
+    """
+
+    places: list[int]
+    logits: Tensor
+    lengths: Tensor
+
+
 def require_held_out(held_out: int, total: int, noun: str, *, source: Source, fraction: float) -> None:
     """Refuse a text of which nothing is left to train on, or to validate on.
 
@@ -73,29 +87,41 @@ def require_held_out(held_out: int, total: int, noun: str, *, source: Source, fr
 
 
 def logits_of(model: nn.Module, ids: Sequence[Tensor], *, batch_size: int) -> list[Tensor]:
-    """What a model says of each sentence, those of like length side by side.
-
-    Args:
-        model: called as `model(ids [T, B], lengths=[B])`; gives [T, B, C], or [B, C].
-        ids: of each sentence [T_i], T_i at least 1.
-        batch_size: sentences that are read side by side; it does not change the result, but for rounding.
+    """What a model says of each sentence that is no more than its tokens, as `answers_of`.
 
     Returns:
         Of each sentence [T, C], which means nothing beyond its own length, or [C]; on the CPU.
+    """
+    found: dict[int, Tensor] = {}
+    for answer in answers_of(model, {"token": ids}, batch_size=batch_size):
+        found |= zip(answer.places, answer.logits.cpu().unbind(-2), strict=True)
+    return [found[place] for place in range(len(ids))]
+
+
+def answers_of(
+    model: nn.Module, fields: Mapping[str, Sequence[Tensor]], *, batch_size: int
+) -> Iterator[Answers]:
+    """What a model says of sentences, batch by batch; those of like length side by side.
+
+    Args:
+        model: called as `model(token [T, B], lengths=[B], **others)`; gives [T, B, C], or [B, C].
+        fields: "token", of each sentence [T_i] ids, T_i at least 1, and others that the model reads.
+        batch_size: sentences that are read side by side; it does not change the result, but for rounding.
 
     Raises:
         ValueError: the model gives NaN.
     """
     device = next(model.parameters()).device
-    places = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
-    found: dict[int, Tensor] = {}
+    tokens = fields["token"]
+    places = sorted(range(len(tokens)), key=lambda place: -len(tokens[place]))
     with pyrnn.search.evaluating(model):
         for begin in range(0, len(places), batch_size):
             part = places[begin : begin + batch_size]
-            (batch,) = pyrnn.data.PaddedBatches({"token": [ids[p] for p in part]}, batch_size=len(part))
-            logits = model(batch["token"].to(device), lengths=batch["lengths"].to(device))
-            found |= zip(part, finite_logits(logits).cpu().unbind(-2), strict=True)
-    return [found[place] for place in range(len(ids))]
+            chosen = {name: [own[p] for p in part] for name, own in fields.items()}
+            (batch,) = pyrnn.data.PaddedBatches(chosen, batch_size=len(part))
+            given = {name: tensor.to(device) for name, tensor in batch.items()}
+            logits = finite_logits(model(given.pop("token"), **given))
+            yield Answers(part, logits, given["lengths"])
 
 
 def finite_logits(logits: Tensor) -> Tensor:

@@ -5,17 +5,15 @@ Dimension key: T time, B batch, V vocabulary, C tags.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyrnn
-from pyrnn._configuration import from_mapping
-from pyrnn._files import read_json, to_json, write_text
 from pyrnn.models.configs import TaggerConfig
-from pyrnn.tasks.sentences import SentencesConfig, logits_of, require_held_out
+from pyrnn.tasks.sentences import answers_of, require_held_out
+from pyrnn.tasks.tagged import TaggedTextConfig, TaggerWords, read_tagged
 from pyrnn.tasks.words import WordTask, count_unknown
 from pyrnn.train.run_folder import Run
 from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Unknown, Verb, epoch_of
@@ -27,39 +25,13 @@ if TYPE_CHECKING:
     from pyrnn.metrics import Metrics
     from pyrnn.models import Tagger
     from pyrnn.models.pretrained import Pretrained
-    from pyrnn.text import Source, TaggedSentence, Vocabulary
+    from pyrnn.text import Source, TaggedSentence
     from pyrnn.train.config import TrainConfig
     from pyrnn.train.job import Job
 
 VOCABULARY, TRAIN, VALIDATION = "vocab.json", "train.safetensors", "validation.safetensors"
-UNKNOWN = "<unk>"
 
 _AT_ONCE = 256  # sentences that `pyrnn tag` reads before it answers
-
-
-@dataclass(frozen=True)
-class TaggedTextConfig(SentencesConfig):
-    """The sentences of a run, beside what `SentencesConfig` says.
-
-    Args:
-        text: a file (UTF-8, plain or gzip) of lines "token TAB tag", a blank line after each sentence, or a
-            folder of such files. Several are joined in their order.
-        validation_text: others to validate on; the last sentences of `text` unless given.
-        longest: longer sentences are refused: a batch is padded to its longest one.
-    """
-
-
-@dataclass(frozen=True)
-class Vocabularies:
-    """What the ids of a tagger mean.
-
-    Args:
-        tokens: distinct, `UNKNOWN` first.
-        tags: distinct, by falling frequency.
-    """
-
-    tokens: list[str]
-    tags: list[str]
 
 
 @dataclass(frozen=True)
@@ -67,8 +39,7 @@ class TaggedRun(Run):
     """A trained tagger, with what its ids mean."""
 
     model: Tagger
-    tokens: Vocabulary
-    tags: Vocabulary
+    words: TaggerWords
 
 
 class Tagging(WordTask):
@@ -79,7 +50,7 @@ class Tagging(WordTask):
     unit = "tokens"
     data_config = TaggedTextConfig
     model_config = TaggerConfig
-    sizes = ("vocabulary_size", "num_tags")
+    sizes = ("vocabulary_size", "num_tags", "tags", "num_characters")
     vocabulary_settings = ("lowercase", "max_vocabulary", "min_count")
     files = (VOCABULARY, TRAIN, VALIDATION)
     objective = Objective("accuracy", "max")
@@ -91,6 +62,7 @@ class Tagging(WordTask):
                 "num_layers": 1,
                 "dropout": 0.3,
                 "input_dropout": 0.2,
+                "characters": "cnn",
             },
             "train": {"epochs": 8, "learning_rate": 0.006, "weight_decay": 0.01, "decayed": "matrices"},
         },
@@ -101,12 +73,20 @@ class Tagging(WordTask):
     }
     examples = ("RUN --text tagged.tsv", "RUN --text tagged.tsv --architecture transformer")
 
-    def prepare(self, job: Job, folder: Path) -> dict[str, int]:
+    def objective_of(self, job: Job) -> Objective:
+        """As the job's data say."""
+        return Objective(job.data.objective, "max")
+
+    def prepare(self, job: Job, folder: Path) -> dict[str, Any]:
         """Write the sentences as ids, and what the ids mean."""
         data: TaggedTextConfig = job.data
         if not data.text:
             raise ValueError("a tagger needs sentences to learn from: name their file with text")
-        sentences = _read(data.text, data)
+        if job.model.crf and job.train.label_smoothing:
+            raise ValueError(
+                "a conditional random field scores whole paths, which have no label_smoothing: set it to 0"
+            )
+        sentences = read_tagged(data.text, data)
         if data.validation_text is None:
             held_out = round(len(sentences) * data.validation_fraction)
             require_held_out(
@@ -114,25 +94,21 @@ class Tagging(WordTask):
             )
             sentences, validation = sentences[:-held_out], sentences[-held_out:]
         else:
-            validation = _read(data.validation_text, data)
+            validation = read_tagged(data.validation_text, data)
         if job.train.init_from is None:
-            tokens = pyrnn.text.Vocabulary.from_counts(
-                Counter(token for sentence in sentences for token in sentence.tokens),
-                max_size=data.max_vocabulary,
-                min_count=data.min_count,
-                unk=UNKNOWN,
-            )
-            tags = pyrnn.text.Vocabulary.from_counts(
-                Counter(tag for sentence in (*sentences, *validation) for tag in sentence.tags)
-            )
+            words = TaggerWords.of(sentences, validation, data)
         else:
-            tokens, tags = _read_vocabularies(Path(job.train.init_from) / VOCABULARY)
+            words = TaggerWords.read(Path(job.train.init_from) / VOCABULARY)
+        if data.objective == "f1" and pyrnn.metrics.scheme_of(words.tags.tokens) is None:
+            raise ValueError(
+                "f1 is a score of spans, and the tags are not those of a scheme of spans: expected O, B-X, "
+                f"I-X and the like, got {', '.join(words.tags.tokens[:5])}; set objective to accuracy"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        words = {"tokens": list(tokens.tokens), "tags": list(tags.tokens)}
-        write_text(folder / VOCABULARY, to_json(words) + "\n")
+        words.write(folder / VOCABULARY)
         for name, part in ((TRAIN, sentences), (VALIDATION, validation)):
-            pyrnn.data.write_sequences(folder / name, _encode(part, tokens, tags))
-        return {"vocabulary_size": len(tokens), "num_tags": len(tags)}
+            pyrnn.data.write_sequences(folder / name, _fields(part, words, job))
+        return words.sizes()
 
     def build(self, job: Job) -> Tagger:
         """A fresh model."""
@@ -141,6 +117,8 @@ class Tagging(WordTask):
     def batches(self, job: Job, folder: Path, split: Split) -> PaddedBatches:
         """Training in an order that the seed decides, validation by length."""
         sizes = {"token": job.model.vocabulary_size, "tag": job.model.num_tags}
+        if job.model.characters != "none":
+            sizes["character"] = job.model.num_characters
         fields = pyrnn.data.read_sequences(folder / (TRAIN if split == "train" else VALIDATION), sizes)
         return _batches(fields, job, seed=job.train.seed if split == "train" else None)
 
@@ -151,25 +129,36 @@ class Tagging(WordTask):
     def loss(
         self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None, config: TrainConfig
     ) -> Loss:
-        """Cross-entropy of the tags."""
-        logits = model(batch["token"], lengths=batch["lengths"])
+        """Cross-entropy of the tags, or of whole paths of them."""
+        found = model(*_inputs(batch), tag=batch["tag"])
+        if found.dim() == 1:
+            return Loss(found.sum())
         return Loss(
             pyrnn.losses.sequence_cross_entropy(
-                logits.float(), batch["tag"], reduction="sum", label_smoothing=config.label_smoothing
+                found.float(), batch["tag"], reduction="sum", label_smoothing=config.label_smoothing
             )
         )
 
     def evaluate(self, model: nn.Module, batches: Batches) -> Metrics:
-        """Loss, and accuracy: the share of tokens whose likeliest tag is theirs."""
+        """Loss, accuracy (the share of tokens whose tag is found), and for tags of spans their scores."""
         device = next(model.parameters()).device
         losses, hits = pyrnn.metrics.Perplexity(device), pyrnn.metrics.Accuracy(device)
+        names = model.config.tags
+        spans = pyrnn.metrics.SpanF1(device) if pyrnn.metrics.scheme_of(names) else None
         for batch in epoch_of(batches):
-            tags = batch["tag"].to(device)
-            logits = model(batch["token"].to(device), lengths=batch["lengths"].to(device))
-            total = pyrnn.losses.sequence_cross_entropy(logits, tags, reduction="sum")
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            tags, lengths = batch["tag"], batch["lengths"]
+            logits = model(*_inputs(batch))
+            if model.crf is None:
+                total = pyrnn.losses.sequence_cross_entropy(logits, tags, reduction="sum")
+            else:
+                total = model.crf(logits, tags, lengths=lengths, reduction="sum")
             losses.update(total, self.weight(batch))
-            hits.update(logits.argmax(-1), tags)
-        return pyrnn.metrics.Combined(losses, hits)
+            found = model.decode(logits, lengths)
+            hits.update(found, tags)
+            if spans is not None:
+                spans.update(*(_tags_of(ids, lengths, names) for ids in (found, tags)))
+        return pyrnn.metrics.Combined(losses, hits, *([] if spans is None else [spans]))
 
     def sizes_of(self, model: Pretrained, batches: Batches) -> dict[str, int]:
         """Sentences of an epoch, tokens of the vocabulary, and tags."""
@@ -183,28 +172,28 @@ class Tagging(WordTask):
 
     def word_tables(self, job: Job, folder: Path) -> dict[str, tuple[str, ...]]:
         """The vectors of tokens."""
-        tokens, _ = _read_vocabularies(folder / VOCABULARY)
-        return {"embedding.weight": tokens.tokens}
+        return {"embedding.weight": TaggerWords.read(folder / VOCABULARY).tokens.tokens}
 
     def load(self, folder: Path, job: Job, **options: Any) -> TaggedRun:
         """Model, tokens and tags."""
-        tokens, tags = _read_vocabularies(folder / VOCABULARY)
-        found = (len(tokens), len(tags))
-        if found != (told := (job.model.vocabulary_size, job.model.num_tags)):
-            raise ValueError(f"{folder}: {VOCABULARY} has {found} tokens and tags, config.json says {told}")
+        words = TaggerWords.read(folder / VOCABULARY)
+        for name, found in words.sizes().items():
+            told = getattr(job.model, name)
+            if told not in (found, ()):  # older runs have no names of tags
+                raise ValueError(f"{folder}: {VOCABULARY} has {name} {found}, config.json says {told}")
         model = pyrnn.models.Tagger.from_pretrained(folder, **options)
-        return TaggedRun(model, job, pyrnn.train.read_run_metrics(folder), tokens, tags)
+        return TaggedRun(model, job, pyrnn.train.read_run_metrics(folder), words)
 
     def read(self, run: Run, source: Source) -> PaddedBatches:
         """Annotated sentences; a tag that training never saw is refused."""
         assert isinstance(run, TaggedRun)
-        return _batches(_encode(_read(source, run.job.data), run.tokens, run.tags), run.job, seed=None)
+        return _batches(_fields(read_tagged(source, run.job.data), run.words, run.job), run.job, seed=None)
 
     def unknown(self, run: Run, batches: Batches) -> Unknown | None:
         """Tokens that the vocabulary lacks."""
         assert isinstance(run, TaggedRun)
         parts = (batch["token"][batch["tag"] != pyrnn.losses.IGNORE] for batch in epoch_of(batches))
-        return count_unknown(parts, run.tokens.unk_id)
+        return count_unknown(parts, run.words.tokens.unk_id)
 
 
 def tag_sentences(
@@ -224,9 +213,13 @@ def tag_sentences(
     for sentence in sentences:
         if not 0 < len(sentence) <= data.longest:
             raise ValueError(f"a sentence must have 1 to {data.longest} tokens, got {len(sentence)}")
-    ids = [run.tokens.encode(_read_as(sentence, data)) for sentence in sentences]
-    found = logits_of(run.model, ids, batch_size=batch_size)
-    return [run.tags.tokens_of(logits[: len(own)].argmax(-1)) for logits, own in zip(found, ids, strict=True)]
+    fields = run.words.encode(sentences, data, characters=run.model.characters is not None)
+    found: dict[int, list[str]] = {}
+    for places, logits, lengths in answers_of(run.model, fields, batch_size=batch_size):
+        rows = run.model.decode(logits, lengths).T.tolist()
+        for place, row, length in zip(places, rows, lengths.tolist(), strict=True):
+            found[place] = run.words.tags.tokens_of(row[:length])
+    return [found[place] for place in range(len(sentences))]
 
 
 def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
@@ -244,40 +237,21 @@ def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
             yield ""
 
 
-def _read_vocabularies(path: Path) -> tuple[Vocabulary, Vocabulary]:
-    """Tokens and tags of a run.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged.
-    """
-    words = from_mapping(Vocabularies, read_json(path), where=str(path))
-    try:
-        return pyrnn.text.Vocabulary(words.tokens, unk=UNKNOWN), pyrnn.text.Vocabulary(words.tags)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+def _fields(sentences: Sequence[TaggedSentence], words: TaggerWords, job: Job) -> dict[str, list[Tensor]]:
+    characters = job.model.characters != "none"
+    fields = words.encode([own.tokens for own in sentences], job.data, characters=characters)
+    return {**fields, "tag": [words.tags.encode(own.tags) for own in sentences]}
 
 
-def _read(source: Source, data: TaggedTextConfig) -> list[TaggedSentence]:
-    sentences = list(pyrnn.text.read_columns(source))
-    longest = max(len(sentence.tokens) for sentence in sentences)
-    if longest > data.longest:
-        raise ValueError(
-            f"{pyrnn.text.source_name(source)} has a sentence of {longest} tokens, longest allows "
-            f"{data.longest}"
-        )
-    return [sentence._replace(tokens=_read_as(sentence.tokens, data)) for sentence in sentences]
+def _tags_of(ids: Tensor, lengths: Tensor, names: Sequence[str]) -> list[list[str]]:
+    """The tags of each sentence of a batch [T, B]."""
+    rows = zip(ids.T.tolist(), lengths.tolist(), strict=True)
+    return [[names[id] for id in row[:length]] for row, length in rows]
 
 
-def _read_as(tokens: Iterable[str], data: TaggedTextConfig) -> list[str]:
-    return [token.lower() for token in tokens] if data.lowercase else list(tokens)
-
-
-def _encode(
-    sentences: Iterable[TaggedSentence], tokens: Vocabulary, tags: Vocabulary
-) -> dict[str, list[Tensor]]:
-    pairs = [(tokens.encode(sentence.tokens), tags.encode(sentence.tags)) for sentence in sentences]
-    return {"token": [token for token, _ in pairs], "tag": [tag for _, tag in pairs]}
+def _inputs(batch: Batch) -> tuple[Tensor, ...]:
+    """What the model reads of a batch, in its order."""
+    return tuple(batch[name] for name in ("token", "lengths", "character") if name in batch)
 
 
 def _batches(fields: Mapping[str, Sequence[Tensor]], job: Job, *, seed: int | None) -> PaddedBatches:

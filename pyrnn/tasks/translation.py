@@ -153,11 +153,8 @@ class Translation(WordTask):
         self, model: nn.Module, batch: Batch, carried: tuple[Tensor, ...] | None, config: TrainConfig
     ) -> Loss:
         """Cross-entropy of the targets."""
-        logits = model(batch["source"], batch["source_lengths"], batch["input"])
-        total = pyrnn.losses.sequence_cross_entropy(
-            logits.float(), batch["output"], reduction="sum", label_smoothing=config.label_smoothing
-        )
-        return Loss(total)
+        read = batch["source"], batch["source_lengths"], batch["input"]
+        return Loss(model(*read, batch["output"], label_smoothing=config.label_smoothing))
 
     def evaluate(self, model: nn.Module, batches: Batches) -> Metrics:
         """Loss, accuracy of the next token, and BLEU where the batches have a tokenizer."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from pyrnn.models.pretrained import load_weights
+from pyrnn.models.pretrained import load_weights, outline
 from pyrnn.train.job import Job
 from pyrnn.train.run_folder import read_job
 from pyrnn.train.task import Task
@@ -21,8 +23,8 @@ def with_initial(job: Job) -> Job:
 
     Raises:
         FileNotFoundError: there is no such run.
-        ValueError: it is of another task, or a setting was given that the vocabulary, which is kept, has
-            otherwise.
+        ValueError: it is of another task, or a setting was given that the vocabulary, which is kept, or the
+            weights have otherwise.
     """
     if job.train.init_from is None:
         return job
@@ -37,7 +39,33 @@ def with_initial(job: Job) -> Job:
                 f"{name} is {settings[name]!r} in {job.train.init_from}, whose vocabulary this run keeps; "
                 f"got {job.given['data'][name]!r}: leave the setting out"
             )
-    return job.updated(settings)
+    begun = job.updated(settings)
+    _require_same_shapes(begun, source, job.given["model"])
+    return begun
+
+
+def _require_same_shapes(job: Job, source: Job, given: Mapping[str, Any]) -> None:
+    """Refuse settings with which the weights of `source` would have other names or shapes."""
+    if _shapes(job) == (kept := _shapes(source)):
+        return
+    differing = [name for name, value in given.items() if value != getattr(source.model, name)]
+    alone = [name for name in differing if _shapes(source.updated({name: given[name]})) != kept]
+    told = [
+        f"{name} is {getattr(source.model, name)!r} there, got {given[name]!r}" for name in alone or differing
+    ]
+    raise ValueError(
+        f"the weights of {job.train.init_from}, with which this run begins, fit no model of other sizes: "
+        f"{'; '.join(told)}: leave {'it' if len(told) == 1 else 'them'} out, or train without init_from"
+    )
+
+
+def _shapes(job: Job) -> dict[str, tuple[int, ...]]:
+    """Of every tensor of the job's model; nothing where there can be no such model."""
+    try:
+        model = outline(lambda: job.task.build(job))
+    except ValueError:
+        return {}
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def load_initial(model: nn.Module, job: Job) -> None:

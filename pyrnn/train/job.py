@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ class Job:
                 raise ValueError(f"{where}: {name}: expected a table of settings, got {type(table).__name__}")
         given = {name: dict(tables.get(name, {})) for name in TABLES}
         filled = {name: {**_defaults(task, given["model"], name), **given[name]} for name in TABLES}
-        filled["model"] = {**dict.fromkeys(task.sizes, 1), **filled["model"]}
+        required = [f.name for f in fields(task.model_config) if f.default is MISSING]
+        filled["model"] = {**{name: 1 for name in required if name in task.sizes}, **filled["model"]}
         kinds = {"data": task.data_config, "model": task.model_config, "train": TrainConfig}
         values = {name: from_mapping(kinds[name], filled[name], where=f"{where}: {name}") for name in TABLES}
         return cls(task, **values, given=given)
@@ -106,7 +107,7 @@ class Job:
             given[homes[name]][name] = value
         return self.from_mapping(self.task, given, where="settings")
 
-    def sized(self, sizes: Mapping[str, int]) -> Job:
+    def sized(self, sizes: Mapping[str, Any]) -> Job:
         """The same job with the model's sizes that follow from the data."""
         given = {**self.given, "model": {**self.given["model"], **sizes}}
         return replace(self, model=replace(self.model, **sizes), given=given)

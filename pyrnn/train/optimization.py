@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn._tensors import Expected, exactly
+from pyrnn.optim import AdamW
 from pyrnn.train.config import TrainConfig
 from pyrnn.train.schedule import Schedule
 
@@ -58,7 +59,9 @@ class Optimization:
             loss: where it is not finite the update is left out too.
         """
         self._scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._config.clip_norm)
+        norm: Tensor | None = None
+        if not isinstance(self.optimizer, AdamW):  # which clips on its way
+            norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._config.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule(step)
         if self._scaler.is_enabled():
@@ -66,9 +69,13 @@ class Optimization:
             self._scaler.update()
         else:
             # What GradScaler tells a fused optimizer: one means that the step is to change nothing.
-            self.optimizer.found_inf = (~(norm + loss).isfinite()).float()  # type: ignore[attr-defined]
+            finite = (loss if norm is None else norm + loss).isfinite()
+            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optimizer.grad_scale = None  # type: ignore[attr-defined]
             self.optimizer.step()
+        if isinstance(self.optimizer, AdamW):
+            norm = self.optimizer.grad_norm
+        assert norm is not None
         return norm
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -130,4 +137,4 @@ def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> t
     rate = config.learning_rate
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=rate, betas=config.betas, fused=True)
+    return AdamW(groups, lr=rate, betas=config.betas, fused=True, clip_norm=config.clip_norm)

@@ -176,7 +176,7 @@ class Task(ABC):
         return self.score_unit
 
     @abstractmethod
-    def prepare(self, job: Job, folder: Path) -> dict[str, int]:
+    def prepare(self, job: Job, folder: Path) -> dict[str, Any]:
         """Read the data once, write `files` into the folder, and return the model's `sizes`.
 
         With `init_from` in the recipe, ids mean what they mean in that run.

@@ -9,6 +9,7 @@ import pytest
 
 from pyrnn.bench import language_model, record
 from pyrnn.bench.language_model_table import main, table
+from pyrnn.bench.speed import TransformerOfTorch
 
 ROW: dict[str, Any] = {
     "task": "word",
@@ -31,13 +32,34 @@ ROW: dict[str, Any] = {
 def test_cells_have_about_the_same_parameters(task: str) -> None:
     jobs = [language_model.job_of(task, cell, seed=1)[0] for cell in language_model.CELLS]
     counts = [sum(p.numel() for p in language_model.LanguageModel(job.model).parameters()) for job in jobs]
-    if task.startswith("word"):
+    if task in ("word", "word-without-dropout"):
         assert max(counts) < 1.07 * min(counts)
-    assert {job.model.vocabulary_size for job in jobs} == {10_000 if task.startswith("word") else 66}
+    sizes = {"character": 66, "character-large": 66, "word-large": language_model.LARGE_VOCABULARY}
+    assert {job.model.vocabulary_size for job in jobs} == {sizes.get(task, 10_000)}
 
 
 def test_memory_is_measured() -> None:
     assert language_model.measure_memory("character", "lstm", "pyrnn", threads=1) > 10
+
+
+def test_torch_s_transformer_has_the_weights_of_ours() -> None:
+    job, ids = language_model.job_of("character", "transformer", seed=1)
+    ours, theirs = language_model.LanguageModel(job.model), TransformerOfTorch(job.model)
+    ours.load_state_dict(theirs.state_dict())
+    assert ids.max() < theirs(ids[:5].unsqueeze(1))[0].shape[2]
+    with pytest.raises(SystemExit, match="on the task 'character' alone"):
+        language_model.job_of("word", "transformer", seed=1)
+
+
+def test_the_table_shows_a_transformer() -> None:
+    row = {
+        **ROW,
+        "cell": "transformer",
+        "speed": {"step": ROW["speed"]["step"]},
+        "memory_mib": {"pyrnn": 9.0},
+    }
+    line = table([row]).splitlines()[-1]
+    assert line.startswith("| word, TRANSFORMER | 1,234,567 | 2,000 | 1,000 | 2.00x |  | 9 |  |")
 
 
 def test_the_table_shows_the_row() -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from pyrnn.bench import word_vectors
-from pyrnn.bench.word_vectors import MISSING, main, spearman, stream_of, trainer_of
+from pyrnn.bench.word_vectors import MISSING, main, stream_of, trainer_of
+from pyrnn.bench.word_vectors_quality import spread
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("gensim") is None, reason="gensim is not installed"
@@ -33,10 +34,11 @@ def test_streams_have_the_words_that_are_asked_for(name: str, tmp_path: Path) ->
     assert len(stream.lines.read_text().split()) == stream.corpus.words + stream.corpus.left_out
 
 
-def test_ranks_are_compared() -> None:
-    x = np.array([3.0, 1.0, 2.0, 2.0])
-    assert spearman(x, 10 * x - 3) == pytest.approx(1)
-    assert spearman(x, -(x**3)) == pytest.approx(-1)
+def test_a_mean_has_an_interval() -> None:
+    pytest.importorskip("scipy")
+    found = spread([1.0, 2.0, 3.0])  # 2 +- 4.3027 / sqrt 3, of two degrees of freedom
+    assert found["mean"] == 2
+    assert found["interval"] == pytest.approx([2 - 2.48414, 2 + 2.48414], abs=1e-5)
 
 
 @needs_package
@@ -62,3 +64,18 @@ def test_a_row_is_printed(capsys: pytest.CaptureFixture[str], two_threads: None)
     assert row["ratio"] > 0
     assert row["words_per_second"].keys() == {"pyrnn", "gensim"}
     assert torch.get_num_threads() == 1
+
+
+@needs_package
+@pytest.mark.filterwarnings("ignore")
+def test_both_sides_are_judged_with_every_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    few: list[Any] = ["--dimension", "8", "--epochs", "1", "--seeds", "2", "--mode", "cbow", "--no-record"]
+    main(["--quality", "--text", "shakespeare", *few])
+    row = json.loads(capsys.readouterr().out)
+    assert row["seeds"] == [1, 2]
+    assert row["scores"].keys() >= {"simlex999", "gram7-past-tense", "held_out_loss"}
+    for score in row["scores"].values():
+        for side in ("pyrnn", "gensim"):
+            low, high = score[side]["interval"]
+            assert low <= score[side]["mean"] <= high
+    assert row["scores"]["simlex999"]["pairs"] < row["scores"]["simlex999"]["unknown"]

@@ -37,9 +37,9 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small character model."""
+    """A small character model, for all tests to read."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "text.txt").write_text(TEXT)
     line = f"-m pyrnn train language-model {folder / 'run'} --text {folder / 'text.txt'} {SMALL}"

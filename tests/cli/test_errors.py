@@ -17,6 +17,7 @@ import pytest
 
 import pyrnn
 from tests.cli.conftest import TEXT, Command
+from tests.processes import Forked
 
 PYRNN = f"{sys.executable} -m pyrnn"
 SMALL = "--max-steps 2 --hidden-size 8 --embedding-size 8 --bptt-steps 16 --validation-streams 2 --threads 1"
@@ -185,35 +186,37 @@ def test_closed_streams(trained: Path, text: Path, tmp_path: Path) -> None:
 
 
 def test_a_training_whose_lines_nobody_reads_goes_on(text: Path, tmp_path: Path) -> None:
-    line = (
-        f"{PYRNN} train language-model {tmp_path / 'new'} --text {text} {SMALL} --max-steps 30 --log-every 1"
-    )
-    done = shell(f"set -o pipefail; {line} | head -1")
+    line = f"--text {text} {SMALL} --max-steps 30 --log-every 1"
+    new, newer, pipe = (tmp_path / name for name in ("new", "newer", "pipe"))
+    os.mkfifo(pipe)
+    process = Forked(tmp_path, ["train", "language-model", new, *shlex.split(line)], stdout=pipe)
+    with pipe.open() as reader:
+        assert reader.readline()
+    done = process.end()
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("nobody reads the metrics any more") == 1
-    assert _rows(tmp_path / "new")[-1]["step"] == 30
-    done = shell(
-        f"set -o pipefail; {line.replace(str(tmp_path / 'new'), str(tmp_path / 'newer'))} 2>&1 | head -1"
-    )
-    assert done.returncode == 0
-    assert _rows(tmp_path / "newer")[-1]["step"] == 30
+    assert _rows(new)[-1]["step"] == 30
+    # Python's own end looks at both streams.
+    ended = shell(f"set -o pipefail; {PYRNN} train language-model {newer} {line} 2>&1 | head -1")
+    assert ended.returncode == 0
+    assert _rows(newer)[-1]["step"] == 30
 
 
 @pytest.mark.parametrize("line", ["generate {run} --max-tokens 100000000", "evaluate {run} --text {big}"])
 def test_an_interrupt(line: str, trained: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.txt"
     big.write_text(TEXT * 2000)
-    call = shlex.split(f"{PYRNN} {line.format(run=trained, big=big)}")
-    process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = Forked(tmp_path, shlex.split(line.format(run=trained, big=big)), stdout=os.devnull)
     if line.startswith("generate"):
-        assert process.stderr is not None
-        assert "seed" in process.stderr.readline()  # told when it begins to write
+        while "seed" not in process.stderr.read_text():  # told when it begins to write
+            assert process.poll() is None
+            time.sleep(0.01)
     else:
-        time.sleep(2.5)
+        time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in err
+    done = process.end(60)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
 
 
 def test_a_fault_of_ours_is_told_as_one(
@@ -272,10 +275,8 @@ def test_a_run_begins_with_anothers_weights(
 def test_workers_that_are_not_forked(method: str, text: Path, tmp_path: Path) -> None:
     program = (
         "import multiprocessing, sys; from pyrnn.cli import main\n"
-        "if __name__ == '__main__':\n"
-        f"    multiprocessing.set_start_method('{method}'); sys.exit(main())\n"
+        f"multiprocessing.set_start_method('{method}', force=True); sys.exit(main())\n"
     )
-    (tmp_path / "start.py").write_text(program)
     line = f"train language-model {tmp_path / 'new'} --text {text} {SMALL} --workers 1"
-    done = shell(f"{sys.executable} {tmp_path / 'start.py'} {line}")
+    done = Forked(tmp_path, shlex.split(line), program=program).end()
     assert done.returncode == 0, done.stderr

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import Forked
+
 TEXT = b"the quick brown fox jumps over the lazy dog.\n" * 200
 
 # The command, interrupted once when Python tells of an event whose arguments name a part.
 INTERRUPTED = """
 import os, signal, sys
 event, part, *sys.argv[1:] = sys.argv[1:]
+assert "tokenizers" not in sys.modules
 def watch(name, args):
     global event
     if name == event and any(part in str(arg) for arg in args):
@@ -40,20 +43,16 @@ def test_an_interrupt_leaves_nothing_half_made(moment: str, tmp_path: Path) -> N
     temporary, run = tmp_path / "temporary", tmp_path / "run"
     temporary.mkdir()
     options = ("--level", "subword", "--max-vocabulary", "300", "--text", "/dev/stdin", "--epochs", "1")
-    line = (
-        sys.executable,
-        "-c",
-        INTERRUPTED,
-        *MOMENTS[moment],
-        "train",
-        "language-model",
-        str(run),
-        *options,
-    )
+    line = (*MOMENTS[moment], "train", "language-model", run, *options)
     # Torch's own cache, which stays, is kept elsewhere.
     places = {"TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    ended = subprocess.run(line, input=TEXT, capture_output=True, env=os.environ | places)
-    assert ended.returncode == 130, ended.stderr.decode()
+    outlet, inlet = os.pipe()
+    os.write(inlet, TEXT)
+    os.close(inlet)
+    stdin = f"/proc/{os.getpid()}/fd/{outlet}"
+    ended = Forked(tmp_path, line, program=INTERRUPTED, environment=places, stdin=stdin).end()
+    os.close(outlet)
+    assert ended.returncode == 130, ended.stderr
     assert not [*temporary.iterdir()]
     assert not list(tmp_path.rglob("*.partial*"))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pyrnn.cli.terminal import escaped, write
 from tests.cli.conftest import Command
+from tests.processes import Forked
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\x9b31m\r"
 
@@ -39,39 +38,38 @@ def test_a_file_and_raw_have_the_text_itself() -> None:
         assert stream.getvalue() == expected
 
 
-def on_a_terminal(line: list[str], stdin: bytes = b"") -> str:
+def on_a_terminal(folder: Path, line: list[str], stdin: str = "") -> str:
     """What a command writes to a terminal that is its standard output and error."""
+    (folder / "stdin").write_text(stdin)
     outer, inner = pty.openpty()
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=inner, stderr=inner) as process:
-        os.close(inner)
-        assert process.stdin is not None
-        process.stdin.write(stdin)
-        process.stdin.close()
-        shown = b""
-        while True:
-            try:
-                piece = os.read(outer, 1 << 16)
-            except OSError:  # all who wrote have ended
-                break
-            if not piece:
-                break
-            shown += piece
+    name = os.ttyname(inner)
+    process = Forked(folder, line, stdin=folder / "stdin", stdout=name, stderr=name)
+    process.end()
+    os.close(inner)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(outer, 1 << 16)
+        except OSError:  # all who wrote have ended
+            break
+        if not piece:
+            break
+        shown += piece
     os.close(outer)
     return shown.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize("verb", ["generate", "score", "error"])
-def test_commands_on_a_terminal(verb: str, trained: Path) -> None:
-    pyrnn = [sys.executable, "-m", "pyrnn"]
+def test_commands_on_a_terminal(verb: str, trained: Path, tmp_path: Path) -> None:
     hostile = HOSTILE.replace("\r", "")
     if verb == "generate":
-        line = [*pyrnn, "generate", str(trained), "--prompt", hostile, "--max-tokens", "3"]
-        assert on_a_terminal([*line, "--raw"]).count("\x1b") == 2
+        line = ["generate", str(trained), "--prompt", hostile, "--max-tokens", "3"]
+        assert on_a_terminal(tmp_path, [*line, "--raw"]).count("\x1b") == 2
     elif verb == "score":
-        line = [*pyrnn, "score", str(trained)]
+        line = ["score", str(trained)]
     else:
-        line = [*pyrnn, "evaluate", str(trained), "--text", f"no{hostile}where"]
-    shown = on_a_terminal(line, f"{hostile}\n".encode())
+        line = ["evaluate", str(trained), "--text", f"no{hostile}where"]
+    shown = on_a_terminal(tmp_path, line, f"{hostile}\n")
     assert escaped(hostile) in shown
     assert not set("\x1b\x07\x9b\u202e") & set(shown)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pyrnn.cli.table import show
+from pyrnn.embeddings import convert_vectors
 from pyrnn.tasks import make_job
 from pyrnn.train import train
 from tests.cli.conftest import Command
@@ -53,7 +58,7 @@ def test_vectors_are_judged_by_files(command: Command, vectors: Path, tmp_path: 
     code, out, err = command(line)
     assert (code, out) == (
         0,
-        "family\t1.0000\t1\t1\t1\ntotal\t1.0000\t1\t1\t1\np\t1.0000\t0.9335\t3\t0\n",
+        "family\t1.0000\t1\t1\t1\ntotal\t1.0000\t1\t1\t1\np\t1.0000\t0.0000\t0.9335\t3\t0\n",
     )
     assert "q: 50.0% of 2 questions have unknown words" in err
     assert "p: 0.0% of 3 pairs have unknown words; 1 line left out, which is no pair" in err
@@ -69,6 +74,24 @@ def test_files_are_converted_and_described(command: Command, vectors: Path, tmp_
         assert (code, json.loads(out)["words"], json.loads(out)["dimensions"]) == (0, 5, 4)
         vectors = tmp_path / target
     assert command(f"vectors info {vectors}")[1].startswith("words\t5\ndimensions\t4\nfirst words\tman king")
+
+
+def test_a_killed_conversion_leaves_no_temporary_file(vectors: Path, tmp_path: Path) -> None:
+    """SIGTERM ends the process on the spot while the second pass writes."""
+    program = (
+        "import os, signal, sys\n"
+        "sys.addaudithook(lambda name, args: name == 'open' and '.a.bin.' in str(args[0]) and "
+        "os.kill(os.getpid(), signal.SIGTERM))\n"
+        "from pyrnn.embeddings import convert_vectors\n"
+        "convert_vectors(*sys.argv[1:])\n"
+    )
+    file, temporary = tmp_path / "vectors.txt", tmp_path / "temporary"
+    temporary.mkdir()
+    convert_vectors(vectors, file)
+    line = (sys.executable, "-c", program, str(file), str(tmp_path / "a.bin"))
+    ended = subprocess.run(line, env={**os.environ, "TMPDIR": str(temporary)}, check=False)
+    assert ended.returncode == -signal.SIGTERM
+    assert not [*temporary.iterdir()]
 
 
 def test_a_run_of_words_has_vectors(command: Command, trained: Path, tmp_path: Path) -> None:

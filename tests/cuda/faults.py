@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+#: In C++: whether this is the fault that is wanted.
+FAULT = "PYRNN_THIS_FAULT"
+
 
 class Fault(NamedTuple):
-    """In file `name` of csrc, `old` becomes `new`."""
+    """In file `name` of csrc, `old` becomes `new`: statements or an expression, or `new` says itself when."""
 
     name: str
     old: str
@@ -15,7 +18,7 @@ class Fault(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """Some kernels of an operator, compiled anew for one dtype with each of its faults."""
+    """Some kernels of an operator, compiled anew for one dtype with all of its faults, chosen at run time."""
 
     operator: str
     source: str  # of the kernels, SOURCE.cu
@@ -32,8 +35,8 @@ RECURRENT = {
     ),
     "wrong_lane": Fault(
         "recurrent/cuda/product.h",
-        "const A* left = weights + lane / 4 * 2",
-        "const A* left = weights + lane % 4 * 2",
+        "weights + lane / 4 * 2;",
+        f"weights + ({FAULT} ? lane % 4 : lane / 4) * 2;",
     ),
     "tail_of_the_batch": Fault(
         "recurrent/cuda/block.h", "at.b < w.B && unit < w.H", "at.b <= w.B && unit < w.H"
@@ -44,7 +47,7 @@ RECURRENT = {
     "reset_one_step_late": Fault(
         "recurrent/cuda/block.h",
         "return is_cut(w, d == 0 ? t + 1 : t,",
-        "return is_cut(w, d == 0 ? t : t + 1,",
+        f"return is_cut(w, (d == 0) != {FAULT} ? t + 1 : t,",
     ),
     "sums_of_half_the_warps": Fault(
         "recurrent/cuda/recurrence_kernel.h",
@@ -53,8 +56,8 @@ RECURRENT = {
     ),
     "missing_grid_barrier": Fault(
         "recurrent/cuda/recurrence_kernel.h",
-        "if (row0 == 0 && s > s0) exchange.wait(s)",
-        "if (false) exchange.wait(s)",
+        "if (row0 == 0 && s > s0) exchange.wait(s);",
+        "",
     ),
     "single_buffer": Fault(
         "recurrent/cuda/exchange.h",
@@ -72,7 +75,9 @@ RECURRENT = {
         "  __device__ void close(int64_t s1) {",
     ),
     "wrong_rank": Fault(
-        "recurrent/cuda/exchange.h", "map_shared_rank(there, unit / kUnits)", "map_shared_rank(there, 0)"
+        "recurrent/cuda/exchange.h",
+        "ptx::map_shared_rank(there, unit / kUnits)",
+        "ptx::map_shared_rank(there, 0)",
     ),
     "wrong_arrival_count": Fault(
         "recurrent/cuda/exchange.h", "unsigned(s) * gridDim.x", "unsigned(s + 1) * gridDim.x"
@@ -83,12 +88,15 @@ RECURRENT = {
         "  if (threadIdx.x == 0) ptx::red_add",
     ),
     "exchange_by_the_first_cache": Fault(
-        "recurrent/cuda/exchange.h", "return __ldcg((const Word*)(from", "return *((const Word*)(from", True
+        "recurrent/cuda/exchange.h",
+        "return __ldcg((const Word*)(from + Product::exchange_index(k, row, w.rows)));",
+        "return *(const Word*)(from + Product::exchange_index(k, row, w.rows));",
+        True,
     ),
     "missing_release": Fault(
-        "common/cuda/grid_barrier.h", "ptx::red_add_release(arrivals, 1)", "*arrivals += 1", True
+        "common/cuda/grid_barrier.h", "ptx::red_add_release(arrivals, 1);", "*arrivals += 1;", True
     ),
-    "missing_acquire": Fault("common/cuda/grid_barrier.h", "    ptx::ld_acquire(arrivals);", "    ;", True),
+    "missing_acquire": Fault("common/cuda/grid_barrier.h", "    ptx::ld_acquire(arrivals);", "", True),
 }
 
 _FORWARD, _ROWS = "attention/cuda/forward.h", "attention/cuda/forward_rows.h"
@@ -102,14 +110,14 @@ ATTENTION = {
     "values_are_no_numbers_unseen": Fault("attention/cuda/tile.h", "return found != 0;", "return false;"),
     "missing_barrier_before_scores": Fault(_FORWARD, f"{_KEYS_LANDED}      __syncthreads();\n", _KEYS_LANDED),
     "missing_barrier_before_values": Fault(
-        _FORWARD, "if (__syncthreads_or(nonfinite))", "if (__any_sync(~0u, nonfinite))"
+        _FORWARD, "__syncthreads_or(nonfinite)", "__any_sync(~0u, nonfinite)"
     ),
     "keys_have_not_landed": Fault(_FORWARD, _KEYS_LANDED, _KEYS_LANDED.replace("<2>", "<3>")),
     "values_have_not_landed": Fault(_FORWARD, _VALUES_LANDED, _VALUES_LANDED.replace("<2>", "<3>")),
-    "one_buffer_of_keys": Fault(_FORWARD, "load_keys(k[(i + 1) % 2]", "load_keys(k[i % 2]"),
-    "one_buffer_of_values": Fault(_FORWARD, "load_keys(v[(i + 1) % 2]", "load_keys(v[i % 2]"),
+    "one_buffer_of_keys": Fault(_FORWARD, "load_keys(k[(i + 1) % 2]", f"load_keys(k[(i + !{FAULT}) % 2]"),
+    "one_buffer_of_values": Fault(_FORWARD, "load_keys(v[(i + 1) % 2]", f"load_keys(v[(i + !{FAULT}) % 2]"),
     "one_key_too_many": Fault(
-        "attention/cuda/scores.h", "end, p.query_start + 1);", "end, p.query_start + 2);"
+        "attention/cuda/scores.h", "end, p.query_start + 1);", f"end, p.query_start + 1 + {FAULT});"
     ),
     "strides_of_the_mask_mixed_up": Fault(_ROWS, "at + key * mask.key", "at + key * mask.query"),
     "sum_with_the_wrong_lane": Fault(_ROWS, "__shfl_xor_sync(~0u, all, 2)", "__shfl_xor_sync(~0u, all, 4)"),
@@ -119,11 +127,13 @@ ATTENTION = {
     "outputs_keep_their_old_shift": Fault(_ROWS, "if (!__any_sync(~0u, by != 1)) continue;", "continue;"),
     "dropped_words_are_not_exchanged": Fault(
         "attention/cuda/dropout.h",
-        "first = __shfl_xor_sync(~0u, odd ? word[0] : word[2], 1)",
-        "first = odd ? word[0] : word[2]",
+        "__shfl_xor_sync(~0u, odd ? word[0] : word[2], 1)",
+        "odd ? word[0] : word[2]",
     ),
     "values_are_not_transposed": Fault(
-        "attention/cuda/products.h", "ptx::ldmatrix_x4_trans(", "ptx::ldmatrix_x4("
+        "attention/cuda/products.h",
+        "ptx::ldmatrix_x4_trans(right, b.chunk(b_row + k * kDepth, n + lane / 16));",
+        "ptx::ldmatrix_x4(right, b.chunk(b_row + k * kDepth, n + lane / 16));",
     ),
     "parts_keep_their_own_shift": Fault(
         "attention/cuda/combine.h", "sum += weight_of<S>(part[0] - offset) * part[1]", "sum += part[1]"
@@ -155,7 +165,8 @@ ATTENTION_HOPPER = {
     "values_are_not_awaited": Fault(
         _HOPPER,
         "    buffers.values.wait_until_full(turn);\n    ptx::mbarrier_wait(buffers.looked_at",
-        "    if (false) ptx::mbarrier_wait(buffers.looked_at",
+        f"    if (!{FAULT}) buffers.values.wait_until_full(turn);\n"
+        f"    if (!{FAULT})\n    ptx::mbarrier_wait(buffers.looked_at",
     ),
     "queries_are_not_awaited": Fault(_HOPPER, "      buffers.queries.wait_until_full(of_queries);\n", ""),
     "nobody_waits_for_who_looks_at_values": Fault(
@@ -166,15 +177,27 @@ ATTENTION_HOPPER = {
     ),
     "wrong_phase_of_empty_buffers": Fault(_RING, "turn.phase ^ 1", "turn.phase"),
     "one_buffer_of_keys": Fault(
-        _HOPPER, "k(int buffer) const { return at(buffer); }", "k(int) const { return at(0); }"
+        _HOPPER,
+        "k(int buffer) const { return at(buffer); }",
+        f"k(int buffer) const {{ return at({FAULT} ? 0 : buffer); }}",
     ),
-    "values_over_keys": Fault(_HOPPER, "return at(kBuffers + buffer)", "return at(buffer)"),
+    "values_over_keys": Fault(
+        _HOPPER, "return at(kBuffers + buffer)", f"return at({FAULT} ? buffer : kBuffers + buffer)"
+    ),
     "fewer_bytes_than_come": Fault(
-        "attention/cuda/panels.h", "expect_tx(landed, kBytes)", "expect_tx(landed, kBytes / 2)"
+        "attention/cuda/panels.h",
+        "expect_tx(landed, kBytes)",
+        f"expect_tx(landed, kBytes / ({FAULT} ? 2 : 1))",
     ),
     "barriers_are_not_shown_to_the_engine": Fault(_HOPPER, "    ptx::mbarrier_init_fence();\n", ""),
     "products_without_a_fence": Fault(
         _HOPPER, "    ptx::wgmma_pin(flat(out));\n    ptx::wgmma_fence();", "    ptx::wgmma_pin(flat(out));"
+    ),
+    "keys_are_released_early": Fault(
+        _HOPPER,
+        "        ptx::wgmma_wait<1>();\n",
+        f"        if ({FAULT}) buffers.keys.release(turn);\n"
+        f"        ptx::wgmma_wait<1>();\n        if (!{FAULT})\n",
     ),
     "scores_are_not_awaited": Fault(_HOPPER, "ptx::wgmma_wait<1>()", "ptx::wgmma_wait<2>()"),
     "outputs_are_not_awaited": Fault(
@@ -182,29 +205,29 @@ ATTENTION_HOPPER = {
         "    ptx::wgmma_wait<0>();\n    ptx::wgmma_pin(flat(out));",
         "    ptx::wgmma_pin(flat(out));",
     ),
-    "keys_are_released_early": Fault(
-        _HOPPER,
-        "        ptx::wgmma_wait<1>();\n",
-        "        buffers.keys.release(turn);\n        ptx::wgmma_wait<1>();\n        if (false)\n",
-    ),
     "queries_are_released_early": Fault(
         _HOPPER,
         "      buffers.queries.wait_until_full(of_queries);\n",
-        "      buffers.queries.wait_until_full(of_queries);\n      buffers.queries.release(of_queries);\n",
+        "      buffers.queries.wait_until_full(of_queries);\n"
+        f"      if ({FAULT}) buffers.queries.release(of_queries);\n",
         True,
     ),
     "nobody_has_the_first_turn": Fault(_HOPPER, "if (group == kGroups - 1) end();", ""),
     "a_turn_is_not_given_on": Fault(_HOPPER, "1 + (group + 1) % kGroups", "1 + group"),
     "more_registers_than_were_released": Fault(
-        _HOPPER, "claim_registers<Shape::kOwnRegisters>", "claim_registers<Shape::kOwnRegisters + 8>"
+        _HOPPER,
+        "ptx::claim_registers<Shape::kOwnRegisters>()",
+        "ptx::claim_registers<Shape::kOwnRegisters + 8>()",
     ),
-    "padding_hides_nothing_from_who_looks": Fault(_HOPPER, " || (!kPlain && block.p.padding)", ""),
+    "padding_hides_nothing_from_who_looks": Fault(_HOPPER, "(!kPlain && block.p.padding)", "false"),
     "values_are_no_numbers_unseen": Fault("attention/cuda/tile.h", "return found != 0;", "return false;"),
     "sums_before_such_values_are_lost": Fault(_HOPPER, "    if (spoilt) copy_sums(out, kept);\n", ""),
     "the_last_step_of_a_panel_twice": Fault(
         "attention/cuda/panels.h", "uint32_t(k % kOfPanel) * 32", "uint32_t(k % kOfPanel / 2) * 32"
     ),
-    "rows_of_another_warpgroup": Fault(_HOPPER, "over_features(64 * order.group)", "over_features(0)"),
+    "rows_of_another_warpgroup": Fault(
+        _HOPPER, "over_features(64 * order.group)", f"over_features({FAULT} ? 0 : 64 * order.group)"
+    ),
     "a_piece_of_work_twice": Fault(
         "attention/cuda/schedule.h", "gridDim.x - 1 - blockIdx.x", "gridDim.x - blockIdx.x"
     ),
@@ -217,7 +240,9 @@ _PAIR = "attention/cuda/pair_gradient.h"
 
 ATTENTION_GRADIENT = {
     "missing_barrier_before_queries": Fault(
-        _KEYS, "          __syncthreads_or(partial ?", "          __any_sync(~0u, partial ?"
+        _KEYS,
+        "__syncthreads_or(partial ? own_part_has_nonfinite(buffer) : own_row_is_spoilt(buffer))",
+        "__any_sync(~0u, partial ? own_part_has_nonfinite(buffer) : own_row_is_spoilt(buffer))",
     ),
     "queries_are_overwritten_early": Fault(
         _KEYS,
@@ -225,13 +250,13 @@ ATTENTION_GRADIENT = {
         "    }\n    ptx::cp_async_wait<0>();",
     ),
     "queries_have_not_landed": Fault(_KEYS, "ptx::cp_async_wait<1>()", "ptx::cp_async_wait<2>()"),
-    "keys_have_not_landed": Fault(_QUERIES, "ptx::cp_async_wait<1>()", "ptx::cp_async_wait<2>()"),
     "missing_barrier_before_keys": Fault(
         _QUERIES,
         "ptx::cp_async_wait<1>();\n      __syncthreads();",
         "ptx::cp_async_wait<1>();",
     ),
-    "one_buffer_of_queries": Fault(_KEYS, "load(1 - buffer, row", "load(buffer, row"),
+    "keys_have_not_landed": Fault(_QUERIES, "ptx::cp_async_wait<1>()", "ptx::cp_async_wait<2>()"),
+    "one_buffer_of_queries": Fault(_KEYS, "load(1 - buffer, row", f"load({FAULT} ? buffer : 1 - buffer, row"),
     "queries_of_another_head": Fault(_KEYS, "r - int64_t(t) * rows.group", "0"),
     "strides_of_the_mask_mixed_up": Fault(
         "attention/cuda/scores.h",
@@ -239,7 +264,9 @@ ATTENTION_GRADIENT = {
         "t * p.mask.key + j * p.mask.query",
     ),
     "dropped_in_another_order": Fault(
-        "attention/cuda/dropout.h", "const int to = place ^ other;", "const int to = other;"
+        "attention/cuda/dropout.h",
+        "const int to = place ^ other;",
+        f"const int to = {FAULT} ? other : place ^ other;",
     ),
     "gradients_of_what_is_dropped": Fault(_PAIR, "d *= keep ? kept : A(0);", "d *= kept;"),
     "delta_is_forgotten": Fault(_PAIR, "w * (d - of.delta)", "w * d"),
@@ -253,7 +280,7 @@ ATTENTION_GRADIENT = {
     "a_part_is_not_added": Fault(
         "attention/cuda/split_sum.h",
         "i < call.splits; i++, part += count)\n#pragma",
-        "i + 1 < call.splits; i++, part += count)\n#pragma",
+        f"i + {FAULT} < call.splits; i++, part += count)\n#pragma",
     ),
     "hidden_keys_meet_gradients": Fault(
         "attention/cuda/products.h", "if (is_masked_weight(left)) continue;", ""

@@ -153,15 +153,18 @@ def close(found: Any, expected: Any, tolerance: float) -> bool:
     )
 
 
-def main(subject: str, module: Path, said: Path, *, outside: bool = False) -> None:
-    """Put what is said into a file, "right" where all is; exits with 0 then."""
+def main(subject: str, module: Path, said: Path, *, fault: int = 0, outside: bool = False) -> None:
+    """Put what is said into a file, "right" where all is; exits with 0 then. `fault`: its number, or 0."""
     with said.open("w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
     _native.emulated_cuda = rehearsal.emulated(module)
-    choose = ctypes.CDLL(str(module)).pyrnn_emulate_seed
+    library = ctypes.CDLL(str(module))
+    if fault:
+        ctypes.c_int.in_dll(library, "pyrnn_fault").value = fault
+    choose = library.pyrnn_emulate_seed
     choose.argtypes, choose.restype = [ctypes.c_uint64], None
     attention.forced_kernel = "hopper" if subject == "attention_hopper" else "ampere"
     if subject == "recurrent":

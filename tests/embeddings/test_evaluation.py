@@ -16,7 +16,7 @@ from pyrnn.embeddings import (
     evaluate_similarities,
 )
 from pyrnn.embeddings.evaluation import AnalogySection
-from pyrnn.metrics import pearson, spearman
+from pyrnn.metrics import correlation_p, pearson, spearman
 
 SQUARE = WordVectors.from_arrays(
     ["man", "king", "woman", "queen", "Queen", "car"],
@@ -116,6 +116,25 @@ def test_what_has_no_correlation_is_refused(x: list[float], y: list[float], told
         spearman([1, math.nan], [1, 2])
 
 
+@pytest.mark.parametrize("r", [0.0, 1e-6, 0.1, 0.5, 0.99])
+def test_the_probability_of_a_correlation_has_closed_forms(r: float) -> None:
+    for sign in (-1, 1):
+        assert correlation_p(sign * r, 3) == pytest.approx(1 - 2 / math.pi * math.asin(r), rel=1e-13)
+        assert correlation_p(sign * r, 4) == pytest.approx(1 - r, rel=1e-13)
+        # The density is (1 - x^2) 3 / 4.
+        assert correlation_p(sign * r, 6) == pytest.approx((1 - r) ** 2 * (2 + r) / 2, rel=1e-13)
+    with pytest.raises(ValueError, match=r"lies in \[-1, 1\], got 1.5"):
+        correlation_p(1.5, 9)
+
+
+@pytest.mark.parametrize("count", [3, 12, 201, 203, 999, 100_000])
+def test_the_probability_of_a_correlation_is_that_of_scipy(count: int) -> None:
+    stats = pytest.importorskip("scipy.stats", reason="compared with scipy where it is installed")
+    for r in (0.001, 0.03, 0.2, 0.7, 0.999999):
+        expected = 2 * float(stats.t.sf(r * math.sqrt((count - 2) / ((1 - r) * (1 + r))), count - 2))
+        assert correlation_p(r, count) == pytest.approx(expected, rel=1e-12)
+
+
 # ---- against gensim ------------------------------------------------------------------------------
 
 
@@ -151,6 +170,8 @@ def test_scores_are_those_of_gensim(
         scores = evaluate_similarities(vectors, path, judging)
         assert scores.pearson == pytest.approx(float(product[0]), abs=1e-12)
         assert scores.spearman == pytest.approx(float(rank[0]), abs=1e-12)
+        assert scores.pearson_p == pytest.approx(float(product[1]), rel=1e-9)
+        assert scores.spearman_p == pytest.approx(float(rank[1]), rel=1e-9)
         assert scores.unknown_rate * 100 == pytest.approx(unknown, abs=1e-12)
 
 

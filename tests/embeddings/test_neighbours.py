@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pyrnn import _native
 from pyrnn.embeddings import UnknownWord, WordList, WordVectors, neighbours
 from pyrnn.embeddings.spelling import near_spellings
 
@@ -75,15 +76,46 @@ def test_results_do_not_depend_on_what_is_asked_with_them() -> None:
     assert vectors.analogies([]) == []
 
 
-def test_of_equal_rows_the_earlier_comes_first(rows_of_a_block: int) -> None:
+def test_of_equal_rows_the_earlier_comes_first() -> None:
     matrix = torch.ones(9, 5)
     matrix[4] = -1
     vectors = WordVectors.from_arrays("abcdefghi", matrix)
     found = vectors.nearest(torch.ones(5), 9)
-    if rows_of_a_block == 1:  # within a block torch.topk decides
-        assert "".join(result.word for result in found) == "abcdfghie"
-    assert {result.word for result in found[:8]} == set("abcdfghi")
+    assert "".join(result.word for result in found) == "abcdfghie"
     assert found[8] == ("e", pytest.approx(-1))
+
+
+@pytest.mark.parametrize("multiplied", [False, True])
+@pytest.mark.parametrize(
+    ("N", "D", "Q", "k"),
+    [(1, 1, 1, 1), (9, 4, 0, 3), (37, 3, 2, 50), (1300, 5, 3, 7), (1100, 65, 33, 1100), (700, 300, 66, 9)],
+)
+def test_rows_are_ranked_by_score_and_number_alone(
+    N: int, D: int, Q: int, k: int, multiplied: bool, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small whole numbers: scores are exact, and many are equal. Several blocks, whoever takes them."""
+    generator = torch.Generator().manual_seed(N + Q)
+    parts = 3 if multiplied else 1
+    matrix = torch.randint(-2, 3, (N, D), generator=generator).float()
+    queries = torch.randint(-1, 2, (parts * Q, D), generator=generator).float()
+    inverse = torch.full((N,), 0.125)
+    scores = queries @ matrix.T * inverse
+    if multiplied:
+        a, b, c = ((scores + 1) * 0.5).chunk(3)
+        scores = b * c / (a + 0.001)
+    best = scores.sort(dim=1, descending=True, stable=True)
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(_native, "num_threads", lambda threads=threads: threads)
+        found, numbers = neighbours.best_rows(queries, matrix, inverse, k, multiplied=multiplied)
+        torch.testing.assert_close(found, best.values[:, :k], rtol=1e-6, atol=0)
+        assert torch.equal(numbers, best.indices[:, :k])
+
+
+def test_scores_that_are_no_numbers_are_no_results() -> None:
+    queries = torch.tensor([[torch.nan, 0.0], [1.0, 0.0]])
+    scores, numbers = neighbours.best_rows(queries, torch.eye(2), torch.tensor([torch.nan, 1.0]), 2)
+    assert scores.tolist() == [[-torch.inf, -torch.inf], [0.0, -torch.inf]]
+    assert numbers.tolist() == [[0, 0], [1, 0]]
 
 
 def test_similarities_and_the_odd_one_are_computed_in_float64() -> None:

@@ -3,19 +3,16 @@
 //   h[t + 1][u] = tanh(x[t][u] + sum over k of w[u][k] h[t][k])
 //
 // A block owns kOwn units, a warp one unit at a time; the lanes share k. The blocks wait for each other after
-// each step. -DPYRNN_FAULT=n builds it with fault n of the list below. Prints "right", "wrong" or the
-// emulator's words, and ends with 0, 1 or 2.
+// each step. The argument is the number of a fault of the list below, which is then there. Prints "right",
+// "wrong" or the emulator's words, and ends with 0, 1 or 2.
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <stdexcept>
 #include <vector>
 
 #include "common/cuda/ptx.h"
 #include "common/cuda/shared_memory.h"
-
-#ifndef PYRNN_FAULT
-#  define PYRNN_FAULT 0
-#endif
 
 namespace {
 
@@ -33,7 +30,7 @@ enum Fault {
   missing_copy_wait,
   tile_too_small,
 };
-constexpr Fault kFault = Fault(PYRNN_FAULT);
+Fault fault = none;
 
 constexpr int kOwn = 8, kThreads = 64, kWarps = kThreads / 32;
 
@@ -47,14 +44,14 @@ struct Recurrence {
 };
 
 __device__ void grid_barrier(unsigned* arrivals, int step) {
-  if (kFault == missing_grid_barrier) return;
+  if (fault == missing_grid_barrier) return;
   __syncthreads();
   if (threadIdx.x == 0) {
-    if (kFault == missing_release)
+    if (fault == missing_release)
       atomicAdd(arrivals, 1u);
     else
       ptx::red_add_release(arrivals, 1);
-    const unsigned late = kFault == wrong_arrival_count ? 1 : 0;
+    const unsigned late = fault == wrong_arrival_count ? 1 : 0;
     while (ptx::ld_acquire(arrivals) < gridDim.x * unsigned(step + 1) + late) {
     }
   }
@@ -66,31 +63,31 @@ __global__ void __launch_bounds__(kThreads) recurrence(const __grid_constant__ R
   SHARED_ARRAY(float, sums, kOwn);
   SharedAllocator allocator{memory};
   const int stride = (r.units + 3) / 4 * 4;
-  float* h = allocator.take<float>(size_t(kFault == tile_too_small ? stride - 4 : stride));
+  float* h = allocator.take<float>(size_t(fault == tile_too_small ? stride - 4 : stride));
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32, first = int(blockIdx.x) * kOwn;
   for (int step = 0; step < r.steps; step++) {
-    const float* from = r.exchange + (kFault == single_buffer ? 0 : step % 2 * stride);
-    float* to = r.exchange + (kFault == single_buffer ? 0 : (step + 1) % 2 * stride);
+    const float* from = r.exchange + (fault == single_buffer ? 0 : step % 2 * stride);
+    float* to = r.exchange + (fault == single_buffer ? 0 : (step + 1) % 2 * stride);
     for (int k = int(threadIdx.x) * 4; k < stride; k += kThreads * 4) ptx::cp_async16(h + k, from + k, true);
     ptx::cp_async_commit();
-    if (kFault != missing_copy_wait) ptx::cp_async_wait<0>();
-    if (kFault != missing_syncthreads) __syncthreads();
+    if (fault != missing_copy_wait) ptx::cp_async_wait<0>();
+    if (fault != missing_syncthreads) __syncthreads();
     for (int own = warp; own < kOwn && first + own < r.units; own += kWarps) {
       float sum = 0;
       for (int k = lane; k < r.units; k += 32) sum += r.w[(first + own) * r.units + k] * h[k];
       for (int with = 16; with > 0; with /= 2)
-        sum += __shfl_xor_sync(~0u, sum, kFault == wrong_lane && with == 2 ? 1 : with);
+        sum += __shfl_xor_sync(~0u, sum, fault == wrong_lane && with == 2 ? 1 : with);
       if (lane == 0) sums[own] = sum;
     }
     __syncthreads();
     const int own = int(threadIdx.x), unit = first + own;
-    if (own < kOwn && unit < r.units + (kFault == tail_off_by_one ? 1 : 0)) {
+    if (own < kOwn && unit < r.units + (fault == tail_off_by_one ? 1 : 0)) {
       const float value = tanhf(r.x[step * r.units + unit] + sums[own]);
       to[unit] = value;
       r.y[step * r.units + unit] = value;
     }
     grid_barrier(r.arrivals, step);
-    if (kFault == missing_copy_wait && step + 1 == r.steps) ptx::cp_async_wait<0>();
+    if (fault == missing_copy_wait && step + 1 == r.steps) ptx::cp_async_wait<0>();
   }
 }
 
@@ -124,7 +121,8 @@ bool right(int units, int steps) {
 
 }  // namespace
 
-int main() {
+int main(int count, char** arguments) {
+  if (count > 1) fault = Fault(atoi(arguments[1]));
   try {
     for (unsigned seed = 0; seed < 8; seed++) {
       pyrnn_emulate_seed(seed);

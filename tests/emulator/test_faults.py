@@ -40,6 +40,6 @@ def test_a_right_kernel_is_right_under_every_schedule(builder: Callable[[str], B
     ],
 )
 def test_a_fault_is_seen(builder: Callable[[str], Builder], fault: int, mode: str, words: str) -> None:
-    result = run(builder(mode).program(SOURCE, f"PYRNN_FAULT={fault}"))
+    result = run(builder(mode).program(SOURCE), str(fault))
     assert result.returncode != 0, result.stdout
     assert words in result.stdout + result.stderr

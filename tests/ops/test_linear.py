@@ -27,20 +27,26 @@ needs_exchange_table = pytest.mark.skipif(
 SHAPES = [(0, 3, 2), (1, 1, 40), (30, 1, 1), (3, 5, 7), (33, 257, 300), (1, 300, 257), (40, 513, 129)]
 
 
-@pytest.fixture(params=["chosen", "onednn"])
+@pytest.fixture(params=["chosen", "onednn", "native"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The route that this machine takes, and oneDNN for every product that it can do."""
+    """The route that this machine takes, and oneDNN or our kernel for every product that it can do."""
+    if request.param == "chosen":
+        return "chosen"
+    monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
+    missing = linear_module._why_no_onednn("cpu", torch.float32) if request.param == "onednn" else ""
+    if missing:
+        pytest.skip(missing)
+
+    def forced(input: Tensor, weight: Tensor, product: str = "forward") -> Any:
+        why = ""
+        if request.param == "onednn":
+            why = linear_module._why_no_onednn("cpu", input.dtype)
+        return linear_module.LinearRoute("torch" if why else request.param, why or "forced")
+
+    monkeypatch.setattr(linear_module, "_route", forced)
     if request.param == "onednn":
-        monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
-        if linear_module._why_no_onednn("cpu", torch.float32):
-            pytest.skip(linear_module._why_no_onednn("cpu", torch.float32))
-
-        def forced(input: Tensor, weight: Tensor, product: str = "forward") -> Any:
-            missing = linear_module._why_no_onednn("cpu", input.dtype)
-            return linear_module.LinearRoute("torch" if missing else "onednn", missing or "forced")
-
-        monkeypatch.setattr(linear_module, "linear_route", forced)
-        monkeypatch.setattr(linear_module, "_LARGE", 1)
+        monkeypatch.setattr(linear_module, "_library_route", forced)
+    monkeypatch.setattr(linear_module, "_TRAINED", dict.fromkeys((torch.float32, torch.bfloat16), 1))
     return request.param
 
 
@@ -192,13 +198,15 @@ def test_autocast(path: str) -> None:
     assert weight.grad.dtype is torch.float32
 
 
-def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
+    monkeypatch.setattr(linear_module, "_why_no_kernel", lambda *_: "it is set aside")
     if linear_module._why_no_onednn("cpu", torch.float32):
         pytest.skip(linear_module._why_no_onednn("cpu", torch.float32))
     x = torch.zeros(512, 512, requires_grad=True)  # without derivatives the kernel may take it
     wide, tall = torch.zeros(256, 512), torch.zeros(1024, 512)
     assert linear_route(x, wide).path == "onednn"
+    assert linear_route(x, wide).reason.endswith("not our kernel: it is set aside")
     assert linear_route(x.bfloat16(), wide.bfloat16()).path == "torch"
     assert "the choice costs more" in linear_route(x[:20], wide).reason
     assert linear_route(x, wide, "input_gradient").path == "onednn"
@@ -206,13 +214,38 @@ def test_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert linear_route(x, tall, "weight_gradient").path == "torch"
     assert "here 512 and 1024" in linear_route(x, tall, "weight_gradient").reason
     assert "float64" in linear_route(x.double(), wide.double()).reason
-    assert "on 'meta'" in linear_route(x.to("meta"), wide.to("meta")).reason
     monkeypatch.setattr(linear_module, "_mkl_suits", lambda: True)
     assert "not found slower" in linear_route(x, wide).reason
 
 
+def test_routes_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.zeros(2048, 256, requires_grad=True), torch.zeros(256, 256)
+    sets, vendors = linear_module._native, linear_module
+    for vendor, in_use, most, dtype, expected in (
+        ("AuthenticAMD", "avx512_bf16", 4096, torch.float32, {"native"}),
+        ("AuthenticAMD", "avx2", 4096, torch.float32, {"native"}),
+        ("AuthenticAMD", "avx2", 4096, torch.bfloat16, {"native"}),
+        ("AuthenticAMD", "avx512_bf16", 256, torch.bfloat16, {"torch"}),
+        ("GenuineIntel", "avx512_bf16", 16, torch.float32, {"torch", "onednn"}),
+        ("AuthenticAMD", "baseline", 16, torch.float32, {"torch", "onednn"}),
+        ("AuthenticAMD", "avx2", 4096, torch.float64, {"torch"}),
+    ):
+        monkeypatch.setattr(vendors, "processor", lambda vendor=vendor: (vendor, vendor))
+        monkeypatch.setattr(sets, "isa", lambda in_use=in_use: in_use)
+        monkeypatch.setattr(linear_module._native.cpu, "most_rows", lambda _=0, most=most: most)
+        paths = {linear_route(x.to(dtype), weight.to(dtype), p).path for p in linear_module._PRODUCTS}
+        assert paths <= expected, (vendor, in_use, dtype, paths)
+    assert "below" in linear_route(x[:2], weight, "weight_gradient").reason
+    long = torch.zeros(4097, 256, requires_grad=True)
+    monkeypatch.setattr(sets, "isa", lambda: "avx2")
+    assert "more than 4096 rows" in linear_route(long, weight, "input_gradient").reason
+    assert linear_route(long, weight, "weight_gradient").path == "native"
+    assert "on 'meta'" in linear_route(x.to("meta"), weight.to("meta"), "input_gradient").reason
+
+
 def test_switched_off_onednn_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_module, "_mkl_suits", lambda: False)
+    monkeypatch.setattr(linear_module, "_why_no_kernel", lambda *_: "it is set aside")
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     x = torch.zeros(80, 512, requires_grad=True)
     assert "switched off" in linear_route(x, torch.zeros(512, 512)).reason
@@ -276,6 +309,58 @@ def test_few_rows_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(linear_module._native, "num_threads", lambda threads=threads: threads)
         results.append(linear(x, weight, bias))
     assert torch.equal(*results)
+
+
+@needs_exchange_table
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_gradients_are_as_accurate_as_torch(dtype: torch.dtype) -> None:
+    cpu = linear_module._native.cpu
+    for rows, i, o in ((1, 1, 1), (3, 5, 7), (33, 64, 65), (513, 70, 130), (1030, 17, 33)):
+        x, weight, _ = (t.detach() for t in leaves(rows, i, o, dtype))
+        grad = torch.randn(rows, o).to(dtype)
+        exact = [t.double() for t in (grad, weight, x)]
+        exact = exact[0] @ exact[1], exact[0].t() @ exact[2], exact[0].sum(0)
+        theirs = grad @ weight, grad.t() @ x, grad.sum(0)
+        results = []
+        for threads in (1, 2):
+            d_weight, d_bias = cpu.linear_weight_gradient(grad, x, True, threads)
+            results.append((cpu.linear_input_gradient(grad, weight, threads), d_weight, d_bias))
+        assert all(map(torch.equal, *results))
+        if dtype is torch.float64:  # the oracle's own dtype
+            for ours, expected in zip(results[0], exact, strict=True):
+                torch.testing.assert_close(ours, expected)
+        else:
+            assert_as_accurate(results[0], theirs, exact, names=("input", "weight", "bias"))
+        assert cpu.linear_weight_gradient(grad, x, False, 1)[1] is None
+
+
+@needs_exchange_table
+def test_gradients_that_are_declined() -> None:
+    cpu = linear_module._native.cpu
+    grad, x, weight = torch.ones(3, 4), torch.ones(3, 5), torch.ones(4, 5)
+    assert isinstance(cpu.linear_input_gradient(grad, weight, 1), Tensor)
+    assert torch.equal(cpu.linear_input_gradient(grad.t().contiguous().t(), weight, 1), grad @ weight)
+    for other in (weight[:3], weight.double(), weight[0], weight[:, :0], weight.to("meta"), None, [1.0]):
+        assert isinstance(cpu.linear_input_gradient(grad, other, 1), str)
+    for other in (x[:2], x.double(), x[0], x[:0], x.half(), x.to_sparse(), None):
+        assert isinstance(cpu.linear_weight_gradient(grad, other, True, 1), str)
+    assert "gradients are recorded" in cpu.linear_input_gradient(grad, weight.requires_grad_(), 1)
+    with torch.no_grad():
+        assert isinstance(cpu.linear_input_gradient(grad, weight, 1), Tensor)
+
+
+@needs_exchange_table
+def test_second_derivatives_of_large_products(path: str) -> None:
+    x, weight, bias = leaves(20, 33, 17, torch.float32)
+
+    def second(operator: Callable[..., Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
+        out = operator(*tensors).square().sum()
+        first = torch.autograd.grad(out, tensors, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), tensors)
+
+    ours, exact = second(linear, x, weight, bias), second(F.linear, x, weight, bias)
+    torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-3)
 
 
 @needs_exchange_table

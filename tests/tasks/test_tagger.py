@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +23,7 @@ SMALL = {
     "batch_size": 8,
     "warmup_steps": 5,
     "input_dropout": 0.0,
+    "characters": "none",
 }
 
 
@@ -91,7 +93,7 @@ def test_a_run_is_read_again(trained: TaggedRun, tmp_path: Path) -> None:
     folder = Path(trained.job.data.text).parent / "run"
     again = load_run(folder, verb="tag")
     assert isinstance(again, TaggedRun)
-    assert (again.tokens, again.tags, again.job) == (trained.tokens, trained.tags, trained.job)
+    assert (again.words, again.job) == (trained.words, trained.job)
     x, lengths = torch.arange(12).view(6, 2) % 10, torch.tensor([6, 3])
     assert torch.equal(again.model(x, lengths=lengths), trained.model(x, lengths=lengths))
     with pytest.raises(ValueError, match="of the task tagger, which cannot generate; it can evaluate, tag"):
@@ -108,8 +110,8 @@ def test_lines_in_and_out(trained: TaggedRun) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"architecture": "gru", "dropout": 0.3},
-        {"architecture": "transformer", "ema_decay": 0.9, "accumulate": 2},
+        {"architecture": "gru", "dropout": 0.3, "crf": True, "characters": "lstm"},
+        {"architecture": "transformer", "ema_decay": 0.9, "accumulate": 2, "characters": "cnn"},
     ],
     ids=["gru", "transformer"],
 )
@@ -130,6 +132,12 @@ def test_killed_at_any_step_it_ends_with_the_same_bits(settings: dict[str, Any],
         ("a\tX\n\nb\tY\n", {"validation_fraction": 0.1}, "has 2 sentences, too few to hold out 10%"),
         ("a X\n", {}, "line 1: expected a token, a tab and its tag"),
         ("a\tX\n" * 20, {"longest": 10}, "a sentence of 20 tokens, longest allows 10"),
+        ("a\tX\n\n" * 20, {"objective": "f1"}, "not those of a scheme of spans: expected .* got X"),
+        (
+            "a\tX\n\n" * 20,
+            {"crf": True, "label_smoothing": 0.1},
+            "which have no label_smoothing: set it to 0",
+        ),
     ],
 )
 def test_sentences_that_cannot_be_used(
@@ -146,6 +154,51 @@ def test_sentences_that_cannot_be_used(
 def test_a_tag_that_training_never_saw_is_refused(trained: TaggedRun, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not in the vocabulary: 'sideways'"):
         evaluate(trained, write(tmp_path / "a.tsv", [[("1", "sideways")]]))
+
+
+def names_in_spans(count: int, seed: int) -> list[list[tuple[str, str]]]:
+    """Names of one to three words: a word is part of one if it ends in "x", which only its letters tell."""
+    draw, made = random.Random(seed), []
+
+    def word(end: str) -> str:
+        return "".join(draw.choices("abcdefgh", k=draw.randint(1, 5))) + end
+
+    for _ in range(count):
+        sentence: list[tuple[str, str]] = []
+        for _ in range(draw.randint(1, 4)):
+            sentence += [(word("y"), "O") for _ in range(draw.randint(1, 2))]
+            length = draw.randint(0, 3)
+            letters = {0: "", 1: "S"}.get(length, "B" + "I" * (length - 2) + "E")
+            sentence += [(word("x"), f"{letter}-NAME") for letter in letters]
+        made.append(sentence)
+    return made
+
+
+@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("characters", ["cnn", "lstm"])
+def test_spans_of_words_that_were_never_seen(*, crf: bool, characters: str, tmp_path: Path) -> None:
+    text = write(tmp_path / "text.tsv", names_in_spans(300, seed=0))
+    settings = {**SMALL, "characters": characters, "crf": crf, "objective": "f1", "dropout": 0.0}
+    job = make_job("tagger", {"text": str(text), "epochs": 6, "learning_rate": 0.02, **settings})
+    run = train(job, tmp_path / "run")
+    assert run.best.objective.metric == "f1"
+    assert run.best.score > 0.95
+    held_out = names_in_spans(40, seed=1)
+    scores = evaluate(run, write(tmp_path / "other.tsv", held_out))
+    assert min(scores["f1"], scores["precision"], scores["recall"]) > 0.9
+    found = tag_sentences(load_run(tmp_path / "run"), [[token for token, _ in s] for s in held_out])
+    after = {"B": "IE", "I": "IE", "E": "BSO", "S": "BSO", "O": "BSO"}
+    for tags in found:
+        assert all(b[0] in after[a[0]] for a, b in itertools.pairwise(["O", *tags, "O"]))
+
+
+def test_only_allowed_paths_are_given(trained: TaggedRun) -> None:
+    names = ("O", "B-A", "I-A")
+    tagger = Tagger(TaggerConfig(5, hidden_size=4, num_tags=3, tags=names))
+    logits = torch.tensor([[[0.1, 0.0, 5.0]], [[0.0, 0.2, 5.0]]])  # I at both steps, which may not begin
+    assert tagger.decode(logits, torch.tensor([2])).flatten().tolist() == [1, 2]
+    free = Tagger(TaggerConfig(5, hidden_size=4, num_tags=3, tags=names, constrained=False))
+    assert free.decode(logits, torch.tensor([2])).flatten().tolist() == [2, 2]
 
 
 def test_what_is_beyond_a_length_is_not_read() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from pyrnn.embeddings import train_word2vec
 from pyrnn.tasks import evaluate, load_run, make_job
 from pyrnn.tasks.word_vectors import WordVectorRun
 from pyrnn.train import Job, resumed_job, train
@@ -135,6 +136,31 @@ def test_vectors_may_begin_with_those_of_another_run(tmp_path: Path) -> None:
     assert second.vocabulary.words == first.vocabulary.words
     place = first.vocabulary.find("soup")
     assert torch.equal(second.word_matrix()[place], first.word_matrix()[place])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"vector_size": 12}, "vector_size is 8 there, got 12: leave it out"),
+        ({"model": "glove"}, "model is 'skipgram' there, got 'glove': leave it out"),
+    ],
+)
+def test_a_run_of_other_sizes_is_no_beginning(settings: dict[str, Any], told: str, tmp_path: Path) -> None:
+    train(small_job(tmp_path), tmp_path / "first")
+    settings |= {"text": str(tmp_path / "text.txt"), "init_from": str(tmp_path / "first")}
+    with pytest.raises(ValueError, match=told):
+        train(make_job("word-vectors", settings), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_training_without_a_prediction_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("king queen\n" * 9)
+    job = small_job(tmp_path, validation_text=str(tmp_path / "other.txt"), sample=0.0)
+    (tmp_path / "text.txt").write_text("king\nqueen\n" * 90)
+    with pytest.raises(ValueError, match="no word of the text has a neighbour in its sentence, so nothing"):
+        train(job, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"lower min_count, or sample, which is 1e-09 and leaves words out"):
+        train_word2vec([["king", "queen"]] * 90, vector_size=8, sample=1e-9)
 
 
 @pytest.mark.parametrize(

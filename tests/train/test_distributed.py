@@ -9,27 +9,30 @@ import pytest
 import torch
 
 from pyrnn.train import local_device
+from tests.processes import Ended, Forked, launched
 from tests.tasks.test_tagger import sentences, write
 from tests.train.small_runs import command, flags, losses, small_job
 
 
-def _train(folder: Path, processes: int, *arguments: str, **task: str) -> subprocess.CompletedProcess[str]:
-    line = command(folder, *arguments, processes=processes, **task)
-    return subprocess.run(line, capture_output=True, text=True, timeout=200)
+def _train(folder: Path, processes: int, *arguments: str, task: str = "language-model") -> list[Ended]:
+    """By as many processes as a launcher starts; without one where it is none."""
+    line = ["train", task, folder, *arguments]
+    ended = launched(folder.parent, processes, line) if processes else [Forked(folder.parent, line).end(200)]
+    assert [process.returncode for process in ended] == [0] * len(ended), ended
+    return ended
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "transformer"])
 def test_the_losses_are_those_of_one_process(architecture: str, tmp_path: Path) -> None:
     settings = flags(small_job(tmp_path), architecture=architecture, dropout=0.0, epochs=2)
     for name, processes in (("alone", 0), ("one", 1), ("two", 2)):
-        done = _train(tmp_path / name, processes, *settings)
-        assert done.returncode == 0, done.stderr
+        ended = _train(tmp_path / name, processes, *settings)
     alone, one, two = (losses(tmp_path / name) for name in ("alone", "one", "two"))
     assert one == pytest.approx(alone, rel=1e-6)
     assert two == pytest.approx(alone, rel=1e-4)
-    assert done.stdout.count('"epoch": 2') == 1  # one process talks
+    assert [process.stdout.count('"epoch": 2') for process in ended] == [1, 0]  # one process talks
 
-    refused = _train(tmp_path / "two", 0, "--resume")
+    refused = Forked(tmp_path, ["train", "language-model", tmp_path / "two", "--resume"]).end()
     assert refused.returncode == 2
     assert "was written by 2 processes, this run has 1: resume with --nproc-per-node 2" in refused.stderr
 
@@ -49,8 +52,7 @@ def test_a_tagger_learns_the_same_with_two(architecture: str, tmp_path: Path) ->
     sizes = {"hidden_size": 16, "embedding_size": 8, "batch_size": 8, "text": str(text), **settings}
     arguments = [part for k, v in sizes.items() for part in (f"--{k.replace('_', '-')}", str(v))]
     for name, processes in (("alone", 0), ("two", 2)):
-        done = _train(tmp_path / name, processes, *arguments, task="tagger")
-        assert done.returncode == 0, done.stderr
+        _train(tmp_path / name, processes, *arguments, task="tagger")
     alone, two = (losses(tmp_path / name) for name in ("alone", "two"))
     assert len(alone) > 20
     assert two == pytest.approx(alone, rel=1e-4)
@@ -62,18 +64,28 @@ def test_a_translator_learns_the_same_with_two_that_share_batches_by_tokens(tmp_
     line = f"--pairs {file} --level character --validation-size 20 --batch-tokens 40 --longest 8 --epochs 2 "
     line += "--hidden-size 16 --embedding-size 8 --dropout 0 --input-dropout 0 --log-every 1 --batch-size 4"
     for name, processes in (("alone", 0), ("two", 2)):
-        done = _train(tmp_path / name, processes, *line.split(), task="translation")
-        assert done.returncode == 0, done.stderr
+        _train(tmp_path / name, processes, *line.split(), task="translation")
     alone, two = (losses(tmp_path / name) for name in ("alone", "two"))
     assert len(alone) > 20
     assert two == pytest.approx(alone, rel=1e-4)
 
 
+def test_torchrun_starts_them(tmp_path: Path) -> None:
+    settings = flags(small_job(tmp_path), dropout=0.0, epochs=1)
+    line = command(tmp_path / "two", *settings, processes=2)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"epoch": 1') == 1  # one process talks
+    _train(tmp_path / "launched", 2, *settings)
+    assert losses(tmp_path / "two") == losses(tmp_path / "launched")
+
+
 def test_streams_that_cannot_be_shared_are_refused(tmp_path: Path) -> None:
-    done = _train(tmp_path / "run", 2, *flags(small_job(tmp_path), batch_size=3))
-    assert done.returncode != 0
-    assert "a batch of 3 cannot be shared evenly by 2 processes" in done.stderr
-    assert "a fault of pyrnn's own" not in done.stderr  # of the other one
+    line = ["train", "language-model", tmp_path / "run", *flags(small_job(tmp_path), batch_size=3)]
+    for ended in launched(tmp_path, 2, line):
+        assert ended.returncode == 2
+        assert "a batch of 3 cannot be shared evenly by 2 processes" in ended.stderr
+        assert "a fault of pyrnn's own" not in ended.stderr  # of the other one
 
 
 @pytest.fixture

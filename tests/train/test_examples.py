@@ -68,6 +68,19 @@ def test_the_file_of_names_is_sorted_and_has_each_once(
     assert "20 names" in capsys.readouterr().out
 
 
+def test_the_brown_corpus_is_tagged(tmp_path: Path) -> None:
+    line = "\n\n\tThe/at-tl Old/np-hl Fulton/np jury/nn said/vbd it/pps ./.\n" * 6
+    for number in range(1, 21):
+        (tmp_path / f"c{'ar'[number % 2]}{number:02}").write_text(line)
+    (tmp_path / "README").write_text("not a text of the corpus")
+    settings = ("epochs=2", "hidden_size=8", "batch_size=4", 'characters="none"')
+    scores = example("tag_brown")(str(tmp_path), str(tmp_path / "runs" / "brown"), *settings)
+    assert scores["most frequent tag"] == (1.0, 1.0)
+    assert scores["tagger"][0] > 0.9
+    written = (tmp_path / "runs" / "brown-train.tsv").read_text()
+    assert written.startswith("The\tat\nOld\tnp\n")
+
+
 def test_pictures_are_captioned() -> None:
     right = example("caption_pictures")(steps=300, hidden_size=64, colours=1)
     assert right >= 0.75  # of new combinations; by chance one in 18

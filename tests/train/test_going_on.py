@@ -146,7 +146,11 @@ def test_the_first_step_of_a_killed_start_has_the_weights(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"hidden_size": 24}, "should be"),
+        (
+            {"hidden_size": 24, "dropout": 0.1, "embedding_size": 4},
+            "other sizes: hidden_size is 16 there, got 24; embedding_size is 8 there, got 4: leave them out",
+        ),
+        ({"architecture": "gru"}, "architecture is 'lstm' there, got 'gru': leave it out"),
         ({"level": "word"}, "level is 'character' in .*source, whose vocabulary this run keeps; got 'word'"),
         ({"init_from": "nowhere"}, "nowhere"),
     ],

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,11 @@ import torch
 from pyrnn.train import GradientTrainer, StepResult, train
 from pyrnn.train.checkpoint import read_checkpoint, write_checkpoint
 from pyrnn.train.run_folder import CHECKPOINT
+from tests.processes import Forked
 from tests.tasks.test_tagger import sentences, write
 from tests.train.small_runs import (
     KillAt,
     Killed,
-    command,
     flags,
     load_text_run,
     result_of,
@@ -91,19 +89,11 @@ def step_and_pause(trainer):
     return step(trainer)
 
 GradientTrainer.step = step_and_pause
-sys.argv[0] = "pyrnn"
 sys.exit(main())
 """
 
 
-def _start_slowly(folder: Path, *arguments: str, task: str) -> subprocess.Popen[str]:
-    trains = ("train", task, str(folder), *arguments)
-    return subprocess.Popen(
-        [sys.executable, "-c", SLOWLY, *trains], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def _wait_for_another(path: Path, before: int | None, process: subprocess.Popen[str]) -> None:
+def _wait_for_another(path: Path, before: int | None, process: Forked) -> None:
     """Wait until the file is there, and is not the one of that time of writing; or until the process ends."""
     for _ in range(6000):
         if (path.exists() and path.stat().st_mtime_ns != before) or process.poll() is not None:
@@ -136,22 +126,23 @@ def test_a_process_is_stopped_and_resumed(
 ) -> None:
     arguments = _arguments(task, architecture, tmp_path)
     whole, folder = tmp_path / "whole", tmp_path / "stopped"
-    done = subprocess.run(command(whole, *arguments, task=task), capture_output=True, text=True)
+    done = Forked(tmp_path, ["train", task, whole, *arguments]).end()
     assert done.returncode == 0, done.stderr
     before = None
     for signal_number in signals:
-        process = _start_slowly(folder, *(["--resume"] if before else arguments), task=task)
+        line = ["train", task, folder, *(["--resume"] if before else arguments)]
+        process = Forked(tmp_path, line, program=SLOWLY)
         _wait_for_another(folder / CHECKPOINT, before, process)
         time.sleep(random.Random(signal_number).random() * 0.1)
         process.send_signal(signal_number)
-        _, told = process.communicate(timeout=60)
+        stopped = process.end(60)
         before = (folder / CHECKPOINT).stat().st_mtime_ns
         if signal_number == signal.SIGKILL:
-            assert process.returncode == -signal.SIGKILL, told
+            assert stopped.returncode == -signal.SIGKILL, stopped.stderr
         else:
-            assert process.returncode == 130, told
+            assert stopped.returncode == 130, stopped.stderr
             assert not list(folder.glob(".*.partial"))
-    resumed = subprocess.run(command(folder, "--resume", task=task), capture_output=True, text=True)
+    resumed = Forked(tmp_path, ["train", task, folder, "--resume"]).end()
     assert resumed.returncode == 0, resumed.stderr
     assert result_of(folder) == result_of(whole)
 

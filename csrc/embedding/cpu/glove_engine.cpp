@@ -51,8 +51,8 @@ double glove(const GloveProblem& p, int threads) {
   const auto begin = [](int64_t task) { return task * kPairs; };
   const auto end = [&](int64_t task) { return std::min((task + 1) * kPairs, p.count); };
   std::vector<char> sound(size_t(tasks), 0);
-  for_tasks(tasks, threads,
-            [&](int64_t task, int) { sound[size_t(task)] = prepare(p, begin(task), end(task)); });
+  for_long_tasks(tasks, threads,
+                 [&](int64_t task, int) { sound[size_t(task)] = prepare(p, begin(task), end(task)); });
   if (std::count(sound.begin(), sound.end(), 0))
     throw std::invalid_argument(
         "a pair whose ids lie outside the vocabulary, or whose count is not positive");
@@ -60,7 +60,7 @@ double glove(const GloveProblem& p, int threads) {
   if (p.updates) shuffle(pairs, p.count, uint64_t(p.shuffle));
   std::vector<double> losses(size_t(tasks),
                              0.0);  // added in order: the loss has the same bits for any number of threads
-  for_tasks(tasks, threads, [&](int64_t task, int) {
+  for_long_tasks(tasks, threads, [&](int64_t task, int) {
     const GlovePart part{
         p.V, p.S, end(task) - begin(task), float(p.learning_rate), p.rows, pairs + begin(task)};
     losses[size_t(task)] = run(part);

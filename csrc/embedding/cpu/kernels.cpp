@@ -3,6 +3,7 @@
 #include "embedding/cpu/kernels.h"
 
 #include "embedding/cpu/glove.h"
+#include "embedding/cpu/nearest.h"
 #include "embedding/cpu/word2vec.h"
 
 namespace pyrnn::embedding {
@@ -14,7 +15,7 @@ constexpr Kernels kernels_of() {
 }
 template <>
 constexpr Kernels kernels_of<float>() {
-  return {word2vec, Glove::run<true>, Glove::run<false>};
+  return {word2vec, Glove::run<true>, Glove::run<false>, Nearest::panels_size, Nearest::pack, Nearest::run};
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 #include "common/kernel_sets.h"
 #include "embedding/glove.h"
+#include "embedding/nearest.h"
 #include "embedding/word2vec.h"
 
 namespace pyrnn::embedding {
@@ -14,6 +15,10 @@ struct Kernels {
                            int64_t stream, int64_t fetch);
   double (*glove_train)(const GlovePart&);
   double (*glove_loss)(const GlovePart&);
+  int64_t (*nearest_panels)(const NearestProblem&);  // floats of the packed queries
+  void (*nearest_pack)(const NearestProblem&, float* panels);
+  int64_t (*nearest)(const NearestProblem&, const float* panels, const float* bounds, int64_t begin,
+                     int64_t end, NearestHit* hits);
 };
 
 PYRNN_DECLARE_KERNELS(Kernels, embedding)

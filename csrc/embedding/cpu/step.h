@@ -14,6 +14,17 @@ typedef float quad __attribute__((vector_size(16)));
 constexpr int kLane = kLanes<float>;
 constexpr int kTile = kVectorBytes == 64 ? 4 : 2;  // inputs of a tile: as many as registers hold
 
+// A number as a type, and f of the one that `count` is, or of kMost where it is more; nothing for 0.
+template <int kValue>
+struct Constant {
+  static constexpr int value = kValue;
+};
+template <int kMost, class F>
+inline void with_count(int64_t count, F f) {
+  if (count >= kMost) return f(Constant<kMost>{});
+  if constexpr (kMost > 1) with_count<kMost - 1>(count, f);
+}
+
 // Lanes l and l + n of each 2 n, swapped.
 template <int n>
 inline V swapped(V v) {
@@ -84,26 +95,7 @@ template <int C, int kMost>
 inline void dot_rows(const float* const* x, const float* const* u, int64_t S, float* scores, int64_t pitch,
                      int64_t K) {
   for (; K > kMost; u += kMost, scores += kMost, K -= kMost) dot_tile<C, kMost>(x, u, S, scores, pitch);
-  switch (K) {
-    case 1:
-      return dot_tile<C, 1>(x, u, S, scores, pitch);
-    case 2:
-      return dot_tile<C, 2>(x, u, S, scores, pitch);
-    case 3:
-      return dot_tile<C, 3>(x, u, S, scores, pitch);
-    case 4:
-      return dot_tile<C, 4>(x, u, S, scores, pitch);
-  }
-  if constexpr (kMost > 4) switch (K) {
-      case 5:
-        return dot_tile<C, 5>(x, u, S, scores, pitch);
-      case 6:
-        return dot_tile<C, 6>(x, u, S, scores, pitch);
-      case 7:
-        return dot_tile<C, 7>(x, u, S, scores, pitch);
-      case 8:
-        return dot_tile<C, 8>(x, u, S, scores, pitch);
-    }
+  with_count<kMost>(K, [&](auto rows) { dot_tile<C, rows.value>(x, u, S, scores, pitch); });
 }
 
 inline void dots(const float* const* x, const float* const* u, int64_t S, float* scores, int64_t pitch,
@@ -180,31 +172,8 @@ inline void update_tile(float* x, float* change, float* const* u, int64_t S, con
 
 template <bool kMean>
 inline void update_one(float* x, float* change, float* const* u, int64_t S, const float* slopes, int64_t K) {
-  for (bool first = true; K > 0; u += 8, slopes += 8, K -= 8, first = false) switch (K) {
-      case 1:
-        update_tile<1, kMean>(x, change, u, S, slopes, first);
-        break;
-      case 2:
-        update_tile<2, kMean>(x, change, u, S, slopes, first);
-        break;
-      case 3:
-        update_tile<3, kMean>(x, change, u, S, slopes, first);
-        break;
-      case 4:
-        update_tile<4, kMean>(x, change, u, S, slopes, first);
-        break;
-      case 5:
-        update_tile<5, kMean>(x, change, u, S, slopes, first);
-        break;
-      case 6:
-        update_tile<6, kMean>(x, change, u, S, slopes, first);
-        break;
-      case 7:
-        update_tile<7, kMean>(x, change, u, S, slopes, first);
-        break;
-      default:
-        update_tile<8, kMean>(x, change, u, S, slopes, first);
-    }
+  for (bool first = true; K > 0; u += 8, slopes += 8, K -= 8, first = false)
+    with_count<8>(K, [&](auto rows) { update_tile<rows.value, kMean>(x, change, u, S, slopes, first); });
 }
 
 // Of C inputs, which may be the same row, and K targets.
@@ -233,22 +202,7 @@ inline void update_group(float* const* x, float* const* u, int64_t S, const floa
 
 inline void update(float* const* x, float* const* u, int64_t S, const float* slopes, int64_t pitch, int64_t C,
                    int64_t K) {
-  switch (C) {
-    case 2:
-      return update_group<2>(x, u, S, slopes, pitch, K);
-    case 3:
-      return update_group<3>(x, u, S, slopes, pitch, K);
-    case 4:
-      return update_group<4>(x, u, S, slopes, pitch, K);
-    case 5:
-      return update_group<5>(x, u, S, slopes, pitch, K);
-    case 6:
-      return update_group<6>(x, u, S, slopes, pitch, K);
-    case 7:
-      return update_group<7>(x, u, S, slopes, pitch, K);
-    case 8:
-      return update_group<8>(x, u, S, slopes, pitch, K);
-  }
+  with_count<kGroup>(C, [&](auto inputs) { update_group<inputs.value>(x, u, S, slopes, pitch, K); });
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ Word2VecSums word2vec(const Word2VecProblem& p, int threads) {
   // The rows of the most frequent words share the cache with those that come and go.
   const int64_t fetched = l2_bytes() / 2 / (2 * p.S * int64_t(sizeof(float)));
   std::vector<Word2VecSums> found(size_t(tasks), Word2VecSums{0, 0, 0});
-  for_tasks(tasks, threads, [&](int64_t task, int) {
+  for_long_tasks(tasks, threads, [&](int64_t task, int) {
     char* none = nullptr;
     scratch_of(p, none);
     char* memory = workspace(size_t(none - static_cast<char*>(nullptr)));

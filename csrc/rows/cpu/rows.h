@@ -1,6 +1,6 @@
 // Linear layers and layer normalisation of rows. Few rows read the weights where they lie; more of them share
-// a panel of weights, which a thread packs just before its only use and always into the same memory, where
-// it stays in its cache.
+// panels of weights, which a thread packs just before their only use and always into the same memory, where
+// they stay in its cache.
 #pragma once
 #include "common/few_rows.h"
 #include "pointwise/activations.h"
@@ -20,7 +20,7 @@ struct Rows {
   // That pack a panel rather than read W again; converting numbers one by one takes more of them to pay.
   static constexpr int64_t kPackedRows = kInPlace ? kTogether + 1 : 512;
 
-  static bool packs(const Linear& p) { return p.rows >= kPackedRows; }
+  static bool packs(const Linear& p) { return p.transposed || p.rows >= kPackedRows; }
   // Whether the products read a copy of x: in their own type, and of whole elements.
   static bool copies(const Linear& p) { return !kInPlace || (packs(p) && p.K % Op::kPerElement); }
   static int64_t row_of(const Linear& p) { return copies(p) ? round_up(p.K, Op::kPerElement) : p.K; }
@@ -29,18 +29,19 @@ struct Rows {
     return copies(p) ? p.rows * row_of(p) * int64_t(sizeof(Storage)) : 0;
   }
   static int64_t panel_bytes(const Linear& p) {
-    return packs(p) ? elements<Op>(p.K) * kColumns * int64_t(sizeof(Element)) : 0;
+    const int64_t converted = kInPlace || p.transposed ? 0 : kColumns * p.K * int64_t(sizeof(Storage));
+    return packs(p) ? elements<Op>(p.K) * kTask * int64_t(sizeof(Element)) + converted : 0;
   }
-  static void prepare(const Linear& p, char* scratch) {
-    if (!copies(p)) return;
-    for (int64_t r = 0; r < p.rows; r++)
+  static void prepare(const Linear& p, char* scratch, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++)
       copy_row<Op>((Storage*)scratch + r * row_of(p), (const S*)p.x + r * p.K, p.K, row_of(p));
   }
 
-  static void linear(const Linear& p, const char* scratch, char* panel, int64_t begin, int64_t end) {
+  static void linear(const Linear& p, const char* scratch, char* panels, int64_t begin, int64_t end,
+                     int64_t following) {
     const Storage* x = copies(p) ? (const Storage*)scratch : (const Storage*)p.x;
     if (packs(p))
-      for (int64_t c = begin; c < end; c += kColumns) packed_panel(p, x, (Element*)panel, c, end);
+      packed(p, x, (Element*)panels, begin, end, following);
     else
       for (int64_t c = begin; c < end; c += L) columns_in_place(p, x, c, min(L, end - c));
   }
@@ -83,25 +84,49 @@ struct Rows {
     }
   }
 
-  static void packed_panel(const Linear& p, const Storage* x, Element* panel, int64_t c, int64_t end) {
-    pack_from_columns<Op, kVectors, S>(panel, p.K, [&](int column) -> const S* {
-      return c + column < end ? (const S*)p.weight + (c + column) * p.K : nullptr;
-    });
-    // Packing reads many rows of W at once, which memory serves slowly: those of the next panel are asked for
-    // meanwhile in the order in which they lie.
-    const char* behind = (const char*)((const S*)p.weight + min(c + kColumns, end) * p.K);
-    const int64_t bytes = (min(c + 2 * kColumns, end) - min(c + kColumns, end)) * p.K * int64_t(sizeof(S));
+  static void packed(const Linear& p, const Storage* x, Element* panels, int64_t begin, int64_t end,
+                     int64_t following) {
+    const int64_t stride = elements<Op>(p.K) * kColumns;
+    const S* weight = (const S*)p.weight;
+    if (p.transposed)
+      pack_from_rows<Op, kVectors, S>(panels, stride, ceil_div(end - begin, kColumns), p.K, end - begin,
+                                      [&](int64_t k) { return weight + k * p.n + begin; });
+    else
+      for (int64_t c = begin; c < end; c += kColumns)
+        pack_columns(p, weight + c * p.K, min(kColumns, end - c), panels + (c - begin) / kColumns * stride,
+                     (Storage*)(panels + kTask / kColumns * stride));
+    // Packing reads many rows of W at once, which memory serves slowly: those of the next panels are asked
+    // for meanwhile in the order in which they lie.
+    const char* behind = (const char*)(weight + end * p.K);
+    const int64_t bytes = p.transposed ? 0 : (following - end) * p.K * int64_t(sizeof(S));
     int64_t fetched = 0;
     for_row_tiles<kVectors>(p.rows, [&](int64_t first, int count) {
       for (; fetched * p.rows < bytes * (first + count); fetched += 64)
         __builtin_prefetch(behind + fetched, 0, 2);
-      alignas(64) A sums[max_rows(kVectors) * kColumns];
-      run_tile<Op, kVectors>(count, {elements<Op>(p.K), (const Element*)(x + first * row_of(p)),
-                                     row_of(p) / Op::kPerElement, 1, panel, nullptr, 0, sums, kColumns});
-      for (int r = 0; r < count; r++)
-        for (int v = 0; v < kVectors && c + v * L < end; v++)
-          finish(p, first + r, c + v * L, min(L, end - c - v * L), load<A>(sums + r * kColumns + v * L));
+      for (int64_t c = begin; c < end; c += kColumns) {
+        alignas(64) A sums[max_rows(kVectors) * kColumns];
+        const Element* panel = panels + (c - begin) / kColumns * stride;
+        run_tile<Op, kVectors>(count, {elements<Op>(p.K), (const Element*)(x + first * row_of(p)),
+                                       row_of(p) / Op::kPerElement, 1, panel, nullptr, 0, sums, kColumns});
+        for (int r = 0; r < count; r++)
+          for (int v = 0; v < kVectors && c + v * L < end; v++)
+            finish(p, first + r, c + v * L, min(L, end - c - v * L), load<A>(sums + r * kColumns + v * L));
+      }
     });
+  }
+
+  // A panel of `columns` rows of W; where the products have another type, of a copy, as whole vectors convert.
+  static void pack_columns(const Linear& p, const S* weight, int64_t columns, Element* panel, Storage* copy) {
+    if constexpr (!kInPlace)
+      for (int64_t c = 0; c < columns; c++) copy_row<Op>(copy + c * p.K, weight + c * p.K, p.K, p.K);
+    const auto* from = [&] {
+      if constexpr (kInPlace)
+        return weight;
+      else
+        return copy;
+    }();
+    pack_from_columns<Op, kVectors, Storage>(
+        panel, p.K, [&](int column) { return column < columns ? from + column * p.K : nullptr; });
   }
 
   // What follows the product, of one row's `columns` features from c on.

@@ -8,6 +8,7 @@ from tools.fuzz.calls import Call
 from tools.fuzz.drawing import Drawer
 from tools.fuzz.targets import (
     attention,
+    crf,
     decoder,
     layers,
     losses,
@@ -22,9 +23,11 @@ _TARGETS: dict[str, tuple[Callable[[Drawer], Call], int]] = {
     "recurrent": (recurrent.draw, 6),
     "attention": (attention.draw, 8),
     "decoder": (decoder.draw, 4),
+    "crf": (crf.draw, 3),
     "dropout": (pointwise.draw_dropout, 3),
     "residual_layer_norm": (pointwise.draw_residual_layer_norm, 3),
     "linear": (pointwise.draw_linear, 3),
+    "linear_cross_entropy": (pointwise.draw_linear_cross_entropy, 3),
     "losses": (losses.draw, 3),
     "layers": (layers.draw, 3),
     "cells": (layers.draw_cell, 4),

@@ -1,4 +1,4 @@
-"""Calls of `pyrnn.ops.dropout`, `pyrnn.ops.residual_layer_norm` and `pyrnn.ops.linear`."""
+"""Calls of `pyrnn.ops.dropout`, `residual_layer_norm`, `linear` and `linear_cross_entropy`."""
 
 from __future__ import annotations
 
@@ -156,3 +156,59 @@ def _linear(names: Names) -> Any:
     return ACTIVATIONS[names["activation"] or "none"](
         F.linear(names["input"], names["weight"], names["bias"])
     )
+
+
+def draw_linear_cross_entropy(d: Drawer) -> Call:
+    dtype, wants = d.pick(DTYPES), d.pick((0.0, 0.5, 1.0))
+    H, V = d.pick((0, *WIDE)), d.pick((1, 2, 3, 17, 65))
+    shape = tuple(d.pick((0, *SMALL, 17)) for _ in range(d.below(4)))
+    targets = f"integers({d.seed()}, {shape}, 0, {V - 1})"
+    ignored = d.pick((-100, -100, V - 1))
+    if d.chance(0.4):
+        targets = f"{targets}.masked_fill(coins({d.seed()}, {shape}, 0.3), {ignored})"
+    weights = d.pick(("None", "None", f"normal({d.seed()}, {shape}).abs() + 0.1"))
+    arguments = {
+        "input": Argument(d.tensor((*shape, H), dtype, leaf=wants)),
+        "weight": Argument(d.tensor((V, H), dtype, max(H, 1) ** -0.5, leaf=wants)),
+        "targets": Argument(targets),
+        "bias": Argument(d.tensor((V,), dtype, leaf=wants)) if d.chance(0.7) else Argument("None"),
+        "weights": Argument(weights),
+        "ignore_index": Argument(repr(ignored)),
+        "reduction": Argument(repr(d.pick(("mean", "sum")))),
+        "label_smoothing": Argument(repr(d.pick((0.0, 0.0, 0.1, 1.0)))),
+    }
+    call = Call(
+        "linear_cross_entropy",
+        dtype,
+        arguments,
+        f"ops.linear_cross_entropy({listed(arguments)})",
+        environment(d, autocast=dtype == "torch.float32"),
+        exact=_linear_cross_entropy,
+        theirs=_linear_cross_entropy,
+        results=("loss",),
+        autocasts=("input", "weight", "bias"),
+    )
+    kind, tensors = d.random.random(), ("input", "weight", "bias")
+    if kind < 0.35:
+        options = ("ignore_index", "reduction", "label_smoothing")
+        return made_odd(d, call, (*tensors, "targets", "weights"), options)
+    return made_extreme(d, call, tensors) if kind < 0.5 else call
+
+
+def _linear_cross_entropy(names: Names) -> Tensor:
+    """Rows that do not count are taken out first."""
+    x, targets, weights = names["input"], names["targets"].flatten(), names["weights"]
+    alive = targets != names["ignore_index"]
+    rows = x.reshape(-1, x.shape[-1])[alive]
+    logits = F.linear(rows, names["weight"], names["bias"])
+    logits = logits if logits.dtype is torch.float64 else logits.float()
+    losses = F.cross_entropy(
+        logits,
+        targets[alive],
+        reduction="none",
+        ignore_index=-(10**6),
+        label_smoothing=names["label_smoothing"],
+    )
+    shares = torch.ones_like(losses) if weights is None else weights.flatten()[alive].to(losses.dtype)
+    total = (losses * shares).sum()
+    return total if names["reduction"] == "sum" or not len(rows) else total / shares.sum()

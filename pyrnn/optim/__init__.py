@@ -1,0 +1,5 @@
+"""Optimizers."""
+
+from pyrnn.optim.adamw import AdamW
+
+__all__ = ["AdamW"]
