@@ -9,7 +9,8 @@ import pyrnn
 from pyrnn._words import counted
 from pyrnn.cli.help import argument
 from pyrnn.cli.terminal import Raw, write
-from pyrnn.models.configs import ClassifierConfig, LanguageModelConfig, TokenModelConfig, WordVectorConfig
+from pyrnn.models.configs import ClassifierConfig, LanguageModelConfig, TokenModelConfig
+from pyrnn.models.word_configs import WordVectorConfig
 
 
 def info(

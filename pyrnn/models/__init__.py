@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pyrnn.models.configs import Seq2SeqConfig as Seq2SeqConfig
     from pyrnn.models.configs import TaggerConfig as TaggerConfig
     from pyrnn.models.configs import TokenModelConfig as TokenModelConfig
-    from pyrnn.models.configs import Word2VecConfig as Word2VecConfig
-    from pyrnn.models.configs import WordVectorConfig as WordVectorConfig
     from pyrnn.models.glove import GloveModel as GloveModel
     from pyrnn.models.language_model import LanguageModel as LanguageModel
     from pyrnn.models.pretrained import Pretrained as Pretrained
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from pyrnn.models.state import state_tensors as state_tensors
     from pyrnn.models.tagger import Tagger as Tagger
     from pyrnn.models.word2vec import Word2VecModel as Word2VecModel
+    from pyrnn.models.word_configs import Word2VecConfig as Word2VecConfig
+    from pyrnn.models.word_configs import WordVectorConfig as WordVectorConfig
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -42,8 +42,6 @@ __getattr__, __dir__ = lazy_names(
             "Seq2SeqConfig",
             "TaggerConfig",
             "TokenModelConfig",
-            "Word2VecConfig",
-            "WordVectorConfig",
         ],
         "classifier": ["Classifier"],
         "language_model": ["LanguageModel"],
@@ -51,6 +49,7 @@ __getattr__, __dir__ = lazy_names(
         "tagger": ["Tagger"],
         "glove": ["GloveModel"],
         "word2vec": ["Word2VecModel"],
+        "word_configs": ["Word2VecConfig", "WordVectorConfig"],
         "backbones": ["Backend", "recurrent_class", "state_shapes"],
         "pretrained": ["Pretrained"],
         "state": [

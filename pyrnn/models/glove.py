@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pyrnn.models.configs import WordVectorConfig
 from pyrnn.models.pretrained import Pretrained
+from pyrnn.models.word_configs import WordVectorConfig
 
 Combination = Literal["sum", "mean", "word"]
 

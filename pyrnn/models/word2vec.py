@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pyrnn.models.configs import Word2VecConfig, WordVectorConfig
 from pyrnn.models.pretrained import Pretrained
+from pyrnn.models.word_configs import Word2VecConfig, WordVectorConfig
 
 
 class Word2VecModel(Pretrained):
