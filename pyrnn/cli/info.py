@@ -10,7 +10,7 @@ from pyrnn._words import counted
 from pyrnn.cli.help import argument
 from pyrnn.cli.terminal import Raw, write
 from pyrnn.models.configs import ClassifierConfig, LanguageModelConfig, TokenModelConfig
-from pyrnn.models.word_vector_configs import WordVectorConfig
+from pyrnn.models.word_configs import WordVectorConfig
 
 
 def info(

@@ -14,7 +14,7 @@ from pyrnn._native_args import check_fields
 from pyrnn.embeddings.huffman import HuffmanCodes
 from pyrnn.embeddings.sampling import alias_table, keep_thresholds
 from pyrnn.embeddings.vocabulary import CountedVocabulary
-from pyrnn.models.word_vector_configs import Word2VecConfig
+from pyrnn.models.word_configs import Word2VecConfig
 
 #: Floats of a row are a multiple of this.
 ROW_UNIT: int = _native.cpu.word2vec_row_unit

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pyrnn.models.state import state_tensors as state_tensors
     from pyrnn.models.tagger import Tagger as Tagger
     from pyrnn.models.word2vec import Word2VecModel as Word2VecModel
-    from pyrnn.models.word_vector_configs import Word2VecConfig as Word2VecConfig
-    from pyrnn.models.word_vector_configs import WordVectorConfig as WordVectorConfig
+    from pyrnn.models.word_configs import Word2VecConfig as Word2VecConfig
+    from pyrnn.models.word_configs import WordVectorConfig as WordVectorConfig
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -43,13 +43,13 @@ __getattr__, __dir__ = lazy_names(
             "TaggerConfig",
             "TokenModelConfig",
         ],
-        "word_vector_configs": ["Word2VecConfig", "WordVectorConfig"],
         "classifier": ["Classifier"],
         "language_model": ["LanguageModel"],
         "seq2seq": ["Seq2Seq", "Source"],
         "tagger": ["Tagger"],
         "glove": ["GloveModel"],
         "word2vec": ["Word2VecModel"],
+        "word_configs": ["Word2VecConfig", "WordVectorConfig"],
         "backbones": ["Backend", "recurrent_class", "state_shapes"],
         "pretrained": ["Pretrained"],
         "state": [

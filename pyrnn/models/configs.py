@@ -1,4 +1,4 @@
-"""The sizes of every model: dataclasses without torch, so that the command line lists them without it.
+"""The sizes of models of tokens: dataclasses without torch, so that the command line lists them without it.
 
 Dimension key: E embedding, H hidden, L layers, V vocabulary.
 """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn.models.pretrained import Pretrained
-from pyrnn.models.word_vector_configs import WordVectorConfig
+from pyrnn.models.word_configs import WordVectorConfig
 
 Combination = Literal["sum", "mean", "word"]
 

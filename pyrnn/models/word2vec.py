@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrnn.models.pretrained import Pretrained
-from pyrnn.models.word_vector_configs import Word2VecConfig, WordVectorConfig
+from pyrnn.models.word_configs import Word2VecConfig, WordVectorConfig
 
 
 class Word2VecModel(Pretrained):

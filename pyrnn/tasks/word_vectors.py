@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyrnn
 from pyrnn._configuration import require_choices, require_range
-from pyrnn.models.word_vector_configs import WordVectorConfig
+from pyrnn.models.word_configs import WordVectorConfig
 from pyrnn.tasks.glove import PAIRS, check_settings, count_pairs, pair_batches, pairs_of
 from pyrnn.tasks.words import WordTask
 from pyrnn.train.run_folder import Run

@@ -75,7 +75,12 @@ def column_place(path: Path, names: Sequence[str], column: int | str) -> int:
 
 
 def as_column(name: str) -> int | str:
-    """A column as settings name it: digits are its number."""
+    """A column as settings name it: digits are its number.
+
+    Example:
+        >>> as_column("2"), as_column("label")
+        (2, 'label')
+    """
     return int(name) if name.isdecimal() else name
 
 

@@ -1,6 +1,6 @@
-"""The sizes of models of word vectors: dataclasses without torch, as those of `configs.py`.
+"""What word vectors are learned from: dataclasses without torch, for the command line lists them without it.
 
-Dimension key: V vocabulary, D features of a vector.
+Dimension key: V vocabulary, D vector.
 """
 
 from __future__ import annotations
