@@ -224,13 +224,13 @@ class _Linear(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), (input, weight), needs = grads, ctx.saved_tensors, ctx.needs_input_grad
-        d_input = _input_gradient(grad, input, weight) if needs[0] else None
+        d_input = input_gradient(grad, input, weight) if needs[0] else None
         if needs[1]:
-            return d_input, *_weight_gradients(grad, input, weight, with_bias=needs[2])
+            return d_input, *weight_gradients(grad, input, weight, with_bias=needs[2])
         return d_input, None, grad.sum(0) if needs[2] else None
 
 
-def _input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+def input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
     """g W, where grad, input and weight are matrices."""
     path = _derived_route(grad, input, weight, "input_gradient")
     if path == "native":
@@ -240,7 +240,7 @@ def _input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
     return _onednn(grad, weight.t(), None, None) if path == "onednn" else grad @ weight
 
 
-def _weight_gradients(
+def weight_gradients(
     grad: Tensor, input: Tensor, weight: Tensor, *, with_bias: bool
 ) -> tuple[Tensor, Tensor | None]:
     """g^T x, the gradient of the weight, and the sums of g, that of the bias."""
