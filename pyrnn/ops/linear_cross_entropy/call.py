@@ -12,7 +12,7 @@ from pyrnn import _native
 from pyrnn._checks import check_like, check_probability
 from pyrnn._dispatch import autocast_disabled
 from pyrnn._native_args import DTYPES, accumulation_dtype, addresses, check_fields, on_huge_pages
-from pyrnn.ops.linear import _multiply, linear, linear_route
+from pyrnn.ops.linear import input_gradient, linear, linear_route, weight_gradients
 
 #: Of the logits that are there at a time: as much as the C library gives back without fresh pages.
 _CHUNK_BYTES = 2**25
@@ -108,7 +108,7 @@ def run(
                 logits, targets[begin:end], scale, label_smoothing, any(wanted), own[begin:end], total
             )
             if wanted[0]:
-                own_d_input[begin:end] = _multiply(logits, weight, "input_gradient", part, weight)
+                own_d_input[begin:end] = input_gradient(logits, part, weight)
             sums.add(logits, part)
         sums.finish()
         loss.copy_(total)
@@ -137,7 +137,7 @@ class _Sums:
                 wide is not gradient.dtype
                 or linear_route(input, self._weight, "weight_gradient").path != "torch"
             ):
-                product = _multiply(gradient.t(), input, "weight_gradient", input, self._weight)
+                product, _ = weight_gradients(gradient, input, self._weight, with_bias=False)
                 self._sums[0] = product if whole is None else whole.to(wide).add_(product)
             elif whole is None:
                 self._sums[0] = torch.mm(gradient.t(), input, out=self._results[0])
