@@ -231,13 +231,14 @@ class _Linear(Function):
                 grad.t() @ input if needs[1] else None,
                 grad.sum(0) if needs[2] else None,
             )
-        d_input = _input_gradient(grad, input, weight) if needs[0] else None
+        d_input = input_gradient(grad, input, weight) if needs[0] else None
         if needs[1]:
-            return d_input, *_weight_gradients(grad, input, weight, with_bias=needs[2])
+            return d_input, *weight_gradients(grad, input, weight, with_bias=needs[2])
         return d_input, None, grad.sum(0) if needs[2] else None
 
 
-def _input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+def input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+    """`grad @ weight`, by who is fastest; for callers that record no gradient."""
     path = _route(input, weight, "input_gradient").path
     if path == "native":
         found = _native.cpu.linear_input_gradient(grad, weight, _native.num_threads())
@@ -246,10 +247,10 @@ def _input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
     return _onednn(grad, weight.t(), None, None) if path == "onednn" else grad @ weight
 
 
-def _weight_gradients(
+def weight_gradients(
     grad: Tensor, input: Tensor, weight: Tensor, *, with_bias: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Of weight and bias."""
+    """`grad.t() @ input` likewise, and the sum of `grad` over its rows."""
     path = _route(input, weight, "weight_gradient").path
     if path == "native":
         found = _native.cpu.linear_weight_gradient(grad, input, with_bias, _native.num_threads())
