@@ -130,23 +130,23 @@ class _Sums:
 
     def add(self, gradient: Tensor, input: Tensor) -> None:
         """What a chunk adds, from the gradient of its logits and its rows."""
-        wide = accumulation_dtype(gradient.dtype)
-        if self._wanted[0]:
-            whole = self._sums[0]
-            if (
-                wide is not gradient.dtype
-                or linear_route(input, self._weight, "weight_gradient").path != "torch"
-            ):
-                product, _ = weight_gradients(gradient, input, self._weight, with_bias=False)
-                self._sums[0] = product if whole is None else whole.to(wide).add_(product)
-            elif whole is None:
+        wide, (d_weight, d_bias) = accumulation_dtype(gradient.dtype), self._sums
+        with_weight, with_bias = self._wanted
+        in_place = wide is gradient.dtype and self._by_torch(input)
+        if with_weight and not in_place:
+            product, column_sums = weight_gradients(gradient, input, self._weight, with_bias=with_bias)
+            self._sums[0] = product if d_weight is None else d_weight.to(wide).add_(product)
+        else:
+            if with_weight and d_weight is None:
                 self._sums[0] = torch.mm(gradient.t(), input, out=self._results[0])
-            else:
-                whole.addmm_(gradient.t(), input)
-        if self._wanted[1]:
-            column_sums = gradient.sum(0, dtype=wide)
-            whole = self._sums[1]
-            self._sums[1] = column_sums if whole is None else whole.add_(column_sums)
+            elif with_weight and d_weight is not None:
+                d_weight.addmm_(gradient.t(), input)
+            column_sums = gradient.sum(0, dtype=wide) if with_bias else None
+        if column_sums is not None:
+            self._sums[1] = column_sums if d_bias is None else d_bias.to(wide).add_(column_sums)
+
+    def _by_torch(self, input: Tensor) -> bool:
+        return linear_route(input, self._weight, "weight_gradient").path == "torch"
 
     def finish(self) -> None:
         """Write the results."""
