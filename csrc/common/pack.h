@@ -205,14 +205,14 @@ inline void pack_from_rows(typename Op::Element* panel, int64_t K, int64_t colum
 }
 
 // The transposed left operand of a weight gradient: `count` (at most MR) neighbouring numbers of each of K
-// source rows, to [K elements][MR]; sums them over k on the way.
+// source rows, to [K elements][MR]; sums them over k on the way, from sums of kSumLength as the products are.
 template <class Op, int MR>
 inline void pack_transposed_tile(typename Op::Element* to, const typename Op::Storage* from, int64_t stride,
                                  int64_t K, int count, typename Op::Acc* sums) {
   using Storage = typename Op::Storage;
   using A = typename Op::Acc;
   constexpr int E = Op::kPerElement;
-  A total[MR] = {};
+  A total[MR] = {}, part[MR] = {};
   // The numbers of one k are read before any is written: memory that might overlap is not copied as vectors.
   const auto pack_element = [&](const Storage* row, int n, bool whole) {
     Storage numbers[E][MR] = {}, mixed[E * MR];
@@ -222,9 +222,9 @@ inline void pack_transposed_tile(typename Op::Element* to, const typename Op::St
       for (int r = 0; r < MR; r++) {
         mixed[r * E + e] = numbers[e][r];
         if constexpr (kSame<Storage, A>)
-          total[r] += numbers[e][r];
+          part[r] += numbers[e][r];
         else
-          total[r] += __builtin_bit_cast(float, uint32_t(numbers[e][r]) << 16);
+          part[r] += __builtin_bit_cast(float, uint32_t(numbers[e][r]) << 16);
       }
     __builtin_memcpy((Storage*)to, mixed, sizeof mixed);
   };
@@ -233,8 +233,10 @@ inline void pack_transposed_tile(typename Op::Element* to, const typename Op::St
       pack_element(from, MR, true);  // a constant count unrolls
     else
       pack_element(from, count, k + E <= K);
+    if ((k + E) % kSumLength) continue;
+    for (int r = 0; r < MR; r++) total[r] += part[r], part[r] = 0;
   }
-  for (int r = 0; r < count; r++) sums[r] += total[r];
+  for (int r = 0; r < count; r++) sums[r] += total[r] + part[r];
 }
 
 }  // namespace

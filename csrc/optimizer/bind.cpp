@@ -69,7 +69,7 @@ py::object step(const std::vector<Group>& groups, double clip, double grad_scale
     py::gil_scoped_release release;
     if (clip >= 0) {
       norm = norm_of(parameters, grad_scale, threads);
-      skip = skip || !std::isfinite(norm);
+      skip = skip || !std::isfinite(float(norm));  // as it is told
     }
     if (!skip) {
       const double factor = clip >= 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;

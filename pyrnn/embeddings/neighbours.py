@@ -15,6 +15,7 @@ from pyrnn import _native
 from pyrnn._native_args import check_fields
 from pyrnn.embeddings.configs import AnalogyMethod
 
+_TOGETHER = 256  # queries of one pass over the matrix
 _EPSILON = 0.001  # of the multiplied scores, as in their paper
 _BLOCK_BYTES = 32 << 20  # of the matrix, that are looked at together
 _SMALL = 1e-15  # lengths below it are computed again, for squares vanish in float32 long before numbers do
@@ -114,6 +115,11 @@ def best_rows(
     """
     N, D = matrix.shape
     Q = len(queries) // 3 if multiplied else len(queries)
+    if Q > _TOGETHER:  # a thread keeps the scores of a block for every query
+        parts = queries.unflatten(0, (-1, Q)).split(_TOGETHER, dim=1)
+        found = [best_rows(part.flatten(0, 1), matrix, inverse, k, multiplied=multiplied) for part in parts]
+        scores, numbers = zip(*found, strict=True)
+        return torch.cat(scores), torch.cat(numbers)
     scores, numbers = torch.empty(Q, min(k, N)), torch.empty(Q, min(k, N), dtype=torch.int64)
     queries, matrix, inverse = queries.contiguous(), matrix.contiguous(), inverse.contiguous()
     problem = _Problem(

@@ -7,7 +7,7 @@ from pyrnn.metrics.chrf import chrf
 from pyrnn.metrics.classification import Calibration, CalibrationBins, ConfusionMatrix, ExampleLoss
 from pyrnn.metrics.correlation import correlation_p, pearson, spearman
 from pyrnn.metrics.sequence import F1, Accuracy, ErrorRate, ExactMatch, Perplexity, edit_distance
-from pyrnn.metrics.spans import Span, SpanF1, allowed_tags, scheme_of, spans_of
+from pyrnn.metrics.spans import Span, SpanF1, allowed_tags, obeys, scheme_of, spans_of
 
 __all__ = [
     "Accuracy",
@@ -31,6 +31,7 @@ __all__ = [
     "bootstrap_interval",
     "chrf",
     "edit_distance",
+    "obeys",
     "paired_bootstrap",
     "correlation_p",
     "pearson",

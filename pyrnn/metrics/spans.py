@@ -6,6 +6,8 @@ S is one alone (schemes BIO and BIOES; L and U are other names of E and S).
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -90,6 +92,23 @@ def scheme_of(tags: Sequence[str]) -> Scheme | None:
     return "bioes" if any(part.letter in "ES" for part in parts) else "bio"
 
 
+def obeys(tags: Sequence[str], scheme: Scheme) -> bool:
+    """Whether a sequence of tags keeps to the rules of a scheme.
+
+    IOB1, whose spans begin with an I unless another of their kind ends just before, does not keep to "bio".
+
+    Args:
+        tags: of each step.
+        scheme: "bio" or "bioes".
+
+    Example:
+        >>> obeys(["B-PER", "I-PER", "O"], "bio"), obeys(["O", "I-PER"], "bio")
+        (True, False)
+    """
+    around = [_Part(OUTSIDE, ""), *map(_parse, tags), _Part(OUTSIDE, "")]
+    return all(_may_follow(before, after, scheme) for before, after in itertools.pairwise(around))
+
+
 def allowed_tags(tags: Sequence[str], scheme: Scheme) -> tuple[Tensor, Tensor, Tensor]:
     """Which tags may follow each other, begin and end a sequence, in a scheme: bool [C, C], [C], [C].
 
@@ -107,18 +126,17 @@ def allowed_tags(tags: Sequence[str], scheme: Scheme) -> tuple[Tensor, Tensor, T
         [True, True, False]
     """
     parts, outside = list(map(_parse, tags)), _Part(OUTSIDE, "")
-
-    def may_follow(before: _Part, after: _Part) -> bool:
-        goes_on = after.letter in "IE"
-        opened = before.letter in "BI"
-        if goes_on and not (opened and before.kind == after.kind):
-            return False
-        return goes_on or not opened or scheme == "bio"
-
-    pairs = [[may_follow(before, after) for after in parts] for before in parts]
-    first = [may_follow(outside, part) for part in parts]
-    last = [may_follow(part, outside) for part in parts]
+    pairs = [[_may_follow(before, after, scheme) for after in parts] for before in parts]
+    first = [_may_follow(outside, part, scheme) for part in parts]
+    last = [_may_follow(part, outside, scheme) for part in parts]
     return torch.tensor(pairs).reshape(len(parts), len(parts)), torch.tensor(first), torch.tensor(last)
+
+
+def _may_follow(before: _Part, after: _Part, scheme: Scheme) -> bool:
+    goes_on, opened = after.letter in "IE", before.letter in "BI"
+    if goes_on and not (opened and before.kind == after.kind):
+        return False
+    return goes_on or not opened or scheme == "bio"
 
 
 class SpanF1(Metrics):
@@ -161,5 +179,5 @@ class SpanF1(Metrics):
         self.sums += torch.tensor([true, false, missed], dtype=self.sums.dtype, device=self.sums.device)
 
     def compute(self) -> dict[str, float]:
-        """precision, recall and f1; NaN where there was nothing."""
-        return f1_scores(self.sums)
+        """precision, recall and f1; as of conlleval 0 where there was nothing to find, or nothing found."""
+        return {name: 0.0 if math.isnan(score) else score for name, score in f1_scores(self.sums).items()}

@@ -154,7 +154,7 @@ class TaggerConfig(TokenModelConfig):
         crf: score pairs of neighbouring tags too, in a conditional random field: whole paths are learned and
             found instead of single tags.
         constrained: where the tags are those of a scheme of spans (BIO, BIOES), give only paths that it
-            allows.
+            allows; false where the sentences that were trained on do not keep to it (IOB1).
         characters: read the characters of each token too, by a "cnn" or an "lstm"; or "none".
         num_characters: different ones, and padding.
         character_size: width of the characters' vectors.
@@ -186,6 +186,8 @@ class TaggerConfig(TokenModelConfig):
         require_choices(self, ("characters",))
         if self.tags and len(self.tags) != self.num_tags:
             raise ValueError(f"tags must have a name for each of {self.num_tags}, got {len(self.tags)}")
+        if len(set(self.tags)) != len(self.tags):
+            raise ValueError(f"tags must be distinct, got {', '.join(self.tags[:20])}")
         if self.characters == "lstm" and self.character_features % 2:
             raise ValueError(
                 f"character_features of an lstm come from two directions, got {self.character_features}: "

@@ -81,9 +81,10 @@ class Tagger(Pretrained):
         vectors = F.dropout(vectors, self.config.input_dropout, self.training)
         output = encode(self.get_submodule(self._encoder_name), vectors, lengths)
         logits = self.projection(F.dropout(output, self.config.dropout, self.training))
-        if tag is None or self.crf is None:
+        if self.crf is None:
             return logits
-        return self.crf(logits, tag, lengths=lengths, reduction="none")
+        logits = logits.to(self.crf.transitions.dtype)  # autocast left it to others
+        return logits if tag is None else self.crf(logits, tag, lengths=lengths, reduction="none")
 
     def decode(self, logits: Tensor, lengths: Tensor) -> Tensor:
         """The likeliest tags, [T, B] int64; beyond a length they mean nothing.

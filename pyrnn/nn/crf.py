@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pyrnn._checks import as_integer, check_dense, lengths_tensor
+from pyrnn._checks import as_integer, bad_shape, check_dense, lengths_tensor
 from pyrnn.ops import crf_log_partition, crf_viterbi
 
 
@@ -109,6 +109,9 @@ class CRF(nn.Module):
         """
         if reduction not in ("none", "sum", "mean"):
             raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
+        check_dense("tags", tags)
+        if tags.dim() != 2:
+            bad_shape("tags", tags, "[B, T]" if self.batch_first else "[T, B]")
         emissions, tags = self._time_first(emissions), tags.transpose(0, 1) if self.batch_first else tags
         loss = self.log_partition(emissions, lengths=lengths) - self._score(emissions, tags, lengths)
         if reduction == "none":
@@ -148,11 +151,14 @@ class CRF(nn.Module):
 
     def _time_first(self, emissions: Tensor) -> Tensor:
         check_dense("emissions", emissions)
+        if emissions.dim() != 3:
+            bad_shape("emissions", emissions, "[B, T, C]" if self.batch_first else "[T, B, C]")
+        if torch.is_autocast_enabled(emissions.device.type):
+            emissions = emissions.to(self.transitions.dtype)
         return emissions.transpose(0, 1) if self.batch_first else emissions
 
     def _score(self, emissions: Tensor, tags: Tensor, lengths: Tensor | Sequence[int] | None) -> Tensor:
         """s(x, y), [B], in the dtype of sums."""
-        check_dense("tags", tags)
         if tags.dtype is not torch.int64:
             raise TypeError(f"tags must be int64, got {tags.dtype}; convert them with tags.long()")
         T, B, C = emissions.shape

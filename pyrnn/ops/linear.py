@@ -25,6 +25,7 @@ Product = Literal["forward", "activated", "input_gradient", "weight_gradient"]
 
 #: How oneDNN calls the activations: name and algorithm.
 _FUSED = {None: ("none", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
+_MOST_BYTES = 2**30  # of an input or output, in csrc/rows/eager.cpp too
 _LARGE = 2**25  # multiply-adds of a product from which choosing a library gains more than it costs
 #: The same of our kernel in training, beside an autograd function in Python; float32 in narrow vectors, for
 #: which MKL is faster than in wide ones, needs more.
@@ -139,26 +140,47 @@ def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") ->
         if isinstance(found, Tensor):
             return LinearRoute("native", "a call without derivatives that is one of C++")
         if not wants_gradient((input, weight)):
-            path, reason = _library_route(input, weight, product)
+            path, reason = _library_route(input, _sizes(input, weight), product)
             return LinearRoute(path, f"{reason}; not our kernel: {found}")
     if input.is_cpu and not can_bypass_dispatcher((input, weight)):
         return LinearRoute("torch", "something watches the call that knows torch's operators alone")
-    return _route(input, weight, product)
+    return _route(input, _sizes(input, weight), product)
 
 
-def _route(input: Tensor, weight: Tensor, product: Product) -> LinearRoute:
-    """Who computes a product of training that nothing but autograd watches, or a library's of inference."""
-    missing = _why_no_kernel(input, weight, product)
+class _Sizes(NamedTuple):
+    """Rows, features of each, and features of its output."""
+
+    rows: int
+    inputs: int
+    outputs: int
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds."""
+        return self.rows * self.inputs * self.outputs
+
+
+def _sizes(input: Tensor, weight: Tensor) -> _Sizes:
+    I = input.shape[-1]  # noqa: E741
+    return _Sizes(input.numel() // max(I, 1), I, weight.shape[0])
+
+
+def _route(like: Tensor, sizes: _Sizes, product: Product) -> LinearRoute:
+    """Who computes a product of training that nothing but autograd watches, or a library's of inference.
+
+    `like` is any of its operands, for the dtype and the device.
+    """
+    missing = _why_no_kernel(like, sizes, product)
     if not missing:
         return LinearRoute("native", f"its kernel is faster than torch's choice on {processor()[0]}")
-    path, reason = _library_route(input, weight, product)
+    path, reason = _library_route(like, sizes, product)
     return LinearRoute(path, f"{reason}; not our kernel: {missing}")
 
 
-def _why_no_kernel(input: Tensor, weight: Tensor, product: Product) -> str:
+def _why_no_kernel(like: Tensor, sizes: _Sizes, product: Product) -> str:
     """Why our kernel is not the one for a product of training, in words; empty where it is."""
-    dtype, set_in_use = input.dtype, _native.isa()
-    if not input.is_cpu or dtype not in (torch.float32, torch.bfloat16):
+    dtype, set_in_use = like.dtype, _native.isa()
+    if not like.is_cpu or dtype not in (torch.float32, torch.bfloat16):
         return "it trains in float32 and bfloat16 on the CPU"
     if processor()[0] != "AuthenticAMD" or set_in_use == "baseline":
         return f"it was not compared on {processor()[0]} with {set_in_use}"
@@ -167,27 +189,30 @@ def _why_no_kernel(input: Tensor, weight: Tensor, product: Product) -> str:
     least = _TRAINED[dtype]
     if dtype is torch.float32 and set_in_use == "avx2":
         least = max(least, _TRAINED_NARROW)
-    if input.numel() * weight.shape[0] < least:
+    if sizes.work < least:
         return f"below {least} multiply-adds the choice costs more than it gains"
     most = _native.cpu.most_rows(DTYPES[dtype])
-    if product != "weight_gradient" and input.numel() > most * input.shape[-1]:
+    if product != "weight_gradient" and sizes.rows > most:
         return f"there are more than {most} rows"
+    if product == "forward" and sizes.rows * max(sizes.inputs, sizes.outputs) * like.itemsize > _MOST_BYTES:
+        return "input or output are above 1 GB"
     return ""
 
 
-def _library_route(input: Tensor, weight: Tensor, product: Product) -> LinearRoute:
+def _library_route(like: Tensor, sizes: _Sizes, product: Product) -> LinearRoute:
     """Which library computes a product, and why."""
-    dtype, (O, I) = input.dtype, weight.shape  # noqa: E741
-    missing = _why_no_onednn(input.device.type, dtype)
+    dtype = like.dtype
+    missing = _why_no_onednn(like.device.type, dtype)
     if missing:
         return LinearRoute("torch", missing)
-    if input.numel() * O < _LARGE:
+    if sizes.work < _LARGE:
         return LinearRoute("torch", f"below {_LARGE} multiply-adds the choice costs more than it gains")
     if product == "activated":
         return LinearRoute("onednn", "it applies gelu to what is still in registers; relu costs little")
     if dtype is torch.bfloat16:
         return LinearRoute("torch", "torch itself takes oneDNN for bfloat16")
-    if product == "weight_gradient" and I <= O:
+    if product == "weight_gradient" and sizes.inputs <= sizes.outputs:
+        I, O = sizes.inputs, sizes.outputs  # noqa: E741
         return LinearRoute("torch", f"oneDNN is slow at g^T x with I <= O, here {I} and {O}")
     return LinearRoute("onednn", f"it is faster than MKL on {processor()[0]}")
 
@@ -206,7 +231,8 @@ def _by_route(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Ac
 
 def _gains(rows: Tensor, weight: Tensor) -> bool:
     """Whether some product of training is not torch's own, beside which another choice costs nothing."""
-    return any(_route(rows, weight, product).path != "torch" for product in _PRODUCTS)
+    sizes = _sizes(rows, weight)
+    return any(_route(rows, sizes, product).path != "torch" for product in _PRODUCTS)
 
 
 class _Linear(Function):
@@ -214,8 +240,10 @@ class _Linear(Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(input, weight)
-        if _route(input, weight, "forward").path == "native":
+        # Each is kept for the other's gradient alone: what is not kept may be changed, and need not live.
+        needs = ctx.needs_input_grad
+        ctx.save_for_backward(input if needs[1] else None, weight if needs[0] else None)
+        if _route(input, _sizes(input, weight), "forward").path == "native":
             output = _native.cpu.linear_of_rows(input, weight, bias, 0, _native.num_threads())
             if isinstance(output, Tensor):
                 return output
@@ -224,15 +252,16 @@ class _Linear(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), (input, weight), needs = grads, ctx.saved_tensors, ctx.needs_input_grad
-        d_input = input_gradient(grad, input, weight) if needs[0] else None
+        d_input = input_gradient(grad, weight) if needs[0] else None
         if needs[1]:
-            return d_input, *weight_gradients(grad, input, weight, with_bias=needs[2])
+            return d_input, *weight_gradients(grad, input, with_bias=needs[2])
         return d_input, None, grad.sum(0) if needs[2] else None
 
 
-def input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
-    """g W, where grad, input and weight are matrices."""
-    path = _derived_route(grad, input, weight, "input_gradient")
+def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """g W, where both are matrices."""
+    sizes = _Sizes(grad.shape[0], weight.shape[1], weight.shape[0])
+    path = _derived_route(grad, weight, sizes, "input_gradient")
     if path == "native":
         found = _native.cpu.linear_input_gradient(grad, weight, _native.num_threads())
         if isinstance(found, Tensor):
@@ -240,11 +269,9 @@ def input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
     return _onednn(grad, weight.t(), None, None) if path == "onednn" else grad @ weight
 
 
-def weight_gradients(
-    grad: Tensor, input: Tensor, weight: Tensor, *, with_bias: bool
-) -> tuple[Tensor, Tensor | None]:
+def weight_gradients(grad: Tensor, input: Tensor, *, with_bias: bool) -> tuple[Tensor, Tensor | None]:
     """g^T x, the gradient of the weight, and the sums of g, that of the bias."""
-    path = _derived_route(grad, input, weight, "weight_gradient")
+    path = _derived_route(grad, input, _Sizes(*input.shape, grad.shape[1]), "weight_gradient")
     if path == "native":
         found = _native.cpu.linear_weight_gradient(grad, input, with_bias, _native.num_threads())
         if isinstance(found, tuple):
@@ -253,15 +280,16 @@ def weight_gradients(
     return d_weight, grad.sum(0) if with_bias else None
 
 
-def _derived_route(grad: Tensor, input: Tensor, weight: Tensor, product: Product) -> str:
+def _derived_route(grad: Tensor, other: Tensor, sizes: _Sizes, product: Product) -> str:
     """Torch where a second derivative is prepared, or a transform followed: it derives its own products."""
-    if torch.is_grad_enabled() or _left_to_torch((grad, input, weight)):
+    if torch.is_grad_enabled() or _left_to_torch((grad, other)):
         return "torch"
-    return _route(input, weight, product).path
+    return _route(other, sizes, product).path
 
 
 def _by_library(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
-    if _library_route(input, weight, "activated" if activation else "forward").path == "onednn":
+    product: Product = "activated" if activation else "forward"
+    if _library_route(input, _sizes(input, weight), product).path == "onednn":
         return _onednn(input, weight, bias, activation)
     return _activate(F.linear(input, weight, bias), activation)
 

@@ -110,6 +110,11 @@ class AdamW(torch.optim.AdamW):
             fused=fused,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles."""
+        own = {"clip_norm": self.clip_norm, "grad_norm": self.grad_norm}
+        return {**super().__getstate__(), **own}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient.
@@ -132,7 +137,10 @@ class AdamW(torch.optim.AdamW):
         return loss
 
     def route(self) -> Route:
-        """Who makes the next step, from the gradients that there are now, and why."""
+        """Who makes the next step, from the gradients that there are now, and why.
+
+        The state of parameters that have none yet is made, as a step would.
+        """
         declined = self._call(_native.cpu.asked)
         if isinstance(declined, str):
             return Route("reference", f"torch's functions: {declined}")
@@ -143,6 +151,12 @@ class AdamW(torch.optim.AdamW):
         if torch.compiler.is_compiling():
             return "the step is compiled"
         groups: list[tuple[Any, ...]] = []
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if any(p.grad.is_sparse for p in parameters):
+            return "a gradient is sparse"
+        for parameter in parameters:
+            if parameter.is_cpu and parameter.dtype not in _native.DTYPES["cpu"]:
+                return f"there is no kernel for {parameter.dtype} on the CPU"
         for group in self.param_groups:
             if group["amsgrad"] or group["capturable"]:
                 return "amsgrad and capturable have no kernel"

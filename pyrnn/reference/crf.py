@@ -63,6 +63,7 @@ def crf_viterbi(
         >>> crf_viterbi(torch.tensor([[[1.0, 2.0]], [[4.0, 3.0]]]), torch.zeros(2, 2))[0].T
         tensor([[1, 0]])
     """
+    T = emissions.shape[0]
     emissions, lengths, end = _prepared(emissions, end, lengths)
     wide = emissions.dtype
     state = emissions[0] if start is None else emissions[0] + start.to(wide)
@@ -77,7 +78,7 @@ def crf_viterbi(
     tags = list(accumulate(reversed(back), _before, initial=tag))
     steps = torch.arange(len(emissions), device=lengths.device).unsqueeze(1)
     found = torch.stack(tags[::-1]).masked_fill(steps >= lengths, 0)
-    return found, torch.where(lengths > 0, scores, torch.zeros_like(scores))
+    return found[:T], torch.where(lengths > 0, scores, torch.zeros_like(scores))
 
 
 def _before(tag: Tensor, places: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class TaggerWords:
         cls, sentences: Sequence[TaggedSentence], validation: Sequence[TaggedSentence], data: TaggedTextConfig
     ) -> TaggerWords:
         """Those of training and validation sentences; the latter add their tags alone."""
-        counts = Counter(token for sentence in sentences for token in sentence.tokens)
+        counts = Counter(token for sentence in sentences for token in _read_as(sentence.tokens, data))
         tags = Counter(tag for sentence in (*sentences, *validation) for tag in sentence.tags)
         characters: Counter[str] = Counter()
         for token, count in counts.items():
@@ -129,7 +129,7 @@ class TaggerWords:
         self, sentences: Iterable[Sequence[str]], data: TaggedTextConfig, *, characters: bool
     ) -> dict[str, list[Tensor]]:
         """Fields of sentences: "token" [T], and with `characters` "character" [T, W]."""
-        read = [[token.lower() for token in own] if data.lowercase else list(own) for own in sentences]
+        read = [_read_as(own, data) for own in sentences]
         fields = {"token": [self.tokens.encode(own) for own in read]}
         if characters:
             fields["character"] = [self._spell(own, data.longest_word) for own in read]
@@ -146,6 +146,10 @@ class TaggerWords:
             found[row, : len(part)] = ids[begin : begin + len(part)]
             begin += len(part)
         return found
+
+
+def _read_as(tokens: Iterable[str], data: TaggedTextConfig) -> list[str]:
+    return [token.lower() for token in tokens] if data.lowercase else list(tokens)
 
 
 def read_tagged(source: Source, data: TaggedTextConfig) -> list[TaggedSentence]:

@@ -99,16 +99,20 @@ class Tagging(WordTask):
             words = TaggerWords.of(sentences, validation, data)
         else:
             words = TaggerWords.read(Path(job.train.init_from) / VOCABULARY)
-        if data.objective == "f1" and pyrnn.metrics.scheme_of(words.tags.tokens) is None:
+        scheme = pyrnn.metrics.scheme_of(words.tags.tokens)
+        if data.objective == "f1" and scheme is None:
             raise ValueError(
                 "f1 is a score of spans, and the tags are not those of a scheme of spans: expected O, B-X, "
                 f"I-X and the like, got {', '.join(words.tags.tokens[:5])}; set objective to accuracy"
             )
+        sizes = words.sizes()
+        if scheme is not None and not all(pyrnn.metrics.obeys(own.tags, scheme) for own in sentences):
+            sizes["constrained"] = False  # IOB1, say, or nothing but I: its rules are others
         folder.mkdir(parents=True, exist_ok=True)
         words.write(folder / VOCABULARY)
         for name, part in ((TRAIN, sentences), (VALIDATION, validation)):
             pyrnn.data.write_sequences(folder / name, _fields(part, words, job))
-        return words.sizes()
+        return sizes
 
     def build(self, job: Job) -> Tagger:
         """A fresh model."""
@@ -240,6 +244,13 @@ def tag_lines(run: TaggedRun, lines: Iterable[str]) -> Iterator[str]:
 def _fields(sentences: Sequence[TaggedSentence], words: TaggerWords, job: Job) -> dict[str, list[Tensor]]:
     characters = job.model.characters != "none"
     fields = words.encode([own.tokens for own in sentences], job.data, characters=characters)
+    known = set(words.tags.tokens)
+    for own in sentences:
+        if strange := [tag for tag in own.tags if tag not in known]:
+            raise ValueError(
+                f"the tag {strange[0]!r} of the sentence {' '.join(own.tokens)[:60]!r} is none of those that "
+                f"the run was trained on: {', '.join(words.tags.tokens[:20])}"
+            )
     return {**fields, "tag": [words.tags.encode(own.tags) for own in sentences]}
 
 

@@ -12,12 +12,13 @@ Each file is written beside its place and then moved into it. Nothing is pickled
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyrnn._files import read_json
 from pyrnn.models.configs import CONFIG
+from pyrnn.train.config import TrainConfig
 from pyrnn.train.job import TABLES, Job
 from pyrnn.train.metrics_file import EpochMetrics, Row, epochs_of, read_metrics
 from pyrnn.train.task import Task
@@ -102,7 +103,16 @@ def read_job(folder: str | Path, task: Task) -> Job:
     if config["task"] != task.name:
         raise ValueError(f"{path} is a run of the task {config['task']!r}, expected {task.name!r}")
     tables = {name: config[name] for name in TABLES if name in config}
+    # Of a run that an older version made, what this one has besides is what its dataclasses say, not what the
+    # task would choose for a new run.
+    for name, kind in (("data", task.data_config), ("model", task.model_config), ("train", TrainConfig)):
+        if isinstance(tables.get(name), dict):
+            tables[name] = {**_defaults_of(kind), **tables[name]}
     return Job.from_mapping(task, tables, where=str(path))
+
+
+def _defaults_of(kind: type) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(kind) if field.default is not MISSING}
 
 
 def read_run_metrics(folder: str | Path) -> list[Row]:

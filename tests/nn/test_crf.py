@@ -67,6 +67,7 @@ def test_a_scope_of_autocast_and_a_state_dict() -> None:
     emissions, tags = torch.randn(4, 2, 5), torch.zeros(4, 2, dtype=torch.int64)
     with torch.autocast("cpu", torch.bfloat16):
         loss = crf(emissions, tags)
+        assert crf(emissions.bfloat16(), tags).dtype is torch.float32
     assert loss.dtype is torch.float32
     torch.testing.assert_close(loss, crf(emissions, tags))
 
@@ -91,6 +92,8 @@ def test_layers_that_cannot_be(arguments: dict[str, Any], error: type[Exception]
         ({"tags": torch.zeros(3, 2)}, TypeError, "tags must be int64, got torch.float32"),
         ({"tags": torch.zeros(2, 2).long()}, ValueError, r"tags must have the shape \[3, 2\]"),
         ({"tags": torch.full((3, 2), 4)}, ValueError, r"tags must lie in \[0, 4\), got 4 to 4"),
+        ({"tags": torch.zeros(3).long()}, ValueError, r"tags must have shape \[T, B\], got \[3\]"),
+        ({"emissions": torch.zeros(3, 2)}, ValueError, r"emissions must have shape \[T, B, C\], got"),
         ({"reduction": "max"}, ValueError, "reduction must be 'none', 'sum' or 'mean', got 'max'"),
         ({"lengths": [4, 1]}, ValueError, "lengths must lie in"),
         ({"emissions": torch.zeros(3, 2, 5)}, ValueError, r"transitions must have shape .* = \[5, 5\]"),

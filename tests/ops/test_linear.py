@@ -29,7 +29,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     if missing:
         pytest.skip(missing)
 
-    def forced(input: Tensor, weight: Tensor, product: str = "forward") -> Any:
+    def forced(input: Tensor, sizes: Any, product: str) -> Any:
         why = ""
         if request.param == "onednn":
             why = linear_module._why_no_onednn("cpu", input.dtype)

@@ -332,6 +332,20 @@ def test_threads_change_no_bit() -> None:
         assert all(torch.equal(a, b) for a, b in zip(again, results[0], strict=True))
 
 
+def test_threads_share_the_rows_of_a_large_vocabulary() -> None:
+    """Each row is a task of its own; of one feature, so that nobody's products have an order to choose."""
+    given, targets = case(64, 1, 2**15 + 1, torch.float32)
+    before, results = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        loss, _, _, d_bias = run(linear_cross_entropy, given, targets, torch.float32)
+        results.append((loss, d_bias))
+    torch.set_num_threads(before)
+    assert all(map(torch.equal, *results))
+    exact = run(composed, given, targets, torch.float64)
+    torch.testing.assert_close(results[0], (exact[0].float(), exact[3].float()))
+
+
 # ---- refusals ------------------------------------------------------------------------------------
 
 

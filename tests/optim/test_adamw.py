@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -206,6 +207,15 @@ def test_hooks_are_called_once_where_torch_makes_the_step() -> None:
     assert told == ["before"]
 
 
+def test_copies_and_pickles_step_on() -> None:
+    model, optimizer = model_and(AdamW, clip_norm=0.3)
+    train(model, optimizer)
+    for again in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert again.clip_norm == 0.3
+        assert torch.equal(again.grad_norm, optimizer.grad_norm)
+        again.step()
+
+
 def _transposed() -> nn.Parameter:
     return nn.Parameter(torch.randn(3, 5).t())
 
@@ -215,7 +225,7 @@ def _transposed() -> nn.Parameter:
     [
         (lambda: nn.Parameter(torch.randn(5, 3)), {"amsgrad": True}, "amsgrad"),
         (_transposed, {}, "not contiguous"),
-        (lambda: nn.Parameter(torch.randn(5, 3, dtype=torch.float16)), {}, "no plain dense one|dtype"),
+        (lambda: nn.Parameter(torch.randn(5, 3, dtype=torch.float16)), {}, "no kernel for torch.float16"),
     ],
     ids=["amsgrad", "transposed", "float16"],
 )
@@ -229,7 +239,7 @@ def test_what_has_no_kernel_is_torch_s(make: Any, options: dict[str, Any], words
         if isinstance(optimizer, AdamW):
             path, reason = optimizer.route()
             assert path == "reference"
-            assert any(word in reason for word in words.split("|")), reason
+            assert words in reason
         optimizer.step()
         results.append(parameter.detach())
     assert torch.equal(*results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +13,9 @@ import torch
 
 from pyrnn.models import Architecture, Tagger, TaggerConfig
 from pyrnn.tasks import evaluate, find_task, load_run, make_job
+from pyrnn.tasks.tagged import TaggedTextConfig, TaggerWords
 from pyrnn.tasks.tagger import TaggedRun, tag_lines, tag_sentences
+from pyrnn.text import TaggedSentence
 from pyrnn.train import resumed_job, train
 from tests.train.small_runs import KillAt, Killed, result_of
 
@@ -152,7 +155,10 @@ def test_sentences_that_cannot_be_used(
 
 
 def test_a_tag_that_training_never_saw_is_refused(trained: TaggedRun, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not in the vocabulary: 'sideways'"):
+    with pytest.raises(
+        ValueError,
+        match="the tag 'sideways' of the sentence '1' is none of those that the run was trained on",
+    ):
         evaluate(trained, write(tmp_path / "a.tsv", [[("1", "sideways")]]))
 
 
@@ -199,6 +205,59 @@ def test_only_allowed_paths_are_given(trained: TaggedRun) -> None:
     assert tagger.decode(logits, torch.tensor([2])).flatten().tolist() == [1, 2]
     free = Tagger(TaggerConfig(5, hidden_size=4, num_tags=3, tags=names, constrained=False))
     assert free.decode(logits, torch.tensor([2])).flatten().tolist() == [2, 2]
+
+
+def test_spans_of_another_scheme_are_found_too(tmp_path: Path) -> None:
+    """IOB1: a span begins with an I."""
+    sentences = [[("mr", "O"), (name, "I-PER"), ("spoke", "O")] for name in ("bush", "gore", "dole") * 30]
+    settings = {
+        "text": str(write(tmp_path / "a.tsv", sentences)),
+        "epochs": 3,
+        "learning_rate": 0.05,
+        **SMALL,
+    }
+    run = train(make_job("tagger", settings), tmp_path / "run")
+    assert not run.model.config.constrained
+    assert tag_sentences(run, [["mr", "bush", "spoke"]]) == [["O", "I-PER", "O"]]  # type: ignore[arg-type]
+    without = write(tmp_path / "b.tsv", [[("mr", "O"), ("spoke", "O")]])
+    assert evaluate(run, without)["f1"] == 0  # there is no span
+
+
+def test_tokens_are_counted_as_they_are_read() -> None:
+    data = TaggedTextConfig(lowercase=True, min_count=2)
+    words = TaggerWords.of([TaggedSentence(["The", "the", "END"], ["a", "a", "b"])], [], data)
+    assert words.tokens.tokens == ("<unk>", "the")
+    fields = words.encode([["THE", "End"]], data, characters=True)
+    assert fields["token"][0].tolist() == [1, 0]
+    assert (fields["character"][0] > 0).sum() == 6
+
+
+def test_a_run_without_characters_or_names_of_tags_goes_on(tmp_path: Path) -> None:
+    """As older versions wrote it."""
+    train(small_job(tmp_path, epochs=1), tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    new = (
+        "tags",
+        "crf",
+        "constrained",
+        "characters",
+        "num_characters",
+        "character_size",
+        "character_features",
+    )
+    config["model"] = {name: value for name, value in config["model"].items() if name not in new}
+    config["data"] = {k: v for k, v in config["data"].items() if k not in ("longest_word", "objective")}
+    path.write_text(json.dumps(config))
+    job = resumed_job(find_task("tagger"), tmp_path / "run").updated({"epochs": 2})
+    assert job.model.characters == "none"
+    assert len(train(job, tmp_path / "run", resume=True).metrics) > 1
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_bfloat16_by_autocast(*, crf: bool, tmp_path: Path) -> None:
+    job = small_job(tmp_path, count=60, crf=crf, precision="bfloat16", epochs=1)
+    assert train(job, tmp_path / "run").best.score > 0
 
 
 def test_what_is_beyond_a_length_is_not_read() -> None:

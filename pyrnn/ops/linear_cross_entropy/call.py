@@ -108,7 +108,7 @@ def run(
                 logits, targets[begin:end], scale, label_smoothing, any(wanted), own[begin:end], total
             )
             if wanted[0]:
-                own_d_input[begin:end] = input_gradient(logits, part, weight)
+                own_d_input[begin:end] = input_gradient(logits, weight)
             sums.add(logits, part)
         sums.finish()
         loss.copy_(total)
@@ -134,7 +134,7 @@ class _Sums:
         with_weight, with_bias = self._wanted
         in_place = wide is gradient.dtype and self._by_torch(input)
         if with_weight and not in_place:
-            product, column_sums = weight_gradients(gradient, input, self._weight, with_bias=with_bias)
+            product, column_sums = weight_gradients(gradient, input, with_bias=with_bias)
             self._sums[0] = product if d_weight is None else d_weight.to(wide).add_(product)
         else:
             if with_weight and d_weight is None:
