@@ -87,8 +87,8 @@ py::object input_gradient_of(const py::object& grad, const py::object& weight, i
   if (g.size(1) != w.size(0)) return declined(kOther);
   const int64_t shape[] = {g.size(0), w.size(1)};
   const py::object d_input = empty_on_large_pages(shape, 2, g.dtype, out);
-  const Linear problem = {shape[0], g.size(1), shape[1], pointwise::kIdentity, g.data, w.data, nullptr, nullptr,
-                          out.data, true};
+  const Linear problem = {shape[0], g.size(1), shape[1], pointwise::kIdentity, g.data, w.data, nullptr,
+                          nullptr,  out.data,  true};
   {
     py::gil_scoped_release release;
     linear(g.dtype, problem, threads);
@@ -107,7 +107,8 @@ py::object weight_gradient_of(const py::object& grad, const py::object& input, b
   const py::object d_bias = with_bias ? empty(shape, 1, g.dtype, bias) : py::none();
   {
     py::gil_scoped_release release;
-    weight_gradient(g.dtype, {g.size(0), shape[1], shape[0], x.data, g.data, weight.data, bias.data}, threads);
+    weight_gradient(g.dtype, {g.size(0), shape[1], shape[0], x.data, g.data, weight.data, bias.data},
+                    threads);
   }
   return py::make_tuple(d_weight, d_bias);
 }

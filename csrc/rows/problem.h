@@ -2,7 +2,8 @@
 //
 //   linear:           out[r] = residual[r] + activation(bias + W x[r])
 //   weight gradient:  d_W = sum_r g[r] x[r]^T, d_bias = sum_r g[r]
-//   norm:             out[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, over the row's n features
+//   norm:             out[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, over the row's n
+//   features
 //
 // 2 rows n K operations. For a model that generates, W is read once for all rows, which is what a call on few
 // of them costs. The gradient of x is `linear` of g with the transposed weight.
@@ -33,9 +34,9 @@ struct WeightGradient {
   void* d_bias;    // S [n] or null
 };
 
-constexpr int64_t kTask = 64;      // features of a task of `linear`: whole panels of every instruction set
-constexpr int64_t kSegment = 512;  // rows that a weight gradient takes at a time
-constexpr int64_t kPackTask = 512; // features of x that a task packs, likewise whole panels
+constexpr int64_t kTask = 64;       // features of a task of `linear`: whole panels of every instruction set
+constexpr int64_t kSegment = 512;   // rows that a weight gradient takes at a time
+constexpr int64_t kPackTask = 512;  // features of x that a task packs, likewise whole panels
 
 struct Norm {
   int64_t rows, n;

@@ -65,9 +65,9 @@ class Case:
     def facts(self) -> record.Row:
         """What a row says of the case beside its fields: who computes the product, and each gradient."""
         input, weight, _ = _tensors(self)
-        products: list[Product] = ["activated" if self.activation else "forward"]
-        if self.mode == "train":
-            products += ["input_gradient", "weight_gradient"]
+        forward: Product = "activated" if self.activation else "forward"
+        trained: tuple[Product, ...] = (forward, "input_gradient", "weight_gradient")
+        products = trained if self.mode == "train" else (forward,)
         with torch.set_grad_enabled(self.mode == "train"):
             routes = {product: ops.linear_route(input, weight, product).path for product in products}
         return {"routes": routes, "includes": INCLUDES[self.mode]}

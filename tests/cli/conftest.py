@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -43,5 +44,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     (folder / "text.txt").write_text(TEXT)
     line = f"-m pyrnn train language-model {folder / 'run'} --text {folder / 'text.txt'} {SMALL}"
-    subprocess.run([sys.executable, *shlex.split(line)], check=True, capture_output=True)
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # as its readers; theirs is set once a module
+    subprocess.run([sys.executable, *shlex.split(line)], check=True, capture_output=True, env=alone)
     return folder / "run"

@@ -14,9 +14,8 @@ using G = WeightGradients<PYRNN_STORAGE, typename OperandOf<PYRNN_STORAGE>::type
 
 }  // namespace
 
-PYRNN_DEFINE_KERNELS(Kernels, rows) = {kVectorBytes >= 32, G::kPairs,         R::scratch_bytes,
-                                       R::panel_bytes,     R::prepare,       R::linear,
-                                       R::norm,            G::scratch_bytes, G::own_bytes,
-                                       G::block,           G::pack_input,    G::weight_gradient};
+PYRNN_DEFINE_KERNELS(Kernels, rows) = {kVectorBytes >= 32, G::kPairs, R::scratch_bytes, R::panel_bytes,
+                                       R::prepare,         R::linear, R::norm,          G::scratch_bytes,
+                                       G::own_bytes,       G::block,  G::pack_input,    G::weight_gradient};
 
 }  // namespace pyrnn::rows

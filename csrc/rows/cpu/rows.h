@@ -115,7 +115,8 @@ struct Rows {
     });
   }
 
-  // A panel of `columns` rows of W; where the products have another type, of a copy, as whole vectors convert.
+  // A panel of `columns` rows of W; where the products have another type, of a copy, as whole vectors
+  // convert.
   static void pack_columns(const Linear& p, const S* weight, int64_t columns, Element* panel, Storage* copy) {
     if constexpr (!kInPlace)
       for (int64_t c = 0; c < columns; c++) copy_row<Op>(copy + c * p.K, weight + c * p.K, p.K, p.K);

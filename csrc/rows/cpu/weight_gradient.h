@@ -1,6 +1,6 @@
-// The gradients of a linear layer's weight and bias: sums over rows, a segment of them at a time. Threads pack x
-// together, then each owns features of g, which it packs for itself, and with them rows of the result: a sum has
-// the same order whoever makes it.
+// The gradients of a linear layer's weight and bias: sums over rows, a segment of them at a time. Threads
+// pack x together, then each owns features of g, which it packs for itself, and with them rows of the result:
+// a sum has the same order whoever makes it.
 #pragma once
 #include "common/outer_product.h"
 #include "rows/problem.h"
@@ -24,7 +24,7 @@ struct WeightGradients {
   }
 
   struct Shared {
-    Element* panels;  // of x [panels][segment][kColumns]
+    Element* panels;   // of x [panels][segment][kColumns]
     A *weight, *bias;  // sums [n][K], [n]; in the results themselves where these are of that type
     size_t bytes;
   };
