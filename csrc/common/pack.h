@@ -139,10 +139,16 @@ inline void pack_from_columns(typename Op::Element* panel, int64_t K, Column col
     const S* source[L];
     for (int l = 0; l < L; l++) source[l] = (const S*)column(v * L + l);
     int64_t k = 0;
-    if constexpr (kSame<S, Storage>) {  // A has an element's size: whole elements travel as A
+    if constexpr (kSame<S, Storage> || E == 1) {
+      const auto whole = [](const S* p) {  // A has an element's size: elements travel as A
+        if constexpr (kSame<S, Storage>)
+          return load<A>((const A*)p);
+        else
+          return load<A>(p);
+      };
       for (; k + L * E <= K; k += L * E) {
         Vec<A> block[L];
-        for (int l = 0; l < L; l++) block[l] = source[l] ? load<A>((const A*)(source[l] + k)) : Vec<A>{};
+        for (int l = 0; l < L; l++) block[l] = source[l] ? whole(source[l] + k) : Vec<A>{};
         transpose<A>(block);
         A* to = (A*)(panel + (k / E) * NV * L + v * L);
         for (int i = 0; i < L; i++) store(to + i * NV * L, block[i]);

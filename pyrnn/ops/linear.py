@@ -224,21 +224,15 @@ class _Linear(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), (input, weight), needs = grads, ctx.saved_tensors, ctx.needs_input_grad
-        # Where a second derivative is prepared, or a transform followed, torch's products can be derived.
-        if torch.is_grad_enabled() or _left_to_torch((grad, input, weight)):
-            return (
-                grad @ weight if needs[0] else None,
-                grad.t() @ input if needs[1] else None,
-                grad.sum(0) if needs[2] else None,
-            )
-        d_input = _input_gradient(grad, input, weight) if needs[0] else None
+        d_input = input_gradient(grad, input, weight) if needs[0] else None
         if needs[1]:
-            return d_input, *_weight_gradients(grad, input, weight, with_bias=needs[2])
+            return d_input, *weight_gradients(grad, input, weight, with_bias=needs[2])
         return d_input, None, grad.sum(0) if needs[2] else None
 
 
-def _input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
-    path = _route(input, weight, "input_gradient").path
+def input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+    """g W, where grad, input and weight are matrices."""
+    path = _derived_route(grad, input, weight, "input_gradient")
     if path == "native":
         found = _native.cpu.linear_input_gradient(grad, weight, _native.num_threads())
         if isinstance(found, Tensor):
@@ -246,17 +240,24 @@ def _input_gradient(grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
     return _onednn(grad, weight.t(), None, None) if path == "onednn" else grad @ weight
 
 
-def _weight_gradients(
+def weight_gradients(
     grad: Tensor, input: Tensor, weight: Tensor, *, with_bias: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Of weight and bias."""
-    path = _route(input, weight, "weight_gradient").path
+    """g^T x, the gradient of the weight, and the sums of g, that of the bias."""
+    path = _derived_route(grad, input, weight, "weight_gradient")
     if path == "native":
         found = _native.cpu.linear_weight_gradient(grad, input, with_bias, _native.num_threads())
         if isinstance(found, tuple):
             return found
     d_weight = _onednn(grad.t(), input.t(), None, None) if path == "onednn" else grad.t() @ input
     return d_weight, grad.sum(0) if with_bias else None
+
+
+def _derived_route(grad: Tensor, input: Tensor, weight: Tensor, product: Product) -> str:
+    """Torch where a second derivative is prepared, or a transform followed: it derives its own products."""
+    if torch.is_grad_enabled() or _left_to_torch((grad, input, weight)):
+        return "torch"
+    return _route(input, weight, product).path
 
 
 def _by_library(input: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:

@@ -76,8 +76,8 @@ struct Backward {
     if (splits > 1) d_k = (A*)shared + task * sum_of_keys();
     d_v = d_k + (p.d_k.data ? p.S * QueryRows<S, Op>::padded(p.D) : 0);
     if (d_k) __builtin_memset(d_k, 0, sizeof(A) * sum_of_keys());  // neither may be wanted
-    k.load_head(p.k, b, k_head, keys_of(p, b));
-    v.load_head(p.v, b, k_head, keys_of(p, b));
+    k.load_head(p.k, b, k_head, blocks_for(p, b, 0, p.T - 1));
+    v.load_head(p.v, b, k_head, blocks_for(p, b, 0, p.T - 1));
     for (int64_t i = task % splits; i < n; i += splits) {
       const int64_t h = k_head * group + i / panels.count, panel = i % panels.count;
       with_vectors<kPanelVectors>(panels.width(panel), [&](auto nv) {
@@ -92,6 +92,8 @@ struct Backward {
   void run_panel(int64_t b, int64_t h, int64_t t0) {
     constexpr int W = NV * L;
     const Panel<S, A, NV> panel(p, b, h, t0, bias, cap_slopes);
+    panel.fetch(p.d_q, p.D, 0), panel.fetch(p.q, p.D, splits * W);
+    panel.fetch(p.g_out, p.V, splits * W), panel.fetch(p.out, p.V, splits * W);
     Vec<A> delta[NV];
     load_queries<NV>(panel, delta);
     if (p.g_weights.data) add_delta_of_weights<NV>(panel, delta);
@@ -212,11 +214,10 @@ struct Backward {
   template <int NV>
   bool make_weights(const Panel<S, A, NV>& panel, int64_t j0, int64_t n) {
     if (!make_scores<NV>(panel, j0, n)) return false;
-    for (int64_t j = 0; j < n; j++)
-      for (int i = 0; i < NV; i++) {
-        A* at = weights + (j * NV + i) * L;
-        store(at, weight_of<A>(load<A>(at), shift[i], inverse[i]));
-      }
+    if (panel.partial(j0, n))
+      scores_to_weights<true, NV>(n, weights, shift, inverse);
+    else
+      scores_to_weights<false, NV>(n, weights, shift, inverse);
     if (dropout.active) dropout.template factors<NV>(p, panel.b, panel.h, panel.t0, j0, n, factors);
     return true;
   }

@@ -5,30 +5,48 @@
 namespace pyrnn::attention {
 namespace {
 
-// e^x for x <= 0 (somewhat above it, too), to about a unit in the last place; 0 below the smallest normal
-// number, for -infinity too. NaN stays.
-inline Vec<float> exp_below(Vec<float> x) {
+// x = e^x for N vectors of x <= 0 (somewhat above it, too), to about a unit in the last place; 0 below the
+// smallest normal number, for -infinity too. NaN stays. One vector's steps wait for each other, and a
+// processor looks ahead by too few instructions to find the next one's: those of N stand side by side.
+template <int N>
+inline void exp_below(Vec<float>* x) {
   using I = VecTypes<float>::mask;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  // 1.5 * 2^23 and the bias of exponents: adding it leaves that of the nearest power of two in the low bits.
+  constexpr float kRound = 12582912.0f + 127;
   constexpr float kLog2e = 1.44269504088896340736f;
-  x = x < -88.0f ? splat<float>(-88.0f) : x;  // the exponent field becomes 0: 2^-127 is flushed
-  const Vec<float> shifted = x * kLog2e + kRound;
-  const Vec<float> r = x * kLog2e - (shifted - kRound);
   // Minimax polynomial of 2^r on [-1/2, 1/2], relative error 1.9e-9.
-  Vec<float> p = splat<float>(1.534581242594868e-4f);
-  p = p * r + 1.3399930903688073e-3f;
-  p = p * r + 9.618489071726799e-3f;
-  p = p * r + 5.550328642129898e-2f;
-  p = p * r + 2.4022646248340607e-1f;
-  p = p * r + 6.931471824645996e-1f;
-  p = p * r + 1.0f;
-  return p * (Vec<float>)(((I)shifted - (I)splat<float>(kRound) + 127) << 23);
+  constexpr float kTerms[] = {1.534581242594868e-4f,
+                              1.3399930903688073e-3f,
+                              9.618489071726799e-3f,
+                              5.550328642129898e-2f,
+                              2.4022646248340607e-1f,
+                              6.931471824645996e-1f,
+                              1.0f};
+  const Vec<float> low = rounded(splat<float>(-88.0f));  // the exponent field becomes 0: 2^-127 is flushed
+  Vec<float> shifted[N], p[N];
+  for (int i = 0; i < N; i++) x[i] = low > x[i] ? low : x[i];
+  for (int i = 0; i < N; i++) shifted[i] = x[i] * kLog2e + kRound;
+  for (int i = 0; i < N; i++) x[i] = x[i] * kLog2e - (shifted[i] - kRound);
+  for (int i = 0; i < N; i++) p[i] = kTerms[0] * x[i] + kTerms[1];
+#pragma GCC unroll 8
+  for (int term = 2; term < 7; term++)
+    for (int i = 0; i < N; i++) p[i] = p[i] * x[i] + kTerms[term];
+  for (int i = 0; i < N; i++) x[i] = p[i] * (Vec<float>)((I)shifted[i] << 23);
 }
 
-inline Vec<double> exp_below(Vec<double> x) {
-  Vec<double> scale, p;
-  exp_parts<Vec<double>, double>(x, scale, p);
-  return x < -708.0 ? Vec<double>{} : scale + scale * p;
+template <int N>
+inline void exp_below(Vec<double>* x) {
+  for (int i = 0; i < N; i++) {
+    Vec<double> scale, p;
+    exp_parts<Vec<double>, double>(x[i], scale, p);
+    x[i] = x[i] < -708.0 ? Vec<double>{} : scale + scale * p;
+  }
+}
+
+template <class V>
+inline V exp_below(V x) {
+  exp_below<1>(&x);
+  return x;
 }
 
 // (tanh(m) - m) / m^3 as a polynomial in m^2, highest power first: interpolated in Chebyshev's points of

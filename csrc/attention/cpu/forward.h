@@ -14,16 +14,17 @@ namespace pyrnn::attention {
 namespace {
 
 // What a task works on: panels [first, last) of the panels of query heads h0 .. h0 + group.
-template <class A>
+template <class S, class Op>
 struct PanelTasks {
-  Panels<A> panels;
+  Panels<typename Op::Acc> panels;
   int64_t group;  // query heads that share keys
   int64_t panels_per_task, tasks_per_head_group;
 
   explicit PanelTasks(const Problem& p) : panels(p.T), group(p.H / p.K) {
     const int64_t n = panels.count * group;
     // Rows staged for a task serve all its panels; but there must be enough tasks for all threads.
-    panels_per_task = max(1, min(8, n * p.B * p.K / 64));
+    constexpr int64_t kEnoughTasks = Rows<S, Op>::kInPlace ? 64 : 16;
+    panels_per_task = max(1, min(n, n * p.B * p.K / kEnoughTasks));
     tasks_per_head_group = ceil_div(n, panels_per_task);
   }
   int64_t count(const Problem& p) const { return p.B * p.K * tasks_per_head_group; }
@@ -40,7 +41,7 @@ struct Forward {
 
   const Problem& p;
   const int64_t block;  // keys at a time
-  PanelTasks<A> tasks;
+  PanelTasks<S, Op> tasks;
   Dropout<A> dropout;
   Rows<S, Op> k, v;
   Element *queries, *right;  // packed panel; weights as right operand
@@ -67,10 +68,10 @@ struct Forward {
 
   void run(int64_t task) {
     const int64_t kv = task / tasks.tasks_per_head_group, b = kv / p.K, k_head = kv % p.K;
-    const int64_t n = tasks.panels.count * tasks.group,
-                  begin = task % tasks.tasks_per_head_group * tasks.panels_per_task;
-    load_keys(b, k_head);
-    for (int64_t i = begin; i < min(begin + tasks.panels_per_task, n); i++) {
+    const int64_t begin = task % tasks.tasks_per_head_group * tasks.panels_per_task,
+                  end = min(begin + tasks.panels_per_task, tasks.panels.count * tasks.group);
+    load_keys(b, k_head, keys_of_panels(b, begin, end));
+    for (int64_t i = begin; i < end; i++) {
       const int64_t h = k_head * tasks.group + i / tasks.panels.count, panel = i % tasks.panels.count;
       with_vectors<kPanelVectors>(tasks.panels.width(panel), [&](auto nv) {
         this->template run_panel<decltype(nv)::value>(b, h, tasks.panels.first(panel));
@@ -78,9 +79,16 @@ struct Forward {
     }
   }
 
-  void load_keys(int64_t b, int64_t k_head) {
-    k.load_head(p.k, b, k_head, keys_of(p, b));
-    v.load_head(p.v, b, k_head, keys_of(p, b));
+  // What panels begin .. end of the heads that share keys read.
+  Range keys_of_panels(int64_t b, int64_t begin, int64_t end) const {
+    const Panels<A>& panels = tasks.panels;
+    if (begin / panels.count != (end - 1) / panels.count) return blocks_for(p, b, 0, p.T - 1);
+    return blocks_for(p, b, panels.first(begin % panels.count), panels.end((end - 1) % panels.count) - 1);
+  }
+
+  void load_keys(int64_t b, int64_t k_head, Range keys) {
+    k.load_head(p.k, b, k_head, keys);
+    v.load_head(p.v, b, k_head, keys);
   }
 
   // Leaves in `scores` the last block's weights, dropped but not yet times `inverse`; returns its keys.
@@ -88,6 +96,7 @@ struct Forward {
   Range run_panel(int64_t b, int64_t h, int64_t t0) {
     Range last{};
     const Panel<S, A, NV> panel(p, b, h, t0, bias);
+    panel.fetch(p.out, p.V, 0), panel.fetch(p.q, p.D, NV * L);
     pack_queries<NV>(panel);
     for (int i = 0; i < NV; i++) shift[i] = splat<A>(kNegInf<A>), sum[i] = sum_error[i] = Vec<A>{};
     out.clear(p.V * NV * L);
@@ -97,7 +106,7 @@ struct Forward {
       last = {j0, j0 + n};
       k.template matmul<NV>(j0, n, queries, scores);
       panel.transform_scores(j0, n, scores);
-      softmax<NV>(n);
+      panel.partial(j0, n) ? softmax<NV, true>(n) : softmax<NV, false>(n);
       if (dropout.active) drop<NV>(panel, j0, n);
       const bool masked_nonfinite = panel.partial(j0, n) && !v.finite(j0, n);
       for (int64_t j = 0; j < n; j += LongSum<A>::kChainKeys)
@@ -116,48 +125,50 @@ struct Forward {
 
  private:
   // scores become weights, not yet divided by their sum; earlier sums are rescaled to a new shift.
-  template <int NV>
+  template <int NV, bool kMasked>
   void softmax(int64_t n) {
     constexpr int W = NV * L;
-    Vec<A> factor[NV];
+    Vec<A> block_max[NV], factor[NV];
+    for (int i = 0; i < NV; i++) block_max[i] = splat<A>(kNegInf<A>);
+    for (int64_t j = 0; j < n; j++)
+      for (int i = 0; i < NV; i++) {
+        const Vec<A> s = load<A>(scores + j * W + i * L);
+        block_max[i] = s > block_max[i] ? s : block_max[i];
+      }
     bool any_raised = false;
     for (int i = 0; i < NV; i++) {
-      Vec<A> block_max = splat<A>(kNegInf<A>);
-      for (int64_t j = 0; j < n; j++) {
-        const Vec<A> s = load<A>(scores + j * W + i * L);
-        block_max = s > block_max ? s : block_max;
-      }
-      const auto raised = block_max - shift[i] > A(kMaxAboveShift);
-      const Vec<A> next = raised ? block_max : shift[i], offset = next == kNegInf<A> ? Vec<A>{} : next;
+      const auto raised = block_max[i] - shift[i] > A(kMaxAboveShift);
+      const Vec<A> next = raised ? block_max[i] : shift[i], offset = next == kNegInf<A> ? Vec<A>{} : next;
       factor[i] = raised ? exp_below(shift[i] - offset) : splat<A>(1);  // 0 where no key was visible before
       for (int l = 0; l < L; l++) any_raised |= raised[l] != 0;
       sum[i] *= factor[i], sum_error[i] *= factor[i];
       shift[i] = next;
-      scores_to_weights<NV>(n, i, offset);
+      for (int64_t j = 0; j < n; j += kBlockKeys)
+        add_exactly(sum[i], sum_error[i], weigh<NV, kMasked>(j, min(j + kBlockKeys, n), i, offset));
     }
     if (any_raised) out.template rescale<NV>(factor);
   }
 
-  // The sum in short chains, as products are (long_sum.h).
-  template <int NV>
-  void scores_to_weights(int64_t n, int i, Vec<A> offset) {
-    constexpr int kChains = 4;
-    for (int64_t j0 = 0; j0 < n; j0 += kBlockKeys) {
-      Vec<A> part[kChains] = {};
-      auto weigh = [&](int64_t j) {
-        A* at = scores + (j * NV + i) * L;
-        const Vec<A> s = load<A>(at), w = exp_below(s - offset);
-        store(at, s == kNegInf<A> ? splat<A>(kMaskedWeight<A>) : w);
-        return w;
-      };
-      const int64_t end = min(j0 + kBlockKeys, n);
-      int64_t j = j0;
-      for (; j + kChains <= end; j += kChains)
-#pragma GCC unroll 4
-        for (int c = 0; c < kChains; c++) part[c] += weigh(j + c);
-      for (; j < end; j++) part[0] += weigh(j);
-      add_exactly(sum[i], sum_error[i], (part[0] + part[1]) + (part[2] + part[3]));
-    }
+  // Scores of keys [j, end) become weights of a vector of queries; returns their sum, of short chains as in
+  // products (long_sum.h).
+  template <int NV, bool kMasked>
+  Vec<A> weigh(int64_t j, int64_t end, int i, Vec<A> offset) {
+    const auto weigh_keys = [&](auto keys, A* at) {
+      constexpr int N = decltype(keys)::value, W = NV * L;
+      Vec<A> s[N], w[N];
+      for (int c = 0; c < N; c++) s[c] = load<A>(at + c * W), w[c] = s[c] - offset;
+      exp_below<N>(w);
+      for (int c = 0; c < N; c++)
+        store(at + c * W, kMasked && s[c] == kNegInf<A> ? splat<A>(kMaskedWeight<A>) : w[c]);
+      return N == 4 ? (w[0] + w[1]) + (w[2] + w[3]) : w[0];
+    };
+    A* column = scores + i * L;
+    Vec<A> part[2] = {};
+    for (; j + 8 <= end; j += 8)
+      for (int half = 0; half < 2; half++)
+        part[half] += weigh_keys(Int<4>{}, column + (j + 4 * half) * NV * L);
+    for (; j < end; j++) part[0] += weigh_keys(Int<1>{}, column + j * NV * L);
+    return part[0] + part[1];
   }
 
   template <int NV>

@@ -17,7 +17,7 @@ int64_t forward_tasks(const Problem& p, int stage) {
   if (takes_decode_path(p)) return Decode<S, Op>(p).tasks(stage);
   const Weights<S, Op> weights(p);
   if (stage == 2) return weights.tasks();
-  return stage == 0 && !weights.with_output ? PanelTasks<Op::Acc>(p).count(p) : 0;
+  return stage == 0 && !weights.with_output ? PanelTasks<S, Op>(p).count(p) : 0;
 }
 size_t forward_shared(const Problem& p) { return takes_decode_path(p) ? Decode<S, Op>(p).shared_bytes() : 0; }
 size_t forward_scratch(const Problem& p) {

@@ -55,14 +55,13 @@ struct Rows {
     copy = s.take<Storage>(needs_copy(n, width, row_stride) ? n * padded(width) : 0);
     pairs = s.take<Element>(E == 2 && across_keys ? ceil_div(n, 2) * width : 0);
   }
-  void load_head(const Heads& t, int64_t b, int64_t h, int64_t count) {  // the first `count` rows
+  void load_head(const Heads& t, int64_t b, int64_t h, Range used) {  // rows, from an even one
     data = (const S*)t.data + b * t.batch + h * t.head;
-    count = min(round_up(count, 2), rows);
     if (copy)
-      for (int64_t j = 0; j < count; j++)
+      for (int64_t j = used.begin; j < used.end; j++)
         copy_row<Op>(copy + j * padded(features), data + j * stride, features, padded(features));
     if (pairs)
-      for (int64_t j = 0; j < count; j += 2)
+      for (int64_t j = used.begin; j < used.end; j += 2)
         interleave(pairs + j / 2 * features, data + j * stride,
                    j + 1 < rows ? data + (j + 1) * stride : nullptr);
   }

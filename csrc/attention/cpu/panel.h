@@ -2,6 +2,7 @@
 // as they stand before the softmax.
 #pragma once
 #include "attention/cpu/exp.h"
+#include "attention/cpu/operands.h"
 #include "attention/problem.h"
 #include "common/operand.h"
 #include "common/pack.h"
@@ -40,6 +41,8 @@ struct ScoreTransform {
         slope(p.slopes ? A(p.slopes[b * p.slope_batch + h * p.slope_head]) : 0),
         has_mask(p.mask_kind != kNoMask) {}
 
+  bool only_scales() const { return !(cap > 0) && slope == 0 && !has_mask; }
+
   V operator()(V product, V distance, V extra, A* cap_slope = nullptr) const {
     V s = rounded(product * scale);
     if (cap > 0) {
@@ -59,6 +62,23 @@ inline Vec<A> weight_of(Vec<A> score, Vec<A> shift, Vec<A> inverse) {
   return score == kNegInf<A> ? Vec<A>{} : exp_below(score - shift) * inverse;
 }
 
+// The same for a block of scores [n][NV * L]. Only where kMasked may one of them be masked.
+template <bool kMasked, int NV, class A>
+inline void scores_to_weights(int64_t n, A* block, const Vec<A>* shift, const Vec<A>* inverse) {
+  constexpr int L = kLanes<A>, W = NV * L;
+  const auto weigh = [&](auto keys, A* rows) {
+    constexpr int N = decltype(keys)::value * NV;
+    Vec<A> score[N], w[N];
+    for (int i = 0; i < N; i++) score[i] = load<A>(rows + i * L), w[i] = score[i] - shift[i % NV];
+    exp_below<N>(w);
+    for (int i = 0; i < N; i++) w[i] *= inverse[i % NV];
+    for (int i = 0; i < N; i++) store(rows + i * L, kMasked && score[i] == kNegInf<A> ? Vec<A>{} : w[i]);
+  };
+  int64_t j = 0;
+  for (; j + 2 <= n; j += 2) weigh(Int<2>{}, block + j * W);
+  if (j < n) weigh(Int<1>{}, block + j * W);
+}
+
 // What `count` numbers of the mask add to scores.
 template <class A>
 inline Vec<A> as_bias(const uint8_t* m, int64_t stride, int64_t count) {
@@ -74,14 +94,29 @@ inline int64_t keys_of(const Problem& p, int64_t b) {
   return p.lengths ? min(max(p.lengths[b], 0), p.S) : p.S;
 }
 
-// The keys visible to query i, but for padding and mask.
-inline Range visible_to(const Problem& p, int64_t b, int64_t i) {
+// The keys visible to query i, but for padding and mask; none where begin >= end. Both grow with the query.
+inline Range limits_of(const Problem& p, int64_t b, int64_t i) {
   const int64_t at = p.query_start + i;
   int64_t low = 0, high = keys_of(p, b);
   if (p.causal) high = min(high, at + 1);
   if (p.window_right >= 0) high = min(high, at + p.window_right + 1);
   if (p.window_left >= 0) low = max(low, at - p.window_left);
-  return low < high ? Range{low, high} : Range{0, 0};
+  return {low, high};
+}
+inline Range visible_to(const Problem& p, int64_t b, int64_t i) {
+  const Range keys = limits_of(p, b, i);
+  return keys.begin < keys.end ? keys : Range{0, 0};
+}
+
+// The keys of the blocks with these. Dropout wants aligned blocks, dot products whole pairs: a key too many
+// is masked.
+inline Range whole_blocks(const Problem& p, Range keys) {
+  if (keys.end <= keys.begin) return {0, 0};
+  return {keys.begin - keys.begin % kBlockKeys, min(round_up(keys.end, 2), p.S)};
+}
+// Those that some of the queries first .. last may see.
+inline Range blocks_for(const Problem& p, int64_t b, int64_t first, int64_t last) {
+  return whole_blocks(p, {limits_of(p, b, first).begin, limits_of(p, b, last).end});
 }
 
 // Panels of T queries: as even as they go.
@@ -91,6 +126,7 @@ struct Panels {
   explicit Panels(int64_t queries)
       : T(queries), vectors(ceil_div(T, kLanes<A>)), count(ceil_div(vectors, kPanelVectors)) {}
   int64_t first(int64_t panel) const { return vectors * panel / count * kLanes<A>; }
+  int64_t end(int64_t panel) const { return min(first(panel + 1), T); }
   int width(int64_t panel) const { return int(vectors * (panel + 1) / count - vectors * panel / count); }
 };
 
@@ -130,9 +166,17 @@ struct Panel {
       if (visible.begin < visible.end) keys = {min(keys.begin, visible.begin), max(keys.end, visible.end)};
       inside = {max(inside.begin, visible.begin), min(inside.end, visible.end)};
     }
-    if (keys.end <= keys.begin) keys = {0, 0};
-    // Dropout wants aligned blocks, dot products whole pairs: a key too many is masked.
-    keys = {keys.begin - keys.begin % kBlockKeys, min(round_up(keys.end, 2), p.S)};
+    keys = whole_blocks(p, keys);
+  }
+
+  // Asks for the rows of as many queries, from the panel's query `from` on: they are read or written across,
+  // a piece of each in turn, which no processor foresees.
+  void fetch(const Heads& t, int64_t features, int64_t from) const {
+    asm volatile("");  // else GCC takes this for a function without effect
+    const S* rows = (const S*)t.data + b * t.batch + h * t.head + t0 * t.row;
+    for (int64_t i = from; t.data && i < min(from + W, p.T - t0); i++)
+      for (int64_t f = 0; f < features; f += 64 / int64_t(sizeof(S)))
+        __builtin_prefetch(rows + i * t.row + f);
   }
 
   // Whether keys of this block may be masked: then what is there may be no number.
@@ -156,6 +200,11 @@ struct Panel {
   // Products q.k [n][W] become scores; those of masked keys become -infinity.
   void transform_scores(int64_t j0, int64_t n, A* block) const {
     const bool edge = j0 < inside.begin || j0 + n > inside.end;
+    if (transform.only_scales() && !edge && !p.padding) {
+      for (int64_t i = 0; i < n * NV; i++)
+        store(block + i * L, rounded(load<A>(block + i * L) * transform.scale));
+      return;
+    }
     for (int64_t j = 0; j < n; j++) {
       const bool padding = p.padding && p.padding[b * p.S + j0 + j];
       for (int v = 0; v < NV; v++) {

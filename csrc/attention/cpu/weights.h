@@ -68,7 +68,7 @@ struct Weights {
   // The output and the weights of one head.
   template <int NV>
   void attend(int64_t b, int64_t h, int64_t t0, S* rows) {
-    forward.load_keys(b, h / (p.H / p.K));
+    forward.load_keys(b, h / (p.H / p.K), blocks_for(p, b, t0, min(t0 + NV * L, p.T) - 1));
     const Range visible = forward.template run_panel<NV>(b, h, t0);
     A* block = forward.scores;
     for (int64_t j = 0; j < visible.end - visible.begin; j++)
@@ -99,7 +99,7 @@ struct Weights {
   void recompute(const Panel<S, A, NV>& panel, S* rows) {
     A *block = forward.scores, *factors = forward.factors;
     const Dropout<A>& dropout = forward.dropout;
-    forward.k.load_head(p.k, panel.b, panel.h / (p.H / p.K), keys_of(p, panel.b));
+    forward.k.load_head(p.k, panel.b, panel.h / (p.H / p.K), panel.keys);
     forward.template pack_queries<NV>(panel);
     write_zeros(panel.valid, 0, panel.keys.begin, rows);
     write_zeros(panel.valid, panel.keys.end, p.S, rows);
@@ -114,13 +114,9 @@ struct Weights {
       forward.k.template matmul<NV>(j0, n, forward.queries, block);
       panel.transform_scores(j0, n, block);
       if (dropout.active) dropout.template factors<NV>(p, panel.b, panel.h, panel.t0, j0, n, factors);
-      for (int64_t j = 0; j < n; j++)
-        for (int i = 0; i < NV; i++) {
-          const int64_t at = (j * NV + i) * L;
-          Vec<A> w = weight_of<A>(load<A>(block + at), shift[i], inverse[i]);
-          if (dropout.active) w *= load<A>(factors + at);
-          store(block + at, w);
-        }
+      scores_to_weights<true, NV>(n, block, shift, inverse);
+      for (int64_t i = 0; dropout.active && i < n * NV; i++)
+        store(block + i * L, load<A>(block + i * L) * load<A>(factors + i * L));
       put<NV>({j0, j0 + n}, panel.valid, block, rows);
     }
   }

@@ -12,7 +12,7 @@ from pyrnn import _native
 from pyrnn._checks import check_like, check_probability
 from pyrnn._dispatch import autocast_disabled
 from pyrnn._native_args import DTYPES, accumulation_dtype, addresses, check_fields, on_huge_pages
-from pyrnn.ops.linear import _multiply, linear, linear_route
+from pyrnn.ops.linear import input_gradient, linear, linear_route, weight_gradients
 
 #: Of the logits that are there at a time: as much as the C library gives back without fresh pages.
 _CHUNK_BYTES = 2**25
@@ -108,7 +108,7 @@ def run(
                 logits, targets[begin:end], scale, label_smoothing, any(wanted), own[begin:end], total
             )
             if wanted[0]:
-                own_d_input[begin:end] = _multiply(logits, weight, "input_gradient", part, weight)
+                own_d_input[begin:end] = input_gradient(logits, part, weight)
             sums.add(logits, part)
         sums.finish()
         loss.copy_(total)
@@ -130,23 +130,23 @@ class _Sums:
 
     def add(self, gradient: Tensor, input: Tensor) -> None:
         """What a chunk adds, from the gradient of its logits and its rows."""
-        wide = accumulation_dtype(gradient.dtype)
-        if self._wanted[0]:
-            whole = self._sums[0]
-            if (
-                wide is not gradient.dtype
-                or linear_route(input, self._weight, "weight_gradient").path != "torch"
-            ):
-                product = _multiply(gradient.t(), input, "weight_gradient", input, self._weight)
-                self._sums[0] = product if whole is None else whole.to(wide).add_(product)
-            elif whole is None:
+        wide, (d_weight, d_bias) = accumulation_dtype(gradient.dtype), self._sums
+        with_weight, with_bias = self._wanted
+        in_place = wide is gradient.dtype and self._by_torch(input)
+        if with_weight and not in_place:
+            product, column_sums = weight_gradients(gradient, input, self._weight, with_bias=with_bias)
+            self._sums[0] = product if d_weight is None else d_weight.to(wide).add_(product)
+        else:
+            if with_weight and d_weight is None:
                 self._sums[0] = torch.mm(gradient.t(), input, out=self._results[0])
-            else:
-                whole.addmm_(gradient.t(), input)
-        if self._wanted[1]:
-            column_sums = gradient.sum(0, dtype=wide)
-            whole = self._sums[1]
-            self._sums[1] = column_sums if whole is None else whole.add_(column_sums)
+            elif with_weight and d_weight is not None:
+                d_weight.addmm_(gradient.t(), input)
+            column_sums = gradient.sum(0, dtype=wide) if with_bias else None
+        if column_sums is not None:
+            self._sums[1] = column_sums if d_bias is None else d_bias.to(wide).add_(column_sums)
+
+    def _by_torch(self, input: Tensor) -> bool:
+        return linear_route(input, self._weight, "weight_gradient").path == "torch"
 
     def finish(self) -> None:
         """Write the results."""
