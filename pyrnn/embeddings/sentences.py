@@ -15,6 +15,8 @@ from torch import Tensor
 from pyrnn.embeddings.neighbours import inverse_lengths, ranked, unit
 from pyrnn.embeddings.vectors import WordVectors
 
+_ROUNDING = 1e-6  # of a vector's length
+
 
 class NearSentence(NamedTuple):
     """A sentence by its number and how near it is.
@@ -76,7 +78,9 @@ class SentenceVectors:
         if a is not None and not 0 < a < float("inf"):
             raise ValueError(f"a must be above zero and finite, got {a}")
         self._words, self._a, self._lowercase = vectors, a, lowercase
-        self._counts = Counter(w for s in sentences for w in s) if counts is None else counts
+        self._counts: Mapping[str, int] = {} if counts is None else counts
+        if counts is None:
+            self._counts = Counter(self._spelled(word) or word for own in sentences for word in own)
         self._total = max(sum(self._counts.values()), 1)
         self.common: Tensor | None = None
         matrix = self._means(sentences)
@@ -132,17 +136,24 @@ class SentenceVectors:
 
     def _weighted(self, word: str) -> Tensor | None:
         """The vector of a word times its weight, [D] float64; None where it has none."""
-        spellings = (word, word.lower()) if self._lowercase else (word,)
-        spelled = next((each for each in spellings if each in self._words), None)
+        spelled = self._spelled(word)
         if spelled is None:
             return None
         vector = self._words.vector(spelled).double()
         if self._a is None:
             return vector
-        return vector * (self._a / (self._a + self._counts.get(word, 0) / self._total))
+        return vector * (self._a / (self._a + self._counts.get(spelled, 0) / self._total))
+
+    def _spelled(self, word: str) -> str | None:
+        """The word as it has a vector, and is counted."""
+        spellings = (word, word.lower()) if self._lowercase else (word,)
+        return next((each for each in spellings if each in self._words), None)
 
     def _without_common(self, matrix: Tensor) -> Tensor:
         if self.common is None:
             return matrix.float()
         common = self.common.double()
-        return (matrix - torch.outer(matrix @ common, common)).float()
+        rest = matrix - torch.outer(matrix @ common, common)
+        # Of a sentence that is nothing but the common part rounding is left, which points anywhere.
+        lengths, before = rest.norm(dim=1, keepdim=True), matrix.norm(dim=1, keepdim=True)
+        return rest.where(lengths > _ROUNDING * before, 0).float()

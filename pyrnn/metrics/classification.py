@@ -75,7 +75,7 @@ class ConfusionMatrix(Metrics):
                 f"classes must lie in [0, {self.num_classes}), got {int(both.min())} to {int(both.max())}"
             )
         places = target.to(self.sums.device) * self.num_classes + prediction.to(self.sums.device)
-        self.sums += torch.bincount(places, minlength=self.size)
+        self.sums.index_add_(0, places, torch.ones_like(places, dtype=self.sums.dtype))
 
     @property
     def matrix(self) -> Tensor:

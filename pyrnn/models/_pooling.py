@@ -33,8 +33,8 @@ class AttentionPooling(nn.Module):
         """[T, B, F] and [B] -> [B, F]; of a sequence without steps zeros."""
         scores = self.score(torch.tanh(self.hidden(states)))
         there = _there(states, lengths)
-        weights = scores.masked_fill(~there, -torch.inf).softmax(0)
-        return (states * weights).where(there, 0).sum(0)
+        scores = scores.masked_fill(~there & (lengths > 0).view(1, -1, 1), -torch.inf)  # something is left
+        return (states.where(there, 0) * scores.softmax(0)).sum(0)
 
 
 def last_step(states: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,8 @@ from pyrnn.text.files import Source, text_files
 from pyrnn.text.tables import Row, column_place, read_rows, shown, table_format
 
 LABEL, TEXT = "label", "text"
+#: Beyond it sums of squares, and what a network makes of a number, leave float32.
+LARGEST_FEATURE = 1e18
 
 
 class LabelledText(NamedTuple):
@@ -151,6 +154,11 @@ def as_features(fields: Sequence[str], place: str) -> tuple[float, ...]:
                 f"{place}: expected finite numbers, got {field[:40]!r} as number {n}: mend it, or leave the "
                 "line out"
             )
+        if abs(value) > LARGEST_FEATURE:
+            raise ValueError(
+                f"{place}: expected numbers of at most {LARGEST_FEATURE:g}, got {field[:40]!r} as number "
+                f"{n}: give it in another unit"
+            )
         found.append(value)
     return tuple(found)
 
@@ -173,9 +181,14 @@ def split_labelled(examples: Sequence[Labelled], fraction: float) -> tuple[list[
     contents: dict[str, dict[object, None]] = {}
     for label, content, _ in examples:
         contents.setdefault(label, {})[content] = None
+    counts = Counter(content for _, content, _ in examples)
     held_out: set[object] = set()
     for own in contents.values():
-        held_out.update(sorted(own, key=_digest)[: round(len(own) * fraction)])
+        most, taken = round(sum(counts[content] for content in own) * fraction), 0
+        for content in sorted(own, key=_digest)[:-1]:  # one is left to train on
+            if taken + counts[content] <= most:
+                held_out.add(content)
+                taken += counts[content]
     return (
         [example for example in examples if example[1] not in held_out],
         [example for example in examples if example[1] in held_out],
@@ -205,18 +218,22 @@ def _with_columns(
     width, names = len(names), [name.strip() for name in names]
     usual = (LABEL, TEXT)[: len(columns)]
     wanted = [own if column is None else column for column, own in zip(columns, usual, strict=True)]
-    named = any(isinstance(column, str) for column in columns)
     unnamed = all(column is None for column in columns)
-    if named or (unnamed and all(names.count(name) == 1 for name in usual)):
+    # Where the line has the usual name of a column that was not asked for otherwise, it is no example.
+    given = [names.count(own) == 1 for column, own in zip(columns, usual, strict=True) if column is None]
+    header = any(isinstance(column, str) for column in columns) or (bool(given) and all(given))
+    if not header and unnamed and width == len(columns) == 2 and any(given):
         header = True
-    else:
+        place = names.index(LABEL if given[0] else TEXT)
+        wanted = [place + 1, 2 - place] if given[0] else [2 - place, place + 1]  # the other is the other one
+    if not header:
         if unnamed and len(columns) == 2 and width != 2:
             raise ValueError(
                 f"{path}, line {first}: expected two columns, a label and a text, got {width}: "
                 f"{shown(names)}; where there are more, the first line names them, or label_column and "
                 "text_column say which"
             )
-        header, wanted = False, [n if c is None else c for n, c in enumerate(columns, 1)]
+        wanted = [n if c is None else c for n, c in enumerate(columns, 1)]
     places = tuple(column_place(path, names, column) for column in wanted)
     if not all(0 <= place < width for place in places) or len(set(places)) < len(places):
         raise ValueError(

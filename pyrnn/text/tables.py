@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from pyrnn.text.columns import read_lines
 from pyrnn.text.files import Source, text_files
+from pyrnn.text.lines import LONGEST_LINE
 
 TableFormat = Literal["tsv", "csv"]
 TABLE_FORMATS: tuple[TableFormat, ...] = get_args(TableFormat)
@@ -48,6 +49,7 @@ def read_rows(path: Path, format: TableFormat) -> Iterator[Row]:
     if format == "tsv":
         yield from ((number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip())
         return
+    csv.field_size_limit(LONGEST_LINE)  # of the process: the usual one is shorter than texts may be
     reader = csv.reader((line + "\n" for line in lines), strict=True)
     before = 0
     try:

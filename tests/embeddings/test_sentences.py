@@ -92,3 +92,16 @@ def test_what_cannot_be_done_is_refused(vectors: WordVectors) -> None:
         SentenceVectors(vectors, [["unheard"]])
     with pytest.raises(ValueError, match="k must be at least 1"):
         SentenceVectors(vectors, [["the"]], a=None).nearest([["cat"]], 0)
+
+
+def test_capitals_change_no_weight() -> None:
+    words = WordVectors.from_arrays(["of", "cat", "dog"], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    sentences = [["Of", "cat"], ["of", "dog"], ["of", "cat"]]
+    lower = [[word.lower() for word in sentence] for sentence in sentences]
+    found, expected = SentenceVectors(words, sentences), SentenceVectors(words, lower)
+    assert torch.equal(found.matrix, expected.matrix)
+
+
+def test_nothing_is_left_of_a_single_sentence() -> None:
+    words = WordVectors.from_arrays(["the", "red"], [[1, 0.3], [0.2, 1]])
+    assert not SentenceVectors(words, [["the", "red"]]).matrix.any()

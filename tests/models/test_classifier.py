@@ -50,6 +50,15 @@ def test_gradients_are_finite_and_reach_every_parameter(kind: dict[str, Any]) ->
         assert parameter.grad.any(), name
 
 
+def test_a_sequence_without_steps_has_no_part_in_gradients() -> None:
+    pooling, states = AttentionPooling(4), torch.randn(5, 3, 4)
+    states[2:, 0] = torch.nan  # beyond its length
+    states.requires_grad_()
+    pooling(states, torch.tensor([2, 0, 5])).square().sum().backward()
+    grads = [states.grad, *(parameter.grad for parameter in pooling.parameters())]
+    assert all(grad is not None and grad.isfinite().all() for grad in grads)
+
+
 def test_poolings_are_what_they_say() -> None:
     states, lengths = torch.randn(5, 3, 4, dtype=torch.float64), torch.tensor([5, 2, 0])
     for row, length in enumerate(lengths.tolist()):
