@@ -31,10 +31,11 @@ class AttentionPooling(nn.Module):
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
         """[T, B, F] and [B] -> [B, F]; of a sequence without steps zeros."""
-        scores = self.score(torch.tanh(self.hidden(states)))
         there = _there(states, lengths)
+        states = states.where(there, 0)
+        scores = self.score(torch.tanh(self.hidden(states)))
         scores = scores.masked_fill(~there & (lengths > 0).view(1, -1, 1), -torch.inf)  # something is left
-        return (states.where(there, 0) * scores.softmax(0)).sum(0)
+        return (states * scores.softmax(0)).sum(0)
 
 
 def last_step(states: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:

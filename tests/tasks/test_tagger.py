@@ -249,6 +249,10 @@ def test_a_run_without_characters_or_names_of_tags_goes_on(tmp_path: Path) -> No
     config["model"] = {name: value for name, value in config["model"].items() if name not in new}
     config["data"] = {k: v for k, v in config["data"].items() if k not in ("longest_word", "objective")}
     path.write_text(json.dumps(config))
+    words = json.loads((tmp_path / "run" / "vocab.json").read_text())
+    (tmp_path / "run" / "vocab.json").write_text(
+        json.dumps({"tokens": words["tokens"], "tags": words["tags"]})
+    )
     job = resumed_job(find_task("tagger"), tmp_path / "run").updated({"epochs": 2})
     assert job.model.characters == "none"
     assert len(train(job, tmp_path / "run", resume=True).metrics) > 1

@@ -47,7 +47,5 @@ def test_what_is_held_out_is_the_fraction_of_examples() -> None:
 
 def test_numbers_that_leave_float32_are_refused() -> None:
     assert as_features(["1e18", "-2"], "line 1") == (1e18, -2.0)
-    with pytest.raises(
-        ValueError, match="line 1: expected numbers of at most 1e.18, got '1e300' as number 2"
-    ):
+    with pytest.raises(ValueError, match=r"line 1: expected numbers of at most 1e.18, got '1e300'"):
         as_features(["1", "1e300"], "line 1")
