@@ -145,6 +145,7 @@ class Tagging(WordTask):
 
     def evaluate(self, model: nn.Module, batches: Batches) -> Metrics:
         """Loss, accuracy (the share of tokens whose tag is found), and for tags of spans their scores."""
+        assert isinstance(model, pyrnn.models.Tagger)
         device = next(model.parameters()).device
         losses, hits = pyrnn.metrics.Perplexity(device), pyrnn.metrics.Accuracy(device)
         names = model.config.tags
@@ -256,8 +257,8 @@ def _fields(sentences: Sequence[TaggedSentence], words: TaggerWords, job: Job) -
 
 def _tags_of(ids: Tensor, lengths: Tensor, names: Sequence[str]) -> list[list[str]]:
     """The tags of each sentence of a batch [T, B]."""
-    rows = zip(ids.T.tolist(), lengths.tolist(), strict=True)
-    return [[names[id] for id in row[:length]] for row, length in rows]
+    rows: list[list[int]] = ids.T.tolist()
+    return [[names[id] for id in row[:length]] for row, length in zip(rows, lengths.tolist(), strict=True)]
 
 
 def _inputs(batch: Batch) -> tuple[Tensor, ...]:

@@ -181,7 +181,7 @@ def split_labelled(examples: Sequence[Labelled], fraction: float) -> tuple[list[
     contents: dict[str, dict[object, None]] = {}
     for label, content, _ in examples:
         contents.setdefault(label, {})[content] = None
-    counts = Counter(content for _, content, _ in examples)
+    counts: Counter[object] = Counter(content for _, content, _ in examples)
     held_out: set[object] = set()
     for own in contents.values():
         most, taken = round(sum(counts[content] for content in own) * fraction), 0

@@ -187,12 +187,13 @@ def test_spans_of_words_that_were_never_seen(*, crf: bool, characters: str, tmp_
     settings = {**SMALL, "characters": characters, "crf": crf, "objective": "f1", "dropout": 0.0}
     job = make_job("tagger", {"text": str(text), "epochs": 6, "learning_rate": 0.02, **settings})
     run = train(job, tmp_path / "run")
+    assert isinstance(run, TaggedRun)
     assert run.best.objective.metric == "f1"
     assert run.best.score > 0.95
     held_out = names_in_spans(40, seed=1)
     scores = evaluate(run, write(tmp_path / "other.tsv", held_out))
     assert min(scores["f1"], scores["precision"], scores["recall"]) > 0.9
-    found = tag_sentences(load_run(tmp_path / "run"), [[token for token, _ in s] for s in held_out])
+    found = tag_sentences(run, [[token for token, _ in s] for s in held_out])
     after = {"B": "IE", "I": "IE", "E": "BSO", "S": "BSO", "O": "BSO"}
     for tags in found:
         assert all(b[0] in after[a[0]] for a, b in itertools.pairwise(["O", *tags, "O"]))
