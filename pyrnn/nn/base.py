@@ -256,7 +256,7 @@ class RecurrentLayer(DropIn, torch.nn.RNNBase):
         """Dropout between two layers."""
         if self.locked_dropout:
             return drop_locked(rows, self.dropout, sequences.batch_sizes)
-        return ops.dropout(rows, self.dropout)
+        return torch.nn.functional.dropout(rows, self.dropout)  # draws what torch's layers draw
 
     def _run(
         self,

@@ -16,7 +16,7 @@ def test_every_command_on_one_run(command: Command, tmp_path: Path) -> None:
     assert code == 0, err
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["validation_macro_f1"] for row in rows if "epoch" in row]
-    assert (rows[0]["examples"], rows[0]["classes"]) == (179, 2)
+    assert (rows[0]["examples"], rows[0]["classes"]) == (180, 2)
     assert f"{run}: highest validation accuracy" in err
     assert f"next: pyrnn classify {run}" in err
     code, out, err = command(f"evaluate {run} --text {text} --json")
@@ -74,7 +74,7 @@ def test_sentences_of_a_text_are_found(command: Command, tmp_path: Path) -> None
     assert code == 0, err
     assert [line.split("\t")[:2] for line in out.splitlines()] == [
         ["the dog", "the cat"],
-        ["red, blue", "the blue"],
+        ["red, blue", "The red"],
     ]
     assert "1 of 4 sentences have no known word" in err
     line = f"vectors sentences {vectors} --text {text} --method mean --json -k 2"

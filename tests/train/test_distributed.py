@@ -82,10 +82,12 @@ def test_torchrun_starts_them(tmp_path: Path) -> None:
 
 def test_streams_that_cannot_be_shared_are_refused(tmp_path: Path) -> None:
     line = ["train", "language-model", tmp_path / "run", *flags(small_job(tmp_path), batch_size=3)]
-    for ended in launched(tmp_path, 2, line):
-        assert ended.returncode == 2
-        assert "a batch of 3 cannot be shared evenly by 2 processes" in ended.stderr
-        assert "a fault of pyrnn's own" not in ended.stderr  # of the other one
+    both = launched(tmp_path, 2, line)
+    assert 2 in [ended.returncode for ended in both]
+    for ended in both:  # one may see that the other has ended before it comes to its own refusal
+        words = {1: "another process of this training ended", 2: "a batch of 3 cannot be shared evenly by 2"}
+        assert words[ended.returncode] in ended.stderr
+        assert "a fault of pyrnn's own" not in ended.stderr
 
 
 @pytest.fixture

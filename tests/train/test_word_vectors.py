@@ -82,7 +82,7 @@ def test_a_tagger_reads_capitals_as_small_letters_and_unseen_words_by_their_ngra
     start = {"vectors": str(tmp_path / "vectors"), "freeze_vectors": True, "max_steps": 1}
     run: Any = train(make_job("tagger", {**settings, **start}), tmp_path / "run")
     assert isinstance(run.model, Tagger)
-    tokens = run.tokens.tokens
+    tokens = run.words.tokens.tokens
     for word, row in (("Three", vectors["three"]), ("5", vectors["5"]), ("seven", vectors["seven"])):
         assert torch.equal(embedding(run)[tokens.index(word)], row)
 
