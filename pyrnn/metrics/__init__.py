@@ -7,7 +7,7 @@ from pyrnn.metrics.chrf import chrf
 from pyrnn.metrics.classification import Calibration, CalibrationBins, ConfusionMatrix, ExampleLoss
 from pyrnn.metrics.correlation import correlation_p, pearson, spearman
 from pyrnn.metrics.sequence import F1, Accuracy, ErrorRate, ExactMatch, Perplexity, edit_distance
-from pyrnn.metrics.spans import Span, SpanF1, allowed_tags, obeys, scheme_of, spans_of
+from pyrnn.metrics.spans import Scheme, Span, SpanF1, allowed_tags, obeys, scheme_of, spans_of
 
 __all__ = [
     "Accuracy",
@@ -24,6 +24,7 @@ __all__ = [
     "Interval",
     "Metrics",
     "Perplexity",
+    "Scheme",
     "Span",
     "SpanF1",
     "allowed_tags",

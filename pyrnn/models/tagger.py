@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyrnn.metrics import allowed_tags, scheme_of
+from pyrnn.metrics import Scheme, allowed_tags, scheme_of
 from pyrnn.models._characters import CharacterFeatures
 from pyrnn.models._encoder import encode, make_encoder
 from pyrnn.models.configs import TaggerConfig
@@ -52,7 +52,7 @@ class Tagger(Pretrained):
         self.add_module(self._encoder_name, encoder)
         self.projection = nn.Linear(features, config.num_tags)
         self.crf = CRF(config.num_tags) if config.crf else None
-        self._scheme = scheme_of(config.tags) if config.constrained else None
+        self._scheme: Scheme | None = scheme_of(config.tags) if config.constrained else None
 
     def forward(
         self, input: Tensor, lengths: Tensor, character: Tensor | None = None, *, tag: Tensor | None = None

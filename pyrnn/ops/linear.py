@@ -271,7 +271,8 @@ def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
 
 def weight_gradients(grad: Tensor, input: Tensor, *, with_bias: bool) -> tuple[Tensor, Tensor | None]:
     """g^T x, the gradient of the weight, and the sums of g, that of the bias."""
-    path = _derived_route(grad, input, _Sizes(*input.shape, grad.shape[1]), "weight_gradient")
+    sizes = _Sizes(input.shape[0], input.shape[1], grad.shape[1])
+    path = _derived_route(grad, input, sizes, "weight_gradient")
     if path == "native":
         found = _native.cpu.linear_weight_gradient(grad, input, with_bias, _native.num_threads())
         if isinstance(found, tuple):
