@@ -184,7 +184,10 @@ class Word2VecKernel:
             input=input.data_ptr(),
             output=output.data_ptr(),
         )
-        return Sums(*_native.cpu.word2vec(problem, _native.num_threads()))
+        # Every prediction writes the nodes at the top of the tree: threads would wait for one another's cache
+        # lines, and two were measured to be slower than one.
+        alone = updates and self.codes is not None
+        return Sums(*_native.cpu.word2vec(problem, 1 if alone else _native.num_threads()))
 
     def _check(self, ids: Tensor, input: Tensor, output: Tensor) -> None:
         if ids.dim() != 1 or ids.dtype != torch.int32 or ids.device.type != "cpu":
