@@ -6,8 +6,9 @@
 namespace pyrnn::rows {
 
 // Rows of a call without derivatives, by dtype and the instruction set in use. AMD's processors are the ones
-// on which `dev.py bench linear` found the kernel faster for more than a few: torch's library for float32,
-// MKL, is slow there, and bfloat16 is slow without its dot products; with them up to some hundred rows.
+// on which the kernel was found faster, in products timed by hand, for more than a few: torch's library for
+// float32, MKL, is slow there, and bfloat16 is slow without its dot products; with them up to some hundred
+// rows.
 int64_t most_rows(int dtype);
 constexpr const char* kManyRows = "more rows than a small call has";
 

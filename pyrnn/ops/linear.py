@@ -113,8 +113,9 @@ def linear(
 def linear_route(input: Tensor, weight: Tensor, product: Product = "forward") -> LinearRoute:
     """What computes a product of `linear`, and why.
 
-    The rules follow `dev.py bench linear` on an AMD processor with AVX-512 BF16, and on the same one held to
-    AVX2; on other vendors' processors torch's own choice stands.
+    The rules were fitted by hand to products of the shapes of `dev.py bench linear`, of which no record
+    stands yet, on an AMD processor with AVX-512 BF16, and on the same one held to AVX2; on other vendors'
+    processors torch's own choice stands.
 
     Args:
         input: [..., I]; autocast and the grad mode are those of the moment.
