@@ -12,6 +12,7 @@ from pyrnn.corpora.corpora import (
 )
 from pyrnn.corpora.dates import DATE_SPLITS, DateSplit, dates
 from pyrnn.corpora.named import PAIRS, named_pairs
+from pyrnn.corpora.stories import STORIES, STORY_KINDS, STORY_NAMES, StoryKind, named_stories, stories
 
 __all__ = [
     "BIBLE",
@@ -19,12 +20,18 @@ __all__ = [
     "DateSplit",
     "PAIRS",
     "SHAKESPEARE",
+    "STORIES",
+    "STORY_KINDS",
+    "STORY_NAMES",
+    "StoryKind",
     "bible",
     "bible_path",
     "dates",
     "named_pairs",
+    "named_stories",
     "shakespeare",
     "shakespeare_path",
+    "stories",
     "text_path",
     "text_paths",
 ]

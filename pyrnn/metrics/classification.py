@@ -5,6 +5,7 @@ Dimension key: N examples, C classes, M bins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -102,6 +103,43 @@ class ConfusionMatrix(Metrics):
             "macro_f1": self.f1().nanmean().item(),
             "examples": total.item(),
         }
+
+
+class AccuracyByKind(Metrics):
+    """The share of right answers among the examples of each kind: "accuracy_KIND".
+
+    Args:
+        kinds: their names; without any there is no score.
+        device: where the sums lie.
+
+    Example:
+        >>> scores = AccuracyByKind(("short", "long"))
+        >>> scores.update(torch.tensor([3, 3, 4]), torch.tensor([3, 5, 4]), torch.tensor([0, 0, 1]))
+        >>> scores.compute()
+        {'accuracy_short': 0.5, 'accuracy_long': 1.0}
+    """
+
+    def __init__(self, kinds: Sequence[str], device: torch.device | str = "cpu") -> None:
+        self.size, self._kinds = 2 * len(kinds), tuple(kinds)
+        super().__init__(device)
+
+    def update(self, prediction: Tensor, target: Tensor, kind: Tensor) -> None:
+        """Count integers of one shape; a target of -100 (`pyrnn.losses.IGNORE`) is not counted.
+
+        Raises:
+            ValueError: the shapes differ, or a kind that is none.
+        """
+        prediction, kind, target = _counted(target, prediction, kind, target)
+        if kind.numel() and not 0 <= int(kind.min()) <= int(kind.max()) < len(self._kinds):
+            raise ValueError(f"kinds must lie in [0, {len(self._kinds)}), got {int(kind.min())} to {kind.max()}")
+        hits, counts = self.sums.view(2, -1)
+        hits.index_add_(0, kind.to(hits.device), (prediction == target).to(hits))
+        counts.index_add_(0, kind.to(hits.device), torch.ones_like(kind).to(hits))
+
+    def compute(self) -> dict[str, float]:
+        """As the class says."""
+        hits, counts = self.sums.view(2, -1)
+        return {f"accuracy_{kind}": ratio(hits[n], counts[n]) for n, kind in enumerate(self._kinds)}
 
 
 class CalibrationBins(NamedTuple):

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from pyrnn.models.configs import Architecture as Architecture
     from pyrnn.models.configs import ClassifierConfig as ClassifierConfig
     from pyrnn.models.configs import LanguageModelConfig as LanguageModelConfig
+    from pyrnn.models.configs import ReaderConfig as ReaderConfig
     from pyrnn.models.configs import Seq2SeqConfig as Seq2SeqConfig
     from pyrnn.models.configs import TaggerConfig as TaggerConfig
     from pyrnn.models.configs import TokenModelConfig as TokenModelConfig
     from pyrnn.models.glove import GloveModel as GloveModel
     from pyrnn.models.language_model import LanguageModel as LanguageModel
     from pyrnn.models.pretrained import Pretrained as Pretrained
+    from pyrnn.models.reader import Reader as Reader
     from pyrnn.models.seq2seq import Seq2Seq as Seq2Seq
     from pyrnn.models.seq2seq import Source as Source
     from pyrnn.models.state import DecoderState as DecoderState
@@ -39,12 +41,14 @@ __getattr__, __dir__ = lazy_names(
             "Architecture",
             "ClassifierConfig",
             "LanguageModelConfig",
+            "ReaderConfig",
             "Seq2SeqConfig",
             "TaggerConfig",
             "TokenModelConfig",
         ],
         "classifier": ["Classifier"],
         "language_model": ["LanguageModel"],
+        "reader": ["Reader"],
         "seq2seq": ["Seq2Seq", "Source"],
         "tagger": ["Tagger"],
         "glove": ["GloveModel"],

@@ -237,6 +237,42 @@ class ClassifierConfig(TokenModelConfig):
 
 
 @dataclass(frozen=True)
+class ReaderConfig(ClassifierConfig):
+    """Sizes of a `Reader`, beside those of `ClassifierConfig`, whose classes are the answers.
+
+    Args:
+        architecture: as of `ClassifierConfig`, but for "feedforward".
+        pooling: as of `ClassifierConfig`, of story and question as one text; or "question": the question
+            looks at the sentences of the story, which recurrent layers or a transformer read one after
+            another.
+        hops: how often "question" looks; each time it asks with what it found before. Without effect on
+            others.
+
+    Raises:
+        ValueError: as of `ClassifierConfig`, no hop, or an architecture that has no sentences to look at.
+
+    Example:
+        >>> ReaderConfig(100, architecture="average", pooling="question")
+        Traceback (most recent call last):
+        ValueError: the pooling 'question' needs layers that read sentences one after another: set archite...
+    """
+
+    pooling: Literal["last", "mean", "max", "attention", "question"] = "question"
+    hops: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, ("hops",), least=1, most=100)
+        if self.architecture == "feedforward":
+            raise ValueError("a reader reads words, and the architecture 'feedforward' numbers: set another")
+        if self.pooling == "question" and self.architecture == "average":
+            raise ValueError(
+                "the pooling 'question' needs layers that read sentences one after another: set architecture "
+                "to 'gru', 'lstm', 'rnn' or 'transformer', or pooling to 'last'"
+            )
+
+
+@dataclass(frozen=True)
 class Seq2SeqConfig(TokenModelConfig):
     """Sizes of a `Seq2Seq`, beside those of `TokenModelConfig`, which are those of the target.
 

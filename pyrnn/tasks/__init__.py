@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from pyrnn._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pyrnn.tasks.answering import Answer as Answer
+    from pyrnn.tasks.answering import answer_questions as answer_questions
     from pyrnn.tasks.classifying import ClassProbability as ClassProbability
     from pyrnn.tasks.classifying import Judged as Judged
     from pyrnn.tasks.classifying import classify_features as classify_features
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "answering": ["Answer", "answer_questions"],
         "classifying": ["ClassProbability", "Judged", "classify_features", "classify_texts", "judge"],
         "registry": ["TASKS", "find_task"],
         "pairs": ["pairs_of", "placed_pairs_of"],

@@ -22,6 +22,7 @@ from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pyrnn.data import Groups
     from pyrnn.metrics import Metrics
     from pyrnn.models import Classifier
     from pyrnn.models.pretrained import Pretrained
@@ -63,6 +64,8 @@ class Classification(WordTask):
     vocabulary_settings = ("level", "lowercase", "max_vocabulary", "min_count", "vocabulary_text")
     files = (VOCABULARY, LABELS, TRAIN, VALIDATION)
     objective = Objective("accuracy", "max")
+    #: Which fields of an example have lengths in common; numbers are a field by themselves.
+    groups: ClassVar[Groups] = labelled.GROUPS
     defaults: ClassVar[Mapping[str, Tables]] = {
         ANY: {
             "model": {
@@ -157,24 +160,34 @@ class Classification(WordTask):
 
     def build(self, job: Job) -> Classifier:
         """A fresh model."""
-        return pyrnn.models.Classifier(job.model)
+        return self.model_class(job.model)
+
+    @property
+    def model_class(self) -> type[Classifier]:
+        """What is built and loaded."""
+        return pyrnn.models.Classifier
+
+    def fields(self, job: Job, path: Path) -> dict[str, list[Tensor]]:
+        """The examples of a file that `prepare` wrote."""
+        model, C = job.model, job.model.num_classes
+        if model.architecture == "feedforward":
+            F = model.num_features
+            return labelled.feature_fields(*pyrnn.data.read_features(path, num_features=F, num_classes=C))
+        return pyrnn.data.read_sequences(
+            path, {"token": model.vocabulary_size, "label": C}, groups=self.groups
+        )
 
     def batches(self, job: Job, folder: Path, split: Split) -> LabelledBatches:
         """Training in an order that the seed decides, validation by length."""
-        model, path = job.model, folder / (TRAIN if split == "train" else VALIDATION)
-        C = model.num_classes
-        if model.architecture == "feedforward":
-            F = model.num_features
-            fields = labelled.feature_fields(*pyrnn.data.read_features(path, num_features=F, num_classes=C))
-        else:
-            sizes = {"token": model.vocabulary_size, "label": C}
-            fields = pyrnn.data.read_sequences(path, sizes, groups=labelled.GROUPS)
+        fields = self.fields(job, folder / (TRAIN if split == "train" else VALIDATION))
         if split == "validation":
-            return labelled.batches_of(fields, job.train.batch_size)
-        batches = labelled.batches_of(fields, job.train.batch_size, seed=job.train.seed)
+            return labelled.batches_of(fields, job.train.batch_size, groups=self.groups)
+        seed = job.train.seed
+        batches = labelled.batches_of(fields, job.train.batch_size, seed=seed, groups=self.groups)
         if job.data.class_weights == "none":
             return batches
-        return LabelledBatches(batches.padded, labelled.balanced_weights(fields["label"], C))
+        weights = labelled.balanced_weights(fields["label"], job.model.num_classes)
+        return LabelledBatches(batches.padded, weights)
 
     def weight(self, batch: Batch) -> float:
         """Examples, each as much as its class weighs."""
@@ -195,11 +208,13 @@ class Classification(WordTask):
         )
 
     def evaluate(self, model: nn.Module, batches: Batches) -> Metrics:
-        """Loss, accuracy, macro F1, and how far probabilities are off: in this order as the parts."""
+        """Loss, accuracy, macro F1, how far probabilities are off, accuracies: in this order as the parts."""
         assert isinstance(model, pyrnn.models.Classifier)
         device = next(model.parameters()).device
         losses, calibration = pyrnn.metrics.ExampleLoss(device), pyrnn.metrics.Calibration(device=device)
         confusion = pyrnn.metrics.ConfusionMatrix(model.config.num_classes, device)
+        assert isinstance(batches, LabelledBatches)
+        by_kind = pyrnn.metrics.AccuracyByKind(batches.kinds, device)
         for batch in epoch_of(batches):
             labels = batch["label"].to(device)
             logits = _logits(model, {name: own.to(device) for name, own in batch.items()}).float()
@@ -207,7 +222,9 @@ class Classification(WordTask):
             losses.update(total, int((labels != pyrnn.losses.IGNORE).sum()))
             confusion.update(logits.argmax(-1), labels[0])
             calibration.update(logits.softmax(-1), labels[0])
-        return pyrnn.metrics.Combined(losses, confusion, calibration)
+            if batches.kinds:
+                by_kind.update(logits.argmax(-1), labels[0], batch["kind"][0].to(device))
+        return pyrnn.metrics.Combined(losses, confusion, calibration, by_kind)
 
     def sizes_of(self, model: Pretrained, batches: Batches) -> dict[str, int]:
         """Examples of an epoch, tokens of the vocabulary or numbers of an example, and classes."""
@@ -238,7 +255,7 @@ class Classification(WordTask):
         told = {name: getattr(job.model, name) for name in found}
         if found != told:
             raise ValueError(f"{folder}: {VOCABULARY} and {LABELS} have {found}, config.json says {told}")
-        model = pyrnn.models.Classifier.from_pretrained(folder, **options)
+        model = self.model_class.from_pretrained(folder, **options)
         return ClassifierRun(model, job, pyrnn.train.read_run_metrics(folder), labels, tokenizer)
 
     def read(self, run: Run, source: Source) -> LabelledBatches:
@@ -283,7 +300,8 @@ def _logits(model: nn.Module, batch: Batch) -> Tensor:
     """[B, C]."""
     if "features" in batch:
         return model(batch["features"][0])
-    return model(batch["token"], lengths=batch["lengths"])
+    sentences = {"sentence": batch["sentence"]} if "sentence" in batch else {}
+    return model(batch["token"], lengths=batch["lengths"], **sentences)
 
 
 def _tokens_of(batch: Batch) -> Tensor:

@@ -82,13 +82,13 @@ def classify_texts(
         ['good', 'bad']
     """
     run = _classifier(run)
-    _require_top(top)
+    require_top(top)
     if run.tokenizer is None:
         raise ValueError("the run is a classifier of numbers: give it numbers, with classify_features")
     ids = labelled.encode_texts(texts, run.tokenizer, run.job.data)
     found = logits_of(run.model, [own for own in ids if len(own)], batch_size=batch_size)
     rest = iter(found)
-    return [_best(run, next(rest), top) if len(own) else [] for own in ids]
+    return [best_classes(run, next(rest), top) if len(own) else [] for own in ids]
 
 
 def classify_features(
@@ -119,7 +119,7 @@ def classify_features(
         ['a', 'b']
     """
     run = _classifier(run)
-    _require_top(top)
+    require_top(top)
     if run.tokenizer is not None:
         raise ValueError("the run is a classifier of texts: give it texts, with classify_texts")
     if not features:
@@ -131,7 +131,7 @@ def classify_features(
     device = next(run.model.parameters()).device
     with pyrnn.search.evaluating(run.model):
         logits = finite_logits(run.model(run.labels.standardized(examples).to(device)))
-    return [_best(run, row, top) for row in logits.cpu()]
+    return [best_classes(run, row, top) for row in logits.cpu()]
 
 
 def judge(run: Run, source: Source) -> Judged:
@@ -163,7 +163,7 @@ def judge(run: Run, source: Source) -> Judged:
     with pyrnn.search.evaluating(run.model):
         found = run.job.task.evaluate(run.model, batches)
     assert isinstance(found, pyrnn.metrics.Combined)
-    _, confusion, calibration = found.parts
+    _, confusion, calibration, _ = found.parts
     assert isinstance(confusion, pyrnn.metrics.ConfusionMatrix)
     assert isinstance(calibration, pyrnn.metrics.Calibration)
     return Judged(run.labels.labels, confusion, calibration)
@@ -175,12 +175,12 @@ def _classifier(run: Run) -> ClassifierRun:
     return run
 
 
-def _require_top(top: int) -> None:
+def require_top(top: int) -> None:
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
 
 
-def _best(run: ClassifierRun, logits: Tensor, top: int) -> list[ClassProbability]:
+def best_classes(run: ClassifierRun, logits: Tensor, top: int) -> list[ClassProbability]:
     """The likeliest classes of [C] logits; of equal ones the more frequent first."""
     probabilities = logits.double().softmax(-1)
     values, places = probabilities.sort(descending=True, stable=True)

@@ -22,7 +22,7 @@ from pyrnn.train.task import Batch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pyrnn.data import PaddedBatches
+    from pyrnn.data import Groups, PaddedBatches
     from pyrnn.text import LabelledFeatures, LabelledText, Source, Tokenizer
 
 #: Which fields of an example have lengths in common: a label is a sequence of one.
@@ -32,8 +32,29 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LabelledConfig(SentencesConfig):
-    """The examples of a run, beside what `SentencesConfig` says, and what counts as good.
+class ClassesConfig(SentencesConfig):
+    """What counts as good where one class of several is told, beside what `SentencesConfig` says.
+
+    Args:
+        class_weights: "balanced" gives every class the same weight in the loss, however rare it is: N / (C
+            N_c) to each of its examples. Scores know no weights.
+        objective: what "best" and patience mean: "accuracy", macro "f1", or "loss".
+
+    Raises:
+        ValueError: as of `SentencesConfig`, or an unknown choice.
+    """
+
+    class_weights: Literal["none", "balanced"] = "none"
+    objective: Literal["accuracy", "f1", "loss"] = "accuracy"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choices(self, ("class_weights", "objective"))
+
+
+@dataclass(frozen=True)
+class LabelledConfig(ClassesConfig):
+    """The examples of a run, beside what `ClassesConfig` says.
 
     Args:
         text: a file (UTF-8, plain or gzip) of lines "label TAB text", of CSV where its name ends with .csv or
@@ -49,12 +70,9 @@ class LabelledConfig(SentencesConfig):
             model then knows words that no labelled text has.
         level: tokens are "character", "word" or "subword".
         longest: tokens of a text that are read; what stands behind them is left out.
-        class_weights: "balanced" gives every class the same weight in the loss, however rare it is: N / (C
-            N_c) to each of its examples. Scores know no weights.
-        objective: what "best" and patience mean: "accuracy", macro "f1", or "loss".
 
     Raises:
-        ValueError: as of `SentencesConfig`, or an unknown choice.
+        ValueError: as of `ClassesConfig`, or an unknown choice.
     """
 
     features: str | tuple[str, ...] | None = None
@@ -62,12 +80,10 @@ class LabelledConfig(SentencesConfig):
     text_column: str | None = None
     vocabulary_text: str | tuple[str, ...] | None = None
     level: Literal["character", "word", "subword"] = "word"
-    class_weights: Literal["none", "balanced"] = "none"
-    objective: Literal["accuracy", "f1", "loss"] = "accuracy"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choices(self, ("level", "class_weights", "objective"))
+        require_choices(self, ("level",))
 
 
 @dataclass(frozen=True)
@@ -91,13 +107,7 @@ class Labels:
         Raises:
             ValueError: it has one class.
         """
-        counts = Counter(example.label for example in examples)
-        if len(counts) < 2:
-            raise ValueError(
-                f"{counted(len(examples), 'example')} to train on, and the label of all is "
-                f"{next(iter(counts))!r}: give examples of at least two classes"
-            )
-        labels = sorted(counts, key=lambda label: (-counts[label], label))
+        labels = by_frequency([example.label for example in examples])
         numbers = [example for example in examples if isinstance(example, pyrnn.text.LabelledFeatures)]
         if not numbers:
             return cls(labels, [], [])
@@ -129,15 +139,23 @@ class Labels:
         Raises:
             ValueError: a label that is none of them; the message says where it stands.
         """
-        ids = {label: n for n, label in enumerate(self.labels)}
-        for example in examples:
-            if example.label not in ids:
+        return self.places_of((example.label, example.place) for example in examples)
+
+    def places_of(self, labels: Iterable[tuple[str, str]], *, noun: str = "label") -> list[int]:
+        """The number of each label, which comes with where it stands.
+
+        Raises:
+            ValueError: a label that is none of them; the message says where it stands.
+        """
+        ids, found = {label: n for n, label in enumerate(self.labels)}, []
+        for label, place in labels:
+            if label not in ids:
                 known = ", ".join(map(repr, self.labels[:10])) + ", ..." * (len(self.labels) > 10)
                 raise ValueError(
-                    f"{example.place}: no example that was trained on has the label {example.label!r}; known "
-                    f"are {known}"
+                    f"{place}: no example that was trained on has the {noun} {label!r}; known are {known}"
                 )
-        return [ids[example.label] for example in examples]
+            found.append(ids[label])
+        return found
 
     def check_width(self, example: LabelledFeatures) -> None:
         """Refuse an example with another number of numbers than those that were trained on.
@@ -168,12 +186,14 @@ class LabelledBatches:
     """Batches of examples, as of `pyrnn.data.PaddedBatches`, with the "weight" [1, B] of each.
 
     Args:
-        padded: the batches; "label" is [1, B].
+        padded: the batches; "label" is [1, B], and so is "kind" where there are kinds.
         class_weights: [C] float32; None weighs every example with one.
+        kinds: names of the kinds of examples, whose accuracy is told apart.
     """
 
     padded: PaddedBatches
     class_weights: Tensor | None = None
+    kinds: tuple[str, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -193,6 +213,21 @@ class LabelledBatches:
     def shard(self, rank: int, world: int) -> LabelledBatches:
         """Part `rank` of `world` of every batch."""
         return replace(self, padded=self.padded.shard(rank, world))
+
+
+def by_frequency(labels: Sequence[str]) -> list[str]:
+    """The distinct labels of a training set, the most frequent first.
+
+    Raises:
+        ValueError: there is one.
+    """
+    counts = Counter(labels)
+    if len(counts) < 2:
+        raise ValueError(
+            f"{counted(len(labels), 'example')} to train on, and the label of all is "
+            f"{next(iter(counts))!r}: give examples of at least two classes"
+        )
+    return sorted(counts, key=lambda label: (-counts[label], label))
 
 
 def read_texts(source: Source, data: LabelledConfig) -> list[LabelledText]:
@@ -243,7 +278,7 @@ def encode(
 ) -> dict[str, list[Tensor]]:
     """Texts and classes as ids."""
     ids = encode_texts((example.text for example in examples), tokenizer, data)
-    return {"token": ids, "label": _column(labels.ids_of(examples))}
+    return {"token": ids, "label": column_of(labels.ids_of(examples))}
 
 
 def feature_fields(features: Tensor, labels: Tensor) -> dict[str, list[Tensor]]:
@@ -252,12 +287,19 @@ def feature_fields(features: Tensor, labels: Tensor) -> dict[str, list[Tensor]]:
 
 
 def batches_of(
-    fields: Mapping[str, Sequence[Tensor]], batch_size: int, *, seed: int | None = None
+    fields: Mapping[str, Sequence[Tensor]],
+    batch_size: int,
+    *,
+    seed: int | None = None,
+    groups: Groups = GROUPS,
 ) -> LabelledBatches:
     """Batches of what `encode` or `feature_fields` gave; without a seed in the order of the lengths."""
-    groups = GROUPS if "token" in fields else None
     padded = pyrnn.data.PaddedBatches(
-        fields, batch_size=batch_size, fill={"label": pyrnn.losses.IGNORE}, seed=seed, groups=groups
+        fields,
+        batch_size=batch_size,
+        fill={"label": pyrnn.losses.IGNORE},
+        seed=seed,
+        groups=groups if "token" in fields else None,
     )
     return LabelledBatches(padded)
 
@@ -281,10 +323,11 @@ def _read_as(text: str, data: LabelledConfig) -> str:
     return text.lower() if data.lowercase else text
 
 
-def _column(labels: Sequence[int]) -> list[Tensor]:
+def column_of(numbers: Sequence[int]) -> list[Tensor]:
+    """A number of each example as a sequence of one."""
     import torch
 
-    return list(torch.tensor(labels).split(1))
+    return list(torch.tensor(numbers).split(1))
 
 
 def _rows(examples: Sequence[LabelledFeatures]) -> Tensor:

@@ -16,6 +16,7 @@ TASKS: dict[str, str] = {
     "translation": "pyrnn.tasks.translation:Translation",
     "tagger": "pyrnn.tasks.tagger:Tagging",
     "classifier": "pyrnn.tasks.classifier:Classification",
+    "questions": "pyrnn.tasks.questions:QuestionAnswering",
     "word-vectors": "pyrnn.tasks.word_vectors:WordVectorTraining",
 }
 

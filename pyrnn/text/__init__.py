@@ -20,6 +20,14 @@ from pyrnn.text.pairs import (
     read_placed_pairs,
     split_pairs,
 )
+from pyrnn.text.stories import (
+    StoryQuestion,
+    StoryReader,
+    is_held_out,
+    read_questions,
+    split_questions,
+    story_lines,
+)
 from pyrnn.text.subword import SubwordTokenizer
 from pyrnn.text.tables import TABLE_FORMATS, TableFormat, as_column, table_format
 from pyrnn.text.tokenizer import LEVELS, Level, Tokenizer, VocabularyTokenizer, read_words, train_tokenizer
@@ -56,6 +64,12 @@ __all__ = [
     "read_pairs",
     "read_placed_pairs",
     "split_pairs",
+    "StoryQuestion",
+    "StoryReader",
+    "is_held_out",
+    "read_questions",
+    "split_questions",
+    "story_lines",
     "Vocabulary",
     "LEVELS",
     "Level",
