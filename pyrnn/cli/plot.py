@@ -69,6 +69,33 @@ def attention(
     write(f"{found.text}\n{to}\n")
 
 
+@app.command(cls=HelpCommand)
+def reading(
+    run: Annotated[Path, argument("Folder of a trained reader.", "RUN")],
+    text: Annotated[
+        Path, option("A file of a story and its questions; the last question is drawn.", metavar="TEXT")
+    ],
+    threads: Threads = None,
+    to: Target = Path("reading.png"),
+) -> None:
+    """Show which sentences of a story a reader looks at, hop by hop, to answer the last question of a file.
+
+    \b
+      pyrnn plot reading runs/stories --text story.txt --to reading.png
+    """
+    use_threads(threads)
+    loaded = pyrnn.tasks.load_run(run, verb="answer")
+    asked = pyrnn.text.read_stories(text)[-1]
+    (found,) = pyrnn.tasks.answer_questions(loaded, [asked])
+    if found.weights is None:
+        raise ValueError(f"{run} reads story and question as one text, and looks at no sentence of it")
+    if not found.sentences:
+        raise ValueError(f"{text}: no sentence of the story was read")
+    title = f"{asked.question} {found.answers[0].label}"
+    pyrnn.plot.plot_reading(found.weights, found.sentences, to, title=title)
+    write(f"{title}\n{to}\n")
+
+
 Judged = Annotated[Path, argument("Folder of a trained classifier.", "RUN")]
 Texts = Annotated[
     list[str],

@@ -84,7 +84,7 @@ def named_stories(name: str) -> list[StoryQuestion]:
     if name not in STORY_NAMES:
         raise ValueError(f"stories made in code are {', '.join(STORY_NAMES)}, got {name!r}")
     split: Literal["train", "test"] = "test" if name.endswith(_TEST) else "train"
-    kinds = [kind for kind in STORY_KINDS if name.removesuffix(_TEST) in (kind, STORIES)]
+    kinds: list[StoryKind] = [kind for kind in STORY_KINDS if name.removesuffix(_TEST) in (kind, STORIES)]
     many = _TESTED if split == "test" else _MANY
     return [made for kind in kinds for made in stories(kind, many, split=split)]
 

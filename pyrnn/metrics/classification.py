@@ -131,7 +131,9 @@ class AccuracyByKind(Metrics):
         """
         prediction, kind, target = _counted(target, prediction, kind, target)
         if kind.numel() and not 0 <= int(kind.min()) <= int(kind.max()) < len(self._kinds):
-            raise ValueError(f"kinds must lie in [0, {len(self._kinds)}), got {int(kind.min())} to {kind.max()}")
+            raise ValueError(
+                f"kinds must lie in [0, {len(self._kinds)}), got {int(kind.min())} to {kind.max()}"
+            )
         hits, counts = self.sums.view(2, -1)
         hits.index_add_(0, kind.to(hits.device), (prediction == target).to(hits))
         counts.index_add_(0, kind.to(hits.device), torch.ones_like(kind).to(hits))

@@ -6,6 +6,7 @@ from pyrnn.plot.calibration import plot_calibration
 from pyrnn.plot.confusion import plot_confusion
 from pyrnn.plot.curves import plot_curves
 from pyrnn.plot.gradients import plot_gradient_panels, plot_gradients
+from pyrnn.plot.reading import plot_reading
 from pyrnn.plot.search import WidthRow, plot_widths
 from pyrnn.plot.words import plot_words
 from pyrnn.plot.words_page import write_words_page
@@ -20,6 +21,7 @@ __all__ = [
     "plot_curves",
     "plot_gradient_panels",
     "plot_gradients",
+    "plot_reading",
     "plot_widths",
     "plot_words",
     "write_words_page",

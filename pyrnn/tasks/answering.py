@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 def answer_questions(
     run: Run, questions: Sequence[StoryQuestion], *, top: int = 1, batch_size: int = 64
 ) -> list[Answer]:
-    """The likeliest answers to each question; what `StoryQuestion.answer` says is not looked at.
+    r"""The likeliest answers to each question; what `StoryQuestion.answer` says is not looked at.
 
     Args:
         run: a trained reader.
@@ -66,7 +66,7 @@ def answer_questions(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder, "table.txt")
         ...     lines = [line for each in stories("table", 400) for line in story_lines(each)]
-        ...     _ = file.write_text("\\n".join(lines))
+        ...     _ = file.write_text("\n".join(lines))
         ...     job = make_job("questions", {"text": str(file), "epochs": 12, "learning_rate": 0.01})
         ...     run = train(job, Path(folder, "run"))
         >>> story = ("The coin is round.", "The coin is red.", "The kite is blue.")

@@ -176,6 +176,11 @@ def _classifier(run: Run) -> ClassifierRun:
 
 
 def require_top(top: int) -> None:
+    """Refuse fewer than one class.
+
+    Raises:
+        ValueError: so it is.
+    """
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
 

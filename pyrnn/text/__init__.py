@@ -25,6 +25,7 @@ from pyrnn.text.stories import (
     StoryReader,
     is_held_out,
     read_questions,
+    read_stories,
     split_questions,
     story_lines,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "StoryReader",
     "is_held_out",
     "read_questions",
+    "read_stories",
     "split_questions",
     "story_lines",
     "Vocabulary",

@@ -139,26 +139,48 @@ def read_questions(source: Source) -> Iterator[StoryQuestion]:
         [('blue', 'colours')]
     """
     for path in text_files(source):
-        kind = path.name
-        for suffix in _SUFFIXES:
-            kind = kind.removesuffix(suffix)
-        reader, found = StoryReader(str(path), kind), False
-        for number, line in enumerate(read_lines(path), 1):
-            question = reader.take(line, number)
-            if question is None:
-                continue
+        for question in _questions_of(path):
             if not question.answer:
                 raise ValueError(
                     f"{question.place}: the question has no answer to learn or to compare with: give it "
                     "behind a tab"
                 )
             yield question
+
+
+def read_stories(source: Source) -> list[StoryQuestion]:
+    r"""As `read_questions`, but a question needs no answer.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as `read_questions`, but for answers.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "colours.txt")
+        ...     _ = file.write_text("The sky is blue.\nWhat colour is the sky?\n")
+        ...     [each.question for each in read_stories(file)]
+        ['What colour is the sky?']
+    """
+    return [question for path in text_files(source) for question in _questions_of(path)]
+
+
+def _questions_of(path: Path) -> Iterator[StoryQuestion]:
+    kind = path.name
+    for suffix in _SUFFIXES:
+        kind = kind.removesuffix(suffix)
+    reader, found = StoryReader(str(path), kind), False
+    for number, line in enumerate(read_lines(path), 1):
+        question = reader.take(line, number)
+        if question is not None:
+            yield question
             found = True
-        if not found:
-            raise ValueError(
-                f"{path} has no questions: expected sentences, and behind them a question, a tab and its "
-                "answer on a line"
-            )
+    if not found:
+        raise ValueError(
+            f"{path} has no questions: expected sentences, and behind them a question, a tab and its answer "
+            "on a line"
+        )
 
 
 def story_lines(question: StoryQuestion) -> list[str]:

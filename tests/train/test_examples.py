@@ -55,6 +55,12 @@ def test_names_are_invented(tmp_path: Path) -> None:
     assert len(set(drawn["South"])) > 3
 
 
+def test_questions_are_answered_by_both_readers(tmp_path: Path) -> None:
+    scores = example("answer_questions")(str(tmp_path), count=120, epochs=1)
+    assert scores.keys() == {"last", "question"}
+    assert all(own["examples"] == 60 and 0 <= own["accuracy_table"] <= 1 for own in scores.values())
+
+
 def test_the_file_of_names_is_sorted_and_has_each_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
