@@ -57,13 +57,21 @@ def blas() -> str:
 
 
 def commit() -> str:
-    """The checked-out commit, marked when the tree differs from it; "unknown" without a repository or git."""
+    """The checked-out commit, marked when the tree differs from it; "unknown" without a repository or git.
+
+    Records and the pages that show them may differ: what is measured doesn't depend on them.
+    """
     if not IN_CHECKOUT or shutil.which("git") is None:
         return "unknown"
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True
-    )
-    return described.stdout.strip() if described.returncode == 0 else "unknown"
+    described = _git("describe", "--always", "--exclude", "*")
+    if described.returncode != 0:
+        return "unknown"
+    changed = _git("diff", "--quiet", "HEAD", "--", ".", ":!bench/results", ":!*.md").returncode
+    return described.stdout.strip() + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
 def results_file(name: str, env: Row) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.dev.setup import setup
-from tools.dev.shell import PYTHON, ROOT, check_call, tool
+from tools.dev.shell import PYTHON, ROOT, check_call, commit, tool
 
 CI_TIMES = ROOT / "build" / "ci-times.json"
 RECORD = ROOT / "bench" / "results" / "build.jsonl"
@@ -81,12 +81,9 @@ def facts() -> Row:
     """Of the machine and the moment."""
     cpuinfo = Path("/proc/cpuinfo")
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.M)
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True
-    )
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": described.stdout.strip() or "unknown",
+        "commit": commit(),
         "processor": model[1] if model else platform.machine(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[2], 2),  # of the last quarter of an hour, this run included

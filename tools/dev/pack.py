@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.dev.native import cmake_build
 from tools.dev.setup import setup
-from tools.dev.shell import ROOT, fail
+from tools.dev.shell import ROOT, commit, fail
 
 PACKED = ROOT / "build" / "packed.json"
 MODULES = ("_cpu", "_cuda")
@@ -114,13 +114,9 @@ def plan(arguments: list[str]) -> int:
 
 def commands() -> Iterator[dict[str, object]]:
     """Each with the seconds after which it may be ended; the second adds to the record of the first."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True
-    )
-    commit = asked.stdout.strip() or "unknown"
     for names, total, limit in COMMANDS:
         command = (
             f"PYTHONUNBUFFERED=1 PYRNN_PYTHON=current python3 dev.py gpu {' '.join(names)} --total {total} "
-            f'--out build/gpu-record --copy-to "$OUT" --commit {commit}'
+            f'--out build/gpu-record --copy-to "$OUT" --commit {commit()}'
         )
         yield {"command": command, "timeout_s": limit}

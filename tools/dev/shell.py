@@ -49,3 +49,11 @@ def tool(name: str) -> str:
     beside = PYTHON.parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     return found or fail(f"{name} is missing: install it, or run without PYRNN_PYTHON=current")
+
+
+def commit() -> str:
+    """The checked-out commit, marked when the tree differs from it; "unknown" where git says none."""
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude", "*"], cwd=ROOT, capture_output=True, text=True
+    )
+    return asked.stdout.strip() or "unknown"

@@ -12,13 +12,12 @@ from pyrnn._checks import as_integer, as_number, check_all_dense
 from pyrnn._dispatch import any_autocast_enabled, autocast_disabled, autocast_enabled
 from pyrnn._native_args import (
     accumulation_dtype,
-    all_contiguous,
     contiguous,
     on_huge_pages,
     require_readable_storage,
 )
 from pyrnn.ops._operator import Operator, Part, Route, Spec, cast_tensor
-from pyrnn.ops.linear_cross_entropy.call import check, run
+from pyrnn.ops.linear_cross_entropy.call import Call, run
 from pyrnn.reference.linear_cross_entropy import linear_cross_entropy as reference
 
 Reduction = Literal["mean", "sum"]
@@ -107,8 +106,10 @@ def linear_cross_entropy(
     if any_autocast_enabled() and autocast_enabled(device_type):
         input, weight, bias = (cast_tensor(tensor, device_type) for tensor in (input, weight, bias))
         with autocast_disabled(device_type):
-            return _reduced(input, weight, bias, targets, weights, label_smoothing, ignore_index, reduction)
-    return _reduced(input, weight, bias, targets, weights, label_smoothing, ignore_index, reduction)
+            return _reduced(
+                Call(input, weight, bias, targets, weights, label_smoothing, ignore_index), reduction
+            )
+    return _reduced(Call(input, weight, bias, targets, weights, label_smoothing, ignore_index), reduction)
 
 
 def linear_cross_entropy_route(input: Tensor) -> Route:
@@ -130,153 +131,85 @@ def _casts(input: Tensor) -> bool:
     return any_autocast_enabled() and autocast_enabled(input.device.type)
 
 
-def _reduced(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    label_smoothing: float,
-    ignore_index: int,
-    reduction: Reduction,
-) -> Tensor:
+def _reduced(call: Call, reduction: Reduction) -> Tensor:
+    input, targets, weights = call.input, call.targets, call.weights
     rows, flat = input.reshape(targets.numel(), input.shape[-1]), targets.reshape(-1)
     shares = None if weights is None else weights.reshape(-1).to(accumulation_dtype(input.dtype))
     records = torch.is_grad_enabled()
-    wanted = [records and t is not None and t.requires_grad for t in (input, weight, bias)]
-    loss = _operator(rows, weight, bias, flat, shares, label_smoothing, ignore_index, wanted)
+    wanted = [records and t is not None and t.requires_grad for t in (input, call.weight, call.bias)]
+    loss = _operator(*call._replace(input=rows, targets=flat, weights=shares), wanted)
     if reduction == "sum":
         return loss
-    alive = flat != ignore_index
+    alive = flat != call.ignore_index
     total = alive.sum() if shares is None else shares.where(alive, 0).sum()
     return loss / total.to(loss.dtype).masked_fill(total == 0, 1)
 
 
 # -------------------------------------------------------------------------------------------- kernels
+# The arguments of an operator's passes are those of a `Call`, and which gradients the caller may ask for.
 
 
-def _forward(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    label_smoothing: float,
-    ignore_index: int,
-    wanted: Sequence[bool],
-) -> tuple[Tensor, ...]:
+def _forward(*args: Any) -> tuple[Tensor, ...]:
     """loss, losses [N], and for a loss whose gradient is one those of input, weight and bias."""
-    options = label_smoothing, ignore_index, wanted
-    results = _fake_forward(input, weight, bias, targets, weights, *options)
-    x, w, b, t, shares = all_contiguous((input, weight, bias, targets, weights))
-    assert x is not None
-    assert w is not None
-    assert t is not None
-    run(x, w, b, t, shares, *options, results)
+    *arguments, wanted = args
+    return _computed(Call._make(arguments), wanted)
+
+
+def _infer(*args: Any) -> Tensor:
+    return _computed(Call._make(args[:-1]), [False] * 3)[0]
+
+
+def _computed(call: Call, wanted: Sequence[bool]) -> tuple[Tensor, ...]:
+    call.check()
+    results = call.empty_results(wanted)
+    run(call.contiguous(), wanted, results)
     return results
 
 
-def _infer(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    label_smoothing: float,
-    ignore_index: int,
-    wanted: Sequence[bool],
-) -> Tensor:
-    return _forward(input, weight, bias, targets, weights, label_smoothing, ignore_index, [False] * 3)[0]
-
-
-def _backward(
-    g_loss: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    losses: Tensor,
-    d_input: Tensor,
-    d_weight: Tensor,
-    d_bias: Tensor,
-    label_smoothing: float,
-    ignore_index: int,
-    wanted: Sequence[bool],
-    needs: Sequence[bool],
-) -> tuple[Tensor, ...]:
+def _backward(g_loss: Tensor, *args: Any) -> tuple[Tensor, ...]:
     """Gradients of input, weight, bias and weights."""
-    found = [d_input, d_weight, d_bias, losses]
+    call, (losses, *of_one), wanted, needs = _backward_call(args)
+    found = [*of_one, losses]
     if any(need and not had for need, had in zip(needs, wanted, strict=False)):
         # Under a transform the call did not see who would ask.
-        options = label_smoothing, ignore_index, list(needs[:3])
-        _, losses, *found = _forward(input, weight, bias, targets, weights, *options)
-        found.append(losses)
+        _, losses, *of_one = _computed(call, list(needs[:3]))
+        found = [*of_one, losses]
     gradients = [
         g_loss.new_empty(0) if not need else torch.empty_like(d) for d, need in zip(found, needs, strict=True)
     ]
-    for gradient, of_one, need in zip(gradients, found, needs, strict=True):
+    for gradient, of_loss, need in zip(gradients, found, needs, strict=True):
         if need:
             if gradient.is_cpu:
                 on_huge_pages(gradient)
-            torch.mul(contiguous(of_one), g_loss, out=gradient)
+            torch.mul(contiguous(of_loss), g_loss, out=gradient)
     return tuple(gradients)
 
 
-def _reference(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    label_smoothing: float,
-    ignore_index: int,
-    wanted: Sequence[bool],
-) -> Tensor:
-    check(input, weight, bias, targets, weights, label_smoothing)
-    require_readable_storage((input, weight, bias, targets, weights))
-    return reference(input, weight, bias, targets, weights, label_smoothing, ignore_index)
+def _reference(*args: Any) -> Tensor:
+    call = Call._make(args[:-1])
+    call.check()
+    require_readable_storage(call.tensors)
+    return reference(*call)
 
 
-def _fake_forward(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    label_smoothing: float,
-    ignore_index: int,
-    wanted: Sequence[bool],
-) -> tuple[Tensor, ...]:
-    check(input, weight, bias, targets, weights, label_smoothing)
-    wide = accumulation_dtype(input.dtype)
-    shapes = (input.shape, weight.shape, weight.shape[:1])
-    gradients = [input.new_empty(shape if want else (0,)) for shape, want in zip(shapes, wanted, strict=True)]
-    return input.new_empty((), dtype=wide), input.new_empty(targets.shape, dtype=wide), *gradients
+def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
+    *arguments, wanted = args
+    call = Call._make(arguments)
+    call.check()
+    return call.empty_results(wanted)
 
 
-def _fake_backward(
-    g_loss: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    losses: Tensor,
-    d_input: Tensor,
-    d_weight: Tensor,
-    d_bias: Tensor,
-    label_smoothing: float,
-    ignore_index: int,
-    wanted: Sequence[bool],
-    needs: Sequence[bool],
-) -> tuple[Tensor, ...]:
-    shapes = (input.shape, weight.shape, weight.shape[:1])
-    gradients = [
-        input.new_empty(shape) if need else g_loss.new_empty(0)
-        for shape, need in zip(shapes, needs, strict=False)
-    ]
-    return *gradients, torch.empty_like(losses) if needs[3] else g_loss.new_empty(0)
+def _fake_backward(g_loss: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    call, (losses, *_), _, needs = _backward_call(args)
+    d_weights = torch.empty_like(losses) if needs[3] else g_loss.new_empty(0)
+    return *call.empty_gradients(needs[:3]), d_weights
+
+
+def _backward_call(
+    args: tuple[Any, ...],
+) -> tuple[Call, tuple[Tensor, ...], Sequence[bool], Sequence[bool]]:
+    """The call, the four saved results, which gradients it made, and which are needed."""
+    return Call(*args[:5], *args[9:11]), args[5:9], *args[11:13]
 
 
 def _flops(part: Part, args: tuple[Any, ...]) -> int:

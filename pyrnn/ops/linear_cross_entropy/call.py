@@ -11,7 +11,14 @@ from torch import Tensor
 from pyrnn import _native
 from pyrnn._checks import check_like, check_probability
 from pyrnn._dispatch import autocast_disabled
-from pyrnn._native_args import DTYPES, accumulation_dtype, addresses, check_fields, on_huge_pages
+from pyrnn._native_args import (
+    DTYPES,
+    accumulation_dtype,
+    addresses,
+    all_contiguous,
+    check_fields,
+    on_huge_pages,
+)
 from pyrnn.ops.linear import input_gradient, linear, linear_route, weight_gradients
 
 #: Of the logits that are there at a time: as much as the C library gives back without fresh pages.
@@ -36,30 +43,60 @@ class NativeLoss(NamedTuple):
 check_fields(_native.cpu, "loss.Problem", NativeLoss._fields)
 
 
-def check(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    label_smoothing: float,
-) -> None:
-    """Check a call."""
-    if not input.is_floating_point():
-        raise TypeError(f"input must be floating point, got {input.dtype}; convert it with input.float()")
-    if input.dim() != 2 or weight.dim() != 2 or weight.shape[1] != input.shape[1] or not weight.shape[0]:
-        raise ValueError(
-            "expected input [N, H] and weight [V, H] with the same H and V at least 1, got "
-            f"{list(input.shape)} and {list(weight.shape)}"
+class Call(NamedTuple):
+    """The arguments of a call, rows flattened."""
+
+    input: Tensor  # [N, H]
+    weight: Tensor  # [V, H]
+    bias: Tensor | None  # [V]
+    targets: Tensor  # [N]
+    weights: Tensor | None  # [N]
+    label_smoothing: float
+    ignore_index: int
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All there are, by position."""
+        return self[:5]
+
+    def check(self) -> None:
+        """Require shapes, dtypes, devices and numbers that fit."""
+        input, weight, bias, targets, weights, label_smoothing, _ = self
+        if not input.is_floating_point():
+            raise TypeError(f"input must be floating point, got {input.dtype}; convert it with input.float()")
+        if input.dim() != 2 or weight.dim() != 2 or weight.shape[1] != input.shape[1] or not weight.shape[0]:
+            raise ValueError(
+                "expected input [N, H] and weight [V, H] with the same H and V at least 1, got "
+                f"{list(input.shape)} and {list(weight.shape)}"
+            )
+        check_probability("label_smoothing", label_smoothing)
+        N, V = input.shape[0], weight.shape[0]
+        check_like("weight", weight, weight.shape, input.dtype, input, "input", "[V, H]")
+        if bias is not None:
+            check_like("bias", bias, (V,), input.dtype, input, "input", "[V]")
+        check_like("targets", targets, (N,), torch.int64, input, "input", "[N]")
+        if weights is not None:
+            check_like("weights", weights, (N,), accumulation_dtype(input.dtype), input, "input", "[N]")
+
+    def contiguous(self) -> Call:
+        """The same call on contiguous tensors."""
+        return Call(*all_contiguous(self.tensors), *self[5:])  # type: ignore[arg-type]
+
+    def empty_results(self, wanted: Sequence[bool]) -> tuple[Tensor, ...]:
+        """loss, losses [N], and gradients of input, weight and bias, [0] where they are not wanted."""
+        wide = accumulation_dtype(self.input.dtype)
+        return (
+            self.input.new_empty((), dtype=wide),
+            self.input.new_empty(self.targets.shape, dtype=wide),
+            *self.empty_gradients(wanted),
         )
-    check_probability("label_smoothing", label_smoothing)
-    N, V = input.shape[0], weight.shape[0]
-    check_like("weight", weight, weight.shape, input.dtype, input, "input", "[V, H]")
-    if bias is not None:
-        check_like("bias", bias, (V,), input.dtype, input, "input", "[V]")
-    check_like("targets", targets, (N,), torch.int64, input, "input", "[N]")
-    if weights is not None:
-        check_like("weights", weights, (N,), accumulation_dtype(input.dtype), input, "input", "[N]")
+
+    def empty_gradients(self, wanted: Sequence[bool]) -> list[Tensor]:
+        """Of input, weight and bias, [0] where they are not wanted."""
+        shapes = self.input.shape, self.weight.shape, self.weight.shape[:1]
+        return [
+            self.input.new_empty(shape if want else (0,)) for shape, want in zip(shapes, wanted, strict=True)
+        ]
 
 
 def chunks_of(rows: int, V: int, itemsize: int) -> list[tuple[int, int]]:
@@ -69,18 +106,9 @@ def chunks_of(rows: int, V: int, itemsize: int) -> list[tuple[int, int]]:
     return [(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)]
 
 
-def run(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    weights: Tensor | None,
-    label_smoothing: float,
-    ignore_index: int,
-    wanted: Sequence[bool],
-    results: tuple[Tensor, ...],
-) -> None:
+def run(call: Call, wanted: Sequence[bool], results: tuple[Tensor, ...]) -> None:
     """Fill loss, losses, d_input, d_weight and d_bias, of contiguous tensors; the latter three as wanted."""
+    input, weight, bias, targets, weights, label_smoothing, ignore_index = call
     loss, losses, d_input, d_weight, d_bias = results
     alive = targets != ignore_index
     if weights is not None:
