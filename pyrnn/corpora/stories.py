@@ -43,7 +43,7 @@ def stories(
 
     "one-fact": where somebody is, which one sentence tells; "two-facts": where a thing is, which follows from
     who took it and where they went; "relations": which of two places lies where of the other; "deduction":
-    what an animal fears, by its kind; "table": the colour, size or shape of a thing in a small table of facts.
+    what an animal fears, by its kind; "table": the colour, size or shape of a thing in a table of facts.
 
     Args:
         kind: which kind.
