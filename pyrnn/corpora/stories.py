@@ -60,7 +60,7 @@ def stories(
     Example:
         >>> (made,) = stories("deduction", 1, seed=2)
         >>> made.question, made.answer, [made.story[n] for n in made.support]
-        ('What is Eva afraid of?', 'snakes', ['Eva is a hare.', 'Every hare is afraid of snakes.'])
+        ('What is Eva afraid of?', 'hounds', ['Eva is a hare.', 'Every hare is afraid of hounds.'])
     """
     if count < 0:
         raise ValueError(f"count must be at least 0, got {count}")
