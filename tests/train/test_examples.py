@@ -46,8 +46,12 @@ def test_names_are_classified(tmp_path: Path) -> None:
 
 
 def test_names_are_invented(tmp_path: Path) -> None:
-    perplexity, drawn = example("generate_names")(str(names_of(tmp_path)), epochs=20, hidden_size=64)
-    assert perplexity < 8  # by chance 19
+    folders = str(tmp_path / "names"), str(tmp_path / "nations")
+    found = example("generate_names")(str(names_of(tmp_path)), *folders, epochs=40, hidden_size=48)
+    assert found.perplexity < 8  # by chance 19
+    assert found.shuffled > 2 * found.perplexity
+    assert min(found.real, found.passed) > 0.8
+    drawn = found.drawn
     own = {"North": "abcdef", "South": "uvwxyzUVWXYZ"}
     assert {nation: len(names) for nation, names in drawn.items()} == dict.fromkeys(own, 10)
     right = [set(name) <= set(own[nation]) for nation, names in drawn.items() for name in names]
