@@ -10,11 +10,27 @@ struct Moments {
   A mean, rstd;  // rstd = 1 / sqrt(variance + eps)
 };
 
+// The lanes of a vector, joined in pairs by f: one after another each would wait for the one before.
+template <class A, class F>
+inline A join_lanes(Vec<A> v, F f) {
+#if defined(__GNUC__) && !defined(__clang__)
+  typename VecTypes<A>::mask lanes;
+  for (int l = 0; l < kLanes<A>; l++) lanes[l] = l;
+#  pragma GCC unroll 4
+  for (int step = kLanes<A> / 2; step > 0; step /= 2) v = f(v, __builtin_shuffle(v, lanes ^ step));
+#else
+  for (int step = kLanes<A> / 2; step > 0; step /= 2) {
+    Vec<A> other = v;
+    for (int l = 0; l < step; l++) other[l] = v[l + step];
+    v = f(v, other);
+  }
+#endif
+  return v[0];
+}
+
 template <class A>
 inline A sum_of_lanes(Vec<A> v) {
-  A total = 0;
-  for (int l = 0; l < kLanes<A>; l++) total += v[l];
-  return total;
+  return join_lanes<A>(v, [](Vec<A> a, Vec<A> b) { return a + b; });
 }
 
 // f(i, count, turn) for each vector of a row of n numbers, from number i on, the last of fewer than all
