@@ -11,8 +11,8 @@ Sources: Hadjeres et al., "DeepBach: a steerable model for Bach chorales generat
 it is; voice after voice: Liang, "BachBot: automatic composition in the style of Bach chorales", 2016.
 
 After three epochs (three minutes on one thread): 0.474 nats per token of held-out chorales, where unigrams
-have 1.714 and bigrams 1.171. The one that was drawn is no Bach: 21 parallels in a hundred quarters, where held-out
-ones have 1.8. Some tunes are in the corpus twice, so what is held out is not all new.
+have 1.714 and bigrams 1.171. The one that was drawn is no Bach: 21 parallels in a hundred quarters, where
+held-out ones have 1.8. Some tunes are in the corpus twice, so what is held out is not all new.
 """
 
 from __future__ import annotations
