@@ -1,92 +1,78 @@
-"""Invent names of a nationality, one to many: a language model whose first token is the nationality.
+"""Invent names of a nationality, one to many: a language model that reads the nationality first.
 
 python examples/write_names.py names.tsv
-OMP_NUM_THREADS=1 python examples/generate_names.py names.tsv
+OMP_NUM_THREADS=1 python examples/generate_names.py names.tsv runs/names runs/nations
 
-These commands printed, after 10 s on one thread, "perplexity of a character 7.05", and among others:
-Finnish: Lehola, Lijkkonen, Kimano, Toiskonen, Alonen, Härvinen, Palinen, Holinen, Samäli, Hastinen
-Italian: Vellunci, Nenterierlo, Dome, Bonatti, Sirani, Gila, Truri, Tresti, Graballi, Samelli
+It trains the model, and a classifier that tells how often an invented name passes for one of its nation.
+These commands printed, among others (the two trainings took minutes on one thread):
+perplexity of a character 7.29, of other nations 15.15
+of their nation: 0.78 of real names, 0.71 of drawn ones
+Finnish: Berdrinen, Vartonen, Kormonen, Karpi, Kevisto, Kuarinen, Hurtonen, Harikonen, Vakkinen, Kurinen
+Italian: Gulano, Saso, Salcani, Moni, Marnetti, Gassi, Sentoli, Pinacci, Manranca, Poriani
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-from typing import Literal
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
+from pyrnn.search import SamplingConfig
+from pyrnn.tasks import classify_texts, draw_texts, evaluate, make_job
+from pyrnn.text import read_labelled_texts, split_labelled
+from pyrnn.train import train
 
-from pyrnn.data import PaddedBatches
-from pyrnn.losses import IGNORE, sequence_cross_entropy
-from pyrnn.models import LanguageModel, LanguageModelConfig
-from pyrnn.search import FINISHED, SamplingConfig, generate
-from pyrnn.text import Tokenizer, read_pairs, train_tokenizer
-
-
-def loss_of(
-    model: LanguageModel, batch: dict[str, Tensor], reduction: Literal["mean", "sum"] = "mean"
-) -> Tensor:
-    """Cross-entropy of characters and ends, in nats."""
-    logits, _ = model(batch["input"], lengths=batch["lengths"])
-    return sequence_cross_entropy(logits, batch["output"], reduction=reduction)
+COLUMNS = {"label_column": "2", "text_column": "1"}  # of lines name TAB nationality
 
 
-def batches_of(names: list[Tensor], first: list[int], end: int, *, seed: int | None) -> PaddedBatches:
-    """What the model reads, the nationality first, and what it is to write, the end last."""
-    fields = {
-        "input": [torch.cat([torch.tensor([id]), name]) for id, name in zip(first, names, strict=True)],
-        "output": [torch.cat([name, torch.tensor([end])]) for name in names],
-    }
-    return PaddedBatches(fields, batch_size=32, seed=seed, fill={"output": IGNORE})
+class Result(NamedTuple):
+    """Perplexity of a character of held-out names, with their nations and those of others; shares that the
+    classifier takes for their nation, of held-out names and of drawn ones; ten of these a nation.
+    """
+
+    perplexity: float
+    shuffled: float
+    real: float
+    passed: float
+    drawn: dict[str, list[str]]
 
 
-def invent(model: LanguageModel, tokenizer: Tokenizer, nation: int, never: list[int]) -> list[str]:
-    """Ten names that the model draws behind the token of a nationality."""
-    assert tokenizer.eos_id is not None
-    config = SamplingConfig(temperature=0.7, max_tokens=30, stop_at_eos=True)
-    prompts = [torch.tensor([nation])] * 10
-    drawn = generate(model, prompts, config, suppress_ids=never, eos_id=tokenizer.eos_id)
-    ends = (FINISHED, tokenizer.eos_id)
-    return [
-        tokenizer.decode(id for id in row if id not in ends) for row in torch.stack(list(drawn)).T.tolist()
-    ]
-
-
-def main(file: str, *, epochs: int = 12, hidden_size: int = 128) -> tuple[float, dict[str, list[str]]]:
-    """Train, and return the perplexity of a character of every tenth name, and ten names a nationality."""
-    torch.manual_seed(0)
-    pairs = list(read_pairs(file))
-    nations = sorted({nation for _, nation in pairs})
-    tokenizer = train_tokenizer(lambda: (f"{name}\n" for name, _ in pairs), level="character")
-    assert tokenizer.eos_id is not None
-    V = len(tokenizer)  # nationalities are tokens behind the characters
-    names, first = zip(*((tokenizer.encode(a), V + nations.index(b)) for a, b in pairs), strict=True)
-    parts = [[n for n in range(len(pairs)) if (n % 10 == 0) == held_out] for held_out in (False, True)]
-    training, held_out = (
-        batches_of([names[n] for n in part], [first[n] for n in part], tokenizer.eos_id, seed=seed)
-        for part, seed in zip(parts, (0, None), strict=True)
-    )
-    size = LanguageModelConfig(V + len(nations), architecture="gru", hidden_size=hidden_size, num_layers=1)
-    model = LanguageModel(size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)
-    for step in range(epochs * len(training)):
-        optimizer.zero_grad()
-        loss_of(model, training[step]).backward()
-        optimizer.step()
-    model.eval()
-    with torch.no_grad():
-        total = sum(loss_of(model, batch, "sum").item() for batch in held_out)
-    characters = sum(len(names[n]) + 1 for n in parts[1])
-    never = [*range(V, V + len(nations)), *([] if tokenizer.unk_id is None else [tokenizer.unk_id])]
-    drawn = {name: invent(model, tokenizer, V + n, never) for n, name in enumerate(nations)}
-    return math.exp(total / characters), drawn
+def main(file: str, names: str, nations: str, *, epochs: int = 12, hidden_size: int = 128) -> Result:
+    """Train both, and ask them."""
+    data = {"text": file, "level": "character", "epochs": epochs, "hidden_size": hidden_size, **COLUMNS}
+    writer = train(make_job("conditional-language-model", data), names)
+    judge = train(make_job("classifier", data), nations)
+    examples = list(read_labelled_texts(file, label=2, text=1))
+    _, held_out = split_labelled(examples, writer.job.data.validation_fraction)
+    labels = [example.label for example in held_out]
+    # The nations of the same names in another order, so that as many names are of each.
+    others = labels[len(labels) // 2 :] + labels[: len(labels) // 2]
+    scores: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for own in (labels, others):
+            part = Path(folder, "part.tsv")
+            rows = (f"{a.text}\t{label}\n" for a, label in zip(held_out, own, strict=True))
+            part.write_text("".join(rows), encoding="utf-8")
+            scores.append(evaluate(writer, part))
+            if own is labels:
+                real = evaluate(judge, part)["accuracy"]
+    all_labels = sorted(set(labels))
+    wanted = [label for label in all_labels for _ in range(50)]
+    texts = draw_texts(writer, wanted, SamplingConfig(temperature=0.7, max_tokens=30))
+    taken = classify_texts(judge, texts)
+    right = sum(found[0].label == label for found, label in zip(taken, wanted, strict=True))
+    drawn = {label: texts[50 * n : 50 * n + 10] for n, label in enumerate(all_labels)}
+    return Result(scores[0]["perplexity"], scores[1]["perplexity"], real, right / len(wanted), drawn)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("file", help="of lines name TAB nationality")
-    perplexity, drawn = main(parser.parse_args().file)
-    print(f"perplexity of a character {perplexity:.2f}")
-    for nation, names in drawn.items():
-        print(f"{nation}: {', '.join(names)}")
+    parser.add_argument("names", help="folder for the language model")
+    parser.add_argument("nations", help="folder for the classifier")
+    found = main(**vars(parser.parse_args()))
+    print(f"perplexity of a character {found.perplexity:.2f}, of other nations {found.shuffled:.2f}")
+    print(f"of their nation: {found.real:.2f} of real names, {found.passed:.2f} of drawn ones")
+    for nation, ten in found.drawn.items():
+        print(f"{nation}: {', '.join(ten)}")

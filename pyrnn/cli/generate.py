@@ -15,6 +15,7 @@ from pyrnn.cli.settings import with_settings
 from pyrnn.cli.standard_input import read_prompt
 from pyrnn.cli.terminal import Raw, tell, write
 from pyrnn.search.config import OutputConfig, SamplingConfig, SearchConfig
+from pyrnn.tasks.conditional import ConditionalRun
 
 if TYPE_CHECKING:
     from pyrnn.tasks.language_model import TextRun
@@ -48,6 +49,14 @@ def generate(
             metavar="PATH",
         ),
     ] = [],  # noqa: B006
+    label: Annotated[
+        list[str],
+        option(
+            "What a text is to be, of a conditional language model; may be given several times, and is all "
+            "of its labels unless given.",
+            metavar="LABEL",
+        ),
+    ] = [],  # noqa: B006
     samples: Annotated[
         int,
         option(
@@ -70,16 +79,29 @@ def generate(
 
     With --beam-width nothing is drawn: the likeliest continuations are searched, and told with their scores.
 
+    A conditional language model writes lines "label TAB text", each of which has ended or is --max-tokens
+    long.
+
     \b
       pyrnn generate runs/book --prompt 'HAMLET:' --temperature 0.8 --max-tokens 500
       pyrnn generate runs/words --prompt 'the king' --prompt 'the queen' --top-p 0.9 --stop-at-eos
       pyrnn generate runs/book --prompt-file opening.txt --seed 1
       pyrnn generate runs/words --prompt 'the king' --beam-width 8 --n-best 3 --stop-at-eos
+      pyrnn generate runs/names --label Irish --samples 10
     """
     use_threads(threads)
     search = _search_config(settings, samples=samples, seed=seed)
     config = SamplingConfig(**settings) if search is None else SamplingConfig()
-    loaded = cast("TextRun", pyrnn.tasks.load_run(run, verb="generate", device=device_of(device)))
+    loaded = pyrnn.tasks.load_run(run, verb="generate", device=device_of(device))
+    if isinstance(loaded, ConditionalRun):
+        given = [*prompt, *map(read_prompt, prompt_file)] or [""]
+        _labelled(loaded, given, label, config if search is None else search, samples, seed, raw)
+        return
+    if label:
+        raise ValueError(
+            f"{run} is a run of the task {loaded.job.task.name}, which has no labels: leave --label out"
+        )
+    loaded = cast("TextRun", loaded)
     model, tokenizer = loaded.model, loaded.tokenizer
     given = [*prompt, *map(read_prompt, prompt_file)] or [""]
     if search is not None:
@@ -105,6 +127,37 @@ def generate(
     _tell(given, tokenizer, seed if drawn else None)
     for number, text in enumerate(texts, start=1):
         write(f"--- {number}\n{prompts[number - 1]}{text}\n", raw=raw)
+
+
+def _labelled(
+    run: ConditionalRun,
+    prompts: list[str],
+    labels: list[str],
+    config: SamplingConfig | SearchConfig,
+    samples: int,
+    seed: int | None,
+    raw: bool,
+) -> None:
+    """Texts of each label, and of it for each prompt: one a line, as a classifier reads them."""
+    wanted = [(label, text) for label in labels or run.labels.labels for text in prompts]
+    wanted = [pair for pair in wanted for _ in range(samples)]
+    if len(wanted) > _MOST_SAMPLES:
+        raise ValueError(
+            f"{len(wanted):,} texts are drawn side by side, at most {_MOST_SAMPLES:,}: ask for fewer"
+        )
+    names, begun = [label for label, _ in wanted], [text for _, text in wanted]
+    if isinstance(config, SearchConfig):
+        found = pyrnn.tasks.search_texts(run, names, config, prompts=begun)
+        for (label, text), results in zip(wanted, found, strict=True):
+            for each in results:
+                write(f"{label}\t{text}{each.text}\n", raw=raw)
+        return
+    drawn = seed is None and config.temperature > 0
+    seed = secrets.randbelow(_SEEDS) if seed is None else seed
+    texts = pyrnn.tasks.draw_texts(run, names, config, prompts=begun, seed=seed)
+    _tell(prompts, run.tokenizer, seed if drawn else None)
+    for (label, text), rest in zip(wanted, texts, strict=True):
+        write(f"{label}\t{text}{rest}\n", raw=raw)
 
 
 def _search_config(settings: dict[str, Any], *, samples: int, seed: int | None) -> SearchConfig | None:

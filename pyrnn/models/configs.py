@@ -96,10 +96,12 @@ class LanguageModelConfig(TokenModelConfig):
         tied: use the embedding matrix as the softmax's weight; where E and H differ, a learned projection
             H -> E stands before it.
             Source: Press and Wolf, "Using the output embedding to improve language models", 2017.
+        condition_size: C, classes that texts are conditioned on, or numbers of a feature vector; 0 for texts
+            that stand alone.
 
     Raises:
         ValueError: as of `TokenModelConfig`, an unknown input, tied weights with one-hot input, or one-hot
-            input, locked dropout or direct connections where the architecture has none.
+            input, locked dropout, a condition or direct connections where the architecture has none.
 
     Example:
         >>> config = LanguageModelConfig(65, architecture="gru", embedding_size=32)
@@ -114,10 +116,12 @@ class LanguageModelConfig(TokenModelConfig):
     direct_connections: bool = False
     locked_dropout: bool = False
     tied: bool = False
+    condition_size: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range(self, ("context", "window"), least=1)
+        require_range(self, ("condition_size",), least=0)
         require_choices(self, ("input",))
         if self.tied and self.input == "one-hot":
             raise ValueError(
@@ -129,6 +133,11 @@ class LanguageModelConfig(TokenModelConfig):
                 raise ValueError(f"{kind} has no weights for one-hot input: set input to 'embedding'")
             if self.locked_dropout:
                 raise ValueError(f"{kind} has no locked dropout: set locked_dropout to false")
+        if self.condition_size and self.architecture == "feedforward":
+            raise ValueError(
+                "a feed-forward network forgets what stands before its window, so texts cannot be "
+                "conditioned: set architecture to another one"
+            )
         if self.direct_connections and self.architecture != "feedforward":
             raise ValueError(
                 "direct connections are those of a feed-forward network: set architecture to 'feedforward', "

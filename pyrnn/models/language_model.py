@@ -1,6 +1,6 @@
 """Language model: token vectors, recurrent or other layers, softmax over the vocabulary.
 
-Dimension key: T time, B batch, E embedding, H hidden, L layers, V vocabulary.
+Dimension key: T time, B batch, E embedding, H hidden, L layers, V vocabulary, C classes or features.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ class LanguageModel(Pretrained):
     model", 2003, whose y = b + W x + U tanh(d + H x) over the vectors x of a window is the architecture
     "feedforward" with direct connections.
 
+    With `config.condition_size` it is p(x_{t+1} | x_1..x_t, c): a vector of the class c, or W c of a feature
+    vector, is read before the first token, as the control codes of Keskar et al., "CTRL: a conditional
+    transformer language model for controllable generation", 2019, are. A class is the unit vector of its
+    feature.
+
     Args:
         config: the sizes.
         backend: whose recurrent layers: this package's, or torch.nn's, which take no `lengths` and no locked
@@ -60,6 +65,8 @@ class LanguageModel(Pretrained):
         self.config = config
         V, E = config.vocabulary_size, config.vector_size
         self.embedding = None if config.input == "one-hot" else nn.Embedding(V, E)
+        first = V if config.input == "one-hot" else E
+        self.condition = nn.Embedding(config.condition_size, first) if config.condition_size else None
         self._backbone_name, backbone = make_backbone(config, backend)
         self._backend = backend
         self.add_module(self._backbone_name, backbone)
@@ -71,6 +78,8 @@ class LanguageModel(Pretrained):
                 nn.init.normal_(self.embedding.weight, std=config.vector_std)
             if config.tied:
                 self.projection.weight = self.embedding.weight
+        if self.condition is not None and config.vector_std != 1:
+            nn.init.normal_(self.condition.weight, std=config.vector_std)
         if config.architecture == "transformer":  # its outputs are normed: torch's default gives large logits
             nn.init.normal_(self.projection.weight, std=config.vector_std)
             nn.init.zeros_(self.projection.bias)
@@ -80,6 +89,7 @@ class LanguageModel(Pretrained):
         input: Tensor,
         state: State | CachedState | None = None,
         *,
+        condition: Tensor | None = None,
         lengths: Tensor | None = None,
         targets: Tensor | None = None,
         label_smoothing: float = 0.0,
@@ -89,6 +99,8 @@ class LanguageModel(Pretrained):
         Args:
             input: [T, B] int64 ids in [0, V).
             state: what an earlier call returned, to continue from it; None starts from nothing.
+            condition: of texts that begin here: [B] int64 classes in [0, C), or [B, C] features; None where
+                there is none, or the state has read it.
             lengths: [B] int64 in [0, T]: tokens of each sequence; what stands beyond is not read.
             targets: [T, B] int64 ids, or `pyrnn.losses.IGNORE`; then the loss is returned.
             label_smoothing: of that loss, as in `pyrnn.losses.sequence_cross_entropy`.
@@ -98,12 +110,24 @@ class LanguageModel(Pretrained):
             nothing. With `targets`, in place of the logits the sum of -log p over targets that count.
 
         Raises:
-            IndexError: an id outside [0, V).
+            IndexError: an id outside [0, V), or a class outside [0, C).
+            ValueError: a condition of another shape, beside a state, or where the model has none; or none
+                where a text begins and the model needs one.
         """
-        vectors = self._drop(self._vectors(input), self.config.input_dropout)
+        vectors = self._vectors(input)
+        if condition is not None:
+            if state is not None:
+                raise ValueError("a state has read its condition: give one of the two")
+            vectors = torch.cat([self._condition_vectors(condition, input.shape[1]), vectors])
+            lengths = None if lengths is None else lengths + 1
+        elif state is None:
+            self._require_no_condition()
+        vectors = self._drop(vectors, self.config.input_dropout)
         options = {} if lengths is None else {"lengths": lengths}
         backbone: Any = self._modules[self._backbone_name]
         output, new_state = backbone(vectors, state, **options)
+        if condition is not None:
+            output = output[1:]  # nothing is predicted before the first token
         if self.bottleneck is not None:
             output = self._linear(self.bottleneck, output)
         output = self._drop(output, self.config.dropout)
@@ -119,14 +143,29 @@ class LanguageModel(Pretrained):
         """V."""
         return self.config.vocabulary_size
 
-    def start(self, source: None = None) -> DecoderState:
+    def start(self, source: Tensor | None = None) -> DecoderState:
         """The state before the first token, of any number of sequences: a `pyrnn.search.Decoder`'s.
 
         Args:
-            source: a language model reads nothing but what it writes.
+            source: what B texts are conditioned on, as `condition` of `forward`: the state then is theirs.
+
+        Raises:
+            IndexError, ValueError: as `forward`.
+
+        Example:
+            >>> import torch
+            >>> model = LanguageModel(LanguageModelConfig(65, condition_size=3)).eval()
+            >>> state = model.start(torch.tensor([2, 0]))
+            >>> model.step(torch.tensor([1, 1]), state).logits.shape
+            torch.Size([2, 65])
         """
-        backbone = self._modules[self._backbone_name]
-        return DecoderState(backbone.start() if isinstance(backbone, CausalTransformer) else None)
+        backbone: Any = self._modules[self._backbone_name]
+        start = backbone.start() if isinstance(backbone, CausalTransformer) else None
+        if source is None:
+            self._require_no_condition()
+            return DecoderState(start)
+        vectors = self._drop(self._condition_vectors(source), self.config.input_dropout)
+        return DecoderState(backbone(vectors, start)[1])
 
     def step(
         self,
@@ -169,6 +208,28 @@ class LanguageModel(Pretrained):
         # The backbone's, by any parameter: what users put in a part's place need not have a weight.
         floats = (p.dtype for p in self.parameters() if p.is_floating_point())
         return F.one_hot(input, self.config.vocabulary_size).to(next(floats, torch.get_default_dtype()))
+
+    def _condition_vectors(self, condition: Tensor, B: int | None = None) -> Tensor:
+        """[1, B, E], or [1, B, V] for one-hot input."""
+        if self.condition is None:
+            raise ValueError("the model has no condition: make it with condition_size, or give none")
+        C = self.config.condition_size
+        B = condition.shape[0] if B is None and condition.dim() else B
+        if condition.dtype == torch.int64 and condition.shape == (B,):
+            return self.condition(condition).unsqueeze(0)
+        if condition.is_floating_point() and condition.shape == (B, C):
+            return (condition @ self.condition.weight).unsqueeze(0)
+        raise ValueError(
+            f"condition must be int64 classes [B] or features [B, {C}] of each of the texts, got "
+            f"{condition.dtype} of shape {list(condition.shape)}"
+        )
+
+    def _require_no_condition(self) -> None:
+        if self.condition is not None:
+            raise ValueError(
+                "the model's texts have a condition, and none was given: pass condition to the model, or the "
+                "state that start(condition) gives"
+            )
 
     def _linear(self, module: nn.Module, rows: Tensor) -> Tensor:
         return apply_linear(module, rows) if self._backend == "pyrnn" else module(rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ def generate_text(
     config: SamplingConfig,
     *,
     seed: int = 0,
+    state: Any = None,
 ) -> list[str]:
     """Continue every prompt; the token for unknown ones is never drawn.
 
@@ -37,6 +39,7 @@ def generate_text(
             marks that.
         config: how to draw, and when to end.
         seed: of the draws, in [0, 2**63): the same one gives the same texts, on any device but for rounding.
+        state: of each prompt, what `model.start(source)` gave, where texts have a source or a condition.
 
     Returns:
         What follows each prompt, without it, and without the end-of-sentence token at which it stopped.
@@ -58,7 +61,7 @@ def generate_text(
     """
     check_texts(model, tokenizer, prompts)
     ids = [tokenizer.encode(prompt) for prompt in prompts]
-    steps = [tokens.tolist() for tokens in _generate_encoded(model, tokenizer, ids, config, seed)]
+    steps = [tokens.tolist() for tokens in _generate_encoded(model, tokenizer, ids, config, seed, state)]
     columns: Iterable[Iterable[int]] = zip(*steps, strict=True) if steps else [()] * len(ids)
     return [
         "".join(_continuation(tokenizer, prompt, read, _until_end(column, tokenizer, config)))
@@ -84,7 +87,7 @@ def stream_text(
     """
     check_texts(model, tokenizer, [prompt])
     ids = tokenizer.encode(prompt)
-    steps = _generate_encoded(model, tokenizer, [ids], config, seed)
+    steps = _generate_encoded(model, tokenizer, [ids], config, seed, None)
     drawn = _until_end((int(tokens) for tokens in steps), tokenizer, config)
     return _continuation(tokenizer, prompt, ids, drawn)
 
@@ -117,6 +120,7 @@ def search_text(
     config: SearchConfig,
     *,
     stop_at_eos: bool = False,
+    state: Any = None,
 ) -> list[list[FoundText]]:
     """Search the continuations of every prompt that have the best scores; none has an unknown token.
 
@@ -126,6 +130,7 @@ def search_text(
         prompts: as of `generate_text`.
         config: width, ranking and rules.
         stop_at_eos: whether the end-of-sentence token ends a text.
+        state: as of `generate_text`.
 
     Returns:
         For each prompt at most `config.n_best` texts, the best first.
@@ -152,6 +157,7 @@ def search_text(
         _readable(tokenizer, ids),
         config,
         eos_id=tokenizer.eos_id if stop_at_eos else None,
+        state=state,
         suppress_ids=_never_written(tokenizer),
     )
     return [
@@ -169,7 +175,12 @@ def search_text(
 
 
 def _generate_encoded(
-    model: Decoder, tokenizer: Tokenizer, prompts: Sequence[Tensor], config: SamplingConfig, seed: int
+    model: Decoder,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Tensor],
+    config: SamplingConfig,
+    seed: int,
+    state: Any,
 ) -> Iterator[Tensor]:
     """`generate` with what the tokenizer and a seed tell."""
     if not 0 <= seed <= LARGEST:
@@ -178,6 +189,7 @@ def _generate_encoded(
         model,
         _readable(tokenizer, prompts),
         config,
+        state=state,
         suppress_ids=_never_written(tokenizer),
         eos_id=tokenizer.eos_id,
         generator=torch.Generator().manual_seed(seed),

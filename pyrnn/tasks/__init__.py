@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pyrnn.tasks.classifying import classify_features as classify_features
     from pyrnn.tasks.classifying import classify_texts as classify_texts
     from pyrnn.tasks.classifying import judge as judge
+    from pyrnn.tasks.conditional import draw_texts as draw_texts
+    from pyrnn.tasks.conditional import search_texts as search_texts
     from pyrnn.tasks.pairs import pairs_of as pairs_of
     from pyrnn.tasks.pairs import placed_pairs_of as placed_pairs_of
     from pyrnn.tasks.registry import TASKS as TASKS
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "answering": ["Answer", "answer_questions"],
         "classifying": ["ClassProbability", "Judged", "classify_features", "classify_texts", "judge"],
+        "conditional": ["draw_texts", "search_texts"],
         "registry": ["TASKS", "find_task"],
         "pairs": ["pairs_of", "placed_pairs_of"],
         "search_analysis": ["WidthAnalysis", "analyze_search"],

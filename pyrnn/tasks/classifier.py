@@ -5,16 +5,15 @@ Dimension key: T time, B batch, F features, V vocabulary, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyrnn
 from pyrnn.models.configs import ClassifierConfig
 from pyrnn.tasks import labelled
 from pyrnn.tasks.labelled import LabelledBatches, LabelledConfig, Labels
-from pyrnn.tasks.sentences import require_held_out
 from pyrnn.tasks.words import WordTask, count_unknown
 from pyrnn.train.run_folder import Run
 from pyrnn.train.task import ANY, Batch, Batches, Loss, Objective, Split, Tables, Unknown, Verb, epoch_of
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
     from pyrnn.metrics import Metrics
     from pyrnn.models import Classifier
     from pyrnn.models.pretrained import Pretrained
-    from pyrnn.text import LabelledFeatures, LabelledText, Source, Tokenizer
+    from pyrnn.text import Source, Tokenizer
     from pyrnn.train.config import TrainConfig
     from pyrnn.train.job import Job
-
-Labelled = TypeVar("Labelled", "LabelledText", "LabelledFeatures")
 
 VOCABULARY, LABELS, TRAIN, VALIDATION = (
     "vocab.json",
@@ -127,7 +124,7 @@ class Classification(WordTask):
         folder.mkdir(parents=True, exist_ok=True)
         if data.features is not None:
             return self._prepare_features(job, folder)
-        training, validation = _split(data.text, data, labelled.read_texts)
+        training, validation = labelled.split(data.text, data, labelled.read_texts)
         start = job.train.init_from
         if start is None:
             tokenizer = labelled.train_tokenizer(training, data)
@@ -146,7 +143,7 @@ class Classification(WordTask):
         import torch
 
         data, start = job.data, job.train.init_from
-        training, validation = _split(data.features, data, labelled.read_features)
+        training, validation = labelled.split(data.features, data, labelled.read_features)
         labels = Labels.of(training) if start is None else Labels.load(Path(start) / LABELS)
         labels.save(folder / LABELS)
         for name, part in ((TRAIN, training), (VALIDATION, validation)):
@@ -281,19 +278,6 @@ class Classification(WordTask):
             return None
         within = (_tokens_of(batch) for batch in epoch_of(batches))
         return count_unknown(within, run.tokenizer.unk_id)
-
-
-def _split(
-    source: Source, data: LabelledConfig, read: Callable[[Source, LabelledConfig], list[Labelled]]
-) -> tuple[list[Labelled], list[Labelled]]:
-    """Examples to train on and to validate on."""
-    examples = read(source, data)
-    if data.validation_text is not None:
-        return examples, read(data.validation_text, data)
-    fraction = data.validation_fraction
-    training, validation = pyrnn.text.split_labelled(examples, fraction)
-    require_held_out(len(validation), len(examples), "example", source=source, fraction=fraction)
-    return training, validation
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:

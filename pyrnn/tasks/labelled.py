@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pyrnn
 from pyrnn._configuration import from_mapping, require_choices
 from pyrnn._files import read_json, to_json, write_text
 from pyrnn._words import counted
-from pyrnn.tasks.sentences import SentencesConfig
+from pyrnn.tasks.sentences import SentencesConfig, require_held_out
 from pyrnn.train.task import Batch
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Which fields of an example have lengths in common: a label is a sequence of one.
 GROUPS = {"lengths": ("token",), "label_lengths": ("label",)}
+
+Labelled = TypeVar("Labelled", "LabelledText", "LabelledFeatures")
+Config = TypeVar("Config", bound="LabelledTextsConfig")
 
 _log = logging.getLogger(__name__)
 
@@ -53,15 +56,13 @@ class ClassesConfig(SentencesConfig):
 
 
 @dataclass(frozen=True)
-class LabelledConfig(ClassesConfig):
-    """The examples of a run, beside what `ClassesConfig` says.
+class LabelledTextsConfig(SentencesConfig):
+    """The labelled texts of a run, beside what `SentencesConfig` says.
 
     Args:
         text: a file (UTF-8, plain or gzip) of lines "label TAB text", of CSV where its name ends with .csv or
             .csv.gz, or a folder of such files. Where the first line names its columns, those called "label"
             and "text" are read. Several are joined.
-        features: instead of `text`, files of the same kinds whose rows are a label and numbers, for a
-            feed-forward network. The label is in the column of that name, else in the first.
         label_column: the column of labels, by its number, or its name in the first line.
         text_column: the column of texts, likewise.
         validation_text: others to validate on, of the same kind; some of each class unless given.
@@ -72,10 +73,9 @@ class LabelledConfig(ClassesConfig):
         longest: tokens of a text that are read; what stands behind them is left out.
 
     Raises:
-        ValueError: as of `ClassesConfig`, or an unknown choice.
+        ValueError: as of `SentencesConfig`, or an unknown choice.
     """
 
-    features: str | tuple[str, ...] | None = None
     label_column: str | None = None
     text_column: str | None = None
     vocabulary_text: str | tuple[str, ...] | None = None
@@ -84,6 +84,21 @@ class LabelledConfig(ClassesConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choices(self, ("level",))
+
+
+@dataclass(frozen=True)
+class LabelledConfig(ClassesConfig, LabelledTextsConfig):
+    """The examples of a classifier, beside what `ClassesConfig` and `LabelledTextsConfig` say.
+
+    Args:
+        features: instead of `text`, files of the same kinds whose rows are a label and numbers, for a
+            feed-forward network. The label is in the column of that name, else in the first.
+
+    Raises:
+        ValueError: as of its bases.
+    """
+
+    features: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -230,7 +245,7 @@ def by_frequency(labels: Sequence[str]) -> list[str]:
     return sorted(counts, key=lambda label: (-counts[label], label))
 
 
-def read_texts(source: Source, data: LabelledConfig) -> list[LabelledText]:
+def read_texts(source: Source, data: LabelledTextsConfig) -> list[LabelledText]:
     """Examples of files."""
     columns = {
         name: None if column is None else pyrnn.text.as_column(column)
@@ -245,7 +260,20 @@ def read_features(source: Source, data: LabelledConfig) -> list[LabelledFeatures
     return list(pyrnn.text.read_labelled_features(source, label=column))
 
 
-def train_tokenizer(examples: Sequence[LabelledText], data: LabelledConfig) -> Tokenizer:
+def split(
+    source: Source, data: Config, read: Callable[[Source, Config], list[Labelled]]
+) -> tuple[list[Labelled], list[Labelled]]:
+    """Examples to train on and to validate on."""
+    examples = read(source, data)
+    if data.validation_text is not None:
+        return examples, read(data.validation_text, data)
+    fraction = data.validation_fraction
+    training, validation = pyrnn.text.split_labelled(examples, fraction)
+    require_held_out(len(validation), len(examples), "example", source=source, fraction=fraction)
+    return training, validation
+
+
+def train_tokenizer(examples: Sequence[LabelledText], data: LabelledTextsConfig) -> Tokenizer:
     """The tokens of the texts to train on and of those without labels."""
     with pyrnn.text.spool() as reusable:  # for subwords are learned in several passes
         others = [] if data.vocabulary_text is None else reusable(data.vocabulary_text)
@@ -260,7 +288,7 @@ def train_tokenizer(examples: Sequence[LabelledText], data: LabelledConfig) -> T
         )
 
 
-def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, data: LabelledConfig) -> list[Tensor]:
+def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, data: LabelledTextsConfig) -> list[Tensor]:
     """The ids of each text, as many as are read."""
     ids = [tokenizer.encode(_read_as(text, data)) for text in texts]
     if longer := sum(len(own) > data.longest for own in ids):
@@ -274,7 +302,7 @@ def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, data: LabelledConfi
 
 
 def encode(
-    examples: Sequence[LabelledText], tokenizer: Tokenizer, labels: Labels, data: LabelledConfig
+    examples: Sequence[LabelledText], tokenizer: Tokenizer, labels: Labels, data: LabelledTextsConfig
 ) -> dict[str, list[Tensor]]:
     """Texts and classes as ids."""
     ids = encode_texts((example.text for example in examples), tokenizer, data)
@@ -319,7 +347,7 @@ def balanced_weights(labels: Sequence[Tensor], num_classes: int) -> Tensor:
     return (len(labels) / (num_classes * counts.double())).masked_fill(counts == 0, 0).float()
 
 
-def _read_as(text: str, data: LabelledConfig) -> str:
+def _read_as(text: str, data: LabelledTextsConfig) -> str:
     return text.lower() if data.lowercase else text
 
 

@@ -98,7 +98,7 @@ class LanguageModeling(WordTask):
     unit = "tokens"
     data_config = TextConfig
     model_config = LanguageModelConfig
-    sizes = ("vocabulary_size",)
+    sizes = ("vocabulary_size", "condition_size")
     vocabulary_settings = ("level", "max_vocabulary", "min_count")
     files = (VOCABULARY, TOKENS, VALIDATION_TOKENS)
     objective = Objective("loss", "min")
@@ -147,7 +147,7 @@ class LanguageModeling(WordTask):
                 held_out = pyrnn.data.encode_file(other, tokenizer, folder / VALIDATION_TOKENS)
         pyrnn.data.require_a_window(count, batch_size=job.train.batch_size, window=data.bptt_steps)
         pyrnn.data.require_a_window(held_out, batch_size=1, window=1)
-        return {"vocabulary_size": len(tokenizer)}
+        return {"vocabulary_size": len(tokenizer), "condition_size": 0}
 
     def build(self, job: Job) -> LanguageModel:
         """A fresh model."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: "package.module:Class" of each task by its name.
 TASKS: dict[str, str] = {
     "language-model": "pyrnn.tasks.language_model:LanguageModeling",
+    "conditional-language-model": "pyrnn.tasks.conditional:ConditionalLanguageModeling",
     "translation": "pyrnn.tasks.translation:Translation",
     "tagger": "pyrnn.tasks.tagger:Tagging",
     "classifier": "pyrnn.tasks.classifier:Classification",

@@ -21,6 +21,7 @@ _BENCH = "bench "
 #: What computes, each with a model.
 _COMPUTING = (
     "train classifier",
+    "train conditional-language-model",
     "train language-model",
     "train tagger",
     "train questions",

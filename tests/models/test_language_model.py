@@ -202,3 +202,54 @@ def test_torch_has_no_transformer_with_a_state() -> None:
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(ValueError, match="'pyrnn' or 'torch', got 'jax'"):
         recurrent_class("lstm", "jax")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"architecture": "gru"}, {"architecture": "lstm", "input": "one-hot"}, {"architecture": "transformer"}],
+    ids=str,
+)
+def test_a_condition_is_read_before_the_first_token(changes: dict[str, Any]) -> None:
+    model = _model(**changes, condition_size=3).double().eval()
+    ids, classes, lengths = _ids(5, 4), torch.tensor([2, 0, 2, 1]), torch.tensor([5, 3, 0, 1])
+    logits, state = model(ids, condition=classes, lengths=lengths)
+    with torch.no_grad():
+        steps = model.step(ids.T, model.start(classes), lengths=lengths)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(steps.logits[row, :length], logits[:length, row])
+        alone, _ = model(ids[:length, row : row + 1], condition=classes[row : row + 1])
+        torch.testing.assert_close(alone[:, 0], logits[:length, row])
+    features = torch.nn.functional.one_hot(classes, 3).double()
+    torch.testing.assert_close(model(ids, condition=features, lengths=lengths)[1], state)
+    assert not torch.allclose(model(ids, condition=classes.roll(1))[0][0, 0], logits[0, 0])
+    weight = model.get_parameter("condition.weight")
+    (gradient,) = torch.autograd.grad(logits[:5, 0].sum(), weight)
+    assert gradient[2].abs().max() > 0
+    assert not gradient[:2].any()
+
+
+@pytest.mark.parametrize(
+    ("size", "condition", "words"),
+    [
+        (3, None, "texts have a condition, and none was given"),
+        (0, torch.tensor([1, 1]), "the model has no condition"),
+        (3, torch.tensor([1]), r"features \[B, 3\]"),
+        (3, torch.zeros(2, 4), r"got torch.float32 of shape \[2, 4\]"),
+        (3, torch.tensor(1), "got torch.int64 of shape"),
+    ],
+)
+def test_a_condition_that_does_not_fit_is_said(size: int, condition: Any, words: str) -> None:
+    model = _model(condition_size=size)
+    with pytest.raises(ValueError, match=words):
+        model(_ids(3, 2), condition=condition)
+    if condition is None or condition.dim() != 1 or size == 0:
+        with pytest.raises(ValueError, match=words):
+            model.start(condition)
+
+
+def test_a_state_has_read_its_condition() -> None:
+    model = _model(condition_size=3)
+    _, state = model(_ids(3, 2), condition=torch.tensor([0, 2]))
+    model(_ids(3, 2), state)
+    with pytest.raises(ValueError, match="a state has read its condition"):
+        model(_ids(3, 2), state, condition=torch.tensor([0, 2]))

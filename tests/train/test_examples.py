@@ -46,8 +46,12 @@ def test_names_are_classified(tmp_path: Path) -> None:
 
 
 def test_names_are_invented(tmp_path: Path) -> None:
-    perplexity, drawn = example("generate_names")(str(names_of(tmp_path)), epochs=20, hidden_size=64)
-    assert perplexity < 8  # by chance 19
+    folders = str(tmp_path / "names"), str(tmp_path / "nations")
+    found = example("generate_names")(str(names_of(tmp_path)), *folders, epochs=40, hidden_size=48)
+    assert found.perplexity < 8  # by chance 19
+    assert found.shuffled > 2 * found.perplexity
+    assert min(found.real, found.passed) > 0.8
+    drawn = found.drawn
     own = {"North": "abcdef", "South": "uvwxyzUVWXYZ"}
     assert {nation: len(names) for nation, names in drawn.items()} == dict.fromkeys(own, 10)
     right = [set(name) <= set(own[nation]) for nation, names in drawn.items() for name in names]
@@ -147,3 +151,61 @@ def test_reviews_are_classified_with_and_without_vectors(
     assert (tmp_path / "out" / "brown.txt").read_text() == "The film is lovely .\n"
     assert "so-so" not in (tmp_path / "out" / "unlabelled.txt").read_text()
     assert "| average | 60 | 2 |" in capsys.readouterr().out
+
+
+def test_a_chorale_is_written_with_nothing_but_legal_events(tmp_path: Path) -> None:
+    script = runpy.run_path(str(EXAMPLES / "write_chorale.py"))
+    chords = [(72, 67, 64, 48), (71, 67, 62, 55), (72, 69, 65, 53), (72, 67, 64, 48)]
+    voices = [[(float(n), 1.0, chord[voice]) for n, chord in enumerate(chords)] for voice in range(4)]
+    voices[0][1:2] = [(1.0, 0.75, 71), (1.75, 0.25, 74)]
+    grid = script["to_grid"](voices, 4.0)
+    assert script["to_events"](script["to_text"](grid)) == grid
+    assert [note[1:] for note in script["notes_of"](grid)][:3] == [(0, 4, 72), (4, 3, 71), (7, 1, 74)]
+    assert script["to_grid"]([[(0.0, 1 / 3, 60)], [], [], []], 1.0) is None, "no triplet fits the grid"
+    assert script["to_grid"]([[(0.0, 1.0, 20)], [], [], []], 1.0) is None, "out of the soprano's range"
+    keys = list(script["transposed"](grid))
+    assert len(keys) == 12
+    assert sum(key == grid for key in keys) == 1
+    found = script["main"](
+        keys, tmp_path, keys=False, epochs=2, hidden_size=16, num_layers=1, batch_size=2, bptt_steps=17
+    )
+    assert 0 < found["model"] < 10
+    drawn = script["to_events"]((tmp_path / "chorale.txt").read_text())
+    assert len(drawn) == 4 * found["quarters"] > 0
+    for n in range(len(drawn)):
+        sounding = script["sounding_pitches"](drawn[: n + 1])
+        for voice, (low, high) in enumerate(script["RANGES"]):
+            pitch, above = sounding[voice], sounding[voice - 1] if voice else None
+            assert pitch is None or low <= pitch <= min(high, high if above is None else above)
+    midi = (tmp_path / "chorale.mid").read_bytes()
+    assert midi[:14] == b"MThd\0\0\0\6\0\1\0\5\0\4"
+    assert (midi.count(b"MTrk"), midi.count(b"\xff\x2f\0")) == (5, 5)
+
+
+def test_midi_is_what_the_standard_says(tmp_path: Path) -> None:
+    script = runpy.run_path(str(EXAMPLES / "write_chorale.py"))
+    grid = [("60", "r", "r", "r"), ("__", "r", "r", "r"), ("62", "r", "r", "r"), ("r", "r", "r", "r")]
+    script["write_midi"](grid, tmp_path / "a.mid", quarters_a_minute=120)
+    end = bytes.fromhex("00ff2f00")
+    tempo = bytes.fromhex("00ff510307a120") + end
+    soprano = bytes.fromhex("00903c4002803c4000903e4001803e40") + end
+    tracks = [tempo, soprano, end, end, end]
+    expected = b"MThd" + bytes.fromhex("00000006000100050004")
+    for track in tracks:
+        expected += b"MTrk" + len(track).to_bytes(4, "big") + track
+    assert (tmp_path / "a.mid").read_bytes() == expected
+    assert script["variable_length"](0x3FFF) == b"\xff\x7f"
+    assert script["variable_length"](128) == b"\x81\x00"
+
+
+def test_parallel_fifths_and_octaves_are_counted() -> None:
+    script = runpy.run_path(str(EXAMPLES / "write_chorale.py"))
+
+    def held(*chords: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return [step for chord in chords for step in (chord, *[("__",) * 4] * 3)]
+
+    fifths = held(("67", "60", "r", "r"), ("69", "62", "r", "r"))
+    contrary = held(("67", "60", "r", "r"), ("60", "53", "r", "r"), ("60", "53", "r", "r"))
+    assert script["parallels"](fifths) == 50
+    assert script["parallels"](contrary) == pytest.approx(100 / 3)
+    assert script["parallels"](held(("67", "60", "r", "r"), ("65", "62", "r", "r"))) == 0
