@@ -53,7 +53,7 @@ def test_defaults_are_settings_that_there_are(name: str, architecture: str) -> N
 
 
 def test_an_unknown_task_is_told_those_there_are() -> None:
-    with pytest.raises(ValueError, match="no task 'chess'; there are language-model, .*translation, tagger"):
+    with pytest.raises(ValueError, match=r"no task 'chess'; there are language-model, .*translation, tagger"):
         find_task("chess")
 
 
