@@ -10,9 +10,9 @@ before is held, or "r" for a rest, and "|" before each quarter.
 Sources: Hadjeres et al., "DeepBach: a steerable model for Bach chorales generation", 2017, whose hold symbol
 it is; voice after voice: Liang, "BachBot: automatic composition in the style of Bach chorales", 2016.
 
-After three epochs (three minutes on one thread): 0.474 nats per token of held-out chorales, where unigrams
-have 1.714 and bigrams 1.171. The one that was drawn is no Bach: 21 parallels in a hundred quarters, where
-held-out ones have 1.8. Some tunes are in the corpus twice, so what is held out is not all new.
+It prints the loss of held-out chorales (which also choose the best epoch), beside those of unigrams and
+bigrams, and how many parallel fifths and octaves the drawn one has, beside held-out ones. What is drawn is no
+Bach: legal voices in a key, with many parallels.
 """
 
 from __future__ import annotations
