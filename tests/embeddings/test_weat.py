@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyrnn.embeddings import weat as module
@@ -32,9 +32,11 @@ def by_the_book(
 
 
 @settings(max_examples=30, deadline=None)
+@example(seed=4, n=4, a=4, b=2)
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 4), a=st.integers(1, 4), b=st.integers(1, 4))
 def test_all_numbers_are_those_of_the_paper_by_brute_force(seed: int, n: int, a: int, b: int) -> None:
-    vectors = torch.randn(2 * n + a + b, 6, generator=torch.Generator().manual_seed(seed))
+    # float64, for what differs by less than the rounding of the vectors counts as equal
+    vectors = torch.randn(2 * n + a + b, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     rows = iter(range(len(vectors)))
     X, Y, A, B = ([*itertools.islice(rows, size)] for size in (n, n, a, b))
     found = association_test(vectors, X, Y, A, B)
