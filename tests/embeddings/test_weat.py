@@ -36,7 +36,9 @@ def by_the_book(
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 4), a=st.integers(1, 4), b=st.integers(1, 4))
 def test_all_numbers_are_those_of_the_paper_by_brute_force(seed: int, n: int, a: int, b: int) -> None:
     # float64, for what differs by less than the rounding of the vectors counts as equal
-    vectors = torch.randn(2 * n + a + b, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    vectors = torch.randn(
+        2 * n + a + b, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     rows = iter(range(len(vectors)))
     X, Y, A, B = ([*itertools.islice(rows, size)] for size in (n, n, a, b))
     found = association_test(vectors, X, Y, A, B)
