@@ -5,7 +5,7 @@
 //   g[v]    = weight[r] (exp(z[v]) / sum_u exp(z[u]) - (1 - e) [v == t] - e / V)
 //
 // Each row is gone through three times while a core's cache holds it: its maximum, its sums, its gradient. Of
-// memory that is one read and one write of the logits; about 25 operations a number in float32 and float64.
+// memory that is one read and one write of the logits.
 #pragma once
 #include <stdint.h>
 

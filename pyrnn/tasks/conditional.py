@@ -220,8 +220,7 @@ def draw_texts(
         >>> len(texts), set("".join(texts)) <= {"x", "y"}
         (3, True)
     """
-    given = [""] * len(labels) if prompts is None else prompts
-    found, state = _conditioned(run, labels, given)
+    found, given, state = _conditioned(run, labels, prompts)
     config = config or SamplingConfig()
     config = replace(config, stop_at_eos=True, min_tokens=max(config.min_tokens, _SHORTEST))
     return pyrnn.search.generate_text(found.model, found.tokenizer, given, config, seed=seed, state=state)
@@ -247,8 +246,7 @@ def search_texts(
         >>> [len(found) for found in search_texts(run, ["A", "B"], SearchConfig(beam_width=2, max_tokens=4))]
         [1, 1]
     """
-    given = [""] * len(labels) if prompts is None else prompts
-    found, state = _conditioned(run, labels, given)
+    found, given, state = _conditioned(run, labels, prompts)
     config = replace(config, min_tokens=max(config.min_tokens, _SHORTEST))
     return pyrnn.search.search_text(
         found.model, found.tokenizer, given, config, stop_at_eos=True, state=state
@@ -256,9 +254,9 @@ def search_texts(
 
 
 def _conditioned(
-    run: Run, labels: Sequence[str], prompts: Sequence[str]
-) -> tuple[ConditionalRun, DecoderState]:
-    """The run, and the state that has read each label."""
+    run: Run, labels: Sequence[str], prompts: Sequence[str] | None
+) -> tuple[ConditionalRun, Sequence[str], DecoderState]:
+    """The run, the prompts, which are empty unless given, and the state that has read each label."""
     import torch
 
     if not isinstance(run, ConditionalRun):
@@ -267,6 +265,7 @@ def _conditioned(
         )
     if isinstance(labels, str):
         raise TypeError(f"expected a list of labels, got one string, {labels[:40]!r}; put it in a list")
+    prompts = [""] * len(labels) if prompts is None else prompts
     if not labels or len(prompts) != len(labels):
         raise ValueError(
             f"expected at least one label and a prompt for each, got {len(labels)} labels and "
@@ -275,7 +274,7 @@ def _conditioned(
     ids = run.labels.ids_of([pyrnn.text.LabelledText(label, "", "labels") for label in labels])
     device = next(run.model.parameters()).device
     with pyrnn.search.evaluating(run.model):
-        return run, run.model.start(torch.tensor(ids, device=device))
+        return run, prompts, run.model.start(torch.tensor(ids, device=device))
 
 
 def _encode(
